@@ -1,0 +1,1 @@
+"""fnn: functional neural networks in JAX."""
