@@ -135,7 +135,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 
 def _softplus(z: Floats) -> tuple[Floats, Floats]:
     """a = ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)"""
-    e = jnp.exp(-jnp.abs(z))
+    e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
     return jnp.maximum(z, 0) + jnp.log1p(e), jnp.where(z >= 0, 1, e) / (1 + e)
 
 

@@ -4,6 +4,7 @@ A window of kh x kw slides in strides of sh x sw; output position (i, j) sees x 
 0 <= q < kw. "Convolution" is the field's word for what is a cross-correlation: the kernel is not flipped.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from fnn.activations import parameterless
 from fnn.dtypes import contract, widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.types import Layer, PRNGKey
-from fnn.windows import Pads, Pair, add_slices, pad_widths, slices
+from fnn.windows import Pads, Pair, add_slices, crop, pad, pad_widths, slices
 
 
 class Conv2d(NamedTuple):
@@ -69,16 +70,24 @@ def conv2d(
     return Layer(init, forward, backward, name=f"conv2d({c_in}, {c_out}, {kernel[0]}x{kernel[1]})")
 
 
-def _window(w: Array) -> Pair:
-    return w.shape[0], w.shape[1]
+def columns(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+    """What the window sees from each position, as a row: (b, h, v, c) -> (b, i, j, kh kw c)."""
+    across = jnp.concatenate(slices(pad(x, pads), 2, window[1], strides[1]), axis=-1)
+    return jnp.concatenate(slices(across, 1, window[0], strides[0]), axis=-1)
+
+
+def columns_backward(dcolumns: Array, size: Pair, window: Pair, strides: Pair, pads: Pads) -> Array:
+    """The adjoint of `columns`, for images of this size."""
+    h, v = (n + sum(p) for n, p in zip(size, pads, strict=True))
+    dacross = add_slices(jnp.split(dcolumns, window[0], axis=-1), 1, h, strides[0])
+    return crop(add_slices(jnp.split(dacross, window[1], axis=-1), 2, v, strides[1]), pads)
 
 
 def correlate(x: Array, w: Array, strides: Pair, pads: Pads) -> Array:
     """Z_ij = Σ_pq X_(i sh + p, j sw + q) W_pq, in the way of the platform that the program is lowered for."""
 
     def product(x: Array, w: Array) -> Array:
-        columns = jnp.concatenate(slices(x, _window(w), strides, pads), axis=-1)
-        return columns @ w.reshape(-1, w.shape[-1])
+        return columns(x, _window(w), strides, pads) @ _matrix(w)
 
     def library(x: Array, w: Array) -> Array:
         return jax.lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -90,11 +99,10 @@ def correlate_backward(x: Array, w: Array, dz: Array, strides: Pair, pads: Pads)
     """dW_pq = Σ_ij X_(i sh + p, j sw + q)ᵀ dZ_ij, dX_(i sh + p, j sw + q) += dZ_ij W_pqᵀ"""
 
     def product(x: Array, w: Array, dz: Array) -> tuple[Array, Array]:
-        columns = jnp.concatenate(slices(x, _window(w), strides, pads), axis=-1)
-        dw = contract("bijk,bijo->ko", columns, dz, like=w.reshape(-1, w.shape[-1])).reshape(w.shape)
-        dcolumns = dz @ w.reshape(-1, w.shape[-1]).astype(dz.dtype).T
-        parts = jnp.split(dcolumns, w.shape[0] * w.shape[1], axis=-1)
-        return dw, add_slices(parts, x.shape[1:3], _window(w), strides, pads).astype(x.dtype)
+        dw = contract("bijk,bijo->ko", columns(x, _window(w), strides, pads), dz, like=_matrix(w))
+        dcolumns = dz @ _matrix(w).astype(dz.dtype).T
+        dx = columns_backward(dcolumns, (x.shape[1], x.shape[2]), _window(w), strides, pads)
+        return dw.reshape(w.shape), dx.astype(x.dtype)
 
     def library(x: Array, w: Array, dz: Array) -> tuple[Array, Array]:
         # dW correlates X with dZ spread out by the stride; dX correlates that dZ, padded, with the flipped kernel.
@@ -125,23 +133,37 @@ def correlate_backward(x: Array, w: Array, dz: Array, strides: Pair, pads: Pads)
     return jax.lax.platform_dependent(x, w, dz, cpu=product, default=library)
 
 
-_NO_PADS = ((0, 0), (0, 0))
+def _window(w: Array) -> Pair:
+    return w.shape[0], w.shape[1]
 
 
-def _pool(function: str, size: int | Pair, stride: int | Pair | None):
-    """window, strides, x -> list of what each offset of the window sees, (parts, like) -> their sum in place."""
+def _matrix(w: Array) -> Array:
+    return w.reshape(-1, w.shape[-1])
+
+
+def _pool_sizes(function: str, size: int | Pair, stride: int | Pair | None) -> tuple[Pair, Pair]:
     window = checks.pair(function, "size", size)
-    strides = window if stride is None else checks.pair(function, "stride", stride)
+    return window, window if stride is None else checks.pair(function, "stride", stride)
 
-    def gather(x: Array) -> list[Array]:
-        x = checks.shaped(function, "x", x, ("batch", "height", "width", "channels"))
-        pad_widths(function, x.shape[1:3], window, strides, "VALID")
-        return slices(x, window, strides, _NO_PADS)
 
-    def scatter(parts: list[Array], like: Array) -> Array:
-        return add_slices(parts, like.shape[1:3], window, strides, _NO_PADS)
+def _image(function: str, x: Array, window: Pair, strides: Pair) -> None:
+    checks.shaped(function, "x", x, ("batch", "height", "width", "channels"))
+    pad_widths(function, x.shape[1:3], window, strides, "VALID")
 
-    return window, gather, scatter
+
+def _first_largest(parts: list[Array]) -> tuple[Array, Array]:
+    """The largest of the parts, entry by entry, and which it was: the first of equals; a NaN beats them all."""
+    kind = jnp.uint8 if len(parts) <= 256 else jnp.int32
+    y, index = parts[0], jnp.zeros(parts[0].shape, kind)
+    for k, part in enumerate(parts[1:], start=1):
+        keep = (y >= part) | (y != y)
+        y, index = jnp.where(keep, y, part), jnp.where(keep, index, kind(k))
+    return y, index
+
+
+def _to_largest(index: Array, dy: Array, count: int) -> list[Array]:
+    """The adjoint of `_first_largest`: dy to the part that was the largest."""
+    return [jnp.where(index == index.dtype.type(k), dy, 0) for k in range(count)]
 
 
 def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
@@ -152,23 +174,20 @@ def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     >>> max_pool2d(2).forward((), jnp.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     Array([ 5.,  7., 13., 15.], dtype=float32)
     """
-    window, gather, scatter = _pool("max_pool2d", size, stride)
-    count = window[0] * window[1]
-    small = jnp.uint8 if count <= 256 else jnp.int32
+    window, strides = _pool_sizes("max_pool2d", size, stride)
 
-    def forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-        """Y_ij = max_pq X_(i sh + p, j sw + q); the residual is the offset k = p kw + q where it was found"""
-        y, *others = gather(x)
-        index = jnp.zeros(y.shape, small)
-        for k, other in enumerate(others, start=1):
-            keep = (y >= other) | (y != y)
-            y, index = jnp.where(keep, y, other), jnp.where(keep, index, small(k))
-        return y, (index, x[:0])
+    def forward(x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        """R_rj = max_q X_(r, j sw + q), Y_ij = max_p R_(i sh + p, j); the residuals are the q and the p"""
+        _image("max_pool2d", x, window, strides)
+        rows, q = _first_largest(slices(x, 2, window[1], strides[1]))
+        y, p = _first_largest(slices(rows, 1, window[0], strides[0]))
+        return y, (q, p, x[:0])
 
-    def backward(residuals: tuple[Array, Array], dy: Array) -> Array:
-        """dX_(i sh + p, j sw + q) += dY_ij at the offset of the largest entry"""
-        index, like = residuals
-        return scatter([jnp.where(index == small(k), dy, 0) for k in range(count)], like)
+    def backward(residuals: tuple[Array, Array, Array], dy: Array) -> Array:
+        """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, at the p and q of the largest entries"""
+        q, p, like = residuals
+        drows = add_slices(_to_largest(p, dy, window[0]), 1, like.shape[1], strides[0])
+        return add_slices(_to_largest(q, drows, window[1]), 2, like.shape[2], strides[1])
 
     return parameterless(f"max_pool2d({window[0]}x{window[1]})", forward, backward)
 
@@ -179,15 +198,18 @@ def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     >>> avg_pool2d(2).forward((), jnp.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     Array([ 2.5,  4.5, 10.5, 12.5], dtype=float32)
     """
-    window, gather, scatter = _pool("avg_pool2d", size, stride)
-    count = window[0] * window[1]
+    window, strides = _pool_sizes("avg_pool2d", size, stride)
+    share = 1 / (window[0] * window[1])
 
     def forward(x: Array) -> tuple[Array, Array]:
-        """Y_ij = 1/(kh kw) Σ_pq X_(i sh + p, j sw + q)"""
-        return sum(gather(x), jnp.zeros((), x.dtype)) * (1 / count), x[:0]
+        """R_rj = Σ_q X_(r, j sw + q), Y_ij = 1/(kh kw) Σ_p R_(i sh + p, j)"""
+        _image("avg_pool2d", x, window, strides)
+        rows = functools.reduce(jnp.add, slices(x, 2, window[1], strides[1]))
+        return functools.reduce(jnp.add, slices(rows, 1, window[0], strides[0])) * share, x[:0]
 
     def backward(like: Array, dy: Array) -> Array:
-        """dX_(i sh + p, j sw + q) += dY_ij / (kh kw)"""
-        return scatter([dy * (1 / count)] * count, like)
+        """dR_(i sh + p, j) += dY_ij / (kh kw), dX_(r, j sw + q) += dR_rj"""
+        drows = add_slices([dy * share] * window[0], 1, like.shape[1], strides[0])
+        return add_slices([drows] * window[1], 2, like.shape[2], strides[1])
 
     return parameterless(f"avg_pool2d({window[0]}x{window[1]})", forward, backward)

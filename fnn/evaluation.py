@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data import check_examples
-from fnn.train import Batch, Metrics, unpack
-from fnn.types import Layer, Loss, Params
+from fnn.train import unpack
+from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 
 def in_batches(function: Callable[..., PyTree], arrays: tuple[Array, ...], batch_size: int | None) -> PyTree:
@@ -39,7 +39,7 @@ def _predict(network: Layer, params: Params, x: Array, batch_size: int | None) -
     return in_batches(lambda x: network.forward(params, x)[0], (x,), batch_size)
 
 
-def predict(network: Layer, params: Params, x: Array, batch_size: int | None = None) -> Array:
+def predict(network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None) -> Array:
     """The network's output for each row of x, without randomness; `batch_size` bounds the memory.
 
     >>> import fnn
@@ -86,9 +86,9 @@ def evaluate(
     network: Layer,
     loss: Loss,
     params: Params,
-    data: Batch,
+    data: Data,
     batch_size: int | None = None,
-    metrics: Mapping[str, Callable[[Array, Array], Array]] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, float]:
     """{"cost": …, "accuracy": …}: means over the examples of (x, y) or (x, y, weight), without randomness or penalty.
 
@@ -102,13 +102,13 @@ def evaluate(
     """
     checks.layer("evaluate", "network", network)
     pairs = metric_pairs("evaluate", loss, metrics)
-    data = check_data("evaluate", "data", data)
-    check_targets(network, loss, params, data)
-    values = _evaluate(network, loss, pairs, params, data, _optional("evaluate", batch_size))
+    arrays = check_data("evaluate", "data", data)
+    check_targets(network, loss, params, arrays)
+    values = _evaluate(network, loss, pairs, params, arrays, _optional("evaluate", batch_size))
     return {name: float(value) for name, value in values.items()}
 
 
-def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Callable[[Array, Array], Array]] | None) -> Metrics:
+def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None) -> Metrics:
     """The metrics asked for as a hashable tuple; those of the loss where none were asked for."""
     if not isinstance(loss, Loss):
         raise checks.fail(function, "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
@@ -121,7 +121,7 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Callable[[Arra
     return tuple(metrics.items())
 
 
-def check_data(function: str, argument: str, data: Batch) -> Batch:
+def check_data(function: str, argument: str, data: Data) -> Batch:
     """(x, y) or (x, y, weight) as arrays on the device: x floating, lengths equal, everything finite."""
     x, y, weight = unpack(function, data)
     x, y = checks.floating(function, f"{argument}: x", x), checks.array(function, f"{argument}: y", y)

@@ -16,8 +16,20 @@ from fnn.evaluation import check_data, check_targets, metric_pairs
 from fnn.normalization import calibrate
 from fnn.progress import reporting
 from fnn.run import epoch_logs, validate
-from fnn.train import Batch, Metrics, as_transformation, epoch, init_state, make_logging_step
-from fnn.types import FitResult, GradientTransformation, Layer, Loss, Params, PRNGKey, TrainState
+from fnn.train import as_transformation, epoch, init_state, make_logging_step
+from fnn.types import (
+    Batch,
+    Data,
+    FitResult,
+    GradientTransformation,
+    Layer,
+    Loss,
+    Metric,
+    Metrics,
+    Params,
+    PRNGKey,
+    TrainState,
+)
 
 _DISPATCH_SECONDS = 0.5  # what a dispatch is grown to at least, so that neither overhead nor Ctrl-C takes long
 
@@ -111,14 +123,14 @@ def fit(
     network: Layer,
     loss: Loss,
     optimizer: GradientTransformation,
-    data: Batch,
+    data: Data,
     *,
     epochs: int,
     batch_size: int,
     key: PRNGKey | None = None,
     l2: float = 0.0,
-    validation: Batch | None = None,
-    metrics: Mapping[str, Callable[[Array, Array], Array]] | None = None,
+    validation: Data | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     patience: int | None = None,
     progress: bool = True,
     report_every: int = 1,
@@ -150,8 +162,8 @@ def fit(
     checks.number("fit", "l2", l2, minimum=0.0)
     epochs = checks.positive_int("fit", "epochs", epochs)
     report_every = checks.positive_int("fit", "report_every", report_every)
-    data = check_data("fit", "data", data)
-    batch_size = check_batch_size("fit", batch_size, data[0].shape[0])
+    arrays = check_data("fit", "data", data)
+    batch_size = check_batch_size("fit", batch_size, arrays[0].shape[0])
     if patience is not None:
         patience = checks.positive_int("fit", "patience", patience)
         if validation is None:
@@ -160,15 +172,16 @@ def fit(
         raise checks.fail("fit", "key", "given, or else `state`", "neither" if key is None else "both")
     if key is not None:
         state = init_state(network, optimizer, key)
-    elif not isinstance(state, TrainState):
+    if not isinstance(state, TrainState):
         raise checks.fail("fit", "state", "a TrainState", state, TypeError)
-    check_targets(network, loss, state.params, data)
+    check_targets(network, loss, state.params, arrays)
+    held_out = None
     if validation is not None:
-        validation = check_data("fit", "validation", validation)
-        check_targets(network, loss, state.params, validation)
+        held_out = check_data("fit", "validation", validation)
+        check_targets(network, loss, state.params, held_out)
 
     program = _Program(network, loss, optimizer, float(l2), metric_pairs("fit", loss, metrics), batch_size, patience)
-    carry = _start(program, epochs, state, data, validation)
+    carry = _start(program, epochs, state, arrays, held_out)
     done, chunk, stopped = 0, 1, False
     with reporting(progress, epochs) as report:
         while done < epochs and not stopped:
@@ -176,7 +189,7 @@ def fit(
             if progress or callback:
                 until = min(until, done - done % report_every + report_every)
             start = time.perf_counter()
-            carry = _advance(program, carry, data, validation, jnp.int32(until))
+            carry = _advance(program, carry, arrays, held_out, jnp.int32(until))
             done = int(carry.epoch)
             if time.perf_counter() - start < _DISPATCH_SECONDS:
                 chunk *= 2
@@ -192,5 +205,5 @@ def fit(
     if carry.best is not None:
         final = TrainState(carry.best.params, carry.best.opt_state, carry.best.step, final.key)
     elif network.calibrate is not None:
-        final = final._replace(params=_calibrate(network, final.params, data[0]))
+        final = final._replace(params=_calibrate(network, final.params, arrays[0]))
     return FitResult(final, history)

@@ -93,7 +93,7 @@ def _squared_error_backward(residuals: tuple[Array, Array], dvalue: Values) -> A
 def _sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Values, Any]:
     """L = -Σ_k [y_k ln σ(z_k) + (1 - y_k) ln(1 - σ(z_k))] = Σ_k [max(z_k, 0) - y_k z_k + ln(1 + e^-|z_k|)]"""
     like, (z, y) = jnp.asarray(z)[:0], _same_shape("sigmoid_cross_entropy", z, y)
-    e = jnp.exp(-jnp.abs(z))
+    e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
     values = _sum(jnp.maximum(z, 0) - y * z + jnp.log1p(e))
     return values, (jnp.where(z >= 0, 1, e) / (1 + e) - y, like)
 

@@ -11,8 +11,8 @@ from fnn.backprop import weighted_mean
 from fnn.data import check_batch_size
 from fnn.evaluation import check_data, evaluation_batch, means, per_example
 from fnn.normalization import calibrate
-from fnn.train import Batch, Metrics, as_transformation, epoch, fresh_state, make_logging_step
-from fnn.types import GradientTransformation, Layer, Loss, Params, PRNGKey, RunResult, TrainState
+from fnn.train import as_transformation, epoch, fresh_state, make_logging_step
+from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, RunResult, TrainState
 
 
 def epoch_logs(outs: dict[str, Array]) -> dict[str, Array]:
@@ -34,13 +34,13 @@ def make_run(
     network: Layer | Callable[[Any], Layer],
     loss: Loss,
     make_optimizer: Callable[[Any], GradientTransformation],
-    data: Batch,
+    data: Data,
     *,
     epochs: int,
     batch_size: int,
     l2: float | Callable[[Any], Any] = 0.0,
     init: Params | Callable[[Any], Params] = None,
-    validation: Batch | None = None,
+    validation: Data | None = None,
 ) -> Callable[[Any, PRNGKey], RunResult]:
     """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to jit and to vmap.
 
@@ -57,9 +57,9 @@ def make_run(
     (Array([[3.]], dtype=float32), (2, 100))
     """
     epochs = checks.positive_int("make_run", "epochs", epochs)
-    data = check_data("make_run", "data", data)
-    validation = None if validation is None else check_data("make_run", "validation", validation)
-    batch_size = check_batch_size("make_run", batch_size, data[0].shape[0])
+    arrays = check_data("make_run", "data", data)
+    held_out = None if validation is None else check_data("make_run", "validation", validation)
+    batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
 
@@ -81,4 +81,4 @@ def make_run(
         state, history = jax.lax.scan(one_epoch, start, None, length=epochs)
         return RunResult(calibrate(model, state.params, data[0]), history)
 
-    return jax.tree_util.Partial(run, data, validation)
+    return jax.tree_util.Partial(run, arrays, held_out)

@@ -15,11 +15,9 @@ from jaxtyping import Array, Float, PyTree
 from fnn import checks, data
 from fnn.backprop import passes, weighted_mean
 from fnn.optimizers import apply_updates
-from fnn.types import GradientTransformation, Layer, Loss, Params, PRNGKey, TrainState
+from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, TrainState
 
-Batch = tuple[Array, ...]  # (x, y) or (x, y, weight)
-Step = Callable[[TrainState, Batch], tuple[TrainState, Any]]
-Metrics = tuple[tuple[str, Callable[[Array, Array], Array]], ...]
+Step = Callable[[TrainState, Any], tuple[TrainState, Any]]
 
 _INIT, _EPOCH, _STEP = 0, 1, 2
 
@@ -72,7 +70,7 @@ def check_key(function: str, key: PRNGKey) -> PRNGKey:
     return key
 
 
-def unpack(function: str, batch: Batch) -> tuple[Array, Array, Array | None]:
+def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
     """(x, y) or (x, y, weight) as three, the weight None where there is none."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", type(batch).__name__, TypeError)
@@ -148,7 +146,7 @@ def epoch(step: Step, batch_size: int, state: TrainState, arrays: Batch) -> tupl
 _epoch = jax.jit(epoch, static_argnums=(0, 1), donate_argnums=2)
 
 
-def make_epoch(step: Step, batch_size: int) -> Callable[[TrainState, Batch], tuple[TrainState, Array]]:
+def make_epoch(step: Step, batch_size: int) -> Callable[[TrainState, Data], tuple[TrainState, Array]]:
     """epoch(state, (x, y)) -> (state, costs): every example once, as one compiled program; costs has one per step.
 
     The data are shuffled on the device, the remainder of the division by batch_size is a last batch of its own size.

@@ -3,13 +3,24 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxtyping import Array, Int, Key, PyTree, UInt32
+from jaxtyping import Array, ArrayLike, Int, Key, PyTree, UInt32
 
 PRNGKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
 """A key of `jax.random.key`, or a raw one of `jax.random.PRNGKey`."""
 
 Params: TypeAlias = PyTree
 Residuals: TypeAlias = PyTree
+
+Data: TypeAlias = tuple[ArrayLike, ...]
+"""(x, y) or (x, y, weight), the first axis counting examples: a batch, or all there are."""
+
+Batch: TypeAlias = tuple[Array, ...]
+"""Data as arrays of JAX."""
+
+Metric: TypeAlias = Callable[[Array, Array], Array]
+"""prediction, target -> values (batch,)."""
+
+Metrics: TypeAlias = tuple[tuple[str, Metric], ...]
 
 
 class Layer(NamedTuple):
@@ -27,8 +38,8 @@ class Layer(NamedTuple):
 
     init: Callable[..., Params]
     forward: Callable[..., tuple[Array, Residuals]]
-    backward: Callable[[Params, Residuals, Array], tuple[Params, Array]]
-    calibrate: Callable[[Params, Array], tuple[Params, Array]] | None = None
+    backward: Callable[..., tuple[Params, Array]]
+    calibrate: Callable[..., tuple[Params, Array]] | None = None
     name: str = ""
     layers: tuple["Layer", ...] = ()
 
@@ -43,10 +54,10 @@ class Loss(NamedTuple):
     name       what messages call it
     """
 
-    forward: Callable[[Array, Array], tuple[Array, Residuals]]
-    backward: Callable[[Residuals, Array], Array]
-    validate: Callable[[tuple[int, ...], Array], None] | None = None
-    metrics: tuple[tuple[str, Callable[[Array, Array], Array]], ...] = ()
+    forward: Callable[..., tuple[Array, Residuals]]
+    backward: Callable[..., Array]
+    validate: Callable[..., None] | None = None
+    metrics: Metrics = ()
     name: str = ""
 
 

@@ -1,4 +1,8 @@
-"""Sliding windows over images, as a list of strided slices, and the adjoint that adds the slices back."""
+"""Sliding windows along one axis, as strided slices, and the adjoint that adds the slices back.
+
+A window of k in strides of s sees position i s + p, 0 <= p < k, from output position i. Windows over two axes are
+these, one axis after the other: kh + kw slices instead of kh kw.
+"""
 
 from collections.abc import Sequence
 
@@ -24,26 +28,34 @@ def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, 
     return (int(top), int(bottom)), (int(left), int(right))
 
 
-def slices(x: Array, window: Pair, strides: Pair, pads: Pads) -> list[Array]:
-    """For each offset (p, q) of the window, in reading order, the image seen there: out_ij = x_(i sh + p, j sw + q)."""
-    x = jax.lax.pad(x, x.dtype.type(0), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
-    (kh, kw), (sh, sw), (h, v) = window, strides, x.shape[1:3]
-    return [x[:, p : h - kh + p + 1 : sh, q : v - kw + q + 1 : sw, :] for p in range(kh) for q in range(kw)]
+def pad(x: Array, pads: Pads, inner: Pair = (0, 0)) -> Array:
+    """Zeros around the images of x, `inner` of them between neighbours; negative widths crop."""
+    edges = ((0, 0, 0), *((low, high, between) for (low, high), between in zip(pads, inner, strict=True)), (0, 0, 0))
+    return jax.lax.pad(x, x.dtype.type(0), edges)
 
 
-def add_slices(parts: Sequence[Array], size: Sequence[int], window: Pair, strides: Pair, pads: Pads) -> Array:
-    """The adjoint of `slices`: x_(i sh + p, j sw + q) += part_pq,ij, cropped to the image of this size."""
-    (kh, kw), (top, left) = window, (pads[0][0], pads[1][0])
+def crop(x: Array, pads: Pads) -> Array:
+    """The adjoint of `pad`."""
+    (top, bottom), (left, right) = pads
+    return pad(x, ((-top, -bottom), (-left, -right)))
 
-    def place(part: Array, p: int, q: int) -> Array:
-        spread = [(n - 1) * s + 1 for n, s in zip(part.shape[1:3], strides, strict=True)]
-        low = (p - top, q - left)
-        high = [n - a - m for n, a, m in zip(size, low, spread, strict=True)]
-        config = ((0, 0, 0), (low[0], high[0], strides[0] - 1), (low[1], high[1], strides[1] - 1), (0, 0, 0))
-        return jax.lax.pad(part, part.dtype.type(0), config)
 
-    offsets = [(p, q) for p in range(kh) for q in range(kw)]
-    total = place(parts[0], 0, 0)
-    for part, (p, q) in zip(parts[1:], offsets[1:], strict=True):
-        total = total + place(part, p, q)
+def slices(x: Array, axis: int, window: int, stride: int) -> list[Array]:
+    """For each offset p what the window sees there: out_i = x_(i s + p)."""
+    last = x.shape[axis] - window
+    return [jax.lax.slice_in_dim(x, p, last + p + 1, stride, axis) for p in range(window)]
+
+
+def add_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
+    """The adjoint of `slices`: x_(i s + p) += parts[p]_i, for an x of this size."""
+
+    def place(part: Array, p: int) -> Array:
+        spread = (part.shape[axis] - 1) * stride + 1
+        edges = [(0, 0, 0)] * part.ndim
+        edges[axis] = (p, size - p - spread, stride - 1)
+        return jax.lax.pad(part, part.dtype.type(0), edges)
+
+    total = place(parts[0], 0)
+    for p, part in enumerate(parts[1:], start=1):
+        total = total + place(part, p)
     return total
