@@ -23,13 +23,21 @@ def describe(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
 
 
-def fail(function: str, argument: str, expected: str, got: Any, error: type[Exception] = ValueError) -> Exception:
-    """The error to raise. `got` is described unless it is a string already.
+def fail(
+    function: str,
+    argument: str,
+    expected: str,
+    got: Any = None,
+    error: type[Exception] = ValueError,
+    *,
+    came: str | None = None,
+) -> Exception:
+    """The error to raise; `came` says in words what came where describing `got` would not tell.
 
     >>> fail("dense", "n_in", "a positive integer", 0)
     ValueError('dense: n_in must be a positive integer, got int 0')
     """
-    return error(f"{function}: {argument} must be {expected}, got {got if isinstance(got, str) else describe(got)}")
+    return error(f"{function}: {argument} must be {expected}, got {describe(got) if came is None else came}")
 
 
 def positive_int(function: str, argument: str, value: Any) -> int:
@@ -81,7 +89,7 @@ def array(function: str, argument: str, value: Any) -> jax.Array:
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError):
-        raise fail(function, argument, "an array of numbers", type(value).__name__, TypeError) from None
+        raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
 
 
 def floating(function: str, argument: str, value: Any) -> jax.Array:
@@ -114,14 +122,14 @@ def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...
 def no_params(function: str, params: Any) -> None:
     """A layer without parameters has the empty tuple for them."""
     if not (isinstance(params, tuple) and len(params) == 0):
-        raise fail(function, "params", "(), since it has no parameters", type(params).__name__)
+        raise fail(function, "params", "(), since it has no parameters", came=type(params).__name__)
 
 
 def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]) -> Any:
     """Parameters of the expected NamedTuple whose fields have these shapes."""
     if not isinstance(params, expected):
         wanted = f"{expected.__name__}({', '.join(getattr(expected, '_fields', ()))})"
-        raise fail(function, "params", wanted, type(params).__name__, TypeError)
+        raise fail(function, "params", wanted, error=TypeError, came=type(params).__name__)
     for field, shape in shapes.items():
         shaped(function, f"params.{field}", getattr(params, field), shape)
     return params

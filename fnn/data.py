@@ -63,7 +63,7 @@ def one_hot(labels: Int[Array, " batch"], k: int) -> Float[Array, "batch k"]:
     if labels.ndim != 1:
         raise checks.fail("one_hot", "labels", "of shape (batch,)", labels)
     if not isinstance(labels, Tracer) and labels.size and not (labels.min() >= 0 and labels.max() < k):
-        raise checks.fail("one_hot", "labels", f"in 0..{k - 1}", f"{labels.min()}..{labels.max()}")
+        raise checks.fail("one_hot", "labels", f"in 0..{k - 1}", came=f"{labels.min()}..{labels.max()}")
     return jax.nn.one_hot(labels, k)
 
 
@@ -106,12 +106,12 @@ def check_examples(function: str, arrays: Sequence[Array]) -> int:
     """The number of examples, the same in each array and at least 1."""
     shapes = [getattr(array, "shape", None) for array in arrays]
     if not shapes or any(not shape for shape in shapes):
-        raise checks.fail(function, "data", "arrays whose first axis counts examples", f"shapes {shapes}")
+        raise checks.fail(function, "data", "arrays whose first axis counts examples", came=f"shapes {shapes}")
     sizes = [array.shape[0] for array in arrays]
     if len(set(sizes)) != 1:
-        raise checks.fail(function, "data", "arrays of the same length", f"lengths {sizes}")
+        raise checks.fail(function, "data", "arrays of the same length", came=f"lengths {sizes}")
     if sizes[0] < 1:
-        raise checks.fail(function, "data", "at least one example", "none")
+        raise checks.fail(function, "data", "at least one example", came="none")
     return sizes[0]
 
 

@@ -117,7 +117,7 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None
     if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
         raise checks.fail(function, "metrics", "a mapping of names to functions", metrics, TypeError)
     if "cost" in metrics:
-        raise checks.fail(function, "metrics", "without the name 'cost', which is the loss's own", "'cost'")
+        raise checks.fail(function, "metrics", "without the name 'cost', which is the loss's own", came="'cost'")
     return tuple(metrics.items())
 
 
@@ -133,9 +133,9 @@ def check_data(function: str, argument: str, data: Data) -> Batch:
     for name, array in zip(("x", "y", "weight"), arrays, strict=False):
         if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(array))):
             row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
-            raise checks.fail(function, f"{argument}: {name}", "finite", f"NaN or infinity, first in row {row}")
+            raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
     if weight is not None and bool(jnp.any(weight < 0)):
-        raise checks.fail(function, f"{argument}: weight", "non-negative", "a negative weight")
+        raise checks.fail(function, f"{argument}: weight", "non-negative", came="a negative weight")
     return arrays
 
 

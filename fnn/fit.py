@@ -158,6 +158,7 @@ def fit(
     (Array([[2.]], dtype=float32), (50,))
     """
     checks.layer("fit", "network", network)
+    pairs = metric_pairs("fit", loss, metrics)
     as_transformation("fit", optimizer)
     checks.number("fit", "l2", l2, minimum=0.0)
     epochs = checks.positive_int("fit", "epochs", epochs)
@@ -167,9 +168,9 @@ def fit(
     if patience is not None:
         patience = checks.positive_int("fit", "patience", patience)
         if validation is None:
-            raise checks.fail("fit", "validation", "given when patience is: it decides what is best", "None")
+            raise checks.fail("fit", "validation", "given when patience is: it decides what is best", came="None")
     if (state is None) == (key is None):
-        raise checks.fail("fit", "key", "given, or else `state`", "neither" if key is None else "both")
+        raise checks.fail("fit", "key", "given, or else `state`", came="neither" if key is None else "both")
     if key is not None:
         state = init_state(network, optimizer, key)
     if not isinstance(state, TrainState):
@@ -180,7 +181,7 @@ def fit(
         held_out = check_data("fit", "validation", validation)
         check_targets(network, loss, state.params, held_out)
 
-    program = _Program(network, loss, optimizer, float(l2), metric_pairs("fit", loss, metrics), batch_size, patience)
+    program = _Program(network, loss, optimizer, float(l2), pairs, batch_size, patience)
     carry = _start(program, epochs, state, arrays, held_out)
     done, chunk, stopped = 0, 1, False
     with reporting(progress, epochs) as report:

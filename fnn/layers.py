@@ -113,12 +113,12 @@ def serial(*layers: Layer) -> Layer:
     """
     layers = tuple(checks.layer("serial", f"layers[{i}]", layer) for i, layer in enumerate(layers))
     if not layers:
-        raise checks.fail("serial", "layers", "at least one Layer", "none")
+        raise checks.fail("serial", "layers", "at least one Layer", came="none")
 
     def per_layer(params: Params) -> Params:
         if not isinstance(params, tuple) or len(params) != len(layers):
             got = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
-            raise checks.fail("serial", "params", f"a tuple of {len(layers)}, one entry per layer", got)
+            raise checks.fail("serial", "params", f"a tuple of {len(layers)}, one entry per layer", came=got)
         return params
 
     def init(key: PRNGKey) -> Params:

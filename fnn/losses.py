@@ -174,9 +174,9 @@ def _labels_in_range(function: str):
         """Labels must be 0..k-1, distributions non-negative."""
         values, k = np.asarray(target), prediction_shape[-1]
         if values.ndim == 1 and values.size and not (values.min() >= 0 and values.max() < k):
-            raise checks.fail(function, "target", f"labels in 0..{k - 1}", f"{values.min()}..{values.max()}")
+            raise checks.fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
         if values.ndim == 2 and values.size and values.min() < 0:
-            raise checks.fail(function, "target", "distributions without negative entries", f"{values.min()}")
+            raise checks.fail(function, "target", "distributions without negative entries", came=f"{values.min()}")
 
     return validate
 
@@ -186,7 +186,7 @@ def _between_0_and_1(function: str):
         """Each label is 0 or 1, or a probability between."""
         values = np.asarray(target)
         if values.size and not (values.min() >= 0 and values.max() <= 1):
-            raise checks.fail(function, "target", "labels in 0..1", f"{values.min()}..{values.max()}")
+            raise checks.fail(function, "target", "labels in 0..1", came=f"{values.min()}..{values.max()}")
 
     return validate
 

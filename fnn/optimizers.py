@@ -159,7 +159,7 @@ def add_l2(strength: float | Array) -> GradientTransformation:
     def update(gradients: Params, state: tuple, params: Params | None = None, **extra: Any) -> tuple[Params, tuple]:
         """dW ← dW + λ W"""
         if params is None:
-            raise checks.fail("add_l2", "params", "given to update: the penalty depends on them", "None")
+            raise checks.fail("add_l2", "params", "given to update: the penalty depends on them", came="None")
         return add_scaled_weights(gradients, params, strength), state
 
     return GradientTransformation(lambda params: (), update)

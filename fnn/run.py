@@ -9,7 +9,7 @@ from jaxtyping import Array
 from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data import check_batch_size
-from fnn.evaluation import check_data, evaluation_batch, means, per_example
+from fnn.evaluation import check_data, check_targets, evaluation_batch, means, per_example
 from fnn.normalization import calibrate
 from fnn.train import as_transformation, epoch, fresh_state, make_logging_step
 from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, RunResult, TrainState
@@ -60,6 +60,10 @@ def make_run(
     arrays = check_data("make_run", "data", data)
     held_out = None if validation is None else check_data("make_run", "validation", validation)
     batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
+    if isinstance(network, Layer):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        for part in (arrays, held_out) if held_out else (arrays,):
+            check_targets(network, loss, params, part)
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
 

@@ -73,7 +73,7 @@ def check_key(function: str, key: PRNGKey) -> PRNGKey:
 def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
     """(x, y) or (x, y, weight) as three, the weight None where there is none."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-        raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", type(batch).__name__, TypeError)
+        raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", error=TypeError, came=type(batch).__name__)
     return batch[0], batch[1], batch[2] if len(batch) == 3 else None
 
 

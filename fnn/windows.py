@@ -23,7 +23,7 @@ def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, 
     """
     pads = jax.lax.padtype_to_pads(size, window, strides, padding)
     if any(n + sum(p) < k for n, p, k in zip(size, pads, window, strict=True)):
-        raise checks.fail(function, "x", f"at least as high and wide as the window, {window}", f"{tuple(size)}")
+        raise checks.fail(function, "x", f"at least as high and wide as the window, {window}", came=f"{tuple(size)}")
     (top, bottom), (left, right) = pads
     return (int(top), int(bottom)), (int(left), int(right))
 
