@@ -162,16 +162,20 @@ def _silu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
 silu = parameterless("silu", _silu, _silu_backward)
 
 
+_ROOT_HALF = math.sqrt(0.5)
+
+
 def _gelu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
     """a = z Φ(z), Φ the standard normal distribution function (Hendrycks and Gimpel 2016)"""
-    phi = 0.5 * jax.lax.erfc(z * -math.sqrt(0.5))
+    phi = 0.5 * jax.lax.erfc(z * -_ROOT_HALF)
     return z * phi, (z, phi)
 
 
 def _gelu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
     """dz = da ∘ (Φ(z) + z e^(-z²/2) / √2π)"""
     z, phi = residuals
-    return da * (phi + z * (jnp.exp(z * z * -0.5) * (1 / math.sqrt(2 * math.pi))))
+    u = z * -_ROOT_HALF  # in this form XLA shares e^(-u²) with erfc
+    return da * (phi + z * (jnp.exp(-(u * u)) * (1 / math.sqrt(2 * math.pi))))
 
 
 gelu = parameterless("gelu", _gelu, _gelu_backward)

@@ -88,7 +88,7 @@ def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[...,
         share = example_weights(values, weight)
         dprediction = loss.backward(loss_residuals, share)
         dparams, _ = network.backward(params, network_residuals, dprediction)
-        cost = jnp.sum(share * values)
+        cost = weighted_mean(values, weight)
         if penalised:
             cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params).astype(cost.dtype)
             dparams = add_scaled_weights(dparams, params, l2)

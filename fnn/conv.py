@@ -15,7 +15,7 @@ from fnn import checks
 from fnn.activations import parameterless
 from fnn.dtypes import contract, widest
 from fnn.init import Initializer, lecun_normal, zeros
-from fnn.types import Layer, PRNGKey
+from fnn.types import Layer, PRNGKey, Residuals
 from fnn.windows import Pads, Pair, add_slices, crop, pad, pad_widths, slices
 
 
@@ -151,19 +151,22 @@ def _image(function: str, x: Array, window: Pair, strides: Pair) -> None:
     pad_widths(function, x.shape[1:3], window, strides, "VALID")
 
 
-def _first_largest(parts: list[Array]) -> tuple[Array, Array]:
-    """The largest of the parts, entry by entry, and which it was: the first of equals; a NaN beats them all."""
-    kind = jnp.uint8 if len(parts) <= 256 else jnp.int32
-    y, index = parts[0], jnp.zeros(parts[0].shape, kind)
-    for k, part in enumerate(parts[1:], start=1):
-        keep = (y >= part) | (y != y)
-        y, index = jnp.where(keep, y, part), jnp.where(keep, index, kind(k))
-    return y, index
+def _largest(parts: list[Array]) -> tuple[Array, list[Array]]:
+    """m_k = max(m_{k-1}, part_k), and where m_{k-1} stays: the first of equals does; a NaN beats them all."""
+    largest, stays = parts[0], []
+    for part in parts[1:]:
+        stays.append((largest >= part) | (largest != largest))
+        largest = jnp.where(stays[-1], largest, part)
+    return largest, stays
 
 
-def _to_largest(index: Array, dy: Array, count: int) -> list[Array]:
-    """The adjoint of `_first_largest`: dy to the part that was the largest."""
-    return [jnp.where(index == index.dtype.type(k), dy, 0) for k in range(count)]
+def _largest_backward(stays: list[Array], dy: Array) -> list[Array]:
+    """dm_{k-1} = dm_k where m_{k-1} stayed, dpart_k = dm_k where it did not"""
+    dparts = []
+    for stay in reversed(stays):
+        dparts.append(jnp.where(stay, 0, dy))
+        dy = jnp.where(stay, dy, 0)
+    return [dy, *reversed(dparts)]
 
 
 def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
@@ -176,18 +179,18 @@ def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     """
     window, strides = _pool_sizes("max_pool2d", size, stride)
 
-    def forward(x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-        """R_rj = max_q X_(r, j sw + q), Y_ij = max_p R_(i sh + p, j); the residuals are the q and the p"""
+    def forward(x: Array) -> tuple[Array, Residuals]:
+        """R_rj = max_q X_(r, j sw + q), Y_ij = max_p R_(i sh + p, j)"""
         _image("max_pool2d", x, window, strides)
-        rows, q = _first_largest(slices(x, 2, window[1], strides[1]))
-        y, p = _first_largest(slices(rows, 1, window[0], strides[0]))
-        return y, (q, p, x[:0])
+        rows, across = _largest(slices(x, 2, window[1], strides[1]))
+        y, down = _largest(slices(rows, 1, window[0], strides[0]))
+        return y, (across, down, x[:0])
 
-    def backward(residuals: tuple[Array, Array, Array], dy: Array) -> Array:
+    def backward(residuals: Residuals, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, at the p and q of the largest entries"""
-        q, p, like = residuals
-        drows = add_slices(_to_largest(p, dy, window[0]), 1, like.shape[1], strides[0])
-        return add_slices(_to_largest(q, drows, window[1]), 2, like.shape[2], strides[1])
+        across, down, like = residuals
+        drows = add_slices(_largest_backward(down, dy), 1, like.shape[1], strides[0])
+        return add_slices(_largest_backward(across, drows), 2, like.shape[2], strides[1])
 
     return parameterless(f"max_pool2d({window[0]}x{window[1]})", forward, backward)
 

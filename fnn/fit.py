@@ -62,6 +62,7 @@ class _Carry(NamedTuple):
     state: TrainState
     history: dict[str, Array]
     epoch: Array
+    finite: Array
     best: _Best | None
 
 
@@ -96,22 +97,23 @@ def _start(program: _Program, epochs: int, state: TrainState, data: Batch, valid
     if program.patience is not None:
         cost = jnp.asarray(jnp.inf, logs["validation_cost"].dtype)
         best = _Best(*state[:3], cost, jnp.zeros((), jnp.int32))
-    return jax.tree.map(jnp.copy, _Carry(state, history, jnp.zeros((), jnp.int32), best))
+    return jax.tree.map(jnp.copy, _Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _advance(program: _Program, carry: _Carry, data: Batch, validation: Batch | None, until: Array) -> _Carry:
-    """Epochs up to `until` (an argument: one compilation for any number), fewer if patience ends."""
+    """Epochs up to `until` (an argument: one compilation for any number), fewer if patience or finiteness ends."""
 
     def goes_on(carry: _Carry) -> Array:
-        in_time = carry.epoch < until
+        in_time = (carry.epoch < until) & carry.finite
         return in_time if carry.best is None else in_time & _patient(program, carry.best)
 
     def body(carry: _Carry) -> _Carry:
         state, logs = _one_epoch(program, carry.state, data, validation)
         history = {name: column.at[carry.epoch].set(logs[name]) for name, column in carry.history.items()}
         best = None if carry.best is None else _keep_best(carry.best, state, logs["validation_cost"])
-        return _Carry(state, history, carry.epoch + 1, best)
+        finite = jnp.isfinite(logs["cost"]) & jnp.isfinite(logs.get("validation_cost", 0.0))
+        return _Carry(state, history, carry.epoch + 1, finite, best)
 
     return jax.lax.while_loop(goes_on, body, carry)
 
@@ -147,6 +149,7 @@ def fit(
     progress  every `report_every` epochs a line, on a terminal with a progress bar; False: silence.
     callback  callback(epoch, {name: value}, state) then too; read the state before it returns. True ends training.
 
+    A cost that is not finite ends it with a FloatingPointError that names the epoch.
     Epochs run on the device in as few calls as reports allow. If the network has batch_norm, its population
     statistics are set from all of x before validation and at the end.
 
@@ -192,6 +195,9 @@ def fit(
             start = time.perf_counter()
             carry = _advance(program, carry, arrays, held_out, jnp.int32(until))
             done = int(carry.epoch)
+            if not bool(carry.finite):
+                costs = [f"{name} {float(carry.history[name][done - 1])}" for name in carry.history if "cost" in name]
+                raise FloatingPointError(f"fit: the cost must be finite, got {', '.join(costs)} in epoch {done}")
             if time.perf_counter() - start < _DISPATCH_SECONDS:
                 chunk *= 2
             stopped = carry.best is not None and not bool(_patient(program, carry.best))

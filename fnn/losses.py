@@ -95,28 +95,33 @@ def _sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Values, Any]:
     like, (z, y) = jnp.asarray(z)[:0], _same_shape("sigmoid_cross_entropy", z, y)
     e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
     values = _sum(jnp.maximum(z, 0) - y * z + jnp.log1p(e))
-    return values, (jnp.where(z >= 0, 1, e) / (1 + e) - y, like)
+    return values, (z >= 0, e, y, like)
 
 
-def _sigmoid_cross_entropy_backward(residuals: tuple[Array, Array], dvalue: Values) -> Array:
-    """dz = dL (σ(z) - y)"""
-    return _scale(residuals, dvalue)
+def _sigmoid_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array], dvalue: Values) -> Array:
+    """dz = dL (σ(z) - y), σ(z) = 1 / (1 + e^-|z|) where z >= 0, else e^-|z| / (1 + e^-|z|)"""
+    positive, e, y, like = residuals
+    dvalue = _spread(dvalue, e)
+    return (jnp.where(positive, dvalue, dvalue * e) / (1 + e) - dvalue * y).astype(like.dtype)
 
 
 def _softmax_cross_entropy(z: Array, y: Array) -> tuple[Values, Any]:
     """L = -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z); y one-hot of a label"""
-    like, (z, y) = jnp.asarray(z)[:0], _distribution("softmax_cross_entropy", z, y)
+    like, labels = jnp.asarray(z)[:0], y if jnp.ndim(y) == 1 else None
+    z, y = _distribution("softmax_cross_entropy", z, y)
     z = z - jax.lax.stop_gradient(jnp.max(z, axis=1, keepdims=True))
     e = jnp.exp(z)
     total = jnp.sum(e, axis=1, keepdims=True)
     values = jnp.sum(jnp.where(y == 0, 0, y * (jnp.log(total) - z)), axis=1)
-    return values, ((e / total, y), like)
+    mass = jnp.sum(y, axis=1, keepdims=True) if labels is None else 1
+    return values, (e, mass / total, y, like)
 
 
-def _softmax_cross_entropy_backward(residuals: tuple[tuple[Array, Array], Array], dvalue: Values) -> Array:
-    """dz = dL (p Σ_k y_k - y), which is dL (p - y) for a distribution y"""
-    (p, y), like = residuals
-    return _scale((p * jnp.sum(y, axis=1, keepdims=True) - y, like), dvalue)
+def _softmax_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array], dvalue: Values) -> Array:
+    """dz = dL (p Σ_k y_k - y), which is dL (p - y) for a distribution y; p Σ_k y_k = e^z (Σ_k y_k / Σ_j e^z_j)"""
+    e, scale, y, like = residuals
+    dvalue = _spread(dvalue, e)
+    return (e * (dvalue * scale) - dvalue * y).astype(like.dtype)
 
 
 def _log(a: Array) -> tuple[Array, Array]:

@@ -273,3 +273,10 @@ def test_the_data_of_a_run_are_an_argument_of_its_program(key):
 def test_format_line():
     line = format_line(3, 10, {"validation_cost": 1e-5, "accuracy": 0.5, "cost": 2.0}, 1.0)
     assert line == "epoch  3/10  cost 2.0000  accuracy 0.5000  validation cost 1.000e-05  1.0 s"
+
+
+@pytest.mark.parametrize("options", [{}, {"validation": VALIDATION}, {"validation": VALIDATION, "patience": 3}])
+def test_a_cost_that_is_not_finite_ends_training(options, key):
+    network = fnn.mlp([4, 8, 3], w_init=fnn.init.normal(1e18))
+    with pytest.raises(FloatingPointError, match=r"the cost must be finite, got cost .* in epoch 1"):
+        fit(key, network=network, optimizer=fnn.sgd(1e18), **options)
