@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from fnn import checks
 from fnn.dtypes import widest
@@ -49,7 +49,7 @@ def squared_norm(params: Params) -> Float[Array, ""]:
     return sum((jnp.sum(jnp.square(w.astype(dtype))) for w in weights), jnp.zeros((), dtype))
 
 
-def example_weights(values: Array, weight: Array | None) -> Array:
+def example_weights(values: Array, weight: ArrayLike | None) -> Array:
     """How much each example counts in the mean: weight / Σ weight, or 1/m; zeros where all weights are zero."""
     if weight is None:
         return jnp.full(values.shape, 1 / values.shape[0], values.dtype)
@@ -61,11 +61,11 @@ def _or_one(total: Array) -> Array:
     return jnp.where(total == 0, 1, total)
 
 
-def weighted_mean(values: Float[Array, " n"], weight: Array | None) -> Float[Array, ""]:
+def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float[Array, ""]:
     """Σ weight values / Σ weight, or the mean; 0 where all weights are zero."""
     if weight is None:
         return jnp.mean(values)
-    weight = weight.astype(values.dtype)
+    weight = jnp.asarray(weight, values.dtype)
     return jnp.sum(weight * values) / _or_one(jnp.sum(weight))
 
 
@@ -77,7 +77,9 @@ def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[...,
     checks.number("value_and_grad", "l2", l2, minimum=0.0)
     penalised = not (isinstance(l2, int | float) and l2 == 0)
 
-    def evaluate(params: Params, x: Array, y: Array, weight: Array | None = None, key: PRNGKey | None = None):
+    def evaluate(
+        params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
+    ):
         x, y = checks.array("value_and_grad", "x", x), checks.array("value_and_grad", "y", y)
         if x.ndim < 1 or x.shape[0] < 1:
             raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
@@ -117,7 +119,9 @@ def value_and_grad(
     """
     evaluate = passes(network, loss, l2)
 
-    def cost_and_gradient(params: Params, x: Array, y: Array, weight: Array | None = None, key: PRNGKey | None = None):
+    def cost_and_gradient(
+        params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
+    ):
         cost, _, dparams = evaluate(params, x, y, weight, key)
         return cost, dparams
 

@@ -1,13 +1,13 @@
 """Data as arrays: standardising, one-hot targets, splits, shuffled batches of fixed shape. Nothing is downloaded."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from fnn import checks
 from fnn.types import PRNGKey
@@ -20,7 +20,7 @@ class Standardization(NamedTuple):
     std: Float[Array, " n"]
 
 
-def fit_standardization(x: Array) -> Standardization:
+def fit_standardization(x: ArrayLike) -> Standardization:
     """μ and σ per feature (σ² divides by N); where a feature is constant, σ = 1, so that it becomes 0 and not NaN.
 
     >>> fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
@@ -36,7 +36,7 @@ def fit_standardization(x: Array) -> Standardization:
     return Standardization(mean, jnp.where(constant, 1, std))
 
 
-def standardize(x: Array, fitted: Standardization | None = None) -> Array:
+def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
     """x̃ = (x - μ) / σ, with μ and σ of the training data: pass what `fit_standardization` found there.
 
     >>> standardize(jnp.array([[4.0, 5.0]]), fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]])))
@@ -50,7 +50,7 @@ def standardize(x: Array, fitted: Standardization | None = None) -> Array:
     return (x - mean.astype(x.dtype)[None]) / constant_safe[None]
 
 
-def one_hot(labels: Int[Array, " batch"], k: int) -> Float[Array, "batch k"]:
+def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
     """Rows with a 1 at the label; a label outside 0..k-1 is an error, not a row of zeros.
 
     >>> one_hot(jnp.array([2, 0]), 3)
@@ -68,8 +68,8 @@ def one_hot(labels: Int[Array, " batch"], k: int) -> Float[Array, "batch k"]:
 
 
 def split(
-    key: PRNGKey, arrays: Sequence[Array], fractions: Sequence[float], stratify: Array | None = None
-) -> list[tuple[Array, ...]]:
+    key: PRNGKey, arrays: Sequence[Any], fractions: Sequence[float], stratify: ArrayLike | None = None
+) -> list[tuple[Any, ...]]:
     """Shuffles examples into disjoint parts of these fractions, which sum to 1: -> one tuple of arrays per part.
 
     Sizes are rounded so that every example lands in one part. With `stratify` (labels), each class is split so.
@@ -102,7 +102,7 @@ def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return order[np.argsort(position[order], kind="stable")]
 
 
-def check_examples(function: str, arrays: Sequence[Array]) -> int:
+def check_examples(function: str, arrays: Sequence[Any]) -> int:
     """The number of examples, the same in each array and at least 1."""
     shapes = [getattr(array, "shape", None) for array in arrays]
     if not shapes or any(not shape for shape in shapes):
@@ -140,7 +140,7 @@ def take(arrays: Sequence[Array], index: Int[Array, " batch"]) -> tuple[Array, .
     return tuple(array.at[index].get(mode="promise_in_bounds") for array in arrays)
 
 
-def batches(key: PRNGKey, arrays: Sequence[Array], batch_size: int) -> Iterator[tuple[Array, ...]]:
+def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Iterator[tuple[Array, ...]]:
     """One epoch: every example once, shuffled, in batches of one shape; only the last may be shorter.
 
     >>> [x.shape for (x,) in batches(jax.random.key(0), (jnp.zeros((10, 3)),), 4)]

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from fnn import checks
 from fnn.dtypes import widest
@@ -20,14 +20,14 @@ from fnn.types import Loss
 Values = Float[Array, " batch"]
 
 
-def _prediction(function: str, prediction: Array) -> Array:
+def _prediction(function: str, prediction: ArrayLike) -> Array:
     prediction = checks.floating(function, "prediction", prediction)
     if prediction.ndim < 1:
         raise checks.fail(function, "prediction", "of shape (batch, ...)", prediction)
     return prediction
 
 
-def _same_shape(function: str, prediction: Array, target: Array) -> tuple[Array, Array]:
+def _same_shape(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
     """Prediction and target in one dtype; (n,) against (n, 1) is refused, never broadcast."""
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
     if prediction.shape != target.shape:
@@ -39,7 +39,7 @@ def _same_shape(function: str, prediction: Array, target: Array) -> tuple[Array,
     return prediction.astype(dtype), target.astype(dtype)
 
 
-def _distribution(function: str, prediction: Array, target: Array) -> tuple[Array, Array]:
+def _distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
     """Prediction and target (batch, k); integer labels (batch,) become one-hot rows, NaN where out of range."""
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
     if prediction.ndim != 2:
@@ -78,7 +78,7 @@ def _scale(residuals: tuple[Array, Array], dvalue: Values) -> Array:
     return (_spread(dvalue, slope) * slope).astype(like.dtype)
 
 
-def _squared_error(a: Array, y: Array) -> tuple[Values, Any]:
+def _squared_error(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
     """L = ½ ‖a - y‖²"""
     difference, target = _same_shape("squared_error", a, y)
     difference = difference - target
@@ -90,7 +90,7 @@ def _squared_error_backward(residuals: tuple[Array, Array], dvalue: Values) -> A
     return _scale(residuals, dvalue)
 
 
-def _sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Values, Any]:
+def _sigmoid_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
     """L = -Σ_k [y_k ln σ(z_k) + (1 - y_k) ln(1 - σ(z_k))] = Σ_k [max(z_k, 0) - y_k z_k + ln(1 + e^-|z_k|)]"""
     like, (z, y) = jnp.asarray(z)[:0], _same_shape("sigmoid_cross_entropy", z, y)
     e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
@@ -105,7 +105,7 @@ def _sigmoid_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array]
     return (jnp.where(positive, dvalue, dvalue * e) / (1 + e) - dvalue * y).astype(like.dtype)
 
 
-def _softmax_cross_entropy(z: Array, y: Array) -> tuple[Values, Any]:
+def _softmax_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
     """L = -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z); y one-hot of a label"""
     like, labels = jnp.asarray(z)[:0], y if jnp.ndim(y) == 1 else None
     z, y = _distribution("softmax_cross_entropy", z, y)
@@ -133,7 +133,7 @@ def _log(a: Array) -> tuple[Array, Array]:
     return jnp.where(a > epsilon, jnp.log(safe), jnp.log(epsilon).astype(a.dtype) + (a / epsilon - 1)), 1 / safe
 
 
-def _binary_cross_entropy(a: Array, y: Array) -> tuple[Values, Any]:
+def _binary_cross_entropy(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
     """L = -Σ_k [y_k ln a_k + (1 - y_k) ln(1 - a_k)]"""
     like, (a, y) = jnp.asarray(a)[:0], _same_shape("binary_cross_entropy", a, y)
     (log_a, slope_a), (log_b, slope_b) = _log(a), _log(1 - a)
@@ -145,7 +145,7 @@ def _binary_cross_entropy_backward(residuals: tuple[Array, Array], dvalue: Value
     return _scale(residuals, dvalue)
 
 
-def _negative_log_likelihood(a: Array, y: Array) -> tuple[Values, Any]:
+def _negative_log_likelihood(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
     """L = -Σ_k y_k ln a_k, which is -ln a_y for a label y"""
     like, (a, y) = jnp.asarray(a)[:0], _distribution("negative_log_likelihood", a, y)
     log_a, slope = _log(a)
@@ -157,7 +157,7 @@ def _negative_log_likelihood_backward(residuals: tuple[Array, Array], dvalue: Va
     return _scale(residuals, dvalue)
 
 
-def accuracy(prediction: Array, target: Array) -> Values:
+def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     """1 where the largest entry of the prediction (batch, k) is at the label (or at the target's largest entry)."""
     prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     labels = target if target.ndim == 1 else jnp.argmax(target, axis=-1)
@@ -167,7 +167,7 @@ def accuracy(prediction: Array, target: Array) -> Values:
 def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:
     """The share of entries on the target's side: prediction > threshold against target > ½ (0 for logits)."""
 
-    def share(prediction: Array, target: Array) -> Values:
+    def share(prediction: ArrayLike, target: ArrayLike) -> Values:
         right = (jnp.asarray(prediction) > threshold) == (jnp.asarray(target) > 0.5)
         return jnp.mean(right.astype(jnp.float32), axis=tuple(range(1, right.ndim)))
 
@@ -175,7 +175,7 @@ def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:
 
 
 def _labels_in_range(function: str):
-    def validate(prediction_shape: tuple[int, ...], target: Array) -> None:
+    def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
         """Labels must be 0..k-1, distributions non-negative."""
         values, k = np.asarray(target), prediction_shape[-1]
         if values.ndim == 1 and values.size and not (values.min() >= 0 and values.max() < k):
@@ -187,7 +187,7 @@ def _labels_in_range(function: str):
 
 
 def _between_0_and_1(function: str):
-    def validate(prediction_shape: tuple[int, ...], target: Array) -> None:
+    def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
         """Each label is 0 or 1, or a probability between."""
         values = np.asarray(target)
         if values.size and not (values.min() >= 0 and values.max() <= 1):

@@ -1,11 +1,4 @@
-"""The strictest settings that JAX has, two CPU devices, and jaxtyping's runtime checks where asked for."""
-
-import os
-
-if os.environ.get("FNN_TYPECHECK"):
-    from jaxtyping import install_import_hook
-
-    install_import_hook("fnn", "beartype.beartype")
+"""The strictest settings that JAX has, and two CPU devices."""
 
 import jax
 import pytest
