@@ -1,0 +1,156 @@
+"""What needs no step: the adjoint identity, linearity in the cotangent, and the same gradient under jit, vmap, sharding.
+
+    ⟨ȳ, J v⟩ = ⟨ĝ, v⟩,   B(α ȳ₁ + β ȳ₂) = α B(ȳ₁) + β B(ȳ₂),   B(0) = 0
+
+B is the backward as a function of its cotangent. Tolerances are those of the element-by-element comparison.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.gradcheck.problem import Finding, Options, Point, Problem, generator, to_numpy
+from fnn.gradcheck.reference import Expected, compare, conditioned
+
+
+def adjoint(problem: Problem, options: Options, point: Point, g: list[np.ndarray], tol: list[float], skip: set[int]) -> list[Finding]:
+    """⟨ȳ, J v⟩ = ⟨ĝ, v⟩ through jvp, leaf by leaf."""
+
+    def pushed(x, data, ct, v):
+        y, dy = jax.jvp(lambda x: problem.fun(x, data), (list(x),), (list(v),))
+        terms = [c * t.astype(c.dtype) for c, t in zip(ct, dy, strict=True)]
+        return sum(jnp.sum(t) for t in terms), sum(jnp.sum(jnp.abs(t)) for t in terms)
+
+    pushed = jax.jit(pushed)
+    found = []
+    zeros = [np.zeros(x.shape, x.dtype) for x in point.x]
+    for i, x in enumerate(point.x):
+        if i in skip:
+            continue
+        v = generator(options.seed, problem.paths[i], "adjoint").standard_normal(x.shape).astype(x.dtype)
+        jv, size = map(float, pushed(point.x, problem.data, point.ct, [*zeros[:i], v, *zeros[i + 1 :]]))
+        terms = g[i] * to_numpy(v)
+        got = float(np.sum(terms))
+        allowed = tol[i] * float(np.abs(v).sum()) + 64 * problem.u * (size + float(np.sqrt(np.sum(terms**2))))
+        if not np.isfinite(jv):
+            found.append(Finding("adjoint", i, "INCONCLUSIVE", ("adjoint: the jvp is not finite",)))
+        elif abs(got - jv) > allowed:
+            line = f"adjoint: ⟨ĝ, v⟩ = {got:.6g}, ⟨ȳ, Jv⟩ = {jv:.6g}, |diff| {abs(got - jv):.2g} > tol {allowed:.2g}"
+            found.append(Finding("adjoint", i, "FAIL", (line,)))
+        else:
+            found.append(Finding("adjoint", i, "PASS"))
+    return found
+
+
+def linearity(problem: Problem, options: Options, point: Point, backward: Callable, tol: list[float], skip: set[int]) -> list[Finding]:
+    """B(α ȳ₁ + β ȳ₂) = α B(ȳ₁) + β B(ȳ₂), and B(0) = 0."""
+    rng = generator(options.seed, "linearity")
+    a, b = 1.5, -0.75  # exact in every dtype
+    other = [np.asarray(rng.standard_normal(c.shape), c.dtype) for c in point.ct]
+    one, two = Point(point.x, point.ct, "linearity 1"), Point(point.x, other, "linearity 2")
+    both = [np.asarray(a * to_numpy(c) + b * to_numpy(d), c.dtype) for c, d in zip(point.ct, other, strict=True)]
+    first, second = (conditioned(backward, problem, options, p, "linearity") for p in (one, two))
+    got = [to_numpy(v) for v in backward(point.x, problem.data, both)]
+    none = [to_numpy(v) for v in backward(point.x, problem.data, [np.zeros_like(c) for c in point.ct])]
+    found = []
+    for i in range(len(got)):
+        if i in skip:
+            continue
+        expected = a * first.g[i] + b * second.g[i]
+        allowed = 2 * max(tol[i], 0.0) + a * first.tol[i] + abs(b) * second.tol[i]
+        result = compare("linearity", i, got[i], expected, allowed, " of B(1.5 ȳ₁ - 0.75 ȳ₂)")
+        if result.status == "PASS":
+            result = compare("linearity", i, none[i], np.where(np.isfinite(expected), 0.0, np.nan), 0.0, " of B(0)")
+        hint = "not linear in the cotangent" if result.status == "FAIL" else ""
+        found.append(result._replace(hint=hint))
+    return found
+
+
+def same(check: str, got: list, expected: Expected, tol: list[float], skip: set[int], where: str = "") -> list[Finding]:
+    """The gradients of one way to run a backward against those of another."""
+    found = []
+    for i, g in enumerate(got):
+        if i in skip or g is None:
+            continue
+        result = compare(check, i, to_numpy(g), expected.g[i], max(expected.tol[i], tol[i]), where)
+        hint = f"wrong only under {check}" + (f": {result.hint}" if result.hint else "") if result.status == "FAIL" else ""
+        found.append(result._replace(hint=hint))
+    return found
+
+
+def axes(problem: Problem, in_axes) -> list[tuple[list, int | None]]:
+    """The combinations of mapped arguments to try: (axis of each leaf, axis of the cotangent).
+
+    By default everything, the cotangent alone, and each argument alone; else a tuple (an axis or None per argument) or
+    a list of them, with the cotangent mapped over axis 0.
+    """
+    numbers = sorted(set(problem.argument))
+    over = None if problem.fixed else 0
+    if in_axes is None:
+        every = [([0] * len(problem.x), over)]
+        cotangent = [] if problem.fixed else [([None] * len(problem.x), 0)]
+        alone = [([0 if a == n else None for a in problem.argument], None) for n in numbers]
+        return every + cotangent + (alone if len(alone) > 1 or not problem.fixed else [])
+    choices = in_axes if isinstance(in_axes, list) else [in_axes]
+    return [([choice[a] for a in problem.argument], over) for choice in choices]
+
+
+def mapped(problem: Problem, options: Options, points: Sequence[Point], backward: Callable, compiled: Callable, tol: list[float], skip: set[int]) -> tuple[list[Finding], str]:
+    """vmap equals the loop, for each combination of mapped arguments; and why it could not run."""
+    found = []
+    two = [points[0], points[-1]] if len(points) > 1 else [points[0], _beside(points[0], options)]
+    for x_axes, ct_axis in axes(problem, options.in_axes):
+        pick = lambda b, first, axes: [first[i] if ax is None else b[i] for i, ax in enumerate(axes)]
+        ct_axes = [ct_axis] * len(two[0].ct)
+        singles = [
+            Point(pick(p.x, two[0].x, x_axes), pick(p.ct, two[0].ct, ct_axes), f"vmap {n}") for n, p in enumerate(two)
+        ]
+        if ct_axis is None and all(a is None for a in x_axes):
+            continue
+        stack = lambda leaves, axes: [
+            a if ax is None else jnp.stack([jnp.asarray(a), jnp.asarray(b)], ax)
+            for a, b, ax in zip(*leaves, axes, strict=True)
+        ]
+        x = stack([s.x for s in singles], x_axes)
+        ct = stack([s.ct for s in singles], ct_axes)
+        which = f"in_axes {_by_argument(problem, x_axes)}, cotangent {ct_axis}"
+        try:
+            together = jax.vmap(lambda x, ct: backward(x, problem.data, ct), (x_axes, ct_axes))(x, ct)
+        except Exception as error:
+            try:
+                jax.eval_shape(jax.vmap(lambda x: problem.fun(x, problem.data), (x_axes,)), x)
+            except Exception:
+                return found, "SKIPPED: fun itself cannot be mapped"
+            return found, f"FAIL: {which} raises {type(error).__name__}: {str(error).splitlines()[0]}"
+        for n, single in enumerate(singles):
+            expected = conditioned(compiled, problem, options, single, "vmap")
+            got = [None if g is None else g[n] for g in together]
+            found += same("vmap", got, expected, tol, skip, f", example {n} of 2, {which}")
+    return found, ""
+
+
+def sharded(problem: Problem, options: Options, point: Point, backward: Callable, expected: Expected, tol: list[float], skip: set[int]) -> list[Finding]:
+    """The gradient of arrays spread over all devices, along the first axis they divide, equals that on one device."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
+    n = mesh.size
+
+    def place(a):
+        axis = next((k for k, size in enumerate(np.shape(a)) if size and size % n == 0), None)
+        spec = jax.sharding.PartitionSpec(*([None] * axis + ["devices"] if axis is not None else []))
+        return jax.device_put(a, jax.sharding.NamedSharding(mesh, spec))
+
+    got = jax.jit(backward)(*jax.tree_util.tree_map(place, (list(point.x), list(problem.data), list(point.ct))))
+    return same("sharding", got, expected, tol, skip, f", over {n} devices")
+
+
+def _beside(point: Point, options: Options) -> Point:
+    rng = generator(options.seed, "beside")
+    x = [np.asarray(to_numpy(v) * (1 + 0.01 * rng.standard_normal(v.shape)), v.dtype) for v in point.x]
+    return Point(x, [np.asarray(-to_numpy(c), c.dtype) for c in point.ct], "beside")
+
+
+def _by_argument(problem: Problem, x_axes: list) -> str:
+    shown = {a: ax for a, ax in zip(problem.argument, x_axes, strict=True)}
+    return "(" + ", ".join(f"[{a}]: {ax}" for a, ax in shown.items()) + ")"

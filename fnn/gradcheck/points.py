@@ -1,0 +1,70 @@
+"""The points a gradient is checked at: the arguments as given, and others with both signs, inside the domain."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.gradcheck.problem import Options, Point, Problem, generator, rms, to_numpy
+
+SPREADS = ((0.25, True, True), (0.25, True, False), (0.25, False, False), (0.03, False, False), (1e-3, False, False))
+"""(σ, flip signs, flip those of leaves with one sign only too), from the widest to the narrowest."""
+
+
+def given(problem: Problem, options: Options, y: list) -> Point:
+    """The arguments as given, with a random cotangent."""
+    return Point(problem.x, cotangent(problem, options, y, 0), "as given")
+
+
+def cotangent(problem: Problem, options: Options, y: list, number) -> list:
+    """ȳ ~ N(0, 1), or the one that the user gave."""
+    if problem.cotangent is not None:
+        return problem.cotangent
+    rng = generator(options.seed, "cotangent", number)
+    return [np.asarray(rng.standard_normal(v.shape), v.dtype) for v in y]
+
+
+def sampled(problem: Problem, options: Options, value: Callable, y: list, number: int, loops: bool) -> Point | None:
+    """Another point: each element times ±(1 + σ ξ), plus 0.1 σ' ξ for zeros; the widest where fun is finite.
+
+    Signs flip at random. If that leaves the domain (the user's predicate, or outputs that are not finite), only
+    leaves that hold both signs are flipped, then none, then σ shrinks. None where nothing stays inside.
+    A data-dependent loop (`loops`) might never end far from what it was written for: there no sign is flipped.
+    """
+    ct = cotangent(problem, options, y, number)
+    for attempt, (sigma, flip, flip_all) in enumerate(SPREADS[2 * loops :]):
+        x = []
+        for path, leaf in zip(problem.paths, problem.x, strict=True):
+            rng = generator(options.seed, path, "point", number, attempt)
+            x.append(_moved(leaf, rng, sigma, flip, flip_all))
+        if _inside(problem, value, x):
+            return Point(x, ct, f"sampled, {'signs flipped, ' if flip else ''}spread {sigma:g}")
+    return None
+
+
+def jittered(problem: Problem, options: Options, value: Callable, y: list) -> Point | None:
+    """A point beside the given one, off its kinks: x + 0.01 rms(x) ξ."""
+    ct = cotangent(problem, options, y, "jitter")
+    for attempt, size in enumerate((1e-2, 1e-3, 1e-4)):
+        x = []
+        for path, leaf in zip(problem.paths, problem.x, strict=True):
+            rng = generator(options.seed, path, "jitter", attempt)
+            moved = to_numpy(leaf) + size * (rms(leaf) or 0.1) * rng.standard_normal(leaf.shape)
+            x.append(jnp.asarray(moved, leaf.dtype))
+        if _inside(problem, value, x):
+            return Point(x, ct, f"jittered by {size:g}")
+    return None
+
+
+def _moved(leaf, rng, sigma: float, flip: bool, flip_all: bool) -> np.ndarray:
+    x = to_numpy(leaf)
+    signs = rng.choice([-1.0, 1.0], x.shape)
+    if not flip or not (flip_all or (x.min(initial=0.0) < 0 < x.max(initial=0.0))):
+        signs = np.ones(x.shape)
+    moved = x * signs * (1 + sigma * rng.uniform(-1.7, 1.7, x.shape))
+    moved = np.where(x == 0, 0.4 * sigma * (rms(x) or 1.0) * rng.standard_normal(x.shape), moved)
+    return jnp.asarray(moved, leaf.dtype)
+
+
+def _inside(problem: Problem, value: Callable, x: list) -> bool:
+    return bool(problem.inside(x, problem.data)) and all(np.all(np.isfinite(to_numpy(v))) for v in value(x, problem.data))
