@@ -54,8 +54,10 @@ def build(request: Request, precision: str) -> Built:
     fun = undecorated(request.fun)
     struct = _output(who, fun, arguments, precision)
     flat = lambda f: lambda x, data: inexact_outputs(f(*arguments.build(_arrays(x), data)))
-    pulled = lambda f: lambda x, data, ct: arguments.gradients(
-        f(arguments.build(_arrays(x), data), cotangent_tree(struct, _arrays(ct)))
+    pulled = lambda f: (
+        lambda x, data, ct: arguments.gradients(
+            f(arguments.build(_arrays(x), data), cotangent_tree(struct, _arrays(ct)))
+        )
     )
     value, backward = flat(fun), pulled(request.vjp_fun)
     reference = autodiff(value) if request.reference == "autodiff" else request.reference and pulled(request.reference)
@@ -114,12 +116,16 @@ def _output(who: str, fun: Callable, arguments: Arguments, precision: str):
     except Exception as error:
         if precision != "x64":
             raise
-        error.add_note(f"{who}: fun was traced with its floating-point arguments in float64; precision='native' keeps their dtypes")
+        error.add_note(
+            f"{who}: fun was traced with its floating-point arguments in float64; precision='native' keeps their dtypes"
+        )
         raise
     leaves = jax.tree_util.tree_leaves(struct)
     for leaf in leaves:
         if jnp.issubdtype(leaf.dtype, np.complexfloating):
-            raise TypeError(f"{who}: fun: expected real outputs, got {leaf.dtype} {leaf.shape}: complex is not supported")
+            raise TypeError(
+                f"{who}: fun: expected real outputs, got {leaf.dtype} {leaf.shape}: complex is not supported"
+            )
     if not inexact_outputs_of(struct):
         raise TypeError(f"{who}: fun: expected an inexact output, got {[str(v.dtype) for v in leaves]}")
     return struct

@@ -90,9 +90,7 @@ def check_grad(
     True
     """
     _tuple_or_raise("check_grad", args)
-    request = Request(
-        "check_grad", fun, lambda args, ct: grad_fun(*args), args, argnums, cotangent=_scalar, fixed=True
-    )
+    request = Request("check_grad", fun, lambda args, ct: grad_fun(*args), args, argnums, cotangent=_scalar, fixed=True)
     return _check(request, choices)
 
 

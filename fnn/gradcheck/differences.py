@@ -12,32 +12,33 @@ vector of norm ‖e‖, ⟨e, v⟩ ~ N(0, ‖e‖²) and P(miss) <= (0.80 tol/�
 functions are exact to. For differences see Nocedal & Wright, Numerical Optimization, section 8.1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.kinks import JUMP, KINK, classify, one_sided
-from fnn.gradcheck.problem import Finding, Options, Point, Problem, generator, rms, to_numpy
+from fnn.gradcheck.kinks import JUMP, KINK, SMOOTH, classify, one_sided
+from fnn.gradcheck.problem import SAMPLED, Finding, Options, Point, Problem, generator, rms, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
 from fnn.gradcheck.report import MISS
 
-STEPS = np.array([10, 13, 16, 19, 22, 25])
+COARSE = (12, 13, 18, 19, 25)
+FINE = (9, 10, 12, 13, 15, 16, 18, 19, 21, 22, 24, 25)
+"""Powers of two of the relative steps: few at first, all of them where those cannot tell."""
 FLOOR = 1e-9
 
 axpy = jax.jit(lambda x, t, v: x + t * v)
 
 
 class Line(NamedTuple):
-    """φ along one direction: at ±t for each step, and at ±2t; at 0."""
+    """φ at ±t along one direction, t falling, and at 0."""
 
+    powers: np.ndarray
     t: np.ndarray
     plus: np.ndarray
     minus: np.ndarray
-    plus2: np.ndarray
-    minus2: np.ndarray
     zero: float
 
     @property
@@ -87,26 +88,33 @@ def potential(phi: Callable, problem: Problem, options: Options, point: Point) -
     return Potential(here, x, zero, 2 * noise if np.isfinite(noise) else 0.0, problem.u_fun)
 
 
-def along(p: Potential, leaf: int, v, steps=STEPS) -> Line:
-    """φ at x ± t v and x ± 2t v for each relative step, v a direction of one leaf."""
-    t = 2.0**-steps * max(rms(p.x[leaf]), 1e-3)
+def along(p: Potential, leaf: int, v, powers: Sequence[int] = FINE) -> Line:
+    """φ at x ± t v for t = 2^-power max(rms(x), 1e-3), v a direction of one leaf."""
+    t = 2.0 ** -np.array(powers, np.float64) * max(rms(p.x[leaf]), 1e-3)
     v = jnp.asarray(v, p.x[leaf].dtype)
     at = lambda s: p.phi([*p.x[:leaf], axpy(p.x[leaf], s, v), *p.x[leaf + 1 :]])
-    values = np.array([[at(f * s) for s in t] for f in (1.0, -1.0, 2.0, -2.0)])
-    return Line(t, values[0], values[1], values[2], values[3], p.zero)
+    return Line(np.array(powers), t, np.array([at(s) for s in t]), np.array([at(-s) for s in t]), p.zero)
 
 
-def slope(p: Potential, line: Line, fine: float = 0.0, steps=STEPS) -> Slope:
+def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
     """D₄ at the step of least error estimate; `fine` is noise seen elsewhere."""
+    pairs = [k for k in range(1, len(line.powers)) if line.powers[k] == line.powers[k - 1] + 1]
     with np.errstate(all="ignore"):
         d2 = (line.plus - line.minus) / (2 * line.t)
-        d4 = (4 * d2 - (line.plus2 - line.minus2) / (4 * line.t)) / 3
+        d4 = np.array([(4 * d2[k] - d2[k - 1]) / 3 for k in pairs])
         noise = max(base_noise(p, line), fine)
-        error = np.abs(d4 - d2) + noise / line.t
+        error = np.abs(d4 - d2[pairs]) + noise / line.t[pairs]
         error = np.where(np.isfinite(error), error, np.inf)
     best = int(np.argmin(error))
-    kind = classify(line.t, line.second, base_noise(p, line))
-    return Slope(float(d4[best]), float(error[best]), float(2.0 ** -steps[best]), kind, _sides(line, kind))
+    kind = kind_of(p, line)
+    sides = one_sided(line.t, line.plus, line.minus, line.zero) if kind in (KINK, JUMP) else (np.nan, np.nan)
+    return Slope(float(d4[best]), float(error[best]), float(2.0 ** -line.powers[pairs[best]]), kind, sides)
+
+
+def kind_of(p: Potential, line: Line) -> str:
+    """Smooth, a kink, or a jump, by the second differences at every third power of two."""
+    steps = np.flatnonzero((line.powers - 1) % 3 == 0)
+    return classify(line.t[steps], line.second[steps], base_noise(p, line))
 
 
 def base_noise(p: Potential, line: Line) -> float:
@@ -116,9 +124,9 @@ def base_noise(p: Potential, line: Line) -> float:
 
 
 def fine_noise(p: Potential, lines: list[Line]) -> float:
-    """The noise of φ by second differences at the two smallest steps, over the lines without a kink at the point."""
-    smooth = [line for line in lines if classify(line.t, line.second, base_noise(p, line)) not in (KINK, JUMP)]
-    second = np.abs([[line.second[-1], line.plus2[-1] - 2 * line.zero + line.minus2[-1]] for line in smooth])
+    """The noise of φ by second differences at the smallest steps, over the lines without a kink at the point."""
+    smooth = [line for line in lines if kind_of(p, line) not in (KINK, JUMP)]
+    second = np.abs([line.second[line.powers >= 24].tolist() for line in smooth])
     return 2 * float(second[np.isfinite(second)].max(initial=0.0)) if smooth else 0.0
 
 
@@ -129,15 +137,22 @@ def tolerance(s: Slope, terms: np.ndarray, g_norm: float, v_norm: float, u: floa
 
 
 def directions(problem: Problem, options: Options, point: Point, leaf: int) -> list[np.ndarray]:
-    """K Gaussian directions of a leaf, seeded from the key, the leaf's path and the point."""
+    """Gaussian directions of a leaf, seeded from the key, its path and the point: K, one where sampled."""
     rng = generator(options.seed, problem.paths[leaf], "direction", point.name)
-    return [rng.standard_normal(problem.x[leaf].shape) for _ in range(options.num_directions)]
+    count = 1 if point.name.startswith(SAMPLED) else options.num_directions
+    return [rng.standard_normal(problem.x[leaf].shape) for _ in range(count)]
 
 
-def check_leaf(p: Potential, problem: Problem, options: Options, point: Point, leaf: int, g: np.ndarray) -> Finding:
-    """One leaf of a backward against differences at one point."""
-    vs = directions(problem, options, point, leaf)
-    lines = [along(p, leaf, v) for v in vs]
+class _Measured(NamedTuple):
+    slopes: list[Slope]
+    got: list[float]
+    tols: list[float]
+    plain: bool
+    """Whether nothing calls for another look: no kink, no disagreement, a tight tolerance."""
+
+
+def _measure(p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray, vs, powers) -> _Measured:
+    lines = [along(p, leaf, v, powers) for v in vs]
     fine = fine_noise(p, lines)
     slopes = [slope(p, line, fine) for line in lines]
     terms = [g * v for v in vs]
@@ -147,19 +162,36 @@ def check_leaf(p: Potential, problem: Problem, options: Options, point: Point, l
         tolerance(s, term, g_norm, float(np.linalg.norm(v)), problem.u, options)
         for s, term, v in zip(slopes, terms, vs, strict=True)
     ]
-    kinked = [s for s in slopes if s.kind in (KINK, JUMP)]
+    tight = 1e-6 * max(g_norm, _natural(p, leaf))
+    plain = all(
+        abs(s.value - d) <= tol <= tight and s.kind == SMOOTH for s, d, tol in zip(slopes, got, tols, strict=True)
+    )
+    return _Measured(slopes, got, tols, plain)
+
+
+def check_leaf(p: Potential, problem: Problem, options: Options, point: Point, leaf: int, g: np.ndarray) -> Finding:
+    """One leaf of a backward against differences at one point: few steps first, all of them where those cannot tell."""
+    vs = directions(problem, options, point, leaf)
+    m = _measure(p, problem, options, leaf, g, vs, COARSE)
+    if not m.plain:
+        m = _measure(p, problem, options, leaf, g, vs, FINE)
+    kinked = [k for k, s in enumerate(m.slopes) if s.kind in (KINK, JUMP)]
     if kinked:
-        return _at_kink(leaf, kinked[0], got[slopes.index(kinked[0])])
-    miss = [abs(s.value - d) / tol if np.isfinite(tol) else np.nan for s, d, tol in zip(slopes, got, tols, strict=True)]
-    worst = int(np.nanargmax(miss)) if np.isfinite(miss).any() else 0
-    s = slopes[worst]
-    text = f"{got[worst]:.6g} vs {s.value:.6g} ± {s.error:.1g} (h = 2^{round(np.log2(s.step))}, {s.kind})"
-    count = sum(m > 1 for m in miss)
-    level = detects(tols, g_norm)
-    blind = [not np.isfinite(t) or t > 0.05 * max(g_norm, _natural(p, leaf)) for t in tols]
+        return _at_kink(leaf, m.slopes[kinked[0]], m.got[kinked[0]])
+    g_norm = float(np.linalg.norm(g))
+    miss = [
+        abs(s.value - d) / tol if np.isfinite(tol) else 0.0 for s, d, tol in zip(m.slopes, m.got, m.tols, strict=True)
+    ]
+    worst = int(np.argmax(miss))
+    s = m.slopes[worst]
+    text = f"{m.got[worst]:.6g} vs {s.value:.6g} ± {s.error:.1g} (h = 2^{round(np.log2(s.step))}, {s.kind})"
+    count = sum(x > 1 for x in miss)
+    level = detects(m.tols, g_norm) if len(vs) == options.num_directions else None
+    blind = [not np.isfinite(t) or t > 0.05 * max(g_norm, _natural(p, leaf)) for t in m.tols]
     if count and options.differences_decide and not blind[worst]:
         line = f"differences: {count}/{len(vs)} directions, {text}, {point.name}"
-        return Finding("differences", leaf, "FAIL", (line,), step=s.step, min_detectable=level, hint=_ratio(got, slopes, tols))
+        hint = _ratio(m.got, m.slopes, m.tols)
+        return Finding("differences", leaf, "FAIL", (line,), step=s.step, min_detectable=level, hint=hint)
     if any(blind) or not options.differences_decide:
         return Finding("differences", leaf, "INCONCLUSIVE", (f"differences: inconclusive, {text}",), step=s.step)
     return Finding("differences", leaf, "PASS", (f"differences: {text}",), step=s.step, min_detectable=level)
@@ -178,7 +210,9 @@ def _natural(p: Potential, leaf: int) -> float:
 
 def _ratio(got: list[float], slopes: list[Slope], tols: list[float]) -> str:
     ratios = [a / s.value for a, s in zip(got, slopes, strict=True) if s.value]
-    if len(ratios) < 2 or np.ptp(ratios) > 1e-6 * np.abs(ratios).max() + 2 * max(tols) / max(abs(s.value) for s in slopes):
+    if len(ratios) < 2 or np.ptp(ratios) > 1e-6 * np.abs(ratios).max() + 2 * max(tols) / max(
+        abs(s.value) for s in slopes
+    ):
         return ""
     return "zero in every direction" if not any(ratios) else f"{ratios[0]:.6g} × expected in every direction"
 
@@ -194,10 +228,6 @@ def _at_kink(leaf: int, s: Slope, got: float) -> Finding:
     return Finding("differences", leaf, "INCONCLUSIVE", (f"differences: {text}",), kink=text)
 
 
-def _sides(line: Line, kind: str) -> tuple[float, float]:
-    return one_sided(line.t, line.plus, line.minus, line.zero) if kind in (KINK, JUMP) else (np.nan, np.nan)
-
-
 def unit(x, flat: int) -> np.ndarray:
     """The direction of one element, scaled by nothing."""
     v = np.zeros(np.shape(x))
@@ -210,4 +240,4 @@ def kinked_elements(p: Potential, leaf: int, wrong: np.ndarray, most: int = 8) -
     some = {int(i) for i in [*wrong[:most], *wrong[:: max(1, len(wrong) // most)]]}
     x = to_numpy(p.x[leaf])
     lines = (along(p, leaf, unit(x, i)) for i in some)
-    return bool(some) and all(classify(line.t, line.second, base_noise(p, line)) in (KINK, JUMP) for line in lines)
+    return bool(some) and all(kind_of(p, line) in (KINK, JUMP) for line in lines)

@@ -23,22 +23,20 @@ def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
     good = np.isfinite(second)
     t, second = t[good], second[good]
     resolved = np.flatnonzero(np.abs(second) > 20 * noise)
-    if len(resolved) < 3:
+    if len(resolved) < 2:
         return SMOOTH
     last = int(resolved[-1])
-    if last < 2 or not np.array_equal(resolved[-3:], [last - 2, last - 1, last]):
+    seen = min(3, len(t))
+    if last < seen - 1 or not np.array_equal(resolved[-seen:], np.arange(last - seen + 1, last + 1)):
         return SMOOTH
-    s = second[last - 2 : last + 1]
-    slopes = s / t[last - 2 : last + 1]
+    s, slopes = second[last - seen + 1 : last + 1], (second / t)[last - seen + 1 : last + 1]
     ended = last + 1 == len(t)
     if ended and np.ptp(s) < 0.1 * np.abs(s).max():
         return JUMP
+    hidden = ended or abs(slopes[-1]) * t[last + 1] < 40 * noise
     if np.ptp(slopes) < 0.1 * np.abs(slopes).max():
-        hidden = ended or abs(slopes[-1]) * t[last + 1] < 40 * noise
         return KINK if hidden else NEARBY
-    largest = np.abs(second / t)
-    falls = not ended and largest[last] * t[last + 1] > 200 * noise
-    return NEARBY if falls else SMOOTH
+    return SMOOTH if hidden or np.ptp(slopes) > 0.8 * np.abs(slopes).max() else NEARBY
 
 
 def one_sided(t: np.ndarray, plus: np.ndarray, minus: np.ndarray, zero: float) -> tuple[float, float]:

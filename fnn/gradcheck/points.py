@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.problem import Options, Point, Problem, generator, rms, to_numpy
+from fnn.gradcheck.problem import GIVEN, SAMPLED, Options, Point, Problem, generator, rms, signs, to_numpy
 
 SPREADS = ((0.25, True, True), (0.25, True, False), (0.25, False, False), (0.03, False, False), (1e-3, False, False))
 """(σ, flip signs, flip those of leaves with one sign only too), from the widest to the narrowest."""
@@ -13,7 +13,7 @@ SPREADS = ((0.25, True, True), (0.25, True, False), (0.25, False, False), (0.03,
 
 def given(problem: Problem, options: Options, y: list) -> Point:
     """The arguments as given, with a random cotangent."""
-    return Point(problem.x, cotangent(problem, options, y, 0), "as given")
+    return Point(problem.x, cotangent(problem, options, y, 0), GIVEN)
 
 
 def cotangent(problem: Problem, options: Options, y: list, number) -> list:
@@ -38,7 +38,7 @@ def sampled(problem: Problem, options: Options, value: Callable, y: list, number
             rng = generator(options.seed, path, "point", number, attempt)
             x.append(_moved(leaf, rng, sigma, flip, flip_all))
         if _inside(problem, value, x):
-            return Point(x, ct, f"sampled, {'signs flipped, ' if flip else ''}spread {sigma:g}")
+            return Point(x, ct, f"{SAMPLED}, {'signs flipped, ' if flip else ''}spread {sigma:g}")
     return None
 
 
@@ -58,13 +58,15 @@ def jittered(problem: Problem, options: Options, value: Callable, y: list) -> Po
 
 def _moved(leaf, rng, sigma: float, flip: bool, flip_all: bool) -> np.ndarray:
     x = to_numpy(leaf)
-    signs = rng.choice([-1.0, 1.0], x.shape)
+    flipped = signs(rng, x.shape)
     if not flip or not (flip_all or (x.min(initial=0.0) < 0 < x.max(initial=0.0))):
-        signs = np.ones(x.shape)
-    moved = x * signs * (1 + sigma * rng.uniform(-1.7, 1.7, x.shape))
+        flipped = np.ones(x.shape)
+    moved = x * flipped * (1 + sigma * rng.uniform(-1.7, 1.7, x.shape))
     moved = np.where(x == 0, 0.4 * sigma * (rms(x) or 1.0) * rng.standard_normal(x.shape), moved)
     return jnp.asarray(moved, leaf.dtype)
 
 
 def _inside(problem: Problem, value: Callable, x: list) -> bool:
-    return bool(problem.inside(x, problem.data)) and all(np.all(np.isfinite(to_numpy(v))) for v in value(x, problem.data))
+    return bool(problem.inside(x, problem.data)) and all(
+        np.all(np.isfinite(to_numpy(v))) for v in value(x, problem.data)
+    )

@@ -24,7 +24,9 @@ def computing(who: str, precision: str) -> AbstractContextManager:
     if precision == "x64":
         enable = getattr(jax, "enable_x64", None)
         if enable is None:
-            raise ValueError(f"{who}: precision: expected jax.enable_x64 to exist, got jax {jax.__version__} without it")
+            raise ValueError(
+                f"{who}: precision: expected jax.enable_x64 to exist, got jax {jax.__version__} without it"
+            )
         stack.enter_context(enable(True))
         got = jnp.zeros((), np.float64).dtype
         if got != np.float64:

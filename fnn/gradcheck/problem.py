@@ -42,6 +42,9 @@ class Problem(NamedTuple):
     """Whether the backward takes no cotangent (check_grad): then ȳ is `cotangent` everywhere."""
 
 
+GIVEN, SAMPLED = "as given", "sampled"
+
+
 class Point(NamedTuple):
     """A point to check at, its cotangent, and where it comes from."""
 
@@ -118,7 +121,12 @@ def autodiff(fun: Callable) -> Callable:
 
 def to_numpy(g) -> np.ndarray:
     """A gradient as float64 on the host."""
-    return np.asarray(g).astype(np.float64)
+    return np.asarray(g).astype(np.float64, copy=False)
+
+
+def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Random ±1."""
+    return 1.0 - 2.0 * rng.integers(0, 2, shape, np.int8)
 
 
 def rms(x) -> float:

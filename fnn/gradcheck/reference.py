@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fnn.gradcheck.hints import explain
-from fnn.gradcheck.problem import Finding, Options, Point, Problem, generator, index_of, to_numpy
+from fnn.gradcheck.problem import Finding, Options, Point, Problem, generator, index_of, signs, to_numpy
 
 DRAWS = 3
 
@@ -28,7 +28,7 @@ class Expected(NamedTuple):
 
 def perturbed(x: list, u: float, rng: np.random.Generator) -> list:
     """x∘(1 + 2uξ), ξ = ±1: the last bit of every element changed at random."""
-    return [np.asarray(to_numpy(v) * (1 + 2 * u * rng.choice([-1.0, 1.0], v.shape)), v.dtype) for v in x]
+    return [np.asarray(to_numpy(v) * (1 + 2 * u * signs(rng, v.shape)), v.dtype) for v in x]
 
 
 def conditioned(function: Callable, problem: Problem, options: Options, point: Point, tag: str) -> Expected:
@@ -46,7 +46,9 @@ def conditioned(function: Callable, problem: Problem, options: Options, point: P
     return Expected(g, [16 * a + 8 * problem.u * _largest(v) for a, v in zip(s, g, strict=True)])
 
 
-def compare(check: str, leaf: int, got: np.ndarray, expected: np.ndarray, tol: float, where: str = "", batch: int = 0) -> Finding:
+def compare(
+    check: str, leaf: int, got: np.ndarray, expected: np.ndarray, tol: float, where: str = "", batch: int = 0
+) -> Finding:
     """One leaf's gradient against the expected one: PASS, FAIL with index, count and hint, INCONCLUSIVE without numbers.
 
     Elements whose expected value is not finite are left out: there the function has no derivative.

@@ -146,7 +146,15 @@ def _table(report: GradReport):
     for leaf in report.leaves:
         numbers = ["" if v is None else f"{v:.1e}" for v in (leaf.max_error, leaf.tol, leaf.min_detectable)]
         index = "" if leaf.worst_index is None else str(list(leaf.worst_index))
-        cells = [leaf.label, str(leaf.shape), leaf.status, *numbers[:2], index, numbers[2], leaf.hint or leaf.kink or ""]
+        cells = [
+            leaf.label,
+            str(leaf.shape),
+            leaf.status,
+            *numbers[:2],
+            index,
+            numbers[2],
+            leaf.hint or leaf.kink or "",
+        ]
         table.add_row(*map(Text, cells), style=colours[leaf.status])
     checks = ", ".join(f"{name}: {verdict}" for name, verdict in report.checks.items())
     foot = [checks, *report.notes, f"Reproduce: {report.name}(..., key={show_key(report.key)})"]

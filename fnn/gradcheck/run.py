@@ -59,11 +59,13 @@ def run(problem: Problem, options: Options, declared: list | None, loops: bool =
             at.append(_one_point(problem, options, point, g, reference, phi, skip, batch))
     for a in at:
         findings += a.findings
-    more, checks = _identities(problem, options, points, at, skip, checks)
+    more, checks = _identities(problem, options, points, at, reference, skip, checks)
     return Outcome(findings + more, checks, points)
 
 
-def _one_point(problem: Problem, options: Options, point: Point, g: list[np.ndarray], reference, phi, skip: set[int], batch: int) -> _At:
+def _one_point(
+    problem: Problem, options: Options, point: Point, g: list[np.ndarray], reference, phi, skip: set[int], batch: int
+) -> _At:
     """Structure, reference and differences at one point."""
     expected = conditioned(reference, problem, options, point, "reference") if reference else None
     findings = structure.finite(g, expected.g if expected else None, skip, point.name)
@@ -83,13 +85,19 @@ def _one_point(problem: Problem, options: Options, point: Point, g: list[np.ndar
                 exact = locate(potential, problem, options, i, g[i])
                 c = c if exact is None else exact._replace(lines=c.lines + exact.lines, step=c.step, hint=c.hint)
             if c.status == "FAIL" and b is not None and b.status == "PASS":
-                c = c._replace(hint="autodiff agrees with the backward, differences do not: a stop_gradient or custom rule in fun?")
+                c = c._replace(
+                    hint="autodiff agrees with the backward, differences do not: a stop_gradient or custom rule in fun?"
+                )
         findings += [f for f in (b, c) if f]
     return _At(findings, g, expected.tol if expected else [0.0] * len(g))
 
 
-def _by_reference(problem: Problem, point: Point, i: int, g: np.ndarray, expected: Expected, reference, potential, batch: int) -> Finding:
-    found = compare("reference", i, g, expected.g[i], expected.tol[i], "" if point.name == "as given" else f", {point.name}", batch)
+def _by_reference(
+    problem: Problem, point: Point, i: int, g: np.ndarray, expected: Expected, reference, potential, batch: int
+) -> Finding:
+    found = compare(
+        "reference", i, g, expected.g[i], expected.tol[i], "" if point.name == "as given" else f", {point.name}", batch
+    )
     if found.status != "FAIL":
         return found
     wrong = wrong_elements(g, expected, i)
@@ -97,7 +105,10 @@ def _by_reference(problem: Problem, point: Point, i: int, g: np.ndarray, expecte
         text = f"{len(wrong)} elements differ from the reference at a kink of fun"
         return found._replace(status="KINK", kink=text, hint="another convention at a kink")
     if point.ct[0].ndim and len(point.ct[0]) > 1 and not problem.fixed:
-        rows = [np.concatenate([to_numpy(c)[:1], np.zeros_like(to_numpy(c)[1:])]).astype(c.dtype) if c.ndim else c for c in point.ct]
+        rows = [
+            np.concatenate([to_numpy(c)[:1], np.zeros_like(to_numpy(c)[1:])]).astype(c.dtype) if c.ndim else c
+            for c in point.ct
+        ]
         first = to_numpy(reference(point.x, problem.data, rows)[i])
         if np.abs(first - g).max(initial=0.0) <= 4 * expected.tol[i]:
             return found._replace(hint="only the first row of the cotangent counts: a sum over the batch is missing")
@@ -108,18 +119,31 @@ def _refuted(b: Finding, reference: Finding) -> Finding:
     """A disagreement in which differences contradict the reference, not the backward, is the reference's fault."""
     if reference.status != "FAIL":
         return b
-    return Finding("reference", b.leaf, "INCONCLUSIVE", ("reference: differences contradict the reference, not the backward", *b.lines), hint="the reference is wrong, differences agree with the backward: a stop_gradient or custom rule in fun?")
+    return Finding(
+        "reference",
+        b.leaf,
+        "INCONCLUSIVE",
+        ("reference: differences contradict the reference, not the backward", *b.lines),
+        hint="the reference is wrong, differences agree with the backward: a stop_gradient or custom rule in fun?",
+    )
 
 
-def _identities(problem: Problem, options: Options, points: list[Point], at: list[_At], skip: set[int], checks: dict[str, str]):
+def _identities(
+    problem: Problem,
+    options: Options,
+    points: list[Point],
+    at: list[_At],
+    reference,
+    skip: set[int],
+    checks: dict[str, str],
+):
     asked, found, checks = options.checks, [], dict(checks)
     compiled: Callable = jax.jit(problem.backward)
     here = points[0]
+    known = reference is not None
     try:
-        jitted = conditioned(compiled, problem._replace(backward=compiled), options, here, "jit") if not skip else None
-        if jitted is None:
-            got = compiled(here.x, problem.data, here.ct)
-            jitted = Expected(structure.comparable(problem, got), [0.0] * len(got))
+        got = structure.comparable(problem, compiled(here.x, problem.data, here.ct))
+        jitted = Expected(got, at[0].tol) if known or skip else conditioned(compiled, problem, options, here, "jit")
     except Exception as error:
         if "jit" in asked:
             checks["jit"] = f"FAIL: the backward raises {type(error).__name__} under jit: {str(error).splitlines()[0]}"
@@ -128,11 +152,16 @@ def _identities(problem: Problem, options: Options, points: list[Point], at: lis
     if jitted and "jit" in asked:
         found += identities.same("jit", at[0].g, jitted, tol, skip)
     if skip:
-        return found, {n: "SKIPPED: the gradient has the wrong structure" if n in ("linearity", "vmap", "sharding") else v for n, v in checks.items()}
+        return found, {
+            n: "SKIPPED: the gradient has the wrong structure" if n in ("linearity", "vmap", "sharding") else v
+            for n, v in checks.items()
+        }
     last, kinked = points[-1], {f.leaf for f in at[-1].findings if f.kink}
     if "adjoint" in asked:
         try:
-            found += identities.adjoint(problem, options, last, at[-1].g, [max(t, tol[i]) for i, t in enumerate(at[-1].tol)], skip | kinked)
+            found += identities.adjoint(
+                problem, options, last, at[-1].g, [max(t, tol[i]) for i, t in enumerate(at[-1].tol)], skip | kinked
+            )
         except (TypeError, NotImplementedError) as error:
             checks["adjoint"] = f"SKIPPED: fun has no jvp: {str(error).splitlines()[0]}"
     if "linearity" in asked and problem.fixed:

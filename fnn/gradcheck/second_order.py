@@ -39,14 +39,20 @@ def second_order(problem: Problem, options: Options, first: Point, loops: bool) 
     try:
         outcome = run(twice, options._replace(checks=asked, num_points=min(options.num_points, 2)), None, loops)
     except (TypeError, NotImplementedError) as error:
-        return Outcome([], {"second order": f"FAIL: the backward cannot be differentiated: {str(error).splitlines()[0]}"}, [])
+        return Outcome(
+            [], {"second order": f"FAIL: the backward cannot be differentiated: {str(error).splitlines()[0]}"}, []
+        )
     message = _symmetry(twice, options, outcome.points[-1], n)
     failed = sorted({twice.paths[f.leaf] or "[0]" for f in outcome.findings if f.status == "FAIL"})
     if failed:
         message = f"wrong for {', '.join(failed)}" + (f"; {message}" if message else "")
     own = [f for f in outcome.findings if f.leaf < n and f.status in ("FAIL", "KINK")]
     found = [
-        f._replace(check="second order", lines=tuple(f"second order, {line.strip()}" for line in f.lines), hint=f"second order: {f.hint or 'wrong'}")
+        f._replace(
+            check="second order",
+            lines=tuple(f"second order, {line.strip()}" for line in f.lines),
+            hint=f"second order: {f.hint or 'wrong'}",
+        )
         for f in own
     ]
     return Outcome(found, {"second order": f"FAIL: {message}" if message else "PASS"}, outcome.points)
@@ -60,7 +66,9 @@ def _symmetry(twice: Problem, options: Options, point: Point, n: int) -> str:
     ru = conditioned(backward, twice, options, Point(point.x, u, "symmetry u"), "symmetry")
     rv = conditioned(backward, twice, options, Point(point.x, v, "symmetry v"), "symmetry")
     one, two = _inner(ru.g[:n], v), _inner(rv.g[:n], u)
-    tol = sum(t * float(np.abs(to_numpy(w)).sum()) for r, ws in ((ru, v), (rv, u)) for t, w in zip(r.tol, ws, strict=False))
+    tol = sum(
+        t * float(np.abs(to_numpy(w)).sum()) for r, ws in ((ru, v), (rv, u)) for t, w in zip(r.tol, ws, strict=False)
+    )
     if abs(one - two) <= tol or not np.isfinite(one + two):
         return ""
     return f"not symmetric: ⟨R(u), v⟩ = {one:.6g}, ⟨R(v), u⟩ = {two:.6g}, tol {tol:.2g}"

@@ -65,10 +65,20 @@ def deterministic(first: list[np.ndarray], second: list[np.ndarray], options: Op
         if differ.any():
             worst = int(np.argmax(np.where(differ, np.abs(a - b), 0.0)))
             index, size = index_of(worst, a.shape), float(np.abs(a - b).ravel()[worst])
-            line = f"structure: two runs differ in {int(differ.sum())}/{a.size} elements, by {size:.2g} at {list(index)}"
+            line = (
+                f"structure: two runs differ in {int(differ.sum())}/{a.size} elements, by {size:.2g} at {list(index)}"
+            )
             found.append(
                 Finding(
-                    "structure", i, "FAIL", (line,), size, options.nondet_tol, index, int(differ.sum()), hint="not deterministic"
+                    "structure",
+                    i,
+                    "FAIL",
+                    (line,),
+                    size,
+                    options.nondet_tol,
+                    index,
+                    int(differ.sum()),
+                    hint="not deterministic",
                 )
             )
     return found

@@ -87,7 +87,9 @@ def take_apart(who: str, args: tuple, argnums: int | Sequence[int], static: Sequ
                 recipe.append(("constant", leaf))
                 continue
             if is_complex(leaf):
-                raise TypeError(f"{who}: args: expected real leaves, got {_describe(leaf)} at {name or '[0]'}: complex is not supported")
+                raise TypeError(
+                    f"{who}: args: expected real leaves, got {_describe(leaf)} at {name or '[0]'}: complex is not supported"
+                )
             inexact = is_inexact(leaf)
             if number in wanted:
                 leaves.append(Leaf(name, np.shape(leaf), _dtype(leaf), "" if inexact else _reason(leaf)))
@@ -172,7 +174,9 @@ def _is_key(leaf) -> bool:
 
 
 def _dtype(leaf) -> str:
-    return str(jnp.asarray(leaf).dtype if isinstance(leaf, float) else leaf.dtype if is_array(leaf) else type(leaf).__name__)
+    return str(
+        jnp.asarray(leaf).dtype if isinstance(leaf, float) else leaf.dtype if is_array(leaf) else type(leaf).__name__
+    )
 
 
 def _reason(leaf) -> str:

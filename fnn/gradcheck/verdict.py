@@ -10,7 +10,9 @@ from fnn.gradcheck.trees import Leaf
 DECIDE = ("reference", "differences", "adjoint")
 
 
-def leaf_reports(leaves: tuple[Leaf, ...], problem: Problem, options: Options, outcome: Outcome) -> tuple[LeafReport, ...]:
+def leaf_reports(
+    leaves: tuple[Leaf, ...], problem: Problem, options: Options, outcome: Outcome
+) -> tuple[LeafReport, ...]:
     """A report per leaf of the arguments, in their order; then the cotangents that only a second order has."""
     reports, number = [], 0
     for leaf in leaves:
@@ -43,8 +45,12 @@ def check_lines(options: Options, outcome: Outcome) -> dict[str, str]:
 
 def _leaf_report(leaf: Leaf, problem: Problem, number: int, options: Options, found: list[Finding]) -> LeafReport:
     status, kink = _status(options, found)
-    failing = [f for f in found if f.status == ("FAIL" if status == "FAIL" else "KINK" if status == "KINK" else "INCONCLUSIVE")]
-    measured = [f for f in failing if f.max_error is not None] or [f for f in found if f.check == "reference" and f.max_error is not None]
+    failing = [
+        f for f in found if f.status == ("FAIL" if status == "FAIL" else "KINK" if status == "KINK" else "INCONCLUSIVE")
+    ]
+    measured = [f for f in failing if f.max_error is not None] or [
+        f for f in found if f.check == "reference" and f.max_error is not None
+    ]
     worst = max(measured, key=lambda f: (f.worst_index is not None, _ratio(f)), default=None)
     levels = [f.min_detectable for f in found if f.min_detectable is not None]
     steps = [f.step for f in found if f.step is not None]
