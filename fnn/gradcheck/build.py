@@ -1,4 +1,4 @@
-"""From what the user passes to a Problem: validation, casting, flat functions. Every misuse is refused here, by name."""
+"""From what the user passes to a Problem: casting, flat functions, and refusal of what cannot be checked, by name."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -38,17 +38,14 @@ class Built(NamedTuple):
     """A Problem, and what was learnt while building it."""
 
     problem: Problem
-    arguments: Arguments
-    declared: list | None
-    """Shape and dtype of the gradients at the arguments as given; None where the backward could not be traced."""
     loops: bool
     """Whether fun holds a data-dependent loop."""
     batch: int
     """The leading dimension of the output, or of an argument that is not differentiated: what m may be."""
 
 
-def build(request: Request, precision: str) -> Built:
-    """A Problem in the given precision; call inside its context, except that the native dtypes are read outside."""
+def build(request: Request, given: Arguments, precision: str) -> Built:
+    """A Problem in the given precision; call inside its context. `given` are the arguments taken apart outside it."""
     who = request.who
     arguments = take_apart(who, request.args, request.argnums, request.static, precision)
     fun = undecorated(request.fun)
@@ -61,16 +58,16 @@ def build(request: Request, precision: str) -> Built:
     )
     value, backward = flat(fun), pulled(request.vjp_fun)
     reference = autodiff(value) if request.reference == "autodiff" else request.reference and pulled(request.reference)
-    base = 2.0**-53 if precision == "x64" else max(map(unit_roundoff, arguments.dtypes))
+    base = 2.0**-53 if precision == "x64" else max(map(unit_roundoff, given.dtypes))
     u_fun = max([base, *narrowing(value, arguments.diff, arguments.data)])
-    coarsest = max(map(unit_roundoff, arguments.dtypes))
+    coarsest = max(map(unit_roundoff, given.dtypes))
     ct = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inexact_outputs_of(struct)]
     own = [u for u in _traced(lambda: narrowing(backward, arguments.diff, arguments.data, ct)) or [] if u <= coarsest]
     names = primitives(value, arguments.diff, arguments.data)
     numbers = [request.argnums] if isinstance(request.argnums, int) else sorted(request.argnums)
     problem = Problem(
-        arguments.paths,
-        arguments.dtypes,
+        given.paths,
+        given.dtypes,
         arguments.diff,
         arguments.data,
         value,
@@ -84,12 +81,11 @@ def build(request: Request, precision: str) -> Built:
         _cotangent(who, request, struct, precision),
         request.fixed,
     )
-    return Built(problem, arguments, None, "while" in names, _batch(struct, request))
+    return Built(problem, "while" in names, _batch(struct, request))
 
 
-def declare(request: Request) -> list | None:
+def declare(request: Request, given: Arguments) -> list | None:
     """Shape and dtype of the gradients at the arguments as the user gave them; None where they cannot be traced."""
-    given = take_apart(request.who, request.args, request.argnums, request.static, "native")
 
     def gradients(x, data):
         args = given.build(x, data)

@@ -15,6 +15,7 @@ from fnn.gradcheck.problem import Options
 from fnn.gradcheck.report import GradReport
 from fnn.gradcheck.run import run
 from fnn.gradcheck.second_order import is_clean, merged, second_order
+from fnn.gradcheck.trees import take_apart
 from fnn.gradcheck.verdict import check_lines, leaf_reports
 
 CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap", "sharding")
@@ -178,10 +179,11 @@ def _check(request: Request, choices: Choices) -> GradReport:
     _validate(who, request, settings)
     key, seed = _seed(who, settings.key)
     request = request._replace(reference=settings.reference, domain=settings.domain)
-    declared = declare(request)
+    given = take_apart(who, request.args, request.argnums, request.static, "native")
+    declared = declare(request, given)
     with computing(who, settings.precision):
-        built = build(request, settings.precision)
-        problem, arguments = built.problem, built.arguments
+        built = build(request, given, settings.precision)
+        problem = built.problem
         options = Options(
             tuple(settings.checks), settings.num_directions, settings.num_points, settings.rtol, settings.atol,
             settings.kinks, settings.in_axes, settings.nondet_tol, seed, problem.u_fun < FLOOR**1.5,
@@ -191,11 +193,11 @@ def _check(request: Request, choices: Choices) -> GradReport:
             outcome = merged(outcome, second_order(problem, options, outcome.points[0], built.loops))
         elif settings.order == 2:
             outcome = outcome._replace(checks={**outcome.checks, "second order": "SKIPPED: the first order is wrong"})
-        leaves = leaf_reports(arguments.leaves, problem, options, outcome)
+        leaves = leaf_reports(given.leaves, problem, options, outcome)
         checks = check_lines(options, outcome)
     good = all(leaf.status in ("PASS", "KINK", "SKIPPED") for leaf in leaves)
     ok = good and not any(line.startswith("FAIL") for line in checks.values())
-    dtypes = sorted(set(arguments.dtypes))
+    dtypes = sorted(set(given.dtypes))
     precision = "float64" if settings.precision == "x64" else "/".join(dtypes)
     points = "Points: " + "; ".join(p.name for p in outcome.points) + "."
     return GradReport(ok, leaves, checks, key, who, precision, (points,))

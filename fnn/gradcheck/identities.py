@@ -1,4 +1,4 @@
-"""What needs no step: the adjoint identity, linearity in the cotangent, and the same gradient under jit, vmap, sharding.
+"""What needs no step: the adjoint identity, linearity in the cotangent, the same under jit, vmap and sharding.
 
     ⟨ȳ, J v⟩ = ⟨ĝ, v⟩,   B(α ȳ₁ + β ȳ₂) = α B(ȳ₁) + β B(ȳ₂),   B(0) = 0
 
@@ -6,9 +6,9 @@ B is the backward as a function of its cotangent. Tolerances are those of the el
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.problem import Finding, Options, Point, Problem, generator, to_numpy
@@ -18,32 +18,38 @@ from fnn.gradcheck.reference import Expected, compare, conditioned
 def adjoint(
     problem: Problem, options: Options, point: Point, g: list[np.ndarray], tol: list[float], skip: set[int]
 ) -> list[Finding]:
-    """⟨ȳ, J v⟩ = ⟨ĝ, v⟩ through jvp, leaf by leaf."""
-
-    def pushed(x, data, ct, v):
-        y, dy = jax.jvp(lambda x: problem.fun(x, data), (list(x),), (list(v),))
-        terms = [c * t.astype(c.dtype) for c, t in zip(ct, dy, strict=True)]
-        return sum(jnp.sum(t) for t in terms), sum(jnp.sum(jnp.abs(t)) for t in terms)
-
-    pushed = jax.jit(pushed)
-    found = []
+    """⟨ȳ, J v⟩ = ⟨ĝ, v⟩ through jvp: along all leaves at once, and leaf by leaf if that fails."""
+    jvp = jax.jit(lambda x, data, v: jax.jvp(lambda x: problem.fun(x, data), (x,), (v,))[1])
+    rngs = [generator(options.seed, path, "adjoint") for path in problem.paths]
     zeros = [np.zeros(x.shape, x.dtype) for x in point.x]
-    for i, x in enumerate(point.x):
-        if i in skip:
-            continue
-        v = generator(options.seed, problem.paths[i], "adjoint").standard_normal(x.shape).astype(x.dtype)
-        jv, size = map(float, pushed(point.x, problem.data, point.ct, [*zeros[:i], v, *zeros[i + 1 :]]))
-        terms = g[i] * to_numpy(v)
-        got = float(np.sum(terms))
-        allowed = tol[i] * float(np.abs(v).sum()) + 64 * problem.u * (size + float(np.sqrt(np.sum(terms**2))))
-        if not np.isfinite(jv):
-            found.append(Finding("adjoint", i, "INCONCLUSIVE", ("adjoint: the jvp is not finite",)))
-        elif abs(got - jv) > allowed:
-            line = f"adjoint: ⟨ĝ, v⟩ = {got:.6g}, ⟨ȳ, Jv⟩ = {jv:.6g}, |diff| {abs(got - jv):.2g} > tol {allowed:.2g}"
-            found.append(Finding("adjoint", i, "FAIL", (line,)))
-        else:
-            found.append(Finding("adjoint", i, "PASS"))
-    return found
+    vs = [rng.standard_normal(x.shape).astype(x.dtype) for rng, x in zip(rngs, point.x, strict=True)]
+    leaves = [i for i in range(len(vs)) if i not in skip and np.all(np.isfinite(g[i]))]
+    results = [
+        _adjoint(jvp, problem, point, g, tol, leaves, [v if i in leaves else zeros[i] for i, v in enumerate(vs)])
+    ]
+    if results[0].status == "PASS":
+        return [Finding("adjoint", i, "PASS") for i in leaves]
+    alone = lambda i: [*zeros[:i], vs[i], *zeros[i + 1 :]]
+    return [_adjoint(jvp, problem, point, g, tol, [i], alone(i)) for i in leaves]
+
+
+def _adjoint(
+    jvp: Callable, problem: Problem, point: Point, g: list[np.ndarray], tol: list[float], leaves: list[int], v: list
+) -> Finding:
+    dy = jvp(list(point.x), problem.data, v)
+    terms = [to_numpy(c) * to_numpy(t) for c, t in zip(point.ct, dy, strict=True)]
+    jv, size = sum(float(t.sum()) for t in terms), sum(float(np.abs(t).sum()) for t in terms)
+    mine = [g[i] * to_numpy(v[i]) for i in leaves]
+    got = sum(float(np.sum(t)) for t in mine)
+    rounding = 64 * problem.u * (size + float(np.sqrt(sum(np.sum(t**2) for t in mine))))
+    allowed = rounding + sum(tol[i] * float(np.abs(to_numpy(v[i])).sum()) for i in leaves)
+    first = leaves[0] if leaves else 0
+    if not np.isfinite(jv):
+        return Finding("adjoint", first, "INCONCLUSIVE", ("adjoint: the jvp is not finite",))
+    if not abs(got - jv) <= allowed:
+        line = f"adjoint: ⟨ĝ, v⟩ = {got:.6g}, ⟨ȳ, Jv⟩ = {jv:.6g}, |diff| {abs(got - jv):.2g} > tol {allowed:.2g}"
+        return Finding("adjoint", first, "FAIL", (line,))
+    return Finding("adjoint", first, "PASS")
 
 
 def linearity(
@@ -117,40 +123,68 @@ def mapped(
     skip: set[int],
 ) -> tuple[list[Finding], str]:
     """vmap equals the loop, for each combination of mapped arguments; and why it could not run."""
-    found = []
     two = [points[0], points[-1]] if len(points) > 1 else [points[0], _beside(points[0], options)]
-    for x_axes, ct_axis in axes(problem, options.in_axes):
-        pick = lambda b, first, axes: [first[i] if ax is None else b[i] for i, ax in enumerate(axes)]
-        ct_axes = [ct_axis] * len(two[0].ct)
-        singles = [
-            Point(pick(p.x, two[0].x, x_axes), pick(p.ct, two[0].ct, ct_axes), f"vmap {n}") for n, p in enumerate(two)
-        ]
-        if ct_axis is None and all(a is None for a in x_axes):
-            continue
-        stack = lambda leaves, axes: [
-            a if ax is None else jnp.stack([jnp.asarray(a), jnp.asarray(b)], ax)
-            for a, b, ax in zip(*leaves, axes, strict=True)
-        ]
-        x = stack([s.x for s in singles], x_axes)
-        ct = stack([s.ct for s in singles], ct_axes)
-        which = f"in_axes {_by_argument(problem, x_axes)}, cotangent {ct_axis}"
-        try:
-            together = jax.vmap(lambda x, ct: backward(x, problem.data, ct), (x_axes, ct_axes))(x, ct)
-        except Exception as error:
-            try:
-                jax.eval_shape(jax.vmap(lambda x: problem.fun(x, problem.data), (x_axes,)), x)
-            except Exception:
-                return found, "SKIPPED: fun itself cannot be mapped"
-            return found, f"FAIL: {which} raises {type(error).__name__}: {str(error).splitlines()[0]}"
-        for n, single in enumerate(singles):
-            got = [None if g is None else g[n] for g in together]
+    ways = [
+        _way(problem, two, *way)
+        for way in axes(problem, options.in_axes)
+        if way[1] is not None or any(a is not None for a in way[0])
+    ]
+    together = lambda inputs, data: [
+        jax.vmap(lambda x, ct: backward(x, data, ct), way.axes)(*batch) for way, batch in zip(ways, inputs, strict=True)
+    ]
+    try:
+        results = jax.jit(together)([way.batch for way in ways], problem.data)
+    except Exception as error:
+        return [], _why_not(problem, ways, backward, error)
+    found = []
+    for way, result in zip(ways, results, strict=True):
+        for n, single in enumerate(way.singles):
+            got = [None if g is None else g[n] for g in result]
             once = [to_numpy(g) for g in compiled(single.x, problem.data, single.ct)]
-            where = f", example {n} of 2, {which}"
-            results = same("vmap", got, Expected(once, tol), tol, skip, where)
-            if any(f.status == "FAIL" for f in results):  # the conditioning may differ at a mixed point
-                results = same("vmap", got, conditioned(compiled, problem, options, single, "vmap"), tol, skip, where)
-            found += results
+            where = f", example {n} of 2, {way.name}"
+            same_here = same("vmap", got, Expected(once, tol), tol, skip, where)
+            if any(f.status == "FAIL" for f in same_here):  # the conditioning may differ at a mixed point
+                expected = conditioned(compiled, problem, options, single, "vmap")
+                same_here = same("vmap", got, expected, tol, skip, where)
+            found += same_here
     return found, ""
+
+
+class _Way(NamedTuple):
+    """One way to map: the axes of (x, ȳ), the batch of two, and the two examples by themselves."""
+
+    name: str
+    axes: tuple[list, list]
+    batch: tuple[list, list]
+    singles: list[Point]
+
+
+def _way(problem: Problem, two: Sequence[Point], x_axes: list, ct_axis: int | None) -> _Way:
+    ct_axes = [ct_axis] * len(two[0].ct)
+    pick = lambda b, first, axes: [first[i] if ax is None else b[i] for i, ax in enumerate(axes)]
+    stack = lambda one, other, axes: [
+        a if ax is None else np.stack([np.asarray(a), np.asarray(b)], ax)
+        for a, b, ax in zip(one, other, axes, strict=True)
+    ]
+    singles = [
+        Point(pick(p.x, two[0].x, x_axes), pick(p.ct, two[0].ct, ct_axes), f"vmap {n}") for n, p in enumerate(two)
+    ]
+    batch = (stack(two[0].x, two[1].x, x_axes), stack(two[0].ct, two[1].ct, ct_axes))
+    return _Way(f"in_axes {_by_argument(problem, x_axes)}, cotangent {ct_axis}", (x_axes, ct_axes), batch, singles)
+
+
+def _why_not(problem: Problem, ways: list[_Way], backward: Callable, error: Exception) -> str:
+    """Which way to map cannot run; a function that cannot be mapped itself is no fault of its backward."""
+    try:
+        jax.eval_shape(jax.vmap(lambda x: problem.fun(x, problem.data), (ways[0].axes[0],)), ways[0].batch[0])
+    except Exception:
+        return "SKIPPED: fun itself cannot be mapped"
+    for way in ways:
+        try:
+            jax.eval_shape(jax.vmap(lambda x, ct: backward(x, problem.data, ct), way.axes), *way.batch)
+        except Exception as first:
+            return f"FAIL: {way.name} raises {type(first).__name__}: {str(first).splitlines()[0]}"
+    return f"FAIL: raises {type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def sharded(

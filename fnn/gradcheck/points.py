@@ -24,10 +24,10 @@ def cotangent(problem: Problem, options: Options, y: list, number) -> list:
     return [np.asarray(rng.standard_normal(v.shape), v.dtype) for v in y]
 
 
-def sampled(problem: Problem, options: Options, value: Callable, y: list, number: int, loops: bool) -> Point | None:
-    """Another point: each element times ±(1 + σ ξ), plus 0.1 σ' ξ for zeros; the widest where fun is finite.
+def sampled(problem: Problem, options: Options, finite: Callable, y: list, number: int, loops: bool) -> Point | None:
+    """Another point: each element times ±(1 + σ ξ), plus 0.1 σ' ξ for zeros; the widest where all is finite.
 
-    Signs flip at random. If that leaves the domain (the user's predicate, or outputs that are not finite), only
+    Signs flip at random. If that leaves the domain (the user's predicate, or values or expected gradients that are not finite), only
     leaves that hold both signs are flipped, then none, then σ shrinks. None where nothing stays inside.
     A data-dependent loop (`loops`) might never end far from what it was written for: there no sign is flipped.
     """
@@ -37,12 +37,12 @@ def sampled(problem: Problem, options: Options, value: Callable, y: list, number
         for path, leaf in zip(problem.paths, problem.x, strict=True):
             rng = generator(options.seed, path, "point", number, attempt)
             x.append(_moved(leaf, rng, sigma, flip, flip_all))
-        if _inside(problem, value, x):
+        if finite(x, ct):
             return Point(x, ct, f"{SAMPLED}, {'signs flipped, ' if flip else ''}spread {sigma:g}")
     return None
 
 
-def jittered(problem: Problem, options: Options, value: Callable, y: list) -> Point | None:
+def jittered(problem: Problem, options: Options, finite: Callable, y: list) -> Point | None:
     """A point beside the given one, off its kinks: x + 0.01 rms(x) ξ."""
     ct = cotangent(problem, options, y, "jitter")
     for attempt, size in enumerate((1e-2, 1e-3, 1e-4)):
@@ -51,7 +51,7 @@ def jittered(problem: Problem, options: Options, value: Callable, y: list) -> Po
             rng = generator(options.seed, path, "jitter", attempt)
             moved = to_numpy(leaf) + size * (rms(leaf) or 0.1) * rng.standard_normal(leaf.shape)
             x.append(jnp.asarray(moved, leaf.dtype))
-        if _inside(problem, value, x):
+        if finite(x, ct):
             return Point(x, ct, f"jittered by {size:g}")
     return None
 
@@ -64,9 +64,3 @@ def _moved(leaf, rng, sigma: float, flip: bool, flip_all: bool) -> np.ndarray:
     moved = x * flipped * (1 + sigma * rng.uniform(-1.7, 1.7, x.shape))
     moved = np.where(x == 0, 0.4 * sigma * (rms(x) or 1.0) * rng.standard_normal(x.shape), moved)
     return jnp.asarray(moved, leaf.dtype)
-
-
-def _inside(problem: Problem, value: Callable, x: list) -> bool:
-    return bool(problem.inside(x, problem.data)) and all(
-        np.all(np.isfinite(to_numpy(v))) for v in value(x, problem.data)
-    )

@@ -29,19 +29,27 @@ class _At(NamedTuple):
 
 def run(problem: Problem, options: Options, declared: list | None, loops: bool = False, batch: int = 0) -> Outcome:
     """Every check that was asked for. Raises ValueError where the function or its arguments are not finite."""
-    value, phi = jax.jit(problem.fun), differences.projection(problem)
+    phi = differences.projection(problem)
     y = [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
     _finite_or_raise(problem, y)
     points = [given(problem, options, y)]
-    for number in range(1, options.num_points):
-        point = sampled(problem, options, value, y, number, loops)
-        points += [point] if point else []
     checks = dict.fromkeys(options.checks, "PASS")
+    reference, checks = _compiled_reference(problem, options, points[0], checks)
+
+    def finite(x, ct) -> bool:
+        if not np.isfinite(phi(x, problem.data, ct)):
+            return False
+        return reference is None or all(np.all(np.isfinite(to_numpy(g))) for g in reference(x, problem.data, ct))
+
+    for number in range(1, options.num_points):
+        point = sampled(problem, options, finite, y, number, loops)
+        points += [point] if point else []
     raw = problem.backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw, declared)
-    skip = {f.leaf for f in findings if f.hint != "" and f.status == "FAIL" and not _usable(problem, raw, f.leaf)}
+    skip = {f.leaf for f in findings if f.status == "FAIL" and not _usable(problem, raw, f.leaf)}
     first = structure.comparable(problem, raw)
-    reference, checks = _compiled_reference(problem, options, points[0], checks)
+    compiled, traced = _compiled_backward(problem, points[0])
+    at_point = lambda point: structure.comparable(problem, compiled(point.x, problem.data, point.ct))
     if "structure" in options.checks:
         again = structure.comparable(problem, problem.backward(points[0].x, problem.data, points[0].ct))
         findings += structure.deterministic(first, again, options)
@@ -49,17 +57,16 @@ def run(problem: Problem, options: Options, declared: list | None, loops: bool =
         checks["structure"] = f"FAIL: {message}" if message else "PASS"
     at: list[_At] = []
     for number, point in enumerate(points):
-        g = first if number == 0 else structure.comparable(problem, problem.backward(point.x, problem.data, point.ct))
+        g = first if number == 0 else at_point(point)
         at.append(_one_point(problem, options, point, g, reference, phi, skip, batch))
     if any(f.kink or f.status == "KINK" for a in at for f in a.findings):
-        point = jittered(problem, options, value, y)
+        point = jittered(problem, options, finite, y)
         if point:
             points.append(point)
-            g = structure.comparable(problem, problem.backward(point.x, problem.data, point.ct))
-            at.append(_one_point(problem, options, point, g, reference, phi, skip, batch))
+            at.append(_one_point(problem, options, point, at_point(point), reference, phi, skip, batch))
     for a in at:
         findings += a.findings
-    more, checks = _identities(problem, options, points, at, reference, skip, checks)
+    more, checks = _identities(problem, options, points, at, compiled, traced, reference is not None, skip, checks)
     return Outcome(findings + more, checks, points)
 
 
@@ -133,21 +140,21 @@ def _identities(
     options: Options,
     points: list[Point],
     at: list[_At],
-    reference,
+    compiled: Callable,
+    traced: list | str,
+    known: bool,
     skip: set[int],
     checks: dict[str, str],
 ):
+    """The step-free checks; `traced` are the compiled backward's gradients at the first point, or why there are none."""
     asked, found, checks = options.checks, [], dict(checks)
-    compiled: Callable = jax.jit(problem.backward)
-    here = points[0]
-    known = reference is not None
-    try:
-        got = structure.comparable(problem, compiled(here.x, problem.data, here.ct))
-        jitted = Expected(got, at[0].tol) if known or skip else conditioned(compiled, problem, options, here, "jit")
-    except Exception as error:
+    here, jitted = points[0], None
+    if isinstance(traced, str):
         if "jit" in asked:
-            checks["jit"] = f"FAIL: the backward raises {type(error).__name__} under jit: {str(error).splitlines()[0]}"
-        compiled, jitted = problem.backward, None
+            checks["jit"] = traced
+    else:
+        got = structure.comparable(problem, traced)
+        jitted = Expected(got, at[0].tol) if known or skip else conditioned(compiled, problem, options, here, "jit")
     tol = [max([a.tol[i] for a in at] + ([jitted.tol[i]] if jitted else [])) for i in range(len(problem.x))]
     if jitted and "jit" in asked:
         found += identities.same("jit", at[0].g, jitted, tol, skip)
@@ -163,6 +170,8 @@ def _identities(
                 problem, options, last, at[-1].g, [max(t, tol[i]) for i, t in enumerate(at[-1].tol)], skip | kinked
             )
         except (TypeError, NotImplementedError) as error:
+            if "custom_vjp" not in str(error) and not isinstance(error, NotImplementedError):
+                raise
             checks["adjoint"] = f"SKIPPED: fun has no jvp: {str(error).splitlines()[0]}"
     if "linearity" in asked and problem.fixed:
         checks["linearity"] = "SKIPPED: a gradient takes no cotangent"
@@ -192,6 +201,16 @@ def _compiled_reference(problem: Problem, options: Options, point: Point, checks
         checks["reference"] = f"SKIPPED: autodiff of fun raises {type(error).__name__}: {str(error).splitlines()[0]}"
         return None, checks
     return compiled, checks
+
+
+def _compiled_backward(problem: Problem, point: Point) -> tuple[Callable, list | str]:
+    """The compiled backward with its gradients at a point, or the backward itself with why it cannot be compiled."""
+    compiled = jax.jit(problem.backward)
+    try:
+        return compiled, compiled(point.x, problem.data, point.ct)
+    except Exception as error:
+        why = f"FAIL: the backward raises {type(error).__name__} under jit: {str(error).splitlines()[0]}"
+        return problem.backward, why
 
 
 def _usable(problem: Problem, raw: list, leaf: int) -> bool:

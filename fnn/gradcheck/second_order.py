@@ -9,9 +9,9 @@ by element with that of the reference's gradient, with differences of ĝ, and mu
 import jax
 import numpy as np
 
+from fnn.gradcheck.points import Point
 from fnn.gradcheck.problem import Finding, Options, Problem, autodiff, generator, to_numpy
 from fnn.gradcheck.reference import conditioned
-from fnn.gradcheck.points import Point
 from fnn.gradcheck.run import Outcome, run
 
 

@@ -174,9 +174,9 @@ def _is_key(leaf) -> bool:
 
 
 def _dtype(leaf) -> str:
-    return str(
-        jnp.asarray(leaf).dtype if isinstance(leaf, float) else leaf.dtype if is_array(leaf) else type(leaf).__name__
-    )
+    if is_inexact(leaf):
+        return str(jnp.asarray(leaf).dtype)
+    return str(leaf.dtype) if is_array(leaf) else type(leaf).__name__
 
 
 def _reason(leaf) -> str:
