@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import wraps
 
 from fnn.gradcheck.check import check_custom_vjp, check_grad, check_layer, check_loss, check_vjp
-from fnn.gradcheck.report import GradientError, GradReport
+from fnn.gradcheck.report import GradientError as GradientError
+from fnn.gradcheck.report import GradReport
 
 
 def _asserting(check: Callable[..., GradReport]) -> Callable[..., GradReport]:

@@ -1,12 +1,14 @@
 """Central differences along random directions of a leaf, with a step chosen by an error estimate.
 
-    φ(t) = ⟨ȳ, f(x + t v)⟩,   t = h max(rms(x_leaf), 1e-3) (0.1 h for a leaf of zeros),   h in 2^-{10, 13, 16, 19, 22, 25}
+    φ(t) = ⟨ȳ, f(x + t v)⟩,   t = h max(rms(x_leaf), 1e-3),   h in 2^-{10, 13, 16, 19, 22, 25}
     D₂(h) = [φ(t) - φ(-t)] / 2t,   D₄ = (4 D₂(h) - D₂(2h)) / 3                         (Richardson)
-    E(h) = |D₄ - D₂(h)| + noise / t + (|D₄(h) - D₄(h/8)| - 16 noise / t)₊;    h is the one of least E, chosen from these data alone
-    wrong where |D₄ - ⟨ĝ, v⟩| > 4 E + (64 u + 1e-9) √Σ(ĝᵢvᵢ)²
+    E(h) = |D₄ - D₂(h)| + noise / t + (|D₄(h) - D₄(h/8)| - 16 noise / t)₊
+    wrong where |D₄ - ⟨ĝ, v⟩| > 4 E + (64 u + 1e-9) √Σ(ĝᵢvᵢ)²,   at the h of least E, chosen from these data alone
 
-The noise of φ is the largest of 24 u max|φ|, twice its change when x changes in its last bit, and twice what its
-differences at the smallest steps leave of it, where a smooth φ is linear. Directions are Gaussian, per leaf: if ĝ is off by a
+A leaf of zeros has t = 0.1 h. The noise of φ is the largest of 24 u max|φ|, twice its change when x changes in its
+last bit, and twice what its differences at the smallest steps leave of it, where a smooth φ is linear.
+
+Directions are Gaussian, per leaf: if ĝ is off by a
 vector of norm ‖e‖, ⟨e, v⟩ ~ N(0, ‖e‖²) and P(miss) <= (0.80 tol/‖e‖)^K for K directions, so that
 ρ = 0.80 (tol/‖g‖) δ^(-1/K) is the least relative error detected with probability 1 - δ. The 1e-9 is what special
 functions are exact to. For differences see Nocedal & Wright, Numerical Optimization, section 8.1.

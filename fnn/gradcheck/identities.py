@@ -216,5 +216,5 @@ def _beside(point: Point, options: Options) -> Point:
 
 
 def _by_argument(problem: Problem, x_axes: list) -> str:
-    shown = {a: ax for a, ax in zip(problem.argument, x_axes, strict=True)}
+    shown = dict(zip(problem.argument, x_axes, strict=True))
     return "(" + ", ".join(f"[{a}]: {ax}" for a, ax in shown.items()) + ")"

@@ -40,6 +40,6 @@ def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
 
 
 def one_sided(t: np.ndarray, plus: np.ndarray, minus: np.ndarray, zero: float) -> tuple[float, float]:
-    """The slopes on the left and on the right of the point, at a step between curvature and roundoff, 2^-9 of the largest."""
+    """The slopes on the left and on the right, at a step between curvature and roundoff: 2^-9 of the largest."""
     pick = int(np.argmin(np.where(np.isfinite(plus + minus), np.abs(np.log2(t / t.max()) + 9), np.inf)))
     return float((zero - minus[pick]) / t[pick]), float((plus[pick] - zero) / t[pick])

@@ -27,8 +27,8 @@ def cotangent(problem: Problem, options: Options, y: list, number) -> list:
 def sampled(problem: Problem, options: Options, finite: Callable, y: list, number: int, loops: bool) -> Point | None:
     """Another point: each element times ±(1 + σ ξ), plus 0.1 σ' ξ for zeros; the widest where all is finite.
 
-    Signs flip at random. If that leaves the domain (the user's predicate, or values or expected gradients that are not finite), only
-    leaves that hold both signs are flipped, then none, then σ shrinks. None where nothing stays inside.
+    Signs flip at random. If that leaves the domain (the user's predicate, or values or expected gradients that are not
+    finite), only leaves that hold both signs are flipped, then none, then σ shrinks. None where nothing stays inside.
     A data-dependent loop (`loops`) might never end far from what it was written for: there no sign is flipped.
     """
     ct = cotangent(problem, options, y, number)

@@ -32,7 +32,8 @@ def computing(who: str, precision: str) -> AbstractContextManager:
         if got != np.float64:
             stack.close()
             raise ValueError(
-                f"{who}: precision='x64': expected float64 on {jax.default_backend()}, got {got}; pass precision='native'"
+                f"{who}: precision='x64': expected float64 on {jax.default_backend()}, got {got}; "
+                "pass precision='native'"
             )
     return stack
 

@@ -32,7 +32,7 @@ def perturbed(x: list, u: float, rng: np.random.Generator) -> list:
 
 
 def conditioned(function: Callable, problem: Problem, options: Options, point: Point, tag: str) -> Expected:
-    """A backward's value at a point with the tolerance of each leaf; rtol and atol, where given, replace the measured one."""
+    """A backward's value at a point with the tolerance of each leaf: measured, or by rtol and atol where given."""
     g = [to_numpy(v) for v in function(point.x, problem.data, point.ct)]
     if options.rtol is not None or options.atol is not None:
         rtol, atol = options.rtol or 0.0, options.atol or 0.0
@@ -49,7 +49,7 @@ def conditioned(function: Callable, problem: Problem, options: Options, point: P
 def compare(
     check: str, leaf: int, got: np.ndarray, expected: np.ndarray, tol: float, where: str = "", batch: int = 0
 ) -> Finding:
-    """One leaf's gradient against the expected one: PASS, FAIL with index, count and hint, INCONCLUSIVE without numbers.
+    """One leaf's gradient against the expected one: PASS, FAIL with index, count and hint, or INCONCLUSIVE.
 
     Elements whose expected value is not finite are left out: there the function has no derivative.
     """
@@ -69,7 +69,10 @@ def compare(
     count = int(wrong.sum())
     lines = (
         f"{check}: {count}/{error.size} elements, worst {list(index)}{where}",
-        f"  backward {got.ravel()[worst]:+.6g}  expected {expected.ravel()[worst]:+.6g}  |diff| {largest:.2g} > tol {tol:.2g}",
+        (
+            f"  backward {got.ravel()[worst]:+.6g}  expected {expected.ravel()[worst]:+.6g}  "
+            f"|diff| {largest:.2g} > tol {tol:.2g}"
+        ),
     )
     return Finding(check, leaf, "FAIL", lines, largest, tol, index, count, hint=explain(got, expected, tol, batch))
 

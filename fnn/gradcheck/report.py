@@ -39,7 +39,7 @@ class LeafReport(NamedTuple):
     """The relative step h that the differences chose."""
     kink: str | None = None
     min_detectable: float | None = None
-    """The least ‖error‖ / ‖gradient‖ that differences detect with probability 1 - 1e-6 (elements: where there are none)."""
+    """The least ‖error‖ / ‖gradient‖ detected with probability 1 - 1e-6: by differences where they decide."""
     hint: str = ""
     evidence: tuple[str, ...] = ()
     """The lines of the report that belong to this leaf."""

@@ -146,7 +146,7 @@ def _identities(
     skip: set[int],
     checks: dict[str, str],
 ):
-    """The step-free checks; `traced` are the compiled backward's gradients at the first point, or why there are none."""
+    """The step-free checks; `traced` are the compiled gradients at the first point, or why there are none."""
     asked, found, checks = options.checks, [], dict(checks)
     here, jitted = points[0], None
     if isinstance(traced, str):

@@ -88,7 +88,8 @@ def take_apart(who: str, args: tuple, argnums: int | Sequence[int], static: Sequ
                 continue
             if is_complex(leaf):
                 raise TypeError(
-                    f"{who}: args: expected real leaves, got {_describe(leaf)} at {name or '[0]'}: complex is not supported"
+                    f"{who}: args: expected real leaves, got {_describe(leaf)} at {name or '[0]'}: "
+                    "complex is not supported"
                 )
             inexact = is_inexact(leaf)
             if number in wanted:

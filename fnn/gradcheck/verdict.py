@@ -96,7 +96,7 @@ def _ratio(f: Finding) -> float:
 
 
 def _elementwise_level(problem: Problem, number: int, found: list[Finding]) -> float | None:
-    """tol √n / ‖g‖: an error of that norm has an element beyond the tolerance. Not known without the gradient's norm."""
+    """tol √n / ‖g‖: an error of that norm has an element beyond the tolerance; None without the gradient's norm."""
     norms = [f.norm for f in found if f.check == "reference" and f.norm]
     tols = [f.tol for f in found if f.check == "reference" and f.tol is not None]
     if not norms or not tols:
