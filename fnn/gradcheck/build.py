@@ -86,6 +86,7 @@ def build(request: Request, given: Arguments, precision: str) -> Built:
 
 def declare(request: Request, given: Arguments) -> list | None:
     """Shape and dtype of the gradients at the arguments as the user gave them; None where they cannot be traced."""
+    _output(request.who, undecorated(request.fun), given, "native")
 
     def gradients(x, data):
         args = given.build(x, data)

@@ -185,7 +185,7 @@ def _check(request: Request, choices: Choices) -> GradReport:
         built = build(request, given, settings.precision)
         problem = built.problem
         options = Options(
-            tuple(settings.checks), settings.num_directions, settings.num_points, settings.rtol, settings.atol,
+            who, tuple(settings.checks), settings.num_directions, settings.num_points, settings.rtol, settings.atol,
             settings.kinks, settings.in_axes, settings.nondet_tol, seed, problem.u_fun < FLOOR**1.5,
         )  # fmt: skip
         outcome = run(problem, options, declared, built.loops, built.batch)

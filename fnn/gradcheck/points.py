@@ -38,7 +38,8 @@ def sampled(problem: Problem, options: Options, finite: Callable, y: list, numbe
             rng = generator(options.seed, path, "point", number, attempt)
             x.append(_moved(leaf, rng, sigma, flip, flip_all))
         if finite(x, ct):
-            return Point(x, ct, f"{SAMPLED}, {'signs flipped, ' if flip else ''}spread {sigma:g}")
+            crossed = any(np.any(to_numpy(a) * to_numpy(b) < 0) for a, b in zip(x, problem.x, strict=True))
+            return Point(x, ct, f"{SAMPLED}, {'signs flipped, ' if crossed else ''}spread {sigma:g}")
     return None
 
 

@@ -56,6 +56,8 @@ class Point(NamedTuple):
 class Options(NamedTuple):
     """What the user asked for."""
 
+    who: str
+    """The function that the user called, for messages."""
     checks: tuple[str, ...]
     num_directions: int
     num_points: int

@@ -31,7 +31,7 @@ def run(problem: Problem, options: Options, declared: list | None, loops: bool =
     """Every check that was asked for. Raises ValueError where the function or its arguments are not finite."""
     phi = differences.projection(problem)
     y = [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
-    _finite_or_raise(problem, y)
+    _finite_or_raise(options.who, problem, y)
     points = [given(problem, options, y)]
     checks = dict.fromkeys(options.checks, "PASS")
     reference, checks = _compiled_reference(problem, options, points[0], checks)
@@ -217,10 +217,10 @@ def _usable(problem: Problem, raw: list, leaf: int) -> bool:
     return raw[leaf] is not None and np.shape(raw[leaf]) == problem.x[leaf].shape
 
 
-def _finite_or_raise(problem: Problem, y: list) -> None:
+def _finite_or_raise(who: str, problem: Problem, y: list) -> None:
     for path, x in zip(problem.paths, problem.x, strict=True):
         if not np.all(np.isfinite(to_numpy(x))):
-            raise ValueError(f"args: expected finite leaves, got NaN or infinity in {path or '[0]'}")
+            raise ValueError(f"{who}: args: expected finite leaves, got NaN or infinity in {path or '[0]'}")
     for v in y:
         if not np.all(np.isfinite(to_numpy(v))):
-            raise ValueError("fun: expected finite outputs at args, got NaN or infinity")
+            raise ValueError(f"{who}: fun: expected finite outputs at args, got NaN or infinity")
