@@ -162,7 +162,7 @@ def _batch(struct, request: Request) -> int:
 
 
 def _arrays(leaves: Sequence) -> list:
-    return [v if isinstance(v, jax.core.Tracer) else jnp.asarray(v) for v in leaves]
+    return [jnp.asarray(v) for v in leaves]
 
 
 def _traced(thunk: Callable):

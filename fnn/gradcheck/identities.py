@@ -96,7 +96,7 @@ def same(check: str, got: list, expected: Expected, tol: list[float], skip: set[
     return found
 
 
-def axes(problem: Problem, in_axes) -> list[tuple[list, int | None]]:
+def axes(problem: Problem, in_axes) -> Sequence[tuple[list, int | None]]:
     """The combinations of mapped arguments to try: (axis of each leaf, axis of the cotangent).
 
     By default everything, the cotangent alone, and each argument alone; else a tuple (an axis or None per argument) or

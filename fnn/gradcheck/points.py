@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -57,7 +58,7 @@ def jittered(problem: Problem, options: Options, finite: Callable, y: list) -> P
     return None
 
 
-def _moved(leaf, rng, sigma: float, flip: bool, flip_all: bool) -> np.ndarray:
+def _moved(leaf, rng, sigma: float, flip: bool, flip_all: bool) -> jax.Array:
     x = to_numpy(leaf)
     flipped = signs(rng, x.shape)
     if not flip or not (flip_all or (x.min(initial=0.0) < 0 < x.max(initial=0.0))):

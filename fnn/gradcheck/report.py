@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 MISS = 1e-6
@@ -86,7 +87,7 @@ def show_key(key) -> str:
     """
     if isinstance(key, int):
         return f"jax.random.key({key})"
-    typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     words = [int(w) for w in np.asarray(jax.random.key_data(key) if typed else key).ravel()]
     if len(words) == 2 and words[0] == 0:
         return f"jax.random.key({words[1]})"

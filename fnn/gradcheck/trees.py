@@ -171,7 +171,7 @@ def _differences(expected, got) -> tuple[list[str], list[str]]:
 
 
 def _is_key(leaf) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _dtype(leaf) -> str:
