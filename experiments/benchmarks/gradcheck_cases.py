@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 class Base(NamedTuple):
@@ -21,7 +22,7 @@ class Base(NamedTuple):
     fun: Callable
     backward: Callable
     args: tuple
-    index: dict[str, tuple[int, ...]]
+    marks: dict[str, tuple[int, ...]]
     """An element of each leaf (by its path), to be made wrong; its first number is the row."""
 
 
@@ -262,18 +263,18 @@ WHOLE = {
     "rows rolled": _whole(lambda g: jnp.roll(g, 1, 0)),
     "wrong only where negative": _whole(lambda g: jnp.where(g < 0, 1.5 * g, g)),
     "wrong only under vmap": _whole(_fine_alone),
-    "wrong only under jit": _whole(lambda g: 1.5 * g if isinstance(g, jax.core.Tracer) else g),
+    "wrong only under jit": _whole(lambda g: 1.5 * g if isinstance(g, Tracer) else g),
     "batch axis kept": _whole(lambda g: g[None]),
     "summed over the rows": _whole(lambda g: jnp.broadcast_to(g.sum(0), g.shape)),
 }
 
 
 def of_leaf(base: Base) -> Iterator[Mutant]:
-    """The mutations of the gradient of each leaf in base.index."""
+    """The mutations of the gradient of each leaf in base.marks."""
     make = lambda name, path, change, at: Mutant(
         f"{base.name}: {path or 'x'}: {name}", base.kind, base.fun, changed(base, path, change), base.args, path, at
     )
-    for path, at in base.index.items():
+    for path, at in base.marks.items():
         ndim = len(at)
         yield from (make(n, path, m(at), at) for n, m in ELEMENT.items())
         if ndim > 1:
