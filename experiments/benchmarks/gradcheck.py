@@ -135,7 +135,7 @@ def figure(rows: list[Row], path: Path) -> None:
     ax.set_xlim(0, 1.15 * max([1.0, *missed, *refused]))
     ax.set_xlabel("share of the cases (%)")
     ax.set_title(f"{shown[0].wrong} wrong and {shown[0].correct} correct gradients")
-    ax.legend(loc="lower right")
+    fig.legend(loc="outside lower center", ncols=2, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     fig.savefig(path, dpi=150)
     plt.close(fig)

@@ -83,12 +83,12 @@ def with_jax(case: Case, seed: int) -> Answer:
 
 
 def with_chex(case: Case, seed: int) -> Answer:
-    """chex.assert_numerical_grads, order 1; its arguments must be arrays, the function's value a scalar or an array."""
+    """chex.assert_numerical_grads, order 1, reverse mode, its own tolerances."""
     import chex
 
     with jax.enable_x64(True):
         f, leaves = differentiable(case)
-        return _refusal(case, lambda: chex.assert_numerical_grads(f, tuple(leaves), 1))
+        return _refusal(case, lambda: chex.assert_numerical_grads(f, tuple(leaves), 1, modes=("rev",)))
 
 
 def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
@@ -139,8 +139,8 @@ def tools() -> list[Tool]:
     chex = "" if importlib.util.find_spec("chex") else "chex is not installed"
     return [
         Tool("fnn.gradcheck", with_fnn),
-        Tool("jax.test_util.check_grads", with_jax),
-        Tool("chex.assert_numerical_grads", with_chex, chex),
+        Tool("jax check_grads", with_jax),
+        Tool("chex numerical_grads", with_chex, chex),
         Tool("torch gradcheck, fast", with_torch(True), torch),
         Tool("torch gradcheck, slow", with_torch(False), torch),
     ]
