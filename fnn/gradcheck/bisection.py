@@ -7,7 +7,8 @@ element by element, which also counts the wrong ones.
 
 import numpy as np
 
-from fnn.gradcheck.differences import Potential, along, slope, tolerance, unit
+from fnn.gradcheck.differences import tolerance, unit
+from fnn.gradcheck.lines import Potential, along, slope
 from fnn.gradcheck.problem import Finding, Options, Problem, generator, index_of, signs
 
 SMALL = 64

@@ -1,11 +1,9 @@
 """The checks as users call them, for a vjp, a gradient, a custom_vjp, a layer and a loss."""
 
-import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.build import Request, build, declare
@@ -15,10 +13,9 @@ from fnn.gradcheck.problem import Options
 from fnn.gradcheck.report import GradReport
 from fnn.gradcheck.run import run
 from fnn.gradcheck.second_order import is_clean, merged, second_order
+from fnn.gradcheck.settings import Settings, seed_of, tuple_or_raise, validate
 from fnn.gradcheck.trees import take_apart
 from fnn.gradcheck.verdict import check_lines, leaf_reports
-
-CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap", "sharding")
 
 
 class Choices(TypedDict, total=False):
@@ -70,13 +67,14 @@ def check_vjp(
 
     Raises TypeError or ValueError for misuse, GradientTreeError if vjp_fun returns another tree.
 
+    >>> import jax.numpy as jnp
     >>> report = check_vjp(jnp.sin, lambda args, ct: (ct * jnp.cos(args[0]),), (jnp.arange(3.0),), key=7)
     >>> report.ok, report.leaves[0].status
     (True, 'PASS')
     >>> check_vjp(jnp.sin, lambda args, ct: (-ct * jnp.cos(args[0]),), (jnp.arange(3.0),), key=7).leaves[0].hint
     'sign flipped'
     """
-    _tuple_or_raise("check_vjp", args)
+    tuple_or_raise("check_vjp", args)
     numbers = tuple(range(len(args))) if argnums is None else argnums
     request = Request("check_vjp", fun, vjp_fun, args, numbers, cotangent)
     return _check(request, choices)
@@ -87,10 +85,11 @@ def check_grad(
 ) -> GradReport:
     """Check grad_fun(*args) -> ∇fun, of a scalar fun(*args): for args[0], or a tuple for a tuple of argnums.
 
+    >>> import jax.numpy as jnp
     >>> check_grad(lambda x: jnp.sum(x**2), lambda x: 2 * x, (jnp.arange(3.0),), key=7).ok
     True
     """
-    _tuple_or_raise("check_grad", args)
+    tuple_or_raise("check_grad", args)
     request = Request("check_grad", fun, lambda args, ct: grad_fun(*args), args, argnums, cotangent=_scalar, fixed=True)
     return _check(request, choices)
 
@@ -100,13 +99,14 @@ def check_custom_vjp(f: Callable, args: tuple, **choices: Unpack[Choices]) -> Gr
 
     Arguments in nondiff_argnums are neither differentiated nor cast. The forward rule must return what f returns.
 
+    >>> import jax.numpy as jnp
     >>> @jax.custom_vjp
     ... def square(x): return x * x
     >>> square.defvjp(lambda x: (x * x, x), lambda x, ct: (3 * x * ct,))
     >>> check_custom_vjp(square, (jnp.arange(1.0, 4.0),), key=7).leaves[0].hint
     '1.5 × expected'
     """
-    _tuple_or_raise("check_custom_vjp", args)
+    tuple_or_raise("check_custom_vjp", args)
     if not isinstance(f, jax.custom_vjp):
         raise TypeError(f"check_custom_vjp: f: expected a function made with jax.custom_vjp, got {type(f).__name__}")
     static = tuple(n % len(args) for n in f.nondiff_argnums)
@@ -152,32 +152,14 @@ def check_loss(loss, prediction, target, *, cotangent=None, **choices: Unpack[Ch
     return _check(Request("check_loss", forward, backward, (prediction, target), (0,), cotangent), choices)
 
 
-class _Settings(NamedTuple):
-    """The choices with their defaults."""
-
-    reference: Any = "autodiff"
-    checks: Sequence[str] = CHECKS
-    order: int = 1
-    num_directions: int = 3
-    num_points: int = 2
-    precision: str = "x64"
-    rtol: float | None = None
-    atol: float | None = None
-    kinks: str = "report"
-    domain: Callable | None = None
-    in_axes: Any = None
-    nondet_tol: float = 0.0
-    key: Any = None
-
-
 def _check(request: Request, choices: Choices) -> GradReport:
-    unknown = set(choices) - set(_Settings._fields)
+    unknown = set(choices) - set(Settings._fields)
     if unknown:
-        raise TypeError(f"{request.who}: expected keyword arguments among {_Settings._fields}, got {sorted(unknown)}")
-    settings = _Settings(**choices)
+        raise TypeError(f"{request.who}: expected keyword arguments among {Settings._fields}, got {sorted(unknown)}")
+    settings = Settings(**choices)
     who = request.who
-    _validate(who, request, settings)
-    key, seed = _seed(who, settings.key)
+    validate(who, request, settings)
+    key, seed = seed_of(who, settings.key)
     request = request._replace(reference=settings.reference, domain=settings.domain)
     given = take_apart(who, request.args, request.argnums, request.static, "native")
     declared = declare(request, given)
@@ -201,56 +183,6 @@ def _check(request: Request, choices: Choices) -> GradReport:
     precision = "float64" if settings.precision == "x64" else "/".join(dtypes)
     points = "Points: " + "; ".join(p.name for p in outcome.points) + "."
     return GradReport(ok, leaves, checks, key, who, precision, (points,))
-
-
-def _validate(who: str, request: Request, s: _Settings) -> None:
-    for name, function in (("fun", request.fun), ("vjp_fun", request.vjp_fun)):
-        if not callable(function):
-            raise TypeError(f"{who}: {name}: expected a function, got {type(function).__name__}")
-    numbers = [request.argnums] if isinstance(request.argnums, int) else list(request.argnums)
-    if any(not isinstance(n, int) or not 0 <= n < len(request.args) for n in numbers) or not numbers:
-        raise ValueError(f"{who}: argnums: expected numbers in 0 … {len(request.args) - 1}, got {request.argnums}")
-    if isinstance(s.checks, str) or not set(s.checks) <= set(CHECKS):
-        raise ValueError(f"{who}: checks: expected a tuple of names among {CHECKS}, got {s.checks!r}")
-    for name, value, allowed in (
-        ("precision", s.precision, ("x64", "native")),
-        ("kinks", s.kinks, ("report", "fail")),
-        ("order", s.order, (1, 2)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{who}: {name}: expected one of {allowed}, got {value!r}")
-    if s.reference is not None and s.reference != "autodiff" and not callable(s.reference):
-        raise ValueError(f"{who}: reference: expected 'autodiff', a function or None, got {s.reference!r}")
-    for name, value in (("num_directions", s.num_directions), ("num_points", s.num_points)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{who}: {name}: expected a whole number of at least 1, got {value!r}")
-    for name, value in (("rtol", s.rtol), ("atol", s.atol), ("nondet_tol", s.nondet_tol)):
-        if value is not None and not value >= 0:
-            raise ValueError(f"{who}: {name}: expected a number of at least 0, got {value!r}")
-    choices = s.in_axes if isinstance(s.in_axes, list) else [] if s.in_axes is None else [s.in_axes]
-    for choice in choices:
-        if not isinstance(choice, tuple) or len(choice) != len(request.args):
-            raise ValueError(f"{who}: in_axes: expected a tuple with an axis or None per argument, got {choice!r}")
-    if s.domain is not None and not callable(s.domain):
-        raise TypeError(f"{who}: domain: expected a predicate of the arguments, got {type(s.domain).__name__}")
-
-
-def _tuple_or_raise(who: str, args) -> None:
-    if type(args) is not tuple:
-        raise TypeError(f"{who}: args: expected a tuple of arguments, got {type(args).__name__}")
-
-
-def _seed(who: str, key) -> tuple[Any, tuple[int, ...]]:
-    if key is None:
-        key = secrets.randbits(31)
-    if isinstance(key, int):
-        return jax.random.key(key), (key,)
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32):
-        raise TypeError(f"{who}: key: expected a jax.random.key or an int, got {type(key).__name__}")
-    words = jax.random.key_data(key) if jnp.issubdtype(dtype, jax.dtypes.prng_key) else key
-    words = [int(w) for w in np.asarray(words).ravel()]
-    return key, (words[1],) if len(words) == 2 and words[0] == 0 else tuple(words)
 
 
 def _pulled(f: Callable, args: tuple, numbers: Sequence[int]):

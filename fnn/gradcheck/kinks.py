@@ -23,9 +23,13 @@ def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
     good = np.isfinite(second)
     t, second = t[good], second[good]
     resolved = np.flatnonzero(np.abs(second) > 20 * noise)
-    if len(resolved) < 2:
+    if not len(resolved):
         return SMOOTH
     last = int(resolved[-1])
+    if last + 1 < len(t) and abs(second[last]) * (t[last + 1] / t[last]) ** 2 > 40 * noise:
+        return NEARBY  # it fell faster than a smooth φ does
+    if len(resolved) < 2:
+        return SMOOTH
     seen = min(3, len(t))
     if last < seen - 1 or not np.array_equal(resolved[-seen:], np.arange(last - seen + 1, last + 1)):
         return SMOOTH

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fnn.gradcheck import differences, identities, structure
+from fnn.gradcheck import differences, identities, lines, structure
 from fnn.gradcheck.bisection import locate
 from fnn.gradcheck.points import given, jittered, sampled
 from fnn.gradcheck.problem import Finding, Options, Point, Problem, to_numpy
@@ -29,7 +29,7 @@ class _At(NamedTuple):
 
 def run(problem: Problem, options: Options, declared: list | None, loops: bool = False, batch: int = 0) -> Outcome:
     """Every check that was asked for. Raises ValueError where the function or its arguments are not finite."""
-    phi = differences.projection(problem)
+    phi = lines.projection(problem)
     y = [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
     _finite_or_raise(options.who, problem, y)
     points = [given(problem, options, y)]
@@ -78,7 +78,7 @@ def _one_point(
     findings = structure.finite(g, expected.g if expected else None, skip, point.name)
     potential = None
     if expected or "differences" in options.checks:
-        potential = differences.potential(phi, problem, options, point)
+        potential = lines.potential(phi, problem, options, point)
     for i in range(len(g)):
         if i in skip:
             continue
