@@ -1,0 +1,87 @@
+"""Runs an experiment by its name: `python -m experiments NAME [flags]`. Without a name: lists them."""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.errors import ExperimentError, UsageError, needs
+
+PROGRAM = "python -m experiments"
+
+# Each module has a frozen dataclass `Config`, whose fields are the flags, and main(config); or main(arguments) alone.
+EXPERIMENTS = {
+    "digits": "experiments.digits",
+}
+
+
+def first_line(module: str) -> str:
+    """The first line of a module's docstring, read from its source: nothing heavy is imported to list it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ExperimentError(f"the module {module} is not there")
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+def listing() -> str:
+    """A line per experiment."""
+    width = max(map(len, EXPERIMENTS))
+    return "\n".join(f"  {name:{width}}  {first_line(module)}" for name, module in EXPERIMENTS.items())
+
+
+def overview() -> str:
+    """What is shown without a name and for --help."""
+    return (
+        f"usage: {PROGRAM} NAME [flags]\n\nexperiments:\n{listing()}\n\n`{PROGRAM} NAME --help` lists the flags of one."
+    )
+
+
+def unknown(name: str) -> UsageError:
+    """The error for a name that is not there, with the one that may have been meant."""
+    close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return UsageError(f"no experiment {name!r} (there are: {', '.join(EXPERIMENTS)}){hint}")
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Imports the experiment and runs it with these flags."""
+    if name not in EXPERIMENTS:
+        raise unknown(name)
+    needs("tyro")
+    import tyro
+
+    module = importlib.import_module(EXPERIMENTS[name])
+    if not hasattr(module, "Config"):
+        module.main(list(arguments))
+        return
+    if {"-h", "--help"} & set(arguments):
+        print(module.__doc__)  # tyro's `description` would join its lines
+    module.main(tyro.cli(module.Config, prog=f"{PROGRAM} {name}", description="", args=list(arguments)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """-> exit code: 0, 1 (the experiment failed), 2 (wrong flags), 130 (interrupted)."""
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(overview())
+        else:
+            run(arguments[0], arguments[1:])
+    except ExperimentError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has gone, as in `… --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

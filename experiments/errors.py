@@ -1,0 +1,46 @@
+"""Errors that end an experiment with one line instead of a traceback."""
+
+import importlib.util
+import math
+
+
+class ExperimentError(Exception):
+    """The experiment cannot go on, and the message says why; `code` is the exit code of the command."""
+
+    code = 1
+
+
+class UsageError(ExperimentError):
+    """A flag has a value that cannot be meant."""
+
+    code = 2
+
+
+def usage(flag: str, expected: str, got: object) -> UsageError:
+    """The error to raise.
+
+    >>> usage("--epochs", "at least 1", 0)
+    UsageError('--epochs must be at least 1, got 0')
+    """
+    return UsageError(f"{flag} must be {expected}, got {got}")
+
+
+def at_least(flag: str, value: float, minimum: float) -> None:
+    """Raises UsageError unless value is finite and >= minimum."""
+    if not (math.isfinite(value) and value >= minimum):
+        raise usage(
+            flag, f"finite and at least {minimum}" if isinstance(value, float) else f"at least {minimum}", value
+        )
+
+
+def positive(flag: str, value: float) -> None:
+    """Raises UsageError unless value is finite and > 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise usage(flag, "finite and above 0", value)
+
+
+def needs(*modules: str) -> None:
+    """Raises ExperimentError, with the command that helps, unless these modules are installed."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ExperimentError(f"not installed: {', '.join(missing)}; install with: pip install -e '.[experiments]'")

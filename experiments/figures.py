@@ -1,0 +1,136 @@
+"""Panels of figures: learning curves, confusion matrix, grids of images. Colours that colour-blind readers can tell.
+
+Figures are made without pyplot: no global state, no window, the Agg renderer.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"  # of the palette of Okabe and Ito (2008)
+
+STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "lines.linewidth": 2,
+    "legend.frameon": False,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Makes matplotlib use STYLE for what is drawn inside."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """As PNG, 1,100 pixels wide if the figure is 10 inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_figure(path, dpi=110, format="png")
+
+
+def titled(figure: "SubFigure", title: str) -> "SubFigure":
+    """The part of a figure, with a title like that of a panel."""
+    figure.suptitle(title, x=0.02, ha="left", fontsize=STYLE["axes.titlesize"], fontweight="bold")
+    return figure
+
+
+def learning_curve(axes: "Axes", name: str, history: Mapping[str, np.ndarray], kept: int, *, label: str) -> None:
+    """history[name], with this label, and history["validation_" + name] over the epochs; a line at epoch `kept`."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = np.arange(1, len(history[name]) + 1)
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(epochs, history[name], color=BLUE, marker=marker, label=label)
+    axes.plot(epochs, history[f"validation_{name}"], color=ORANGE, ls="--", marker=marker, label="validation")
+    axes.axvline(kept, color=GREY, lw=1.4, ls=":", label=f"epoch {kept}, whose parameters were kept")
+    axes.set_xlabel("epoch")
+    axes.set_xlim(0, len(epochs) + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def confusion_matrix(axes: "Axes", labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> None:
+    """How many examples of each class (row) were taken for which (column): right in blue, wrong in orange."""
+    k = len(classes)
+    counts = np.zeros((k, k), int)
+    np.add.at(counts, (labels, predicted), 1)
+    right = np.eye(k, dtype=bool)
+    for shown, colours in ((right, "Blues"), (~right, "Oranges")):
+        hidden = ~shown | (counts == 0)
+        axes.imshow(np.ma.masked_where(hidden, counts), cmap=colours, vmin=0, vmax=2.2 * max(1, counts[shown].max()))
+    for (i, j), count in np.ndenumerate(counts):
+        if count:
+            axes.text(j, i, str(count), ha="center", va="center", fontsize=10)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xticks(range(k), classes)
+    axes.set_yticks(range(k), classes)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def image_grid(figure: "SubFigure", images: np.ndarray, captions: Sequence[str], columns: int) -> None:
+    """Images in rows, dark ink on white, each with its caption above."""
+    rows = max(columns, -(-len(images) // columns))
+    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(caption, fontsize=10, fontweight="normal", loc="center", pad=3)
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.spines[:].set(visible=True, color=GREY, linewidth=0.6)
+
+
+def classification(
+    path: Path,
+    history: Mapping[str, np.ndarray],
+    kept: int,
+    images: np.ndarray,
+    y: np.ndarray,
+    logits: np.ndarray,
+    terms: str = "",
+) -> None:
+    """Learning curves, the confusion matrix, and the digits it got wrong, the most confident mistakes first.
+
+    `terms` says what the training's curve contains besides the cost.
+    """
+    from matplotlib.figure import Figure
+
+    predicted = logits.argmax(axis=1)
+    confidence = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)  # of softmax
+    wrong = np.flatnonzero(predicted != y)
+    wrong = wrong[np.argsort(-confidence[wrong])]
+    with style():
+        figure = Figure(figsize=(10, 8.6), layout="constrained")
+        parts = figure.add_gridspec(2, 2, height_ratios=(1, 1.3), width_ratios=(1.1, 1))
+        cost, accuracy = (figure.add_subplot(parts[0, i]) for i in range(2))
+        for axes, name in ((cost, "cost"), (accuracy, "accuracy")):
+            learning_curve(axes, name, history, kept, label=f"training ({terms})" if terms else "training")
+        cost.set(title="Cost", ylabel="cross-entropy per digit", yscale="log")
+        low = min(history["validation_accuracy"].min(), history["accuracy"].max())
+        accuracy.set(title="Accuracy", ylabel="share of digits read right", ylim=(max(0, low - 0.05), 1.005))
+        figure.legend(*cost.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        matrix = titled(figure.add_subfigure(parts[1, 0]), f"Test: {len(y) - len(wrong)} of {len(y)} digits read right")
+        confusion_matrix(matrix.add_subplot(), y, predicted, "0123456789")
+        shown = wrong[:12]
+        title = f"The {len(wrong)} read wrong" + (f" ({len(shown)} most confident)" if len(wrong) > len(shown) else "")
+        grid = titled(figure.add_subfigure(parts[1, 1]), title)
+        image_grid(grid, images[shown], [f"{y[i]} read as {predicted[i]}" for i in shown], columns=3)
+        save(figure, path)

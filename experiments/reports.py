@@ -1,0 +1,72 @@
+"""What an experiment leaves behind: a table on the screen; a folder with its history as CSV, the rest as JSON."""
+
+import csv
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import fnn
+from experiments.errors import UsageError
+
+
+def make_folder(results: Path, name: str) -> Path:
+    """results/name, made if it is not there; UsageError unless files can be written in it."""
+    folder = results / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--results: cannot write in {folder}: {error.strerror or error}") from None
+    return folder
+
+
+def save_history(path: Path, history: Mapping[str, np.ndarray]) -> None:
+    """A row per epoch: its number from 1, then each column of the history, training before validation."""
+    names = sorted(history, key=lambda name: (name.startswith("validation"), not name.endswith("cost"), name))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *names])
+        for epoch, row in enumerate(zip(*(history[name] for name in names), strict=True), start=1):
+            writer.writerow([epoch, *(str(value) for value in row)])
+
+
+def versions() -> dict[str, Any]:
+    """What the numbers depend on besides the configuration."""
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "numpy": np.__version__,
+        "fnn": fnn.__version__,
+        "device": f"{device.platform}: {device.device_kind}",
+        "cpus": os.cpu_count(),
+    }
+
+
+def save_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Indented, in the order given; paths as text, NaN and infinity refused (JSON has none)."""
+    path.write_text(json.dumps(values, indent=2, default=str, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def print_results(results: Mapping[str, Mapping[str, float]]) -> None:
+    """A table with a row for each part of the data: examples, wrong ones, cost and accuracy."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="with the parameters kept, without dropout and penalty", title_justify="left")
+    table.add_column("data")
+    for column in ("examples", "wrong", "cost", "accuracy"):
+        table.add_column(column, justify="right")
+    for name, row in results.items():
+        table.add_row(name, f"{row['examples']:,}", f"{row['wrong']}", f"{row['cost']:.4f}", f"{row['accuracy']:.4f}")
+    Console(highlight=False).print(table)

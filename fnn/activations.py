@@ -1,0 +1,212 @@
+"""Activations, each beside its derivative. z is the input of a layer's non-linearity, a its output; d… is a gradient.
+
+The pair (forward, backward) is what a Layer needs: forward returns a and what backward wants to know, and that is
+what costs least: the probabilities of softmax, a mask for ReLU.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from fnn import checks
+from fnn.types import Layer, Residuals
+
+Floats = Float[Array, "..."]
+
+
+def parameterless(
+    name: str, forward: Callable[[Floats], tuple[Floats, Residuals]], backward: Callable[[Residuals, Floats], Floats]
+) -> Layer:
+    """A Layer without parameters from z -> (a, residuals) and (residuals, da) -> dz."""
+
+    def layer_forward(params, x, key=None):
+        checks.no_params(name, params)
+        return forward(checks.floating(name, "x", x))
+
+    def layer_backward(params, residuals, dy):
+        return (), backward(residuals, dy)
+
+    return Layer(lambda key: (), layer_forward, layer_backward, name=name)
+
+
+def elementwise(f: Callable[[Floats], Floats], df: Callable[[Floats], Floats]) -> Layer:
+    """An activation of your own: a = f(z), dz = da ∘ f'(z), from f and its derivative df = f'.
+
+    Is df right? `fnn.autodiff(layer)` is the same layer with autodiff's derivative, to compare it with.
+
+    >>> sine = elementwise(jnp.sin, jnp.cos)
+    >>> a, residuals = sine.forward((), jnp.zeros((1, 2)))
+    >>> sine.backward((), residuals, jnp.ones((1, 2)))[1]
+    Array([[1., 1.]], dtype=float32)
+    """
+    for argument, function in (("f", f), ("df", df)):
+        if not callable(function):
+            raise checks.fail("elementwise", argument, "a function of an array", function, TypeError)
+
+    def same_shape(argument: str, value: Floats, z: Floats) -> Floats:
+        if value.shape != z.shape or value.dtype != z.dtype:
+            expected = f"a function that keeps shape and dtype, {checks.describe(z)},"
+            raise checks.fail("elementwise", argument, expected, value)
+        return value
+
+    def forward(z: Floats) -> tuple[Floats, Floats]:
+        return same_shape("f", f(z), z), z
+
+    def backward(z: Floats, da: Floats) -> Floats:
+        return da * same_shape("df", df(z), z)
+
+    return parameterless(f"elementwise({getattr(f, '__name__', 'f')})", forward, backward)
+
+
+def _identity(z: Floats) -> tuple[Floats, None]:
+    """a = z"""
+    return z, None
+
+
+def _identity_backward(_: None, da: Floats) -> Floats:
+    """dz = da"""
+    return da
+
+
+identity = parameterless("identity", _identity, _identity_backward)
+
+
+def _sigmoid(z: Floats) -> tuple[Floats, Floats]:
+    """a = σ(z) = 1 / (1 + e^-z)"""
+    a = jax.nn.sigmoid(z)
+    return a, a
+
+
+def _sigmoid_backward(a: Floats, da: Floats) -> Floats:
+    """dz = da ∘ a (1 - a)"""
+    return da * (a * (1 - a))
+
+
+sigmoid = parameterless("sigmoid", _sigmoid, _sigmoid_backward)
+
+
+def _tanh(z: Floats) -> tuple[Floats, Floats]:
+    """a = tanh(z) = (e^z - e^-z) / (e^z + e^-z) = 2 σ(2z) - 1"""
+    a = jnp.tanh(z)
+    return a, a
+
+
+def _tanh_backward(a: Floats, da: Floats) -> Floats:
+    """dz = da ∘ (1 - a²)"""
+    return da * (1 - a * a)
+
+
+tanh = parameterless("tanh", _tanh, _tanh_backward)
+
+
+def _relu(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
+    """a = max(0, z)"""
+    return jax.nn.relu(z), z > 0
+
+
+def _relu_backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
+    """dz = da where z > 0, else 0 (at z = 0, where there is no derivative: 0)"""
+    return jnp.where(positive, da, 0)
+
+
+relu = parameterless("relu", _relu, _relu_backward)
+
+
+def leaky_relu(slope: float = 0.01) -> Layer:
+    """a = z where z > 0, else slope·z; dz = da, or slope·da (at z = 0: slope·da).
+
+    >>> leaky_relu(0.1).forward((), jnp.array([-1.0, 2.0]))[0]
+    Array([-0.1,  2. ], dtype=float32)
+    """
+    checks.number("leaky_relu", "slope", slope)
+
+    def forward(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
+        positive = z > 0
+        return jnp.where(positive, z, jnp.asarray(slope, z.dtype) * z), positive
+
+    def backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
+        return jnp.where(positive, da, jnp.asarray(slope, da.dtype) * da)
+
+    return parameterless(f"leaky_relu({slope})", forward, backward)
+
+
+def _softplus(z: Floats) -> tuple[Floats, Floats]:
+    """a = ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)"""
+    e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
+    return jnp.maximum(z, 0) + jnp.log1p(e), jnp.where(z >= 0, 1, e) / (1 + e)
+
+
+def _softplus_backward(s: Floats, da: Floats) -> Floats:
+    """dz = da ∘ σ(z)"""
+    return da * s
+
+
+softplus = parameterless("softplus", _softplus, _softplus_backward)
+
+
+def _silu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
+    """a = z σ(z)"""
+    s = jax.nn.sigmoid(z)
+    return z * s, (z, s)
+
+
+def _silu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
+    """dz = da ∘ σ(z) (1 + z (1 - σ(z)))"""
+    z, s = residuals
+    return da * (s * (1 + z * (1 - s)))
+
+
+silu = parameterless("silu", _silu, _silu_backward)
+
+
+_ROOT_HALF = math.sqrt(0.5)
+
+
+def _gelu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
+    """a = z Φ(z), Φ the standard normal distribution function (Hendrycks and Gimpel 2016)"""
+    phi = 0.5 * jax.lax.erfc(z * -_ROOT_HALF)
+    return z * phi, (z, phi)
+
+
+def _gelu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
+    """dz = da ∘ (Φ(z) + z e^(-z²/2) / √2π)"""
+    z, phi = residuals
+    u = z * -_ROOT_HALF  # in this form XLA shares e^(-u²) with erfc
+    return da * (phi + z * (jnp.exp(-(u * u)) * (1 / math.sqrt(2 * math.pi))))
+
+
+gelu = parameterless("gelu", _gelu, _gelu_backward)
+
+_C = math.sqrt(2 / math.pi)
+
+
+def _gelu_tanh(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
+    """a = z/2 (1 + t), t = tanh(√(2/π) (z + 0.044715 z³)): the approximation of GELU in the same paper"""
+    t = jnp.tanh(z * (_C + (0.044715 * _C) * (z * z)))
+    return z * (0.5 + 0.5 * t), (z, t)
+
+
+def _gelu_tanh_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
+    """dz = da ∘ ((1 + t)/2 + z/2 (1 - t²) √(2/π) (1 + 3·0.044715 z²))"""
+    z, t = residuals
+    return da * (0.5 + 0.5 * t + z * ((1 - t * t) * (0.5 * _C + (1.5 * 0.044715 * _C) * (z * z))))
+
+
+gelu_tanh = parameterless("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)
+
+
+def _softmax(z: Floats) -> tuple[Floats, Floats]:
+    """a_k = e^z_k / Σ_j e^z_j over the last axis"""
+    a = jax.nn.softmax(z, axis=-1)
+    return a, a
+
+
+def _softmax_backward(a: Floats, da: Floats) -> Floats:
+    """dz = a ∘ (da - Σ_j da_j a_j)"""
+    return a * (da - jnp.sum(da * a, axis=-1, keepdims=True))
+
+
+softmax = parameterless("softmax", _softmax, _softmax_backward)

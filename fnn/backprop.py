@@ -1,0 +1,124 @@
+"""Backpropagation: forward through the network and the loss, then backward through both."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fnn import checks
+from fnn.dtypes import widest
+from fnn.types import Layer, Loss, Params, PRNGKey
+
+
+class Evaluation(NamedTuple):
+    """What one pass forward and backward yields: the cost, the prediction behind it, the gradient."""
+
+    cost: Float[Array, ""]
+    prediction: Array
+    dparams: Params
+
+
+def is_weight(path: tuple) -> bool:
+    """A weight is a leaf whose last path key is `w`; biases, scales and shifts are not.
+
+    >>> [is_weight(path) for path, _ in jax.tree_util.tree_leaves_with_path({"w": 1, "b": 2})]
+    [False, True]
+    """
+    return bool(path) and jax.tree_util.keystr(path[-1:], simple=True) == "w"
+
+
+def add_scaled_weights(tree: Params, params: Params, scale: float | Array) -> Params:
+    """tree + scale · W for the weights of params, tree for the rest: the gradient of scale/2 ‖W‖², added."""
+
+    def add(path: tuple, leaf: Array, param: Array) -> Array:
+        return leaf + jnp.asarray(scale, leaf.dtype) * param.astype(leaf.dtype) if is_weight(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(add, tree, params)
+
+
+def squared_norm(params: Params) -> Float[Array, ""]:
+    """‖W‖² = Σ W_ij² over the weights of params, not over biases.
+
+    >>> squared_norm({"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([9.0])})
+    Array(25., dtype=float32)
+    """
+    weights = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_weight(path)]
+    dtype = widest(jnp.float32, *weights)
+    return sum((jnp.sum(jnp.square(w.astype(dtype))) for w in weights), jnp.zeros((), dtype))
+
+
+def example_weights(values: Array, weight: Array | None) -> Array:
+    """How much each example counts in the mean: weight / Σ weight, or 1/m; zeros where all weights are zero."""
+    if weight is None:
+        return jnp.full(values.shape, 1 / values.shape[0], values.dtype)
+    weight = checks.shaped("value_and_grad", "weight", weight, values.shape).astype(values.dtype)
+    return weight / _or_one(jnp.sum(weight))
+
+
+def _or_one(total: Array) -> Array:
+    return jnp.where(total == 0, 1, total)
+
+
+def weighted_mean(values: Float[Array, " n"], weight: Array | None) -> Float[Array, ""]:
+    """Σ weight values / Σ weight, or the mean; 0 where all weights are zero."""
+    if weight is None:
+        return jnp.mean(values)
+    weight = weight.astype(values.dtype)
+    return jnp.sum(weight * values) / _or_one(jnp.sum(weight))
+
+
+def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[..., Evaluation]:
+    """fn(params, x, y, weight=None, key=None) -> Evaluation; `value_and_grad` without the prediction."""
+    checks.layer("value_and_grad", "network", network)
+    if not isinstance(loss, Loss):
+        raise checks.fail("value_and_grad", "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
+    checks.number("value_and_grad", "l2", l2, minimum=0.0)
+    penalised = not (isinstance(l2, int | float) and l2 == 0)
+
+    def evaluate(params: Params, x: Array, y: Array, weight: Array | None = None, key: PRNGKey | None = None):
+        x, y = checks.array("value_and_grad", "x", x), checks.array("value_and_grad", "y", y)
+        if x.ndim < 1 or x.shape[0] < 1:
+            raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
+        if y.ndim < 1 or y.shape[0] != x.shape[0]:
+            raise checks.fail("value_and_grad", "y", f"of as many rows as x, {x.shape[0]}", y)
+        prediction, network_residuals = network.forward(params, x, key)
+        values, loss_residuals = loss.forward(prediction, y)
+        share = example_weights(values, weight)
+        dprediction = loss.backward(loss_residuals, share)
+        dparams, _ = network.backward(params, network_residuals, dprediction)
+        cost = weighted_mean(values, weight)
+        if penalised:
+            cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params).astype(cost.dtype)
+            dparams = add_scaled_weights(dparams, params, l2)
+        return Evaluation(cost, prediction, dparams)
+
+    return evaluate
+
+
+def value_and_grad(
+    network: Layer, loss: Loss, l2: float | Array = 0.0
+) -> Callable[..., tuple[Float[Array, ""], Params]]:
+    """The cost and its gradient: fn(params, x, y, weight=None, key=None) -> (cost, dparams).
+
+    J = Σ_i c_i L_i + λ/2 ‖W‖², c_i = 1/m or weight_i / Σ weight; λ is `l2`, ‖W‖² runs over weights, not biases
+    (the notes' document 002, equation 9). dJ/dW = Σ_i c_i dL_i/dW + λ W.
+
+    x (batch, …), y as the loss wants it, weight (batch,), key for layers that draw (dropout); None: deterministic.
+    dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the penalty alone.
+
+    >>> from fnn.layers import Dense, dense
+    >>> from fnn.losses import squared_error
+    >>> params = Dense(w=jnp.array([[2.0]]), b=jnp.array([0.0]))
+    >>> cost, dparams = value_and_grad(dense(1, 1), squared_error)(params, jnp.array([[3.0]]), jnp.array([[5.0]]))
+    >>> float(cost), float(dparams.w[0, 0]), float(dparams.b[0])
+    (0.5, 3.0, 1.0)
+    """
+    evaluate = passes(network, loss, l2)
+
+    def cost_and_gradient(params: Params, x: Array, y: Array, weight: Array | None = None, key: PRNGKey | None = None):
+        cost, _, dparams = evaluate(params, x, y, weight, key)
+        return cost, dparams
+
+    return cost_and_gradient

@@ -1,0 +1,135 @@
+"""Errors that name the function, the argument, what was expected and what came; raised while tracing."""
+
+import math
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.types import Layer
+
+
+def describe(value: Any) -> str:
+    """An array as dtype and shape, anything else as Python shows it.
+
+    >>> import jax.numpy as jnp
+    >>> describe(jnp.zeros((3, 4)))
+    'float32 of shape (3, 4)'
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def fail(
+    function: str,
+    argument: str,
+    expected: str,
+    got: Any = None,
+    error: type[Exception] = ValueError,
+    *,
+    came: str | None = None,
+) -> Exception:
+    """The error to raise; `came` says in words what came where describing `got` would not tell.
+
+    >>> fail("dense", "n_in", "a positive integer", 0)
+    ValueError('dense: n_in must be a positive integer, got int 0')
+    """
+    return error(f"{function}: {argument} must be {expected}, got {describe(got) if came is None else came}")
+
+
+def positive_int(function: str, argument: str, value: Any) -> int:
+    """`value` as an int of at least 1; booleans and fractions are refused."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise fail(function, argument, "a positive integer", value, TypeError) from None
+    if isinstance(value, bool) or number < 1:
+        raise fail(function, argument, "a positive integer", value)
+    return number
+
+
+def pair(function: str, argument: str, value: Any) -> tuple[int, int]:
+    """An int or a pair of ints as (height, width)."""
+    values = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(values) != 2:
+        raise fail(function, argument, "a positive integer or a pair of them", value)
+    return positive_int(function, argument, values[0]), positive_int(function, argument, values[1])
+
+
+def fraction(function: str, argument: str, value: Any) -> float:
+    """A float in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+        kind = ValueError if isinstance(value, int | float) else TypeError
+        raise fail(function, argument, "a number in [0, 1)", value, kind)
+    return float(value)
+
+
+def number(function: str, argument: str, value: Any, minimum: float = -math.inf) -> None:
+    """A real number or a scalar array (traced ones too); a concrete Python number must be finite and >= minimum."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, "dtype")):
+        raise fail(function, argument, "a number or a scalar array", value, TypeError)
+    if getattr(value, "shape", ()) != ():
+        raise fail(function, argument, "a number or a scalar array", value)
+    if isinstance(value, int | float) and not (math.isfinite(value) and value >= minimum):
+        raise fail(function, argument, f"finite and at least {minimum}" if minimum > -math.inf else "finite", value)
+
+
+def layer(function: str, argument: str, value: Any) -> Layer:
+    """A Layer; the builder passed in place of what it builds is the usual slip."""
+    if not isinstance(value, Layer):
+        raise fail(function, argument, "a Layer (such as fnn.relu or fnn.dense(3, 2))", value, TypeError)
+    return value
+
+
+def array(function: str, argument: str, value: Any) -> jax.Array:
+    """Anything that `jnp.asarray` takes without a loss; lists of arrays and objects are refused."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
+
+
+def floating(function: str, argument: str, value: Any) -> jax.Array:
+    """An array of floating point numbers."""
+    value = array(function, argument, value)
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise fail(function, argument, "floating point (cast it first: x.astype(jnp.float32))", value, TypeError)
+    return value
+
+
+def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...]) -> jax.Array:
+    """A floating array of this shape; a string in it stands for any size.
+
+    >>> import jax.numpy as jnp
+    >>> shaped("dense", "x", jnp.zeros((5, 3)), ("batch", 4))
+    Traceback (most recent call last):
+        ...
+    ValueError: dense: x must be of shape (batch, 4), got float32 of shape (5, 3)
+    """
+    value = floating(function, argument, value)
+    fits = value.ndim == len(shape) and all(
+        isinstance(want, str) or have == want for have, want in zip(value.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise fail(function, argument, f"of shape ({wanted})", value)
+    return value
+
+
+def no_params(function: str, params: Any) -> None:
+    """A layer without parameters has the empty tuple for them."""
+    if not (isinstance(params, tuple) and len(params) == 0):
+        raise fail(function, "params", "(), since it has no parameters", came=type(params).__name__)
+
+
+def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]) -> Any:
+    """Parameters of the expected NamedTuple whose fields have these shapes."""
+    if not isinstance(params, expected):
+        wanted = f"{expected.__name__}({', '.join(getattr(expected, '_fields', ()))})"
+        raise fail(function, "params", wanted, error=TypeError, came=type(params).__name__)
+    for field, shape in shapes.items():
+        shaped(function, f"params.{field}", getattr(params, field), shape)
+    return params

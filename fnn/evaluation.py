@@ -1,0 +1,146 @@
+"""Prediction and evaluation: the network without its randomness, in batches where memory asks for them."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, PyTree
+
+from fnn import checks
+from fnn.backprop import weighted_mean
+from fnn.data import check_examples
+from fnn.train import unpack
+from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
+
+
+def in_batches(function: Callable[..., PyTree], arrays: tuple[Array, ...], batch_size: int | None) -> PyTree:
+    """function(*arrays), where it acts on each example alone, by batches: one scan, then the remainder as it is."""
+    size = arrays[0].shape[0]
+    if batch_size is None or batch_size >= size:
+        return function(*arrays)
+    n = size // batch_size
+    full = [array[: n * batch_size].reshape(n, batch_size, *array.shape[1:]) for array in arrays]
+    out = jax.lax.map(lambda batch: function(*batch), full)
+    out = jax.tree.map(lambda leaf: leaf.reshape(n * batch_size, *leaf.shape[2:]), out)
+    if size % batch_size == 0:
+        return out
+    rest = function(*(array[n * batch_size :] for array in arrays))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+
+
+def evaluation_batch(batch_size: int) -> int:
+    """Nothing is kept for a backward pass: batches may be larger than in training."""
+    return max(batch_size, 1000)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _predict(network: Layer, params: Params, x: Array, batch_size: int | None) -> Array:
+    return in_batches(lambda x: network.forward(params, x)[0], (x,), batch_size)
+
+
+def predict(network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None) -> Array:
+    """The network's output for each row of x, without randomness; `batch_size` bounds the memory.
+
+    >>> import fnn
+    >>> network = fnn.mlp([4, 8, 3])
+    >>> predict(network, network.init(jax.random.key(0)), jnp.zeros((10, 4)), batch_size=4).shape
+    (10, 3)
+    """
+    checks.layer("predict", "network", network)
+    x = checks.floating("predict", "x", x)
+    check_examples("predict", (x,))
+    return _predict(network, params, x, _optional("predict", batch_size))
+
+
+def _optional(function: str, batch_size: int | None) -> int | None:
+    return None if batch_size is None else checks.positive_int(function, "batch_size", batch_size)
+
+
+def per_example(
+    network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int | None
+) -> dict[str, Array]:
+    """ "cost" and each metric of each example (size,)."""
+
+    def values(x: Array, y: Array) -> dict[str, Array]:
+        prediction = network.forward(params, x)[0]
+        out = {"cost": loss.forward(prediction, y)[0]}
+        return out | {name: metric(prediction, y) for name, metric in metrics}
+
+    x, y, _ = unpack("evaluate", arrays)
+    return in_batches(values, (x, y), batch_size)
+
+
+def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
+    """The mean over the examples, by their weights if they have any."""
+    weight = unpack("evaluate", arrays)[2]
+    return {name: weighted_mean(value, weight) for name, value in values.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))
+def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int | None):
+    return means(per_example(network, loss, metrics, params, arrays, batch_size), arrays)
+
+
+def evaluate(
+    network: Layer,
+    loss: Loss,
+    params: Params,
+    data: Data,
+    batch_size: int | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, float]:
+    """{"cost": …, "accuracy": …}: means over the examples of (x, y) or (x, y, weight), without randomness or penalty.
+
+    `metrics` maps names to functions (prediction, target) -> values (batch,); by default those of the loss.
+
+    >>> import fnn
+    >>> network = fnn.softmax_regression(4, 3)
+    >>> params, data = network.init(jax.random.key(0)), (jnp.ones((10, 4)), jnp.zeros(10, jnp.int32))
+    >>> {name: round(value, 4) for name, value in evaluate(network, fnn.softmax_cross_entropy, params, data).items()}
+    {'accuracy': 1.0, 'cost': 1.0986}
+    """
+    checks.layer("evaluate", "network", network)
+    pairs = metric_pairs("evaluate", loss, metrics)
+    arrays = check_data("evaluate", "data", data)
+    check_targets(network, loss, params, arrays)
+    values = _evaluate(network, loss, pairs, params, arrays, _optional("evaluate", batch_size))
+    return {name: float(value) for name, value in values.items()}
+
+
+def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None) -> Metrics:
+    """The metrics asked for as a hashable tuple; those of the loss where none were asked for."""
+    if not isinstance(loss, Loss):
+        raise checks.fail(function, "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
+    if metrics is None:
+        return loss.metrics
+    if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
+        raise checks.fail(function, "metrics", "a mapping of names to functions", metrics, TypeError)
+    if "cost" in metrics:
+        raise checks.fail(function, "metrics", "without the name 'cost', which is the loss's own", came="'cost'")
+    return tuple(metrics.items())
+
+
+def check_data(function: str, argument: str, data: Data) -> Batch:
+    """(x, y) or (x, y, weight) as arrays on the device: x floating, lengths equal, everything finite."""
+    x, y, weight = unpack(function, data)
+    x, y = checks.floating(function, f"{argument}: x", x), checks.array(function, f"{argument}: y", y)
+    arrays: Batch = (x, y)
+    if weight is not None:
+        weight = checks.floating(function, f"{argument}: weight", weight)
+        arrays = (x, y, weight)
+    check_examples(function, arrays)
+    for name, array in zip(("x", "y", "weight"), arrays, strict=False):
+        if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(array))):
+            row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
+            raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
+    if weight is not None and bool(jnp.any(weight < 0)):
+        raise checks.fail(function, f"{argument}: weight", "non-negative", came="a negative weight")
+    return arrays
+
+
+def check_targets(network: Layer, loss: Loss, params: Params, data: Batch) -> None:
+    """The loss's own check of the target's values against the prediction's shape."""
+    if loss.validate is not None:
+        prediction = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, data[0])
+        loss.validate(prediction.shape, data[1])

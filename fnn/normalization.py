@@ -1,0 +1,164 @@
+"""Normalising layers: batch_norm over the examples, layer_norm over the features; and calibrate.
+
+Both share the backward of x̂ = (x - μ) / s with s = √(σ² + ε), μ and σ² being the mean and variance of x over a set
+of N entries:  dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / s, means over the same set.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fnn import checks
+from fnn.dtypes import widest
+from fnn.types import Layer, Params, PRNGKey, Residuals
+
+
+def _normalize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array]:
+    """x̂ = (x - μ) / s; returns x̂ and 1/s."""
+    centred = x - jnp.mean(x, axes, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axes, keepdims=True) + epsilon)
+    return centred * inverse, inverse
+
+
+def _normalize_backward(xhat: Array, inverse: Array, dxhat: Array, axes: tuple[int, ...]) -> Array:
+    """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / s"""
+    mean = jnp.mean(dxhat, axes, keepdims=True)
+    return (dxhat - mean - xhat * jnp.mean(dxhat * xhat, axes, keepdims=True)) * inverse
+
+
+def _rows(vector: Array, like: Array) -> Array:
+    """(n,) as (1, …, 1, n), in the dtype of `like`."""
+    return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)
+
+
+def _sum_rows(value: Array, like: Array) -> Array:
+    """Σ over all axes but the last, in the dtype of `like`."""
+    return jnp.sum(value, tuple(range(value.ndim - 1)), dtype=widest(value, like)).astype(like.dtype)
+
+
+def _last_axis(function: str, x: Array, n: int) -> Array:
+    x = checks.floating(function, "x", x)
+    if x.ndim < 2 or x.shape[-1] != n:
+        raise checks.fail(function, "x", f"of shape (batch, ..., {n})", x)
+    return x
+
+
+class BatchNorm(NamedTuple):
+    gamma: Float[Array, " n"]
+    beta: Float[Array, " n"]
+    mean: Float[Array, " n"]
+    var: Float[Array, " n"]
+
+
+def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
+    """y = γ ∘ (x - μ) / √(σ² + ε) + β, per feature (the last axis; of images: per channel). Ioffe and Szegedy 2015.
+
+    With a key (training), μ and σ² are those of the batch, and the stored mean and var, which then play no part, get
+    a gradient of zero. Without one (evaluation) they are the stored ones: `calibrate` sets these from the training
+    data; until then they are 0 and 1. σ² divides by N, not N - 1.
+
+    >>> layer = batch_norm(2)
+    >>> x = jnp.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> layer.forward(layer.init(jax.random.key(0)), x, jax.random.key(1))[0].round(3)
+    Array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    """
+    n = checks.positive_int("batch_norm", "n", n)
+    checks.number("batch_norm", "epsilon", epsilon, minimum=0.0)
+    shapes = dict.fromkeys(BatchNorm._fields, (n,))
+
+    def init(key: PRNGKey) -> BatchNorm:
+        return BatchNorm(jnp.ones(n), jnp.zeros(n), jnp.zeros(n), jnp.ones(n))
+
+    def forward(params: BatchNorm, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+        """y = γ ∘ x̂ + β"""
+        gamma, beta, mean, var = checks.fields("batch_norm", params, BatchNorm, **shapes)
+        x = _last_axis("batch_norm", x, n)
+        z = x.astype(widest(x, *params))
+        if key is None:
+            inverse = jax.lax.rsqrt(_rows(var, z) + epsilon)
+            xhat, batch = (z - _rows(mean, z)) * inverse, None
+        else:
+            xhat, inverse = _normalize(z, tuple(range(x.ndim - 1)), epsilon)
+            batch = inverse[:0]  # without elements: says that the statistics are the batch's
+        return _rows(gamma, z) * xhat + _rows(beta, z), (xhat, inverse, batch, x[:0])
+
+    def backward(params: BatchNorm, residuals: Residuals, dy: Array) -> tuple[BatchNorm, Array]:
+        """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ; then dx as above, or with stored statistics:
+
+        dx = dx̂ / s, dmean = -Σ dx, dvar = -½ Σ dx̂ ∘ x̂ / s²
+        """
+        gamma, beta, mean, var = params
+        xhat, inverse, batch, like = residuals
+        dgamma, dbeta = _sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)
+        dxhat = dy * _rows(gamma, dy)
+        if batch is None:
+            dx = dxhat * inverse
+            dmean, dvar = -_sum_rows(dx, mean), -0.5 * _sum_rows(dx * xhat * inverse, var)
+        else:
+            dx = _normalize_backward(xhat, inverse, dxhat, tuple(range(dy.ndim - 1)))
+            dmean, dvar = jnp.zeros_like(mean), jnp.zeros_like(var)
+        return BatchNorm(dgamma, dbeta, dmean, dvar), dx.astype(like.dtype)
+
+    def calibrate(params: BatchNorm, x: Array) -> tuple[BatchNorm, Array]:
+        """mean = mean(x), var = mean((x - mean)²) over all of x"""
+        z = _last_axis("batch_norm", x, n)
+        z = z.astype(widest(z, *params))
+        axes = tuple(range(z.ndim - 1))
+        mean = jnp.mean(z, axes)
+        var = jnp.mean(jnp.square(z - _rows(mean, z)), axes)
+        params = params._replace(mean=mean.astype(params.mean.dtype), var=var.astype(params.var.dtype))
+        return params, forward(params, x)[0]
+
+    return Layer(init, forward, backward, calibrate, name=f"batch_norm({n})")
+
+
+class LayerNorm(NamedTuple):
+    gamma: Float[Array, " n"]
+    beta: Float[Array, " n"]
+
+
+def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
+    """y = γ ∘ (x - μ) / √(σ² + ε) + β, μ and σ² over the last axis of each example. Ba, Kiros and Hinton 2016.
+
+    >>> layer = layer_norm(3)
+    >>> layer.forward(layer.init(jax.random.key(0)), jnp.array([[1.0, 2.0, 3.0]]))[0].round(3)
+    Array([[-1.225,  0.   ,  1.225]], dtype=float32)
+    """
+    n = checks.positive_int("layer_norm", "n", n)
+    checks.number("layer_norm", "epsilon", epsilon, minimum=0.0)
+
+    def init(key: PRNGKey) -> LayerNorm:
+        return LayerNorm(jnp.ones(n), jnp.zeros(n))
+
+    def forward(params: LayerNorm, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+        """y = γ ∘ x̂ + β"""
+        gamma, beta = checks.fields("layer_norm", params, LayerNorm, gamma=(n,), beta=(n,))
+        x = _last_axis("layer_norm", x, n)
+        z = x.astype(widest(x, gamma, beta))
+        xhat, inverse = _normalize(z, (-1,), epsilon)
+        return _rows(gamma, z) * xhat + _rows(beta, z), (xhat, inverse, x[:0])
+
+    def backward(params: LayerNorm, residuals: Residuals, dy: Array) -> tuple[LayerNorm, Array]:
+        """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ; then dx as above"""
+        gamma, beta = params
+        xhat, inverse, like = residuals
+        dx = _normalize_backward(xhat, inverse, dy * _rows(gamma, dy), (-1,))
+        return LayerNorm(_sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)), dx.astype(like.dtype)
+
+    return Layer(init, forward, backward, name=f"layer_norm({n})")
+
+
+def calibrate(network: Layer, params: Params, x: Array) -> Params:
+    """Parameters whose population statistics are those of x: of the training data, all at once, layer after layer.
+
+    A network without batch_norm comes back as it is.
+
+    >>> layer = batch_norm(1)
+    >>> calibrate(layer, layer.init(jax.random.key(0)), jnp.array([[1.0], [3.0]])).mean
+    Array([2.], dtype=float32)
+    """
+    checks.layer("calibrate", "network", network)
+    return params if network.calibrate is None else network.calibrate(params, x)[0]

@@ -1,0 +1,170 @@
+"""Optimizers by hand, in optax's protocol: init(params) -> state; update(gradients, state, params) -> updates, state.
+
+W is a parameter, dW the gradient of the cost, α the learning rate; an update is added to its parameter. Any optax
+transformation can be passed wherever these are, and they chain with optax's. A learning rate is a number, a traced
+scalar, or a schedule: a function of the number of updates made so far, as in optax.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from fnn import checks
+from fnn.backprop import add_scaled_weights
+from fnn.types import GradientTransformation, Params
+
+Schedule = Callable[[Int[Array, ""]], Any]
+LearningRate = float | Float[Array, ""] | Schedule
+
+
+class Steps(NamedTuple):
+    step: Int[Array, ""]
+
+
+class Velocity(NamedTuple):
+    step: Int[Array, ""]
+    v: Params
+
+
+class Moments(NamedTuple):
+    step: Int[Array, ""]
+    m: Params
+    v: Params
+
+
+def _start() -> Int[Array, ""]:
+    return jnp.zeros((), jnp.int32)
+
+
+def _zeros(params: Params) -> Params:
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def _blend(a: float | Array, x: Params, b: float | Array, y: Params) -> Params:
+    """a x + b y, leaf by leaf, in each leaf's dtype."""
+    return jax.tree.map(lambda p, q: jnp.asarray(a, p.dtype) * p + jnp.asarray(b, p.dtype) * q.astype(p.dtype), x, y)
+
+
+def _check(function: str, learning_rate: LearningRate, **coefficients: Any) -> None:
+    if not callable(learning_rate):
+        checks.number(function, "learning_rate", learning_rate)
+    for name, value in coefficients.items():
+        checks.number(function, name, value, minimum=0.0)
+        if isinstance(value, int | float) and value >= 1:
+            raise checks.fail(function, name, "in [0, 1)", value)
+
+
+def _descend(learning_rate: LearningRate, step: Int[Array, ""], direction: Params) -> Params:
+    """-α · direction"""
+    alpha = learning_rate(step) if callable(learning_rate) else learning_rate
+    return jax.tree.map(lambda d: -jnp.asarray(alpha, d.dtype) * d, direction)
+
+
+def sgd(learning_rate: LearningRate) -> GradientTransformation:
+    """Gradient descent: W ← W - α dW.
+
+    >>> optimizer = sgd(0.5)
+    >>> updates, state = optimizer.update({"w": jnp.array(2.0)}, optimizer.init({"w": jnp.array(1.0)}))
+    >>> float(updates["w"])
+    -1.0
+    """
+    _check("sgd", learning_rate)
+
+    def update(gradients: Params, state: Steps, params: Params | None = None, **extra: Any) -> tuple[Params, Steps]:
+        """W ← W - α dW"""
+        return _descend(learning_rate, state.step, gradients), Steps(state.step + 1)
+
+    return GradientTransformation(lambda params: Steps(_start()), update)
+
+
+def momentum(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
+    """The notes' exponential average of gradients: V ← β V + (1 - β) dW, W ← W - α V, starting at V = 0.
+
+    Its steps are (1 - β) times those of `heavy_ball`: for the same speed α must be 1/(1 - β) times larger. (Document
+    000 prints a minus before (1 - β), which climbs; document 002 has it right.)
+    """
+    _check("momentum", learning_rate, beta=beta)
+
+    def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
+        """V ← β V + (1 - β) dW, W ← W - α V"""
+        v = _blend(beta, state.v, 1 - beta, gradients)
+        return _descend(learning_rate, state.step, v), Velocity(state.step + 1, v)
+
+    return GradientTransformation(lambda params: Velocity(_start(), _zeros(params)), update)
+
+
+def heavy_ball(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
+    """Polyak's momentum (1964): V ← β V + dW, W ← W - α V; what optax, PyTorch and Keras call SGD with momentum."""
+    _check("heavy_ball", learning_rate, beta=beta)
+
+    def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
+        """V ← β V + dW, W ← W - α V"""
+        v = _blend(beta, state.v, 1.0, gradients)
+        return _descend(learning_rate, state.step, v), Velocity(state.step + 1, v)
+
+    return GradientTransformation(lambda params: Velocity(_start(), _zeros(params)), update)
+
+
+def nesterov(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
+    """Nesterov's momentum (1983; in the form of Sutskever et al. 2013): V ← β V + dW, W ← W - α (dW + β V)."""
+    _check("nesterov", learning_rate, beta=beta)
+
+    def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
+        """V ← β V + dW, W ← W - α (dW + β V)"""
+        v = _blend(beta, state.v, 1.0, gradients)
+        return _descend(learning_rate, state.step, _blend(1.0, gradients, beta, v)), Velocity(state.step + 1, v)
+
+    return GradientTransformation(lambda params: Velocity(_start(), _zeros(params)), update)
+
+
+def adam(
+    learning_rate: LearningRate,
+    beta1: float | Array = 0.9,
+    beta2: float | Array = 0.999,
+    epsilon: float | Array = 1e-8,
+) -> GradientTransformation:
+    """Adam (Kingma and Ba 2015): after t updates, t counting this one,
+
+    M ← β₁ M + (1 - β₁) dW, V ← β₂ V + (1 - β₂) dW², M̂ = M / (1 - β₁ᵗ), V̂ = V / (1 - β₂ᵗ), W ← W - α M̂ / (√V̂ + ε).
+    """
+    _check("adam", learning_rate, beta1=beta1, beta2=beta2)
+    checks.number("adam", "epsilon", epsilon, minimum=0.0)
+
+    def update(gradients: Params, state: Moments, params: Params | None = None, **extra: Any):
+        """M ← β₁ M + (1 - β₁) dW, V ← β₂ V + (1 - β₂) dW², W ← W - α M̂ / (√V̂ + ε)"""
+        m = _blend(beta1, state.m, 1 - beta1, gradients)
+        v = _blend(beta2, state.v, 1 - beta2, jax.tree.map(jnp.square, gradients))
+
+        def direction(m: Array, v: Array) -> Array:
+            b1, b2, eps = (jnp.asarray(value, m.dtype) for value in (beta1, beta2, epsilon))
+            t = (state.step + 1).astype(m.dtype)
+            return (m / (1 - b1**t)) / (jnp.sqrt(v / (1 - b2**t)) + eps)
+
+        return _descend(learning_rate, state.step, jax.tree.map(direction, m, v)), Moments(state.step + 1, m, v)
+
+    return GradientTransformation(lambda params: Moments(_start(), _zeros(params), _zeros(params)), update)
+
+
+def add_l2(strength: float | Array) -> GradientTransformation:
+    """The gradient of λ/2 ‖W‖², added: dW ← dW + λ W for weights (leaves named `w`), not for biases.
+
+    Chain it before an optimizer, `optax.chain(fnn.add_l2(1e-4), fnn.momentum(0.1))`, or give the cost `l2`; not both.
+    Before Adam it is Adam with L2, not AdamW.
+    """
+    checks.number("add_l2", "strength", strength, minimum=0.0)
+
+    def update(gradients: Params, state: tuple, params: Params | None = None, **extra: Any) -> tuple[Params, tuple]:
+        """dW ← dW + λ W"""
+        if params is None:
+            raise checks.fail("add_l2", "params", "given to update: the penalty depends on them", came="None")
+        return add_scaled_weights(gradients, params, strength), state
+
+    return GradientTransformation(lambda params: (), update)
+
+
+def apply_updates(params: Params, updates: Params) -> Params:
+    """W + update, leaf by leaf, in the parameter's dtype."""
+    return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)

@@ -1,0 +1,88 @@
+"""A whole training as one pure function of its hyperparameters and its key."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array
+
+from fnn import checks
+from fnn.backprop import weighted_mean
+from fnn.data import check_batch_size
+from fnn.evaluation import check_data, check_targets, evaluation_batch, means, per_example
+from fnn.normalization import calibrate
+from fnn.train import as_transformation, epoch, fresh_state, make_logging_step
+from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, RunResult, TrainState
+
+
+def epoch_logs(outs: dict[str, Array]) -> dict[str, Array]:
+    """Means over an epoch's steps, each counting with the weight of its batch."""
+    outs = dict(outs)
+    weight = outs.pop("weight")
+    return {name: weighted_mean(values, weight) for name, values in outs.items()}
+
+
+def validate(
+    network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int
+) -> dict[str, Array]:
+    """{"validation_cost": …, "validation_" + each metric: …}, without the penalty."""
+    values = per_example(network, loss, metrics, params, arrays, evaluation_batch(batch_size))
+    return {f"validation_{name}": value for name, value in means(values, arrays).items()}
+
+
+def make_run(
+    network: Layer | Callable[[Any], Layer],
+    loss: Loss,
+    make_optimizer: Callable[[Any], GradientTransformation],
+    data: Data,
+    *,
+    epochs: int,
+    batch_size: int,
+    l2: float | Callable[[Any], Any] = 0.0,
+    init: Params | Callable[[Any], Params] = None,
+    validation: Data | None = None,
+) -> Callable[[Any, PRNGKey], RunResult]:
+    """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to jit and to vmap.
+
+    `hyper` is any pytree. `make_optimizer` makes of it an optimizer, and so may `network`, `l2` and `init` (the
+    parameters to start from, instead of the network's own) be functions of it; what they use of it may be traced.
+    history has "cost" (with the penalty) and the loss's metrics over each epoch's batches, "validation_…" (without).
+    The run is compiled when called, and a pytree that carries its data: an argument of the program, not a constant.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> x = jnp.linspace(-1, 1, 20)[:, None]
+    >>> run = make_run(fnn.dense(1, 1), fnn.squared_error, fnn.sgd, (x, 3 * x), epochs=100, batch_size=20)
+    >>> result = jax.vmap(run, in_axes=(0, None))(jnp.array([0.01, 1.0]), jax.random.key(0))
+    >>> result.params.w[1].round(2), result.history["cost"].shape
+    (Array([[3.]], dtype=float32), (2, 100))
+    """
+    epochs = checks.positive_int("make_run", "epochs", epochs)
+    arrays = check_data("make_run", "data", data)
+    held_out = None if validation is None else check_data("make_run", "validation", validation)
+    batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
+    if isinstance(network, Layer):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        for part in (arrays, held_out) if held_out else (arrays,):
+            check_targets(network, loss, params, part)
+    if not callable(make_optimizer):
+        raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
+
+    @jax.jit
+    def run(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+        model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
+        optimizer = as_transformation("make_run", make_optimizer(hyper))
+        step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, loss.metrics)
+        start = fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
+
+        def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+            state, outs = epoch(step, batch_size, state, data)
+            logs = epoch_logs(outs)
+            if validation is not None:
+                state = state._replace(params=calibrate(model, state.params, data[0]))
+                logs |= validate(model, loss, loss.metrics, state.params, validation, batch_size)
+            return state, logs
+
+        state, history = jax.lax.scan(one_epoch, start, None, length=epochs)
+        return RunResult(calibrate(model, state.params, data[0]), history)
+
+    return jax.tree_util.Partial(run, arrays, held_out)

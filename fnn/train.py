@@ -1,0 +1,162 @@
+"""Training as pure functions: a state, a step, and an epoch as one scan.
+
+Randomness: `state.key` never changes. The parameters are drawn from it, the shuffle of epoch e from fold_in(key, e),
+what step t draws (dropout) from fold_in(key, t), each with a tag of its own: a training can go on from any step.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from fnn import checks, data
+from fnn.backprop import passes, weighted_mean
+from fnn.optimizers import apply_updates
+from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, TrainState
+
+Step = Callable[[TrainState, Any], tuple[TrainState, Any]]
+
+_INIT, _EPOCH, _STEP = 0, 1, 2
+
+
+def _fold(key: PRNGKey, tag: int, number: int | Array) -> PRNGKey:
+    return jax.random.fold_in(jax.random.fold_in(key, tag), number)
+
+
+def as_transformation(function: str, optimizer: GradientTransformation) -> GradientTransformation:
+    """Any optimizer as one whose update takes optax's extra arguments."""
+    if isinstance(optimizer, GradientTransformation):
+        return optimizer
+    if not (isinstance(optimizer, tuple) and hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise checks.fail(function, "optimizer", "a GradientTransformation (fnn's or optax's)", optimizer, TypeError)
+    import optax
+
+    return GradientTransformation(*optax.with_extra_args_support(optimizer))
+
+
+def fresh_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey, params: Params = None) -> TrainState:
+    """`init_state`, not compiled, with given parameters instead of drawn ones where there are any."""
+    params = network.init(_fold(key, _INIT, 0)) if params is None else params
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) -> TrainState:
+    return jax.tree.map(jnp.copy, fresh_state(network, optimizer, key))
+
+
+def init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) -> TrainState:
+    """TrainState(params, opt_state, step=0, key): parameters drawn from the key, the optimizer's state for them.
+
+    >>> import fnn
+    >>> state = init_state(fnn.dense(3, 2), fnn.sgd(0.1), jax.random.key(0))
+    >>> state.params.w.shape, int(state.step)
+    ((3, 2), 0)
+    """
+    checks.layer("init_state", "network", network)
+    as_transformation("init_state", optimizer)
+    return _init_state(network, optimizer, check_key("init_state", key))
+
+
+def check_key(function: str, key: PRNGKey) -> PRNGKey:
+    """A single key, typed or raw."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not ((typed and shape == ()) or (dtype == jnp.uint32 and shape is not None and len(shape) == 1)):
+        raise checks.fail(function, "key", "a key, as jax.random.key(0) makes", key, TypeError)
+    return key
+
+
+def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
+    """(x, y) or (x, y, weight) as three, the weight None where there is none."""
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", error=TypeError, came=type(batch).__name__)
+    return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+
+
+def make_logging_step(
+    network: Layer, loss: Loss, optimizer: GradientTransformation, l2: float | Array, metrics: Metrics
+) -> Step:
+    """step(state, batch) -> (state, logs): the cost, the weight it counts with and each metric's mean."""
+    optimizer = as_transformation("make_step", optimizer)
+    evaluate = passes(network, loss, l2)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        params, opt_state, count, key = state
+        x, y, weight = unpack("step", batch)
+        drawn = _fold(key, _STEP, count)
+        cost, prediction, dparams = evaluate(params, x, y, weight, drawn)
+        updates, opt_state = optimizer.update(
+            dparams,
+            opt_state,
+            params,
+            value=cost,
+            grad=dparams,
+            value_fn=lambda params: evaluate(params, x, y, weight, drawn).cost,
+        )
+        logs = {"cost": cost, "weight": jnp.asarray(x.shape[0] if weight is None else jnp.sum(weight), cost.dtype)}
+        logs |= {name: weighted_mean(metric(prediction, y), weight) for name, metric in metrics}
+        return TrainState(apply_updates(params, updates), opt_state, count + 1, key), logs
+
+    return step
+
+
+def make_step(network: Layer, loss: Loss, optimizer: GradientTransformation, l2: float | Array = 0.0) -> Step:
+    """step(state, batch) -> (state, cost): gradient and update on one batch, (x, y) or (x, y, weight). Pure; jit it.
+
+    The cost contains λ/2 ‖W‖² with λ = `l2`. optax's extra arguments are given: value, grad, value_fn.
+
+    >>> import fnn
+    >>> network, optimizer = fnn.dense(1, 1), fnn.sgd(0.1)
+    >>> step = jax.jit(make_step(network, fnn.squared_error, optimizer))
+    >>> state, cost = step(init_state(network, optimizer, jax.random.key(0)), (jnp.ones((4, 1)), jnp.ones((4, 1))))
+    >>> int(state.step)
+    1
+    """
+    logging_step = make_logging_step(network, loss, optimizer, l2, ())
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
+        state, logs = logging_step(state, batch)
+        return state, logs["cost"]
+
+    return step
+
+
+def epoch(step: Step, batch_size: int, state: TrainState, arrays: Batch) -> tuple[TrainState, PyTree]:
+    """One pass over the data, not compiled: shuffle, one scan over the full batches, then the remainder as it is.
+
+    What the steps return comes back stacked (steps, …). A single batch of everything is not shuffled.
+    """
+    size = data.check_examples("epoch", arrays)
+    if data.check_batch_size("make_epoch", batch_size, size) == size:
+        state, out = step(state, arrays)
+        return state, jax.tree.map(lambda leaf: leaf[None], out)
+    number = state.step // -(-size // batch_size)
+    full, rest = data.shuffled(_fold(state.key, _EPOCH, number), size, batch_size)
+    state, outs = jax.lax.scan(lambda state, index: step(state, data.take(arrays, index)), state, full)
+    if rest.size:
+        state, out = step(state, data.take(arrays, rest))
+        outs = jax.tree.map(lambda leaves, leaf: jnp.concatenate([leaves, leaf[None]]), outs, out)
+    return state, outs
+
+
+_epoch = jax.jit(epoch, static_argnums=(0, 1), donate_argnums=2)
+
+
+def make_epoch(step: Step, batch_size: int) -> Callable[[TrainState, Data], tuple[TrainState, Array]]:
+    """epoch(state, (x, y)) -> (state, costs): every example once, as one compiled program; costs has one per step.
+
+    The data are shuffled on the device, the remainder of the division by batch_size is a last batch of its own size.
+    The given state is donated: its buffers are reused, do not read it again.
+
+    >>> import fnn
+    >>> network, optimizer = fnn.dense(1, 1), fnn.sgd(0.1)
+    >>> epoch = make_epoch(make_step(network, fnn.squared_error, optimizer), batch_size=4)
+    >>> state, costs = epoch(init_state(network, optimizer, jax.random.key(0)), (jnp.ones((10, 1)), jnp.ones((10, 1))))
+    >>> costs.shape
+    (3,)
+    """
+    return functools.partial(_epoch, step, checks.positive_int("make_epoch", "batch_size", batch_size))

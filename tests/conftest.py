@@ -1,0 +1,30 @@
+"""The strictest settings that JAX has, two CPU devices, and jaxtyping's runtime checks where asked for."""
+
+import os
+
+if os.environ.get("FNN_TYPECHECK"):
+    from jaxtyping import install_import_hook
+
+    install_import_hook("fnn", "beartype.beartype")
+
+import jax
+import pytest
+from hypothesis import settings
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+settings.register_profile("fnn", deadline=None, max_examples=20, derandomize=True, database=None)
+settings.load_profile("fnn")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(20)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield

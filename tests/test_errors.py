@@ -1,0 +1,270 @@
+"""Wrong input: a ValueError or TypeError, while tracing, that names function, argument, what was expected and what came."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn import data
+
+KEY = jax.random.key(0)
+X, LABELS, TARGETS = np.zeros((6, 4), "float32"), np.zeros(6, "int32"), np.zeros((6, 3), "float32")
+NETWORK = fnn.mlp([4, 5, 3])
+PARAMS = NETWORK.init(KEY)
+NAN = np.where(np.arange(24).reshape(6, 4) == 13, np.nan, 0).astype("float32")
+INF = np.where(np.arange(24).reshape(6, 4) == 13, np.inf, 0).astype("float32")
+
+
+def forward(layer, x, params=None):
+    return lambda: jax.eval_shape(layer.forward, layer.init(KEY) if params is None else params, x)
+
+
+def loss(function, prediction, target):
+    return lambda: jax.eval_shape(lambda p, t: function.forward(p, t)[0], prediction, target)
+
+
+def gradient(*args, network=NETWORK, function=fnn.softmax_cross_entropy, l2=0.0):
+    return lambda: jax.eval_shape(fnn.value_and_grad(network, function, l2), *args)
+
+
+def fit(**changes):
+    options = {
+        "network": NETWORK,
+        "loss": fnn.softmax_cross_entropy,
+        "optimizer": fnn.sgd(0.1),
+        "data": (X, LABELS),
+        "epochs": 1,
+        "batch_size": 3,
+        "key": KEY,
+        "progress": False,
+    } | changes
+    first = [options.pop(name) for name in ("network", "loss", "optimizer", "data")]
+    return lambda: fnn.fit(*first, **options)
+
+
+def evaluate(*batch, function=fnn.softmax_cross_entropy, **options):
+    return lambda: fnn.evaluate(NETWORK, function, PARAMS, batch, **options)
+
+
+def run(**changes):
+    options = {"data": (X, LABELS), "epochs": 1, "batch_size": 3} | changes
+    arrays = options.pop("data")
+    return lambda: fnn.make_run(NETWORK, fnn.softmax_cross_entropy, fnn.sgd, arrays, **options)
+
+
+CASES = [  # what is called, the error, and words that its message must have
+    # sizes and rates
+    (lambda: fnn.dense(0, 3), ValueError, "dense: n_in positive integer got int 0"),
+    (lambda: fnn.dense(3, -1), ValueError, "dense: n_out positive integer got int -1"),
+    (lambda: fnn.dense(3, 2.5), TypeError, "dense: n_out positive integer got float 2.5"),
+    (lambda: fnn.dense("3", 2), TypeError, "dense: n_in positive integer got str '3'"),
+    (lambda: fnn.dense(True, 2), ValueError, "dense: n_in positive integer got bool True"),
+    (lambda: fnn.conv2d(0, 2, 3), ValueError, "conv2d: c_in positive integer got int 0"),
+    (lambda: fnn.conv2d(2, 0, 3), ValueError, "conv2d: c_out positive integer got int 0"),
+    (lambda: fnn.conv2d(2, 2, 0), ValueError, "conv2d: kernel_size positive integer got int 0"),
+    (lambda: fnn.conv2d(2, 2, (3, 3, 3)), ValueError, "conv2d: kernel_size pair got tuple (3, 3, 3)"),
+    (lambda: fnn.conv2d(2, 2, 3, stride=0), ValueError, "conv2d: stride positive integer got int 0"),
+    (lambda: fnn.conv2d(2, 2, 3, padding="FULL"), ValueError, "conv2d: padding VALID SAME got str 'FULL'"),
+    (lambda: fnn.conv2d(2, 2, 3, padding=1), ValueError, "conv2d: padding VALID SAME got int 1"),
+    (lambda: fnn.max_pool2d(0), ValueError, "max_pool2d: size positive integer got int 0"),
+    (lambda: fnn.max_pool2d(2, stride=-1), ValueError, "max_pool2d: stride positive integer got int -1"),
+    (lambda: fnn.avg_pool2d((2, 0)), ValueError, "avg_pool2d: size positive integer got int 0"),
+    (lambda: fnn.dropout(1.0), ValueError, "dropout: rate in [0, 1) got float 1.0"),
+    (lambda: fnn.dropout(-0.1), ValueError, "dropout: rate in [0, 1) got float -0.1"),
+    (lambda: fnn.dropout(float("nan")), ValueError, "dropout: rate in [0, 1) got float nan"),
+    (lambda: fnn.dropout("0.5"), TypeError, "dropout: rate number got str '0.5'"),
+    (lambda: fnn.batch_norm(0), ValueError, "batch_norm: n positive integer got int 0"),
+    (lambda: fnn.batch_norm(3, epsilon=-1.0), ValueError, "batch_norm: epsilon at least 0.0 got float -1.0"),
+    (lambda: fnn.layer_norm(2.0), TypeError, "layer_norm: n positive integer got float 2.0"),
+    (lambda: fnn.leaky_relu("a"), TypeError, "leaky_relu: slope number got str 'a'"),
+    (lambda: fnn.leaky_relu(float("inf")), ValueError, "leaky_relu: slope finite got float inf"),
+    (lambda: fnn.repeat(fnn.dense(3, 3), 0), ValueError, "repeat: n positive integer got int 0"),
+    (lambda: fnn.elementwise(jnp.sin, None), TypeError, "elementwise: df function got NoneType None"),
+    (lambda: fnn.init.normal(-1.0), ValueError, "init.normal: stddev at least 0.0 got float -1.0"),
+    (lambda: fnn.init.uniform("1"), TypeError, "init.uniform: scale number got str '1'"),
+    (lambda: fnn.init.he_normal(KEY, (3,)), ValueError, "init.fans: shape (*window, n_in, n_out) got tuple (3,)"),
+    # what is combined
+    (lambda: fnn.serial(), ValueError, "serial: layers at least one got none"),
+    (lambda: fnn.serial(fnn.dense(3, 3), fnn.leaky_relu), TypeError, "serial: layers[1] Layer got function"),
+    (lambda: fnn.serial(jnp.tanh), TypeError, "serial: layers[0] Layer got"),
+    (lambda: fnn.residual(jnp.tanh), TypeError, "residual: layer Layer got"),
+    (lambda: fnn.repeat(fnn.dense, 3), TypeError, "repeat: layer Layer got function"),
+    (lambda: fnn.autodiff(jnp.sin), TypeError, "autodiff: layer Layer got"),
+    (lambda: fnn.as_custom_vjp(3), TypeError, "as_custom_vjp: layer Layer got int 3"),
+    (lambda: fnn.mlp([3]), ValueError, "mlp: sizes at least two got tuple (3,)"),
+    (lambda: fnn.mlp([3, 0, 2]), ValueError, "dense: n_out positive integer got int 0"),
+    (lambda: fnn.mlp([3, 4, 2], jnp.tanh), TypeError, "mlp: activation Layer got"),
+    (lambda: fnn.logistic_regression(0), ValueError, "dense: n_in positive integer got int 0"),
+    (lambda: fnn.softmax_regression(3, 0), ValueError, "dense: n_out positive integer got int 0"),
+    (lambda: fnn.convnet((28, 28), (3,), 5, (10,)), ValueError, "convnet: image_shape (height, width, channels) got"),
+    (lambda: fnn.convnet((6, 6, 1), (3, 3), 5, (10,)), ValueError, "convnet: image_shape large enough got (6, 6, 1)"),
+    (lambda: fnn.convnet((28, 28, 1), (3,), 5, ()), ValueError, "convnet: sizes at least got tuple ()"),
+    (lambda: fnn.summary(NETWORK, ()), TypeError, "summary: input_shape batch first got tuple ()"),
+    (lambda: fnn.summary(NETWORK, (1, 5)), ValueError, "dense: x (batch, 4) got float32 of shape (1, 5)"),
+    (lambda: fnn.summary(jnp.sin, (1, 5)), TypeError, "summary: network Layer got"),
+    # shapes and dtypes of x
+    (forward(fnn.dense(4, 3), np.zeros(4, "float32")), ValueError, "dense: x (batch, 4) got float32 of shape (4,)"),
+    (forward(fnn.dense(4, 3), np.zeros((2, 5), "float32")), ValueError, "dense: x (batch, 4) got of shape (2, 5)"),
+    (forward(fnn.dense(4, 3), np.zeros((2, 2, 4), "float32")), ValueError, "dense: x (batch, 4) got (2, 2, 4)"),
+    (forward(fnn.dense(4, 3), np.zeros((2, 4), "int32")), TypeError, "dense: x floating point got int32"),
+    (forward(fnn.dense(4, 3), np.zeros((2, 4), "bool")), TypeError, "dense: x floating point got bool"),
+    (forward(fnn.dense(4, 3), np.zeros((2, 4), "complex64")), TypeError, "dense: x floating point got complex64"),
+    (forward(fnn.relu, np.zeros((2, 4), "uint8")), TypeError, "relu: x floating point got uint8"),
+    (forward(fnn.dropout(0.5), np.zeros((2, 4), "int32")), TypeError, "dropout: x floating point got int32"),
+    (forward(fnn.flatten, np.zeros(4, "float32")), ValueError, "flatten: x (batch, ...) got float32 of shape (4,)"),
+    (forward(fnn.conv2d(2, 3, 3), np.zeros((1, 8, 8), "float32")), ValueError, "conv2d: x height got (1, 8, 8)"),
+    (forward(fnn.conv2d(2, 3, 3), np.zeros((1, 8, 8, 3), "float32")), ValueError, "conv2d: x 2) got (1, 8, 8, 3)"),
+    (forward(fnn.conv2d(2, 3, 9), np.zeros((1, 8, 8, 2), "float32")), ValueError, "conv2d: x (9, 9) got (8, 8)"),
+    (forward(fnn.max_pool2d(9), np.zeros((1, 8, 8, 2), "float32")), ValueError, "max_pool2d: x (9, 9) got (8, 8)"),
+    (forward(fnn.avg_pool2d(2), np.zeros((8, 8, 2), "float32")), ValueError, "avg_pool2d: x channels got (8, 8, 2)"),
+    (forward(fnn.batch_norm(3), np.zeros((5, 4), "float32")), ValueError, "batch_norm: x 3) got float32 of shape (5, 4)"),
+    (forward(fnn.layer_norm(3), np.zeros(3, "float32")), ValueError, "layer_norm: x 3) got float32 of shape (3,)"),
+    (forward(fnn.residual(fnn.dense(4, 3)), X), ValueError, "residual: shortcut's output (6, 3) got (6, 4)"),
+    (forward(fnn.repeat(fnn.dense(4, 3), 2), X), ValueError, "repeat: output (6, 4) got float32 of shape (6, 3)"),
+    (forward(fnn.elementwise(jnp.sum, jnp.ones_like), X), ValueError, "elementwise: f keeps shape got float32 of shape ()"),
+    # parameters
+    (forward(NETWORK, X, PARAMS[:2]), ValueError, "serial: params tuple of 3 got a tuple of 2"),
+    (forward(NETWORK, X, list(PARAMS)), ValueError, "serial: params tuple of 3 got list"),
+    (forward(NETWORK, X, {"w": 1}), ValueError, "serial: params tuple of 3 got dict"),
+    (forward(fnn.dense(4, 3), X, (1, 2)), TypeError, "dense: params Dense(w, b) got tuple"),
+    (forward(fnn.dense(4, 3), X, fnn.Dense(np.zeros((3, 4), "float32"), np.zeros(3, "float32"))), ValueError, "dense: params.w (4, 3) got float32 of shape (3, 4)"),
+    (forward(fnn.dense(4, 3), X, fnn.Dense(np.zeros((4, 3), "float32"), np.zeros((1, 3), "float32"))), ValueError, "dense: params.b (3,) got float32 of shape (1, 3)"),
+    (forward(fnn.dense(4, 3), X, fnn.Dense(np.zeros((4, 3), "int32"), np.zeros(3, "float32"))), TypeError, "dense: params.w floating point got int32"),
+    (forward(fnn.relu, X, (1,)), ValueError, "relu: params () got tuple"),
+    (forward(fnn.batch_norm(4), X, fnn.LayerNorm(X[0], X[0])), TypeError, "batch_norm: params BatchNorm(gamma, beta, mean, var) got LayerNorm"),
+    (forward(fnn.repeat(fnn.dense(4, 4), 3), X, fnn.dense(4, 4).init(KEY)), ValueError, "repeat: params leading axis of 3 got"),
+    # losses
+    (loss(fnn.squared_error, np.zeros((6, 1), "float32"), np.zeros(6, "float32")), ValueError, "squared_error: target (6, 1) got float32 of shape (6,)"),
+    (loss(fnn.squared_error, np.zeros(6, "float32"), np.zeros((6, 1), "float32")), ValueError, "squared_error: target (6,) got float32 of shape (6, 1)"),
+    (loss(fnn.squared_error, np.zeros((6, 1), "int32"), np.zeros((6, 1), "float32")), TypeError, "squared_error: prediction floating point got int32"),
+    (loss(fnn.squared_error, np.float32(1), np.float32(1)), ValueError, "squared_error: prediction (batch, ...) got float32 of shape ()"),
+    (loss(fnn.squared_error, TARGETS, TARGETS.astype("complex64")), TypeError, "squared_error: target real got complex64"),
+    (loss(fnn.sigmoid_cross_entropy, np.zeros((6, 1), "float32"), np.zeros(6, "float32")), ValueError, "sigmoid_cross_entropy: target (6, 1) got float32 of shape (6,)"),
+    (loss(fnn.binary_cross_entropy, TARGETS, TARGETS[:, :2]), ValueError, "binary_cross_entropy: target (6, 3) got float32 of shape (6, 2)"),
+    (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros(6, "float32")), TypeError, "softmax_cross_entropy: target integer labels (6,) got float32 of shape (6,)"),
+    (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros((6, 1), "int32")), ValueError, "softmax_cross_entropy: target labels (6,) got int32 of shape (6, 1)"),
+    (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros((6, 4), "float32")), ValueError, "softmax_cross_entropy: target distributions (6, 3) got float32 of shape (6, 4)"),
+    (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros((6, 3), "int32")), TypeError, "softmax_cross_entropy: target floating point got int32"),
+    (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros(5, "int32")), ValueError, "softmax_cross_entropy: target (6,) got int32 of shape (5,)"),
+    (loss(fnn.softmax_cross_entropy, np.zeros(6, "float32"), LABELS), ValueError, "softmax_cross_entropy: prediction (batch, k) got float32 of shape (6,)"),
+    (loss(fnn.negative_log_likelihood, TARGETS, np.zeros((6, 2), "float32")), ValueError, "negative_log_likelihood: target (6, 3) got float32 of shape (6, 2)"),
+    # costs, gradients, steps
+    (gradient(PARAMS, X, LABELS[:5]), ValueError, "value_and_grad: y as many rows as x, 6 got int32 of shape (5,)"),
+    (gradient(PARAMS, X[:0], LABELS[:0]), ValueError, "value_and_grad: x at least one example got float32 of shape (0, 4)"),
+    (gradient(PARAMS, X, LABELS, np.ones((6, 1), "float32")), ValueError, "value_and_grad: weight (6,) got float32 of shape (6, 1)"),
+    (gradient(PARAMS, X, LABELS, np.ones(6, "int32")), TypeError, "value_and_grad: weight floating point got int32"),
+    (lambda: fnn.value_and_grad(jnp.sin, fnn.squared_error), TypeError, "value_and_grad: network Layer got"),
+    (lambda: fnn.value_and_grad(NETWORK, fnn.squared_error.forward), TypeError, "value_and_grad: loss Loss got function"),
+    (lambda: fnn.value_and_grad(NETWORK, fnn.squared_error, -0.1), ValueError, "value_and_grad: l2 at least 0.0 got float -0.1"),
+    (lambda: fnn.value_and_grad(NETWORK, fnn.squared_error, jnp.ones(3)), ValueError, "value_and_grad: l2 scalar got float32 of shape (3,)"),
+    (lambda: fnn.make_step(NETWORK, fnn.squared_error, 0.1), TypeError, "make_step: optimizer GradientTransformation got float 0.1"),
+    (lambda: fnn.init_state(NETWORK, fnn.sgd, KEY), TypeError, "init_state: optimizer GradientTransformation got function"),
+    (lambda: fnn.init_state(NETWORK, fnn.sgd(0.1), 0), TypeError, "init_state: key jax.random.key(0) got int 0"),
+    (lambda: fnn.init_state(NETWORK, fnn.sgd(0.1), jax.random.split(KEY)), TypeError, "init_state: key got key<fry> of shape (2,)"),
+    (lambda: fnn.make_step(NETWORK, fnn.squared_error, fnn.sgd(0.1))(fnn.init_state(NETWORK, fnn.sgd(0.1), KEY), X), TypeError, "step: the batch (x, y) got ndarray"),
+    (lambda: fnn.make_epoch(lambda s, b: (s, 0), 0), ValueError, "make_epoch: batch_size positive integer got int 0"),
+    (lambda: fnn.make_epoch(lambda s, b: (s, 0), 7)(fnn.init_state(NETWORK, fnn.sgd(0.1), KEY), (X, LABELS)), ValueError, "make_epoch: batch_size at most 6 got int 7"),
+    (lambda: fnn.make_epoch(lambda s, b: (s, 0), 2)(fnn.init_state(NETWORK, fnn.sgd(0.1), KEY), (X, LABELS[:3])), ValueError, "epoch: data same length got lengths [6, 3]"),
+    # optimizers
+    (lambda: fnn.sgd("fast"), TypeError, "sgd: learning_rate number got str 'fast'"),
+    (lambda: fnn.sgd(float("nan")), ValueError, "sgd: learning_rate finite got float nan"),
+    (lambda: fnn.momentum(0.1, beta=1.0), ValueError, "momentum: beta in [0, 1) got float 1.0"),
+    (lambda: fnn.heavy_ball(0.1, beta=-0.5), ValueError, "heavy_ball: beta at least 0.0 got float -0.5"),
+    (lambda: fnn.nesterov(jnp.ones(2)), ValueError, "nesterov: learning_rate scalar got float32 of shape (2,)"),
+    (lambda: fnn.adam(0.1, beta2=1.5), ValueError, "adam: beta2 in [0, 1) got float 1.5"),
+    (lambda: fnn.adam(0.1, epsilon=-1e-8), ValueError, "adam: epsilon at least 0.0 got float -1e-08"),
+    (lambda: fnn.add_l2(-1.0), ValueError, "add_l2: strength at least 0.0 got float -1.0"),
+    (lambda: fnn.add_l2(0.1).update(PARAMS, (), None), ValueError, "add_l2: params given to update got None"),
+    # fit
+    (fit(batch_size=7), ValueError, "fit: batch_size at most 6 got int 7"),
+    (fit(batch_size=0), ValueError, "fit: batch_size positive integer got int 0"),
+    (fit(batch_size=1.5), TypeError, "fit: batch_size positive integer got float 1.5"),
+    (fit(epochs=0), ValueError, "fit: epochs positive integer got int 0"),
+    (fit(report_every=0), ValueError, "fit: report_every positive integer got int 0"),
+    (fit(data=(X[:0], LABELS[:0])), ValueError, "fit: data at least one example got none"),
+    (fit(data=(X, LABELS[:3])), ValueError, "fit: data same length got lengths [6, 3]"),
+    (fit(data=(NAN, LABELS)), ValueError, "fit: data: x finite got first in row 3"),
+    (fit(data=(INF, LABELS)), ValueError, "fit: data: x finite got first in row 3"),
+    (fit(data=(X, NAN[:, :3])), ValueError, "fit: data: y finite got first in row"),
+    (fit(data=(X, LABELS + 3)), ValueError, "softmax_cross_entropy: target labels in 0..2 got 3..3"),
+    (fit(data=(X, LABELS - 1)), ValueError, "softmax_cross_entropy: target labels in 0..2 got -1..-1"),
+    (fit(data=(X, LABELS.astype("float32"))), TypeError, "softmax_cross_entropy: target integer labels got float32"),
+    (fit(data=(X, TARGETS - 1)), ValueError, "softmax_cross_entropy: target without negative got -1.0"),
+    (fit(data=(X, TARGETS + 2), loss=fnn.sigmoid_cross_entropy), ValueError, "sigmoid_cross_entropy: target in 0..1 got 2.0..2.0"),
+    (fit(data=(X.astype("uint8"), LABELS)), TypeError, "fit: data: x floating point got uint8"),
+    (fit(data=([[1], [2, 3]], LABELS)), TypeError, "fit: data: x array of numbers got list"),
+    (fit(data=X), TypeError, "fit: the batch (x, y) got ndarray"),
+    (fit(data=(X, LABELS, -np.ones(6, "float32"))), ValueError, "fit: data: weight non-negative got negative"),
+    (fit(data=(X[:, :3], LABELS)), ValueError, "dense: x (batch, 4) got float32 of shape (6, 3)"),
+    (fit(validation=(X, LABELS[:2])), ValueError, "fit: data same length got lengths [6, 2]"),
+    (fit(validation=(NAN, LABELS)), ValueError, "fit: validation: x finite got first in row 3"),
+    (fit(validation=(X, LABELS + 9)), ValueError, "softmax_cross_entropy: target labels in 0..2 got 9..9"),
+    (fit(patience=3), ValueError, "fit: validation patience got None"),
+    (fit(patience=0, validation=(X, LABELS)), ValueError, "fit: patience positive integer got int 0"),
+    (fit(key=None), ValueError, "fit: key `state` got neither"),
+    (fit(state=fnn.init_state(NETWORK, fnn.sgd(0.1), KEY)), ValueError, "fit: key `state` got both"),
+    (fit(key=None, state=PARAMS), TypeError, "fit: state TrainState got tuple"),
+    (fit(key=7), TypeError, "init_state: key got int 7"),
+    (fit(l2=-1.0), ValueError, "fit: l2 at least 0.0 got float -1.0"),
+    (fit(network=fnn.mlp), TypeError, "fit: network Layer got function"),
+    (fit(loss=jnp.sin), TypeError, "fit: loss Loss got"),
+    (fit(optimizer=fnn.adam), TypeError, "fit: optimizer GradientTransformation got function"),
+    (fit(metrics=[fnn.accuracy]), TypeError, "fit: metrics mapping got list"),
+    (fit(metrics={"cost": fnn.accuracy}), ValueError, "fit: metrics without 'cost' got 'cost'"),
+    # evaluate, predict, runs
+    (evaluate(X, LABELS + 3), ValueError, "softmax_cross_entropy: target labels in 0..2 got 3..3"),
+    (evaluate(NAN, LABELS), ValueError, "evaluate: data: x finite got first in row 3"),
+    (evaluate(X, LABELS[:2]), ValueError, "evaluate: data same length got lengths [6, 2]"),
+    (evaluate(X, LABELS, batch_size=0), ValueError, "evaluate: batch_size positive integer got int 0"),
+    (evaluate(X), TypeError, "evaluate: the batch (x, y) got tuple"),
+    (lambda: fnn.predict(NETWORK, PARAMS, X.astype("int32")), TypeError, "predict: x floating point got int32"),
+    (lambda: fnn.predict(NETWORK, PARAMS, X[:0]), ValueError, "predict: data at least one example got none"),
+    (lambda: fnn.predict(NETWORK, PARAMS, X, 0), ValueError, "predict: batch_size positive integer got int 0"),
+    (lambda: fnn.predict(PARAMS, NETWORK, X), TypeError, "predict: network Layer got tuple"),
+    (run(epochs=0), ValueError, "make_run: epochs positive integer got int 0"),
+    (run(batch_size=7), ValueError, "make_run: batch_size at most 6 got int 7"),
+    (run(data=(NAN, LABELS)), ValueError, "make_run: data: x finite got first in row 3"),
+    (run(data=(X, LABELS + 3)), ValueError, "softmax_cross_entropy: target labels in 0..2 got 3..3"),
+    (lambda: fnn.make_run(NETWORK, fnn.squared_error, fnn.sgd(0.1), (X, TARGETS), epochs=1, batch_size=1), TypeError, "make_run: make_optimizer function got GradientTransformation"),
+    # data
+    (lambda: data.standardize(X.astype("int32")), TypeError, "standardize: x floating point got int32"),
+    (lambda: data.standardize(X[:, :2], data.fit_standardization(X)), ValueError, "standardize: x (examples, 4) got float32 of shape (6, 2)"),
+    (lambda: data.fit_standardization(X[:0]), ValueError, "fit_standardization: x at least one got float32 of shape (0, 4)"),
+    (lambda: data.one_hot(np.array([0, 3]), 3), ValueError, "one_hot: labels 0..2 got 0..3"),
+    (lambda: data.one_hot(np.array([0.0, 1.0]), 3), TypeError, "one_hot: labels integers got float"),
+    (lambda: data.one_hot(np.zeros((2, 2), "int32"), 3), ValueError, "one_hot: labels (batch,) got int32 of shape (2, 2)"),
+    (lambda: data.one_hot(np.array([0]), 0), ValueError, "one_hot: k positive integer got int 0"),
+    (lambda: data.split(KEY, (X, LABELS), (0.5, 0.6)), ValueError, "split: fractions sum 1 got tuple (0.5, 0.6)"),
+    (lambda: data.split(KEY, (X, LABELS), (1.5, -0.5)), ValueError, "split: fractions non-negative got tuple (1.5, -0.5)"),
+    (lambda: data.split(KEY, (X, LABELS[:2]), (0.5, 0.5)), ValueError, "split: data same length got lengths [6, 2]"),
+    (lambda: data.split(KEY, (X,), (0.5, 0.5), stratify=LABELS[:3]), ValueError, "split: stratify (6,) got int32 of shape (3,)"),
+    (lambda: list(data.batches(KEY, (X,), 7)), ValueError, "batches: batch_size at most 6 got int 7"),
+    (lambda: list(data.batches(KEY, (), 1)), ValueError, "batches: data arrays got shapes []"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"), CASES, ids=[f"{i}-{words}" for i, (_, _, words) in enumerate(CASES)]
+)
+def test_the_message_names_function_argument_expected_and_got(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    function, rest = words.split(": ", 1)
+    expected, got = rest.split(" got", 1)
+    said, came = str(caught.value).split(", got ", 1)
+    assert said.startswith(f"{function}: ")
+    assert " must be " in said
+    for word, text in [(word, said) for word in expected.split()] + [(word, came) for word in got.split()]:
+        assert word in text, f"{word!r} is not in {text!r}"
+
+
+def test_bad_calls_leave_their_arguments_alone():
+    x, labels = X.copy(), LABELS + 3
+    for call in (fit(data=(x, labels)), evaluate(x, labels)):
+        with pytest.raises(ValueError, match="labels in"):
+            call()
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(labels, LABELS + 3)
+    assert not KEY.is_deleted()

@@ -1,0 +1,282 @@
+"""fit, evaluate, predict and make_run: history, early stopping, reports, and how rarely the host is visited."""
+
+import io
+import sys
+from contextlib import redirect_stdout
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+import fnn.fit
+from fnn.progress import format_line
+from tests.oracles import assert_close, normal
+
+fit_module = sys.modules["fnn.fit"]
+rng = np.random.default_rng(0)
+LABELS = rng.integers(0, 3, 230)
+X = normal(0, (230, 4)) + 2 * np.eye(3, 4, dtype="float32")[LABELS]
+TRAIN, VALIDATION = (X[:150], LABELS[:150]), (X[150:], LABELS[150:])
+NETWORK, LOSS, OPTIMIZER = fnn.mlp([4, 8, 3], fnn.tanh), fnn.softmax_cross_entropy, fnn.momentum(0.5)
+
+
+def fit(key, network=NETWORK, optimizer=OPTIMIZER, data=TRAIN, **options):
+    options = {"epochs": 6, "batch_size": 32, "progress": False} | options
+    return fnn.fit(network, LOSS, optimizer, data, key=key, **options)
+
+
+def test_it_learns_and_tells_every_epoch(key):
+    result = fit(key, epochs=20, validation=VALIDATION)
+    assert set(result.history) == {"cost", "accuracy", "validation_cost", "validation_accuracy"}
+    assert all(isinstance(v, np.ndarray) and v.shape == (20,) and np.isfinite(v).all() for v in result.history.values())
+    assert result.history["cost"][-1] < 0.6 * result.history["cost"][0]
+    assert result.history["validation_accuracy"][-1] > 0.7
+    assert int(result.state.step) == 20 * 5
+    final = fnn.evaluate(NETWORK, LOSS, result.state.params, VALIDATION)
+    np.testing.assert_allclose(final["cost"], result.history["validation_cost"][-1], rtol=1e-5)
+    np.testing.assert_allclose(final["accuracy"], result.history["validation_accuracy"][-1], rtol=1e-5)
+
+
+def test_it_equals_epochs_made_by_hand(key):
+    result = fit(key, l2=0.01)
+    run = fnn.make_epoch(fnn.make_step(NETWORK, LOSS, OPTIMIZER, l2=0.01), 32)
+    state = fnn.init_state(NETWORK, OPTIMIZER, key)
+    costs = []
+    for _ in range(6):
+        state, out = run(state, TRAIN)
+        costs.append(np.average(out, weights=[32, 32, 32, 32, 22]))
+    np.testing.assert_allclose(result.history["cost"], costs, rtol=1e-5)
+    assert_close(result.state.params, state.params, "float32")
+
+
+def test_the_same_key_gives_the_same_bits_however_often_it_reports(key):
+    a, b = fit(key, validation=VALIDATION), fit(key, validation=VALIDATION, callback=lambda *_: None, report_every=2)
+    c = fit(jax.random.fold_in(key, 1), validation=VALIDATION)
+    for name in a.history:
+        np.testing.assert_array_equal(a.history[name], b.history[name])
+    assert all(
+        np.array_equal(p, q) for p, q in zip(*map(jax.tree.leaves, (a.state.params, b.state.params)), strict=True)
+    )
+    assert not np.array_equal(a.history["cost"], c.history["cost"])
+
+
+def test_it_continues_from_a_state_and_leaves_it_alone(key):
+    whole = fit(key, epochs=6)
+    first = fit(key, epochs=4)
+    second = fit(None, epochs=2, state=first.state)
+    np.testing.assert_array_equal(
+        np.concatenate([first.history["cost"], second.history["cost"]]), whole.history["cost"]
+    )
+    assert np.array_equal(second.state.params[0].w, whole.state.params[0].w)
+    assert not first.state.params[0].w.is_deleted()
+
+
+def test_patience_stops_and_returns_the_best(key):
+    noisy = fnn.adam(0.3)
+    result = fit(key, optimizer=noisy, epochs=200, validation=VALIDATION, patience=7)
+    costs = result.history["validation_cost"]
+    assert len(costs) < 200
+    best = int(np.argmin(costs))
+    assert len(costs) == best + 1 + 7
+    assert int(result.state.step) == 5 * (best + 1)
+    np.testing.assert_allclose(
+        fnn.evaluate(NETWORK, LOSS, result.state.params, VALIDATION)["cost"], costs[best], rtol=1e-5
+    )
+    alone = fit(key, optimizer=noisy, epochs=best + 1)
+    assert np.array_equal(alone.state.params[0].w, result.state.params[0].w)
+
+
+def test_patience_that_never_ends_returns_the_best_too(key):
+    result = fit(key, optimizer=fnn.adam(0.3), epochs=12, validation=VALIDATION, patience=1000)
+    assert len(result.history["cost"]) == 12
+    assert int(result.state.step) == 5 * (int(np.argmin(result.history["validation_cost"])) + 1)
+
+
+def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatch):
+    calls = []
+    advance = fit_module._advance
+
+    def counted(*args):
+        calls.append(int(args[-1]))
+        return advance(*args)
+
+    monkeypatch.setattr(fit_module, "_advance", counted)
+    x = normal(3, (400, 2))
+    y = (x[:, :1] * x[:, 1:] > 0).astype("float32")
+    network = fnn.mlp([2, 4, 1], fnn.tanh)
+    options = {"epochs": 10_000, "batch_size": 400, "key": key, "progress": False}
+    result = fnn.fit(network, fnn.sigmoid_cross_entropy, fnn.sgd(1.2), (x, y), **options)
+    assert len(calls) <= 100, f"{len(calls)} dispatches"
+    assert result.history["cost"].shape == (10_000,)
+    assert result.history["cost"][-1] < 0.3
+
+
+def test_a_second_fit_of_the_same_does_not_compile_again(key):
+    fit(key)
+    before = fit_module._advance._cache_size()
+    fit(jax.random.fold_in(key, 1))
+    fit(key, progress=False)
+    assert fit_module._advance._cache_size() == before
+
+
+def test_lines_and_callbacks_come_every_so_many_epochs(key, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    seen = []
+    with redirect_stdout(io.StringIO()) as out:
+        fit(
+            key,
+            epochs=7,
+            progress=True,
+            report_every=3,
+            callback=lambda *args: seen.append(args),
+            validation=VALIDATION,
+        )
+    assert [epoch for epoch, _, _ in seen] == [3, 6, 7]
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch 3/7  cost ")
+    assert "validation accuracy" in lines[0]
+    assert set(seen[0][1]) == {"cost", "accuracy", "validation_cost", "validation_accuracy"}
+
+
+def test_progress_false_is_silent(key, capfd):
+    fit(key)
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_a_callback_can_end_training_and_read_the_state(key):
+    shapes = []
+
+    def callback(epoch, logs, state):
+        shapes.append(np.asarray(state.params[0].w).shape)
+        return logs["cost"] < 10 and epoch == 2
+
+    assert fit(key, callback=callback).history["cost"].shape == (2,)
+    assert shapes == [(4, 8), (4, 8)]
+
+
+def test_weights_and_own_metrics(key):
+    weight = (np.arange(150) < 100).astype("float32")
+    metrics = {"confidence": lambda prediction, target: jnp.max(jax.nn.softmax(prediction), axis=1)}
+    result = fit(key, data=(*TRAIN, weight), metrics=metrics, batch_size=150)
+    assert set(result.history) == {"cost", "confidence"}
+    plain = fit(key, data=(TRAIN[0][:100], TRAIN[1][:100]), batch_size=100)
+    np.testing.assert_allclose(result.history["cost"], plain.history["cost"], rtol=1e-5)
+
+
+def test_batch_norm_is_calibrated_before_validation_and_at_the_end(key):
+    network = fnn.serial(fnn.dense(4, 8), fnn.batch_norm(8), fnn.relu, fnn.dense(8, 3))
+    for options in ({}, {"validation": VALIDATION}, {"validation": VALIDATION, "patience": 3}):
+        result = fit(key, network=network, **options)
+        expected = fnn.calibrate(network, result.state.params, jnp.asarray(TRAIN[0]))
+        assert_close(result.state.params, expected, "float32")
+    np.testing.assert_allclose(
+        fnn.evaluate(network, LOSS, result.state.params, VALIDATION)["cost"],
+        result.history["validation_cost"].min(),
+        rtol=1e-5,
+    )
+
+
+def test_squared_error_has_no_accuracy(key):
+    result = fnn.fit(
+        fnn.dense(4, 1),
+        fnn.squared_error,
+        fnn.sgd(0.1),
+        (X, X[:, :1]),
+        epochs=2,
+        batch_size=50,
+        key=key,
+        progress=False,
+    )
+    assert set(result.history) == {"cost"}
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 150, 1000])
+def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size, key):
+    params = NETWORK.init(key)
+    y = fnn.predict(NETWORK, params, TRAIN[0], batch_size)
+    np.testing.assert_allclose(y, NETWORK.forward(params, TRAIN[0])[0], rtol=1e-5, atol=1e-6)
+    got = fnn.evaluate(NETWORK, LOSS, params, TRAIN, batch_size)
+    values = np.asarray(LOSS.forward(y, TRAIN[1])[0])
+    np.testing.assert_allclose(got["cost"], values.mean(), rtol=1e-5)
+    np.testing.assert_allclose(got["accuracy"], (np.argmax(y, 1) == TRAIN[1]).mean(), rtol=1e-6)
+    assert all(type(value) is float for value in got.values())
+
+
+def test_predict_and_evaluate_draw_nothing(key):
+    network = fnn.serial(fnn.dropout(0.9), fnn.dense(4, 3))
+    params = network.init(key)
+    np.testing.assert_allclose(
+        fnn.predict(network, params, X), X @ params[1].w + params[1].b.reshape(1, 3), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_weighted_evaluation(key):
+    params, weight = NETWORK.init(key), (np.arange(150) < 50).astype("float32")
+    got = fnn.evaluate(NETWORK, LOSS, params, (*TRAIN, weight))
+    expected = fnn.evaluate(NETWORK, LOSS, params, (TRAIN[0][:50], TRAIN[1][:50]))
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)
+
+
+def test_make_run_equals_fit_and_maps_over_everything(key):
+    def network(hyper):
+        return fnn.mlp([4, 8, 3], fnn.tanh, w_init=fnn.init.normal(hyper["scale"]))
+
+    run = fnn.make_run(
+        network,
+        LOSS,
+        lambda hyper: fnn.momentum(hyper["rate"], hyper["beta"]),
+        TRAIN,
+        epochs=4,
+        batch_size=32,
+        l2=lambda hyper: hyper["l2"],
+        validation=VALIDATION,
+    )
+    hypers = {
+        name: jnp.array(values)
+        for name, values in {"rate": [0.1, 0.5], "beta": [0.5, 0.9], "l2": [0.0, 0.01], "scale": [0.5, 1.0]}.items()
+    }
+    keys = jnp.stack([key, jax.random.fold_in(key, 1)])
+    result = jax.vmap(run)(hypers, keys)
+    assert result.history["cost"].shape == (2, 4)
+    alone = run(jax.tree.map(lambda leaf: leaf[1], hypers), keys[1])
+    assert_close(jax.tree.map(lambda leaf: leaf[1], result.params), alone.params, "float32")
+    fixed = fnn.mlp([4, 8, 3], fnn.tanh, w_init=fnn.init.normal(1.0))
+    fitted = fit(keys[1], network=fixed, optimizer=fnn.momentum(0.5, 0.9), epochs=4, l2=0.01, validation=VALIDATION)
+    for name in fitted.history:
+        np.testing.assert_allclose(alone.history[name], fitted.history[name], rtol=1e-4)
+    assert_close(alone.params, fitted.state.params, "float32")
+
+
+def test_make_run_starts_from_given_parameters(key):
+    start = NETWORK.init(key)
+    options = {"epochs": 1, "batch_size": 150}
+    for init in (start, lambda rate: start):
+        run = fnn.make_run(NETWORK, LOSS, fnn.sgd, TRAIN, init=init, **options)
+        cost = run(jnp.float32(0.1), key).history["cost"][0]
+        np.testing.assert_allclose(cost, fnn.value_and_grad(NETWORK, LOSS)(start, *TRAIN)[0], rtol=1e-5)
+
+
+def test_the_data_of_a_run_are_an_argument_of_its_program(key):
+    big = normal(0, (1000, 4)), rng.integers(0, 3, 1000)
+    run = fnn.make_run(NETWORK, LOSS, fnn.sgd, big, epochs=1, batch_size=1000)
+    assert [leaf.shape for leaf in jax.tree.leaves(run)] == [(1000, 4), (1000,)]
+    text = run.func.lower(*run.args, jnp.float32(0.1), key).as_text()
+    assert "1000x4xf32>" in text.split("{")[1] + text.split("(")[1]
+    assert len(text) < 200_000
+
+
+def test_format_line():
+    line = format_line(3, 10, {"validation_cost": 1e-5, "accuracy": 0.5, "cost": 2.0}, 1.0)
+    assert line == "epoch  3/10  cost 2.0000  accuracy 0.5000  validation cost 1.000e-05  1.0 s"
+
+
+@pytest.mark.parametrize("options", [{}, {"validation": VALIDATION}, {"validation": VALIDATION, "patience": 3}])
+def test_a_cost_that_is_not_finite_ends_training(options, key):
+    network = fnn.mlp([4, 8, 3], w_init=fnn.init.normal(1e18))
+    with pytest.raises(FloatingPointError, match=r"the cost must be finite, got cost .* in epoch 1"):
+        fit(key, network=network, optimizer=fnn.sgd(1e18), **options)

@@ -1,0 +1,65 @@
+"""Initialisers: their variance, their fans, and that they are what their names say in the field."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.init import fans
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (5, 5, 20, 40), (3, 7, 30, 50)])
+@pytest.mark.parametrize(
+    ("initializer", "variance"),
+    [
+        (fnn.init.lecun_normal, lambda n_in, n_out: 1 / n_in),
+        (fnn.init.xavier_normal, lambda n_in, n_out: 2 / (n_in + n_out)),
+        (fnn.init.xavier_uniform, lambda n_in, n_out: 2 / (n_in + n_out)),
+        (fnn.init.he_normal, lambda n_in, n_out: 2 / n_in),
+        (fnn.init.he_uniform, lambda n_in, n_out: 2 / n_in),
+    ],
+)
+def test_variances(initializer, variance, shape, key):
+    w = np.asarray(initializer(key, shape))
+    expected = variance(*fans(shape))
+    assert w.dtype == np.float32
+    assert abs(w.var() / expected - 1) < 0.05
+    assert abs(w.mean()) < 4 * np.sqrt(expected / w.size)
+    if "uniform" in initializer.__name__:
+        assert np.abs(w).max() <= np.sqrt(3 * expected) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", ["lecun_normal", "xavier_uniform", "he_uniform"])
+def test_same_fans_as_jax(name, key):
+    reference = {"xavier_uniform": "glorot_uniform"}.get(name, name)
+    shape = (3, 3, 64, 128)
+    ours, theirs = getattr(fnn.init, name)(key, shape), getattr(jax.nn.initializers, reference)()(key, shape)
+    np.testing.assert_allclose(ours.std(), theirs.std(), rtol=0.02)
+
+
+def test_fans_of_dense_and_convolution():
+    assert fans((784, 30)) == (784, 30)
+    assert fans((5, 5, 20, 40)) == (5 * 5 * 20, 5 * 5 * 40)
+
+
+def test_dtype_and_traced_scale(key, x64):
+    assert fnn.init.he_normal(key, (3, 4), jnp.float64).dtype == jnp.float64
+    stds = jax.vmap(lambda s: fnn.init.normal(s)(key, (50, 50)).std())(jnp.array([0.1, 1.0], jnp.float32))
+    np.testing.assert_allclose(stds[1] / stds[0], 10, rtol=1e-5)
+    assert not fnn.init.zeros(key, (3,)).any()
+
+
+def test_he_keeps_the_scale_of_relu_layers_where_the_notes_formula_loses_it(key):
+    """Width 256, depth 20: E[a²] stays with √(2/n_in), vanishes with √(2/(n_in + n_out)), printed under He's name."""
+    ratios = {}
+    for name in ("he_normal", "xavier_normal"):
+        network = fnn.repeat(fnn.serial(fnn.dense(256, 256, w_init=getattr(fnn.init, name)), fnn.relu), 20)
+        runs = []
+        for seed in range(6):
+            x = jax.random.normal(jax.random.key(seed), (100, 256))
+            y, _ = network.forward(network.init(jax.random.key(100 + seed)), x)
+            runs.append(float(jnp.mean(y**2)))
+        ratios[name] = np.exp(np.mean(np.log(runs)))
+    assert 0.3 < ratios["he_normal"] < 3
+    assert ratios["xavier_normal"] < 1e-4
