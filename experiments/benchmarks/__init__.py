@@ -1,0 +1,1 @@
+"""fnn against its peers, side by side."""

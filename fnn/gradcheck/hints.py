@@ -1,0 +1,100 @@
+"""What a wrong gradient looks like: a sign, a factor, a transposition, one row, a shorter dtype, permuted rows."""
+
+from collections.abc import Iterator
+
+import ml_dtypes
+import numpy as np
+
+SHORTER = (("float32", np.float32), ("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16))
+
+
+def explain(got: np.ndarray, expected: np.ndarray, tol: float, batch: int = 0) -> str:
+    """The patterns that explain a wrong gradient, each of them tested, or an empty string.
+
+    >>> g = np.arange(6.0).reshape(3, 2) + 1
+    >>> explain(-g, g, 1e-12)
+    'sign flipped'
+    >>> explain(3 * g, g, 1e-12, batch=3)
+    '3 × expected; 3 is the batch size: missing 1/m?'
+    """
+    if got.shape != expected.shape:
+        return ""
+    good = np.isfinite(expected)
+    if not np.isfinite(got[good]).all():
+        bad = int((~np.isfinite(got) & good).sum())
+        return f"{bad} element{'s' if bad > 1 else ''} not finite"
+    with np.errstate(all="ignore"):
+        return "; ".join(_patterns(np.where(good, got, 0.0), np.where(good, expected, 0.0), tol, batch))
+
+
+def _patterns(got: np.ndarray, g: np.ndarray, tol: float, batch: int) -> Iterator[str]:
+    def near(a, b):
+        scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0)))
+        return a.shape == b.shape and float(np.abs(a - b).max(initial=0.0)) <= 4 * tol + 1e-12 * scale
+
+    wrong = np.abs(got - g) > tol
+    part = "" if wrong.all() or wrong.sum() == got.size else _where(wrong)
+    if not got.any():
+        yield "backward is zero everywhere"
+        return
+    a, b = got[wrong], g[wrong]
+    if not b.any():
+        yield f"expected zero{part}"
+        return
+    if not a.any():
+        rows = _first_row_only(wrong)
+        yield "only the first row is right, the rest is zero" if rows else f"zero{part}"
+        return
+    if near(a, -b):
+        yield f"sign flipped{part}"
+        return
+    if g.ndim == 2 and g.shape[0] == g.shape[1] and g.size > 1 and near(got, g.T):
+        yield "transposed"
+        return
+    ratio = float(a @ b / (b @ b))
+    if ratio and (b.size > 1 or got.size == 1) and near(a, ratio * b) and abs(ratio - 1) > 1e-7:
+        yield f"{_factor(ratio, batch)}{part}"
+        return
+    for name, dtype in SHORTER:
+        if np.array_equal(got, got.astype(dtype).astype(np.float64)) and near(got, g.astype(dtype).astype(np.float64)):
+            yield f"rounded to {name}"
+            return
+    if g.ndim >= 1 and 1 < g.shape[0] <= 1024 and _permuted(got, g, near):
+        yield "rows permuted"
+        return
+    offset = float((a - b).mean())
+    if a.size > 1 and near(a, b + offset):
+        yield f"a constant {offset:+.3g} added{part}"
+        return
+    size = float(np.abs(a - b).max() / np.abs(b).max())
+    yield f"relative error {size:.1g}{part}" if size < 1e-2 else part.strip(" ,")
+
+
+def _factor(ratio: float, batch: int) -> str:
+    shown = f"{ratio:.6g} × expected"
+    for times, meaning in ((ratio, "missing 1/m?"), (1 / ratio, "divided by m once too often?")):
+        whole = round(times)
+        if batch > 1 and abs(times - whole) < 1e-6 * abs(times) and whole == batch:
+            return f"{shown}; {whole} is the batch size: {meaning}"
+    return f"{shown}; sign flipped too" if ratio < 0 else shown
+
+
+def _where(wrong: np.ndarray) -> str:
+    count = int(wrong.sum())
+    if count == 1:
+        return " at one index"
+    for axis in range(wrong.ndim if wrong.ndim > 1 else 0):
+        others = tuple(a for a in range(wrong.ndim) if a != axis)
+        lines = np.flatnonzero(wrong.any(axis=others))
+        if len(lines) == 1:
+            return f", only in index {lines[0]} of axis {axis}"
+    return f" in {count} of {wrong.size} elements"
+
+
+def _first_row_only(wrong: np.ndarray) -> bool:
+    return wrong.ndim > 0 and wrong.shape[0] > 1 and not wrong[0].any() and bool(wrong[1:].any())
+
+
+def _permuted(got: np.ndarray, g: np.ndarray, near) -> bool:
+    rows, wanted = got.reshape(len(got), -1), g.reshape(len(g), -1)
+    return near(rows[np.lexsort(rows.T)], wanted[np.lexsort(wanted.T)])

@@ -1,0 +1,49 @@
+"""Kinks and jumps along a line, from second differences.
+
+    S(h) = [φ(t) - 2φ(0) + φ(-t)] / t
+
+halves with h where φ is smooth, is constant where φ has a kink at the point (S is the jump of the slope), falls to 0
+below a kink nearby, and grows as 1/h at a jump.
+"""
+
+import numpy as np
+
+SMOOTH, NEARBY, KINK, JUMP = "smooth", "kink nearby", "kink", "jump"
+
+
+def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
+    """What second differences φ(t) - 2φ(0) + φ(-t) at falling steps t say about the point.
+
+    >>> t = 2.0 ** -np.array([10.0, 13, 16, 19, 22, 25])
+    >>> classify(t, t**2, 1e-16), classify(t, 3 * t, 1e-16), classify(t, 0 * t + 1, 1e-16)
+    ('smooth', 'kink', 'jump')
+    >>> classify(t, 3 * np.maximum(t - 1e-4, 0), 1e-16)
+    'kink nearby'
+    """
+    good = np.isfinite(second)
+    t, second = t[good], second[good]
+    resolved = np.flatnonzero(np.abs(second) > 20 * noise)
+    if not len(resolved):
+        return SMOOTH
+    last = int(resolved[-1])
+    if last + 1 < len(t) and abs(second[last]) * (t[last + 1] / t[last]) ** 2 > 40 * noise:
+        return NEARBY  # it fell faster than a smooth φ does
+    if len(resolved) < 2:
+        return SMOOTH
+    seen = min(3, len(t))
+    if last < seen - 1 or not np.array_equal(resolved[-seen:], np.arange(last - seen + 1, last + 1)):
+        return SMOOTH
+    s, slopes = second[last - seen + 1 : last + 1], (second / t)[last - seen + 1 : last + 1]
+    ended = last + 1 == len(t)
+    if ended and np.ptp(s) < 0.1 * np.abs(s).max():
+        return JUMP
+    hidden = ended or abs(slopes[-1]) * t[last + 1] < 40 * noise
+    if np.ptp(slopes) < 0.1 * np.abs(slopes).max():
+        return KINK if hidden else NEARBY
+    return SMOOTH if hidden or np.ptp(slopes) > 0.8 * np.abs(slopes).max() else NEARBY
+
+
+def one_sided(t: np.ndarray, plus: np.ndarray, minus: np.ndarray, zero: float) -> tuple[float, float]:
+    """The slopes on the left and on the right, at a step between curvature and roundoff: 2^-9 of the largest."""
+    pick = int(np.argmin(np.where(np.isfinite(plus + minus), np.abs(np.log2(t / t.max()) + 9), np.inf)))
+    return float((zero - minus[pick]) / t[pick]), float((plus[pick] - zero) / t[pick])
