@@ -15,6 +15,9 @@ Arrays are row-major, batch first; the notes behind the project write examples a
     learning_rate, beta      α, β                   step length, momentum
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from fnn import data as data
 from fnn import init as init
 from fnn.activations import elementwise as elementwise
@@ -82,4 +85,14 @@ from fnn.types import Loss as Loss
 from fnn.types import RunResult as RunResult
 from fnn.types import TrainState as TrainState
 
+if TYPE_CHECKING:
+    from fnn import gradcheck as gradcheck
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """`fnn.gradcheck` is imported when it is first used: training needs none of it."""
+    if name == "gradcheck":
+        return importlib.import_module("fnn.gradcheck")
+    raise AttributeError(f"module 'fnn' has no attribute {name!r}")

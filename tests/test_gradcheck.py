@@ -337,8 +337,8 @@ def test_wrong_tree():
 
 
 BAD = [
-    (TypeError, "args: expected a tuple", lambda: check_vjp(jnp.sin, COS, X)),  # pyright: ignore[reportArgumentType]
-    (TypeError, "args: expected a tuple", lambda: check_grad(jnp.sum, jnp.cos, [X])),  # pyright: ignore[reportArgumentType]
+    (TypeError, "args: expected a tuple", lambda: check_vjp(jnp.sin, COS, X)),
+    (TypeError, "args: expected a tuple", lambda: check_grad(jnp.sum, jnp.cos, [X])),
     (TypeError, "expected an inexact leaf", lambda: check_vjp(jnp.sin, COS, (np.arange(3),))),
     (TypeError, "complex is not supported", lambda: check_vjp(jnp.sin, COS, (X.astype(np.complex64),))),
     (TypeError, "complex is not supported", lambda: check_vjp(lambda x: x * 1j, COS, (X,))),
@@ -354,9 +354,9 @@ BAD = [
     (ValueError, "rtol: expected", lambda: check_vjp(jnp.sin, COS, (X,), rtol=-1.0)),
     (ValueError, "in_axes: expected", lambda: check_vjp(jnp.sin, COS, (X,), in_axes=0)),
     (TypeError, "key: expected", lambda: check_vjp(jnp.sin, COS, (X,), key="seven")),
-    (TypeError, "vjp_fun: expected a function", lambda: check_vjp(jnp.sin, X, (X,))),  # pyright: ignore[reportArgumentType]
+    (TypeError, "vjp_fun: expected a function", lambda: check_vjp(jnp.sin, X, (X,))),
     (TypeError, "made with jax.custom_vjp", lambda: check_custom_vjp(jnp.sin, (X,))),
-    (TypeError, "expected keyword arguments", lambda: check_vjp(jnp.sin, COS, (X,), tol=1)),  # pyright: ignore[reportCallIssue]
+    (TypeError, "expected keyword arguments", lambda: check_vjp(jnp.sin, COS, (X,), tol=1)),
     (ValueError, "expected finite", lambda: check_vjp(jnp.sin, COS, (X * np.nan,))),
 ]
 
