@@ -16,6 +16,7 @@ PROGRAM = "python -m experiments"
 # Each module has a frozen dataclass `Config`, whose fields are the flags, and main(config); or main(arguments) alone.
 EXPERIMENTS = {
     "digits": "experiments.digits",
+    "gradcheck": "experiments.benchmarks.gradcheck",
 }
 
 

@@ -2,32 +2,35 @@
 
     python -m experiments gradcheck
 
-Prints a table, and saves gradcheck.json and gradcheck.png under results/gradcheck/. Expect fnn.gradcheck to catch
+Prints a table, saves it with a figure under results/gradcheck/. Expect fnn.gradcheck to catch
 every wrong gradient and refuse no correct one.
 """
 
-import json
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from experiments import figures, reports
 from experiments.benchmarks.gradcheck_cases import mlp, mutants
 from experiments.benchmarks.gradcheck_functions import FUNCTIONS, reverse
 from experiments.benchmarks.gradcheck_tools import Answer, Case, Tool, tools
+from experiments.errors import at_least, needs
 
 
-class Config(NamedTuple):
-    """What to run."""
-
+@dataclass(frozen=True)
+class Config:
     every: int = 4
     """Take one wrong gradient, and one correct function, of so many; 1 takes all."""
     large: bool = True
     """Also the correct ReLU network 784-1024-1024-10 (not with torch's slow mode, which would take hours)."""
     seed: int = 0
-    output: Path = Path("results/gradcheck")
+    """Draws the arguments of the correct functions, and the directions of fnn.gradcheck."""
+    results: Path = Path("results")
+    """Folder for the files; the benchmark makes its own folder, gradcheck, in it."""
 
 
 class Row(NamedTuple):
@@ -116,19 +119,17 @@ def table(rows: list[Row]):
 
 def figure(rows: list[Row], path: Path) -> None:
     """Shares of wrong gradients missed and of correct ones refused, per tool (Okabe and Ito's colours)."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     shown = [r for r in rows if not r.skipped]
     y = np.arange(len(shown))
-    fig, ax = plt.subplots(figsize=(7.5, 0.7 * len(shown) + 1.6), layout="constrained")
+    fig = Figure(figsize=(7.5, 0.7 * len(shown) + 1.6), layout="constrained")
+    ax = fig.add_subplot()
     missed = [100 * r.missed / max(r.wrong, 1) for r in shown]
     refused = [100 * r.falsely_refused / max(r.correct, 1) for r in shown]
     for offset, share, label, colour, hatch in (
-        (-0.2, missed, "wrong gradients missed", "#D55E00", ""),
-        (0.2, refused, "correct gradients refused", "#0072B2", "//"),
+        (-0.2, missed, "wrong gradients missed", figures.ORANGE, ""),
+        (0.2, refused, "correct gradients refused", figures.BLUE, "//"),
     ):
         bars = ax.barh(y + offset, share, 0.38, label=label, color=colour, hatch=hatch, edgecolor="white")
         ax.bar_label(bars, fmt="%.0f %%", padding=3)
@@ -139,27 +140,25 @@ def figure(rows: list[Row], path: Path) -> None:
     ax.set_title(f"{shown[0].wrong} wrong and {shown[0].correct} correct gradients")
     fig.legend(loc="outside lower center", ncols=2, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-    fig.savefig(path, dpi=150)
-    plt.close(fig)
+    figures.save(fig, path)
 
 
-def main(config: Config | None = None) -> list[Row]:
+def main(config: Config) -> None:
     """Runs every tool on every case, prints the table, saves table and figure."""
     from rich.console import Console
 
-    config = config or Config()
-    console, todo = Console(), cases(config)
+    at_least("--every", config.every, 1)
+    at_least("--seed", config.seed, 0)
+    needs("matplotlib")
+    folder = reports.make_folder(config.results, "gradcheck")
+    console, todo = Console(highlight=False), cases(config)
     rows = []
     for tool in tools():
         rows.append(run_tool(tool, todo, config.seed))
         console.print(f"{tool.name}: {rows[-1].skipped or f'{rows[-1].seconds:.1f} s'}")
     console.print(table(rows))
-    config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / "gradcheck.json").write_text(json.dumps([r._asdict() for r in rows], indent=1) + "\n")
-    figure(rows, config.output / "gradcheck.png")
-    console.print(f"Saved {config.output}/gradcheck.json and gradcheck.png")
-    return rows
-
-
-if __name__ == "__main__":
-    main()
+    chart, report = folder / "figure.png", folder / "run.json"
+    figure(rows, chart)
+    values = {"config": asdict(config), "versions": reports.versions(), "tools": [row._asdict() for row in rows]}
+    reports.save_json(report, {"experiment": "gradcheck", **values})
+    print(f"saved: {chart}, {report}")

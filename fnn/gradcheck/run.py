@@ -44,14 +44,16 @@ def run(problem: Problem, options: Options, declared: list | None, loops: bool =
     for number in range(1, options.num_points):
         point = sampled(problem, options, finite, y, number, loops)
         points += [point] if point else []
-    raw = problem.backward(points[0].x, problem.data, points[0].ct)
+    compiled, traced = _compiled_backward(problem, points[0])
+    # op by op each operation is compiled once more: only where that is to be compared with the whole under jit
+    backward = problem.backward if "jit" in options.checks else compiled
+    raw = backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw, declared)
     skip = {f.leaf for f in findings if f.status == "FAIL" and not _usable(problem, raw, f.leaf)}
     first = structure.comparable(problem, raw)
-    compiled, traced = _compiled_backward(problem, points[0])
     at_point = lambda point: structure.comparable(problem, compiled(point.x, problem.data, point.ct))
     if "structure" in options.checks:
-        again = structure.comparable(problem, problem.backward(points[0].x, problem.data, points[0].ct))
+        again = structure.comparable(problem, backward(points[0].x, problem.data, points[0].ct))
         findings += structure.deterministic(first, again, options)
         message = structure.primal(problem, options, y)
         checks["structure"] = f"FAIL: {message}" if message else "PASS"
