@@ -14,12 +14,14 @@ vector of norm ‖e‖, ⟨e, v⟩ ~ N(0, ‖e‖²) and P(miss) <= (0.80 tol/�
 functions are exact to. For differences see Nocedal & Wright, Numerical Optimization, section 8.1.
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fnn.gradcheck.kinks import JUMP, KINK, SMOOTH
-from fnn.gradcheck.lines import COARSE, FINE, Potential, Slope, along, fine_noise, kind_of, scale, slope
+from fnn.gradcheck.lines import COARSE, FINE, Line, Potential, Slope, along, fine_noise, kind_of, scale, slope
 from fnn.gradcheck.problem import SAMPLED, Finding, Options, Point, Problem, generator, to_numpy
 from fnn.gradcheck.report import MISS
 
@@ -40,6 +42,7 @@ def directions(problem: Problem, options: Options, point: Point, leaf: int) -> l
 
 
 class _Measured(NamedTuple):
+    lines: list[Line]
     slopes: list[Slope]
     got: list[float]
     tols: list[float]
@@ -47,8 +50,10 @@ class _Measured(NamedTuple):
     """Whether nothing calls for another look: no kink, no disagreement, a tight tolerance."""
 
 
-def _measure(p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray, vs, powers) -> _Measured:
-    lines = [along(p, leaf, v, powers) for v in vs]
+def _measure(
+    p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray, vs, powers, known: Sequence[Line]
+) -> _Measured:
+    lines = [along(p, leaf, v, powers, line) for v, line in itertools.zip_longest(vs, known)]
     fine = fine_noise(p, lines)
     slopes = [slope(p, line, fine) for line in lines]
     terms = [g * v for v in vs]
@@ -62,15 +67,15 @@ def _measure(p: Potential, problem: Problem, options: Options, leaf: int, g: np.
     plain = all(
         abs(s.value - d) <= tol <= tight and s.kind == SMOOTH for s, d, tol in zip(slopes, got, tols, strict=True)
     )
-    return _Measured(slopes, got, tols, plain)
+    return _Measured(lines, slopes, got, tols, plain)
 
 
 def check_leaf(p: Potential, problem: Problem, options: Options, point: Point, leaf: int, g: np.ndarray) -> Finding:
     """One leaf of a backward against differences at one point: few steps first, all of them where those cannot tell."""
     vs = directions(problem, options, point, leaf)
-    m = _measure(p, problem, options, leaf, g, vs, COARSE)
+    m = _measure(p, problem, options, leaf, g, vs, COARSE, [])
     if not m.plain:
-        m = _measure(p, problem, options, leaf, g, vs, FINE)
+        m = _measure(p, problem, options, leaf, g, vs, FINE, m.lines)
     kinked = [k for k, s in enumerate(m.slopes) if s.kind in (KINK, JUMP)]
     if kinked:
         return _at_kink(leaf, m.slopes[kinked[0]], m.got[kinked[0]])

@@ -67,10 +67,10 @@ def potential(phi: Callable, problem: Problem, options: Options, point: Point) -
     """φ at a point, its noise measured by changing x in its last bit."""
     x = [jnp.asarray(v) for v in point.x]
     ct = [jnp.asarray(c) for c in point.ct]
-    here = lambda x: float(phi(x, problem.data, ct))
-    zero = here(x)
+    here = lambda x: phi(x, problem.data, ct)  # not waited for: several are under way at once
+    zero = float(here(x))
     draws = [perturbed(point.x, problem.u_fun, generator(options.seed, "noise", point.name, d)) for d in range(DRAWS)]
-    noise = max([abs(here(d) - zero) for d in draws])
+    noise = max([abs(float(here(d)) - zero) for d in draws])
     return Potential(here, x, zero, 2 * noise if np.isfinite(noise) else 0.0, problem.u_fun)
 
 
@@ -79,12 +79,15 @@ def scale(x) -> float:
     return max(rms(x), 1e-3) if np.any(to_numpy(x)) else 0.1
 
 
-def along(p: Potential, leaf: int, v, powers: Sequence[int] = FINE) -> Line:
-    """φ at x ± t v for t = 2^-power scale(x), v a direction of one leaf."""
+def along(p: Potential, leaf: int, v, powers: Sequence[int] = FINE, known: Line | None = None) -> Line:
+    """φ at x ± t v for t = 2^-power scale(x), v a direction of one leaf; what is `known` is not computed again."""
+    values = {} if known is None else dict(zip(known.powers, zip(known.plus, known.minus, strict=True), strict=True))
     t = 2.0 ** -np.array(powers, np.float64) * scale(p.x[leaf])
     v = jnp.asarray(v, p.x[leaf].dtype)
     at = lambda s: p.phi([*p.x[:leaf], axpy(p.x[leaf], s, v), *p.x[leaf + 1 :]])
-    return Line(np.array(powers), t, np.array([at(s) for s in t]), np.array([at(-s) for s in t]), p.zero)
+    values |= {power: (at(s), at(-s)) for power, s in zip(powers, t, strict=True) if power not in values}
+    plus, minus = np.array([[float(side) for side in values[power]] for power in powers]).T
+    return Line(np.array(powers), t, plus, minus, p.zero)
 
 
 def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
