@@ -63,6 +63,7 @@ def _or_one(total: Array) -> Array:
 
 def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float[Array, ""]:
     """Σ weight values / Σ weight, or the mean; 0 where all weights are zero."""
+    values = values.astype(widest(values, jnp.float32))
     if weight is None:
         return jnp.mean(values)
     weight = jnp.asarray(weight, values.dtype)
@@ -80,6 +81,8 @@ def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[...,
     def evaluate(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
     ):
+        if key is not None:
+            checks.key("value_and_grad", key)
         x, y = checks.array("value_and_grad", "x", x), checks.array("value_and_grad", "y", y)
         if x.ndim < 1 or x.shape[0] < 1:
             raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
@@ -87,6 +90,7 @@ def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[...,
             raise checks.fail("value_and_grad", "y", f"of as many rows as x, {x.shape[0]}", y)
         prediction, network_residuals = network.forward(params, x, key)
         values, loss_residuals = loss.forward(prediction, y)
+        values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
         share = example_weights(values, weight)
         dprediction = loss.backward(loss_residuals, share)
         dparams, _ = network.backward(params, network_residuals, dprediction)
@@ -107,8 +111,9 @@ def value_and_grad(
     J = Σ_i c_i L_i + λ/2 ‖W‖², c_i = 1/m or weight_i / Σ weight; λ is `l2`, ‖W‖² runs over weights, not biases
     (the notes' document 002, equation 9). dJ/dW = Σ_i c_i dL_i/dW + λ W.
 
-    x (batch, …), y as the loss wants it, weight (batch,), key for layers that draw (dropout); None: deterministic.
-    dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the penalty alone.
+    x (batch, …), y as the loss wants it, weight (batch,), not negative, key for layers that draw (dropout), None:
+    deterministic. dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the
+    penalty alone.
 
     >>> from fnn.layers import Dense, dense
     >>> from fnn.losses import squared_error

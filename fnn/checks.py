@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fnn.types import Layer
+from fnn.types import Layer, PRNGKey
 
 
 def describe(value: Any) -> str:
@@ -59,8 +60,14 @@ def pair(function: str, argument: str, value: Any) -> tuple[int, int]:
     return positive_int(function, argument, values[0]), positive_int(function, argument, values[1])
 
 
+def _plain(value: Any) -> Any:
+    """A scalar of NumPy as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def fraction(function: str, argument: str, value: Any) -> float:
     """A float in [0, 1)."""
+    value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
         kind = ValueError if isinstance(value, int | float) else TypeError
         raise fail(function, argument, "a number in [0, 1)", value, kind)
@@ -69,6 +76,7 @@ def fraction(function: str, argument: str, value: Any) -> float:
 
 def number(function: str, argument: str, value: Any, minimum: float = -math.inf) -> None:
     """A real number or a scalar array (traced ones too); a concrete Python number must be finite and >= minimum."""
+    value = _plain(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, "dtype")):
         raise fail(function, argument, "a number or a scalar array", value, TypeError)
     if getattr(value, "shape", ()) != ():
@@ -78,7 +86,7 @@ def number(function: str, argument: str, value: Any, minimum: float = -math.inf)
 
 
 def layer(function: str, argument: str, value: Any) -> Layer:
-    """A Layer; the builder passed in place of what it builds is the usual slip."""
+    """The value if it is a Layer, else a TypeError: the usual slip is to pass the builder instead of what it builds."""
     if not isinstance(value, Layer):
         raise fail(function, argument, "a Layer (such as fnn.relu or fnn.dense(3, 2))", value, TypeError)
     return value
@@ -133,3 +141,20 @@ def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]
     for field, shape in shapes.items():
         shaped(function, f"params.{field}", getattr(params, field), shape)
     return params
+
+
+def key(function: str, value: Any) -> PRNGKey:
+    """A single key, typed or raw."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not ((typed and shape == ()) or (dtype == jnp.uint32 and shape is not None and len(shape) == 1)):
+        raise fail(function, "key", "a key, as jax.random.key(0) makes", value, TypeError)
+    return value
+
+
+def per_example(function: str, argument: str, value: Any, x: jax.Array) -> jax.Array:
+    """A number for each example of x: shape (batch,), never broadcast."""
+    value = array(function, argument, value)
+    if value.shape != x.shape[:1]:
+        raise fail(function, argument, f"of shape ({x.shape[0]},), a number per example", value)
+    return value

@@ -81,7 +81,7 @@ def split(
     """
     size = check_examples("split", arrays)
     fractions = tuple(fractions)
-    if not fractions or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if not fractions or not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise checks.fail("split", "fractions", "non-negative and of sum 1", fractions)
     order = np.asarray(jax.random.permutation(key, size))
     if stratify is not None:

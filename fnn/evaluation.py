@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, PyTree
 
 from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data import check_examples
-from fnn.train import unpack
+from fnn.dtypes import widest
+from fnn.train import metric_values, unpack
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 
@@ -60,12 +62,12 @@ def _optional(function: str, batch_size: int | None) -> int | None:
 def per_example(
     network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int | None
 ) -> dict[str, Array]:
-    """ "cost" and each metric of each example (size,)."""
+    """The cost and each metric of each example, (size,)."""
 
     def values(x: Array, y: Array) -> dict[str, Array]:
         prediction = network.forward(params, x)[0]
-        out = {"cost": loss.forward(prediction, y)[0]}
-        return out | {name: metric(prediction, y) for name, metric in metrics}
+        out = {"cost": loss.forward(prediction, y)[0]} | metric_values("evaluate", metrics, prediction, y)
+        return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
 
     x, y, _ = unpack("evaluate", arrays)
     return in_batches(values, (x, y), batch_size)
@@ -112,12 +114,18 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None
     """The metrics asked for as a hashable tuple; those of the loss where none were asked for."""
     if not isinstance(loss, Loss):
         raise checks.fail(function, "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
+    try:
+        hash(loss)
+    except TypeError:
+        raise checks.fail(function, "loss", "hashable (metrics: a tuple of pairs)", loss, TypeError) from None
     if metrics is None:
         return loss.metrics
     if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
         raise checks.fail(function, "metrics", "a mapping of names to functions", metrics, TypeError)
-    if "cost" in metrics:
-        raise checks.fail(function, "metrics", "without the name 'cost', which is the loss's own", came="'cost'")
+    taken = [name for name in metrics if name == "cost" or str(name).startswith("validation_")]
+    if taken:
+        expected = "without the names 'cost' and 'validation_…', which are taken"
+        raise checks.fail(function, "metrics", expected, came=repr(taken[0]))
     return tuple(metrics.items())
 
 
@@ -131,16 +139,18 @@ def check_data(function: str, argument: str, data: Data) -> Batch:
         arrays = (x, y, weight)
     check_examples(function, arrays)
     for name, array in zip(("x", "y", "weight"), arrays, strict=False):
+        if isinstance(array, Tracer):
+            continue  # values are seen outside jit only
         if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(array))):
             row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
             raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
-    if weight is not None and bool(jnp.any(weight < 0)):
+    if weight is not None and not isinstance(weight, Tracer) and bool(jnp.any(weight < 0)):
         raise checks.fail(function, f"{argument}: weight", "non-negative", came="a negative weight")
     return arrays
 
 
 def check_targets(network: Layer, loss: Loss, params: Params, data: Batch) -> None:
     """The loss's own check of the target's values against the prediction's shape."""
-    if loss.validate is not None:
+    if loss.validate is not None and not isinstance(data[1], Tracer):
         prediction = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, data[0])
         loss.validate(prediction.shape, data[1])

@@ -118,7 +118,10 @@ def _advance(program: _Program, carry: _Carry, data: Batch, validation: Batch | 
     return jax.lax.while_loop(goes_on, body, carry)
 
 
-_calibrate = jax.jit(calibrate, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
+def _copy(program: _Program, state: TrainState, x: Array) -> TrainState:
+    """The state as it can be used: with buffers of its own, and population statistics."""
+    return jax.tree.map(jnp.copy, state._replace(params=calibrate(program.network, state.params, x)))
 
 
 def fit(
@@ -147,9 +150,10 @@ def fit(
     metrics   names and functions (prediction, target) -> values (batch,); by default those of the loss.
     patience  stop after this many epochs without a lower validation cost, and return the state that had the lowest.
     progress  every `report_every` epochs a line, on a terminal with a progress bar; False: silence.
-    callback  callback(epoch, {name: value}, state) then too; read the state before it returns. True ends training.
+    callback  callback(epoch, {name: value}, state) then too; the state is a copy, to keep. True ends training.
 
     A cost that is not finite ends it with a FloatingPointError that names the epoch.
+    A second call with the same network, loss and optimizer (the same values, not others like them) compiles nothing.
     Epochs run on the device in as few calls as reports allow. If the network has batch_norm, its population
     statistics are set from all of x before validation and at the end.
 
@@ -164,6 +168,8 @@ def fit(
     pairs = metric_pairs("fit", loss, metrics)
     as_transformation("fit", optimizer)
     checks.number("fit", "l2", l2, minimum=0.0)
+    if callback is not None and not callable(callback):
+        raise checks.fail("fit", "callback", "a function: epoch, {name: value}, state", callback, TypeError)
     epochs = checks.positive_int("fit", "epochs", epochs)
     report_every = checks.positive_int("fit", "report_every", report_every)
     arrays = check_data("fit", "data", data)
@@ -175,9 +181,14 @@ def fit(
     if (state is None) == (key is None):
         raise checks.fail("fit", "key", "given, or else `state`", came="neither" if key is None else "both")
     if key is not None:
-        state = init_state(network, optimizer, key)
-    if not isinstance(state, TrainState):
+        state = init_state(network, optimizer, checks.key("fit", key))
+    elif not isinstance(state, TrainState):
         raise checks.fail("fit", "state", "a TrainState", state, TypeError)
+    else:
+        fresh = jax.eval_shape(functools.partial(init_state, network, optimizer), state.key)
+        if jax.tree.structure(state) != jax.tree.structure(fresh):
+            raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
+    assert isinstance(state, TrainState)
     check_targets(network, loss, state.params, arrays)
     held_out = None
     if validation is not None:
@@ -205,12 +216,12 @@ def fit(
             if (progress or callback) and (done % report_every == 0 or last):
                 logs = {name: float(column[done - 1]) for name, column in carry.history.items()}
                 report.line(done, logs)
-                stopped |= callback is not None and bool(callback(done, logs, carry.state))
+                stopped |= callback is not None and bool(callback(done, logs, _copy(program, carry.state, arrays[0])))
             report.advance(done)
     history = {name: np.asarray(column)[:done] for name, column in carry.history.items()}
     final = carry.state
     if carry.best is not None:
         final = TrainState(carry.best.params, carry.best.opt_state, carry.best.step, final.key)
     elif network.calibrate is not None:
-        final = final._replace(params=_calibrate(network, final.params, arrays[0]))
+        final = _copy(program, final, arrays[0])
     return FitResult(final, history)

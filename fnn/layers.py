@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from fnn import checks
@@ -212,7 +213,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         return jax.vmap(layer.init)(jax.random.split(key, n))
 
     def check(params: Params, x: Array) -> Array:
-        wrong = [leaf for leaf in jax.tree.leaves(params) if not leaf.shape or leaf.shape[0] != n]
+        wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]
         if wrong:
             raise checks.fail("repeat", "params", f"leaves with a leading axis of {n}", wrong[0])
         first = jax.tree.map(lambda leaf: leaf[0], params)
@@ -250,4 +251,4 @@ def repeat(layer: Layer, n: int) -> Layer:
         y, params = jax.lax.scan(step, check(params, x), params, length=n)
         return params, y
 
-    return Layer(init, forward, backward, calibrate if layer.calibrate else None, f"repeat({n})", (layer,))
+    return Layer(init, forward, backward, calibrate if layer.calibrate else None, f"repeat({n})", (layer,) * n)

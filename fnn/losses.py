@@ -161,6 +161,9 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     """1 where the largest entry of the prediction (batch, k) is at the label (or at the target's largest entry)."""
     prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     labels = target if target.ndim == 1 else jnp.argmax(target, axis=-1)
+    if prediction.ndim != 2 or target.shape not in (prediction.shape[:1], prediction.shape):
+        expected = f"labels (batch,) or rows (batch, k) for a prediction (batch, k), {tuple(prediction.shape)}"
+        raise checks.fail("accuracy", "target", expected, target)
     return (jnp.argmax(prediction, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32)
 
 
@@ -168,7 +171,10 @@ def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:
     """The share of entries on the target's side: prediction > threshold against target > ½ (0 for logits)."""
 
     def share(prediction: ArrayLike, target: ArrayLike) -> Values:
-        right = (jnp.asarray(prediction) > threshold) == (jnp.asarray(target) > 0.5)
+        prediction, target = jnp.asarray(prediction), jnp.asarray(target)
+        if prediction.shape != target.shape:
+            raise checks.fail("accuracy", "target", f"of the prediction's shape {tuple(prediction.shape)}", target)
+        right = (prediction > threshold) == (target > 0.5)
         return jnp.mean(right.astype(jnp.float32), axis=tuple(range(1, right.ndim)))
 
     return share
@@ -182,6 +188,9 @@ def _labels_in_range(function: str):
             raise checks.fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
         if values.ndim == 2 and values.size and values.min() < 0:
             raise checks.fail(function, "target", "distributions without negative entries", came=f"{values.min()}")
+        if values.ndim == 2 and values.size and np.abs(values.sum(axis=1) - 1).max() > 1e-3:
+            sums = values.sum(axis=1)
+            raise checks.fail(function, "target", "distributions that sum to 1", came=f"{sums.min()}..{sums.max()}")
 
     return validate
 

@@ -32,6 +32,7 @@ def mlp(sizes: Sequence[int], activation: Layer = relu, w_init: Initializer = he
     >>> [layer.name for layer in mlp([784, 30, 10]).layers]
     ['dense(784, 30)', 'relu', 'dense(30, 10)']
     """
+    sizes = tuple(sizes)
     if len(sizes) < 2:
         raise checks.fail("mlp", "sizes", "at least two sizes, (n_in, ..., n_out)", tuple(sizes))
     layers: list[Layer] = []
@@ -56,6 +57,10 @@ def convnet(
     """
     if len(image_shape) != 3:
         raise checks.fail("convnet", "image_shape", "(height, width, channels)", tuple(image_shape))
+    if not isinstance(filters, Sequence) or not isinstance(sizes, Sequence):
+        raise checks.fail(
+            "convnet", "filters and sizes", "sequences of integers", error=TypeError, came=f"{filters!r}, {sizes!r}"
+        )
     if len(sizes) < 1:
         raise checks.fail("convnet", "sizes", "at least the number of outputs", tuple(sizes))
     height, width, channels = (checks.positive_int("convnet", "image_shape", n) for n in image_shape)

@@ -70,7 +70,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
     shapes = dict.fromkeys(BatchNorm._fields, (n,))
 
     def init(key: PRNGKey) -> BatchNorm:
-        return BatchNorm(jnp.ones(n), jnp.zeros(n), jnp.zeros(n), jnp.ones(n))
+        return BatchNorm(*(jnp.full(n, value, jnp.float32) for value in (1, 0, 0, 1)))
 
     def forward(params: BatchNorm, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = γ ∘ x̂ + β"""
@@ -104,6 +104,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
     def calibrate(params: BatchNorm, x: Array) -> tuple[BatchNorm, Array]:
         """mean = mean(x), var = mean((x - mean)²) over all of x"""
+        params = checks.fields("batch_norm", params, BatchNorm, **shapes)
         z = _last_axis("batch_norm", x, n)
         z = z.astype(widest(z, *params))
         axes = tuple(range(z.ndim - 1))
@@ -131,7 +132,7 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
     checks.number("layer_norm", "epsilon", epsilon, minimum=0.0)
 
     def init(key: PRNGKey) -> LayerNorm:
-        return LayerNorm(jnp.ones(n), jnp.zeros(n))
+        return LayerNorm(jnp.ones(n, jnp.float32), jnp.zeros(n, jnp.float32))
 
     def forward(params: LayerNorm, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = γ ∘ x̂ + β"""

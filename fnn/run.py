@@ -1,6 +1,6 @@
 """A whole training as one pure function of its hyperparameters and its key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,17 +9,28 @@ from jaxtyping import Array
 from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data import check_batch_size
-from fnn.evaluation import check_data, check_targets, evaluation_batch, means, per_example
+from fnn.evaluation import check_data, check_targets, evaluation_batch, means, metric_pairs, per_example
 from fnn.normalization import calibrate
 from fnn.train import as_transformation, epoch, fresh_state, make_logging_step
-from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, RunResult, TrainState
+from fnn.types import (
+    Batch,
+    Data,
+    GradientTransformation,
+    Layer,
+    Loss,
+    Metric,
+    Metrics,
+    Params,
+    PRNGKey,
+    RunResult,
+    TrainState,
+)
 
 
-def epoch_logs(outs: dict[str, Array]) -> dict[str, Array]:
+def epoch_logs(outs: tuple[Array, dict[str, Array]]) -> dict[str, Array]:
     """Means over an epoch's steps, each counting with the weight of its batch."""
-    outs = dict(outs)
-    weight = outs.pop("weight")
-    return {name: weighted_mean(values, weight) for name, values in outs.items()}
+    weight, logs = outs
+    return {name: weighted_mean(values, weight) for name, values in logs.items()}
 
 
 def validate(
@@ -41,13 +52,16 @@ def make_run(
     l2: float | Callable[[Any], Any] = 0.0,
     init: Params | Callable[[Any], Params] = None,
     validation: Data | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Callable[[Any, PRNGKey], RunResult]:
-    """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to jit and to vmap.
+    """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to vmap.
 
     `hyper` is any pytree. `make_optimizer` makes of it an optimizer, and so may `network`, `l2` and `init` (the
     parameters to start from, instead of the network's own) be functions of it; what they use of it may be traced.
     history has "cost" (with the penalty) and the loss's metrics over each epoch's batches, "validation_…" (without).
-    The run is compiled when called, and a pytree that carries its data: an argument of the program, not a constant.
+    The run is compiled when it is called, and a pytree that carries its data as an argument of its program. Inside a
+    jit of your own, pass it as an argument, `jax.jit(lambda run, h, k: run(h, k))(run, h, k)`, or the data become
+    constants of that program.
 
     >>> import fnn, jax.numpy as jnp
     >>> x = jnp.linspace(-1, 1, 20)[:, None]
@@ -56,6 +70,9 @@ def make_run(
     >>> result.params.w[1].round(2), result.history["cost"].shape
     (Array([[3.]], dtype=float32), (2, 100))
     """
+    if not callable(network):
+        checks.layer("make_run", "network", network)
+    pairs = metric_pairs("make_run", loss, metrics)
     epochs = checks.positive_int("make_run", "epochs", epochs)
     arrays = check_data("make_run", "data", data)
     held_out = None if validation is None else check_data("make_run", "validation", validation)
@@ -71,7 +88,7 @@ def make_run(
     def run(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
         model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
         optimizer = as_transformation("make_run", make_optimizer(hyper))
-        step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, loss.metrics)
+        step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, pairs)
         start = fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
 
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
@@ -79,7 +96,7 @@ def make_run(
             logs = epoch_logs(outs)
             if validation is not None:
                 state = state._replace(params=calibrate(model, state.params, data[0]))
-                logs |= validate(model, loss, loss.metrics, state.params, validation, batch_size)
+                logs |= validate(model, loss, pairs, state.params, validation, batch_size)
             return state, logs
 
         state, history = jax.lax.scan(one_epoch, start, None, length=epochs)

@@ -59,6 +59,27 @@ def _leaves(layer: Layer) -> Iterator[Layer]:
         yield from _leaves(inner)
 
 
+def _output(layer: Layer, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    params = jax.eval_shape(layer.init, jax.random.key(0))
+    return jax.eval_shape(lambda p, x: layer.forward(p, x)[0], params, x)
+
+
+def _flops(layer: Layer, x: jax.ShapeDtypeStruct) -> float:
+    """XLA's count for the forward pass on x, layer by layer: of a scan, as in repeat, it would count the body once."""
+    if layer.name.startswith("repeat"):
+        return len(layer.layers) * _flops(layer.layers[0], x)
+    if layer.name == "residual":
+        return sum(_flops(way, x) for way in layer.layers) + math.prod(_output(layer, x).shape)
+    if layer.name == "serial":
+        total = 0.0
+        for inner in layer.layers:
+            total, x = total + _flops(inner, x), _output(inner, x)
+        return total
+    params = jax.eval_shape(layer.init, jax.random.key(0))
+    analysis = jax.jit(lambda p, x: layer.forward(p, x)[0]).lower(params, x).cost_analysis() or {}
+    return max(0.0, float(analysis.get("flops", 0.0)))
+
+
 def summary(network: Layer, input_shape: Sequence[int]) -> Summary:
     """Name, output shape, number of parameters and FLOPs of each layer for an input of this shape, batch first.
 
@@ -81,13 +102,7 @@ def summary(network: Layer, input_shape: Sequence[int]) -> Summary:
     shape = tuple(checks.positive_int("summary", "input_shape", n) for n in input_shape)
     x, rows = jax.ShapeDtypeStruct(shape, jnp.float32), []
     for layer in _leaves(network):
-        params = jax.eval_shape(layer.init, jax.random.key(0))
-
-        def forward(params, x, layer=layer):
-            return layer.forward(params, x)[0]
-
-        y = jax.eval_shape(forward, params, x)
-        cost = jax.jit(forward).lower(params, x).cost_analysis() or {}
-        rows.append(Row(layer.name, tuple(y.shape), count_params(params), max(0.0, float(cost.get("flops", 0.0)))))
+        params, y = jax.eval_shape(layer.init, jax.random.key(0)), _output(layer, x)
+        rows.append(Row(layer.name, tuple(y.shape), count_params(params), _flops(layer, x)))
         x = y
     return Summary(tuple(rows), sum(row.num_params for row in rows), sum(row.flops for row in rows))

@@ -30,7 +30,7 @@ def as_transformation(function: str, optimizer: GradientTransformation) -> Gradi
     """Any optimizer as one whose update takes optax's extra arguments."""
     if isinstance(optimizer, GradientTransformation):
         return optimizer
-    if not (isinstance(optimizer, tuple) and hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise checks.fail(function, "optimizer", "a GradientTransformation (fnn's or optax's)", optimizer, TypeError)
     import optax
 
@@ -39,6 +39,7 @@ def as_transformation(function: str, optimizer: GradientTransformation) -> Gradi
 
 def fresh_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey, params: Params = None) -> TrainState:
     """`init_state`, not compiled, with given parameters instead of drawn ones where there are any."""
+    checks.key("init_state", key)
     params = network.init(_fold(key, _INIT, 0)) if params is None else params
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
@@ -58,16 +59,7 @@ def init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) 
     """
     checks.layer("init_state", "network", network)
     as_transformation("init_state", optimizer)
-    return _init_state(network, optimizer, check_key("init_state", key))
-
-
-def check_key(function: str, key: PRNGKey) -> PRNGKey:
-    """A single key, typed or raw."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not ((typed and shape == ()) or (dtype == jnp.uint32 and shape is not None and len(shape) == 1)):
-        raise checks.fail(function, "key", "a key, as jax.random.key(0) makes", key, TypeError)
-    return key
+    return _init_state(network, optimizer, checks.key("init_state", key))
 
 
 def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
@@ -77,14 +69,23 @@ def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
     return batch[0], batch[1], batch[2] if len(batch) == 3 else None
 
 
+def metric_values(function: str, metrics: Metrics, prediction: Array, target: Array) -> dict[str, Array]:
+    """Each metric's value for each example, checked to be that."""
+    values = {name: metric(prediction, target) for name, metric in metrics}
+    return {
+        name: checks.per_example(function, f"the values of metric {name!r}", value, prediction)
+        for name, value in values.items()
+    }
+
+
 def make_logging_step(
     network: Layer, loss: Loss, optimizer: GradientTransformation, l2: float | Array, metrics: Metrics
 ) -> Step:
-    """step(state, batch) -> (state, logs): the cost, the weight it counts with and each metric's mean."""
+    """step(state, batch) -> (state, (weight, logs)): the cost and each metric's mean, and what they count for."""
     optimizer = as_transformation("make_step", optimizer)
     evaluate = passes(network, loss, l2)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
         params, opt_state, count, key = state
         x, y, weight = unpack("step", batch)
         drawn = _fold(key, _STEP, count)
@@ -97,9 +98,10 @@ def make_logging_step(
             grad=dparams,
             value_fn=lambda params: evaluate(params, x, y, weight, drawn).cost,
         )
-        logs = {"cost": cost, "weight": jnp.asarray(x.shape[0] if weight is None else jnp.sum(weight), cost.dtype)}
-        logs |= {name: weighted_mean(metric(prediction, y), weight) for name, metric in metrics}
-        return TrainState(apply_updates(params, updates), opt_state, count + 1, key), logs
+        values = metric_values("step", metrics, prediction, y)
+        logs = {"cost": cost} | {name: weighted_mean(value, weight) for name, value in values.items()}
+        total = jnp.asarray(jnp.shape(x)[0] if weight is None else jnp.sum(weight), cost.dtype)
+        return TrainState(apply_updates(params, updates), opt_state, count + 1, key), (total, logs)
 
     return step
 
@@ -119,7 +121,7 @@ def make_step(network: Layer, loss: Loss, optimizer: GradientTransformation, l2:
     logging_step = make_logging_step(network, loss, optimizer, l2, ())
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
-        state, logs = logging_step(state, batch)
+        state, (_, logs) = logging_step(state, batch)
         return state, logs["cost"]
 
     return step

@@ -280,3 +280,29 @@ def test_a_cost_that_is_not_finite_ends_training(options, key):
     network = fnn.mlp([4, 8, 3], w_init=fnn.init.normal(1e18))
     with pytest.raises(FloatingPointError, match=r"the cost must be finite, got cost .* in epoch 1"):
         fit(key, network=network, optimizer=fnn.sgd(1e18), **options)
+
+
+def test_metrics_of_any_dtype_and_name_are_averaged_by_weight(key):
+    weight = np.where(np.arange(150) % 3 == 0, 0.5, 2.0).astype("float32")
+    right = lambda prediction, target: jnp.argmax(prediction, -1) == target
+    metrics = {"weight": right, "float": lambda *args: right(*args).astype(jnp.float32)}
+    metrics["int"] = lambda *args: right(*args).astype(jnp.int32)
+    result = fit(key, data=(*TRAIN, weight), metrics=metrics)
+    for name in ("weight", "int"):
+        np.testing.assert_array_equal(result.history[name], result.history["float"])
+    plain = fit(key, data=(*TRAIN, weight))
+    np.testing.assert_array_equal(result.history["cost"], plain.history["cost"])
+
+
+def test_a_callbacks_state_can_be_kept_and_is_calibrated(key):
+    network, kept = fnn.serial(fnn.batch_norm(4), fnn.dense(4, 3)), []
+    fit(key, network=network, epochs=3, callback=lambda epoch, logs, state: kept.append(state))
+    assert [int(state.step) for state in kept] == [5, 10, 15]
+    np.testing.assert_allclose(kept[0].params[0].mean, TRAIN[0].mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_inside_a_jit_takes_its_data_as_arguments(key):
+    big = normal(0, (5000, 4)), rng.integers(0, 3, 5000)
+    run = fnn.make_run(NETWORK, LOSS, fnn.sgd, big, epochs=1, batch_size=5000)
+    outer = jax.jit(lambda run, rate, key: run(rate, key).history["cost"])
+    assert len(outer.lower(run, jnp.float32(0.1), key).as_text()) < 100_000

@@ -105,7 +105,7 @@ def table(rows: list[Row]):
     from rich.table import Table
 
     result = Table(title="Gradient checkers on the same gradients")
-    for column in ("tool", "caught", "missed", "falsely refused", "names leaf", "names index", "seconds"):
+    for column in ("tool", "caught", "missed", "falsely\nrefused", "names\nleaf", "names\nindex", "seconds"):
         result.add_column(column, justify="left" if column == "tool" else "right", no_wrap=column == "tool")
     for r in rows:
         if r.skipped:
