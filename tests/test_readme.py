@@ -1,0 +1,37 @@
+"""The README's Python runs as printed, and prints what stands beside it."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import fnn
+
+README = (Path(fnn.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_code_blocks(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 4
+    names = {"jax": jax, "jnp": jnp, "fnn": fnn}
+    printed = []
+    for block in blocks:
+        exec(block, names)
+        printed.append(capsys.readouterr().out)
+    accuracy = re.findall(r"'accuracy': ([0-9.]+)", printed[0])
+    assert float(accuracy[0]) > 0.95
+    assert printed[2].splitlines() == [line[2:] for line in blocks[2].splitlines() if line.startswith("# [[")]
+    [(report, last)] = re.findall(
+        r"```\n(1 of 1 leaves wrong.*?)  differences.*?\n(Reproduce.*?)\n```", README, re.DOTALL
+    )
+    assert printed[3].startswith(report)
+    assert printed[3].rstrip().endswith(last)
+
+
+def test_the_first_two_commands():
+    commands = re.findall(r"^pip install .*$", README, re.MULTILINE)
+    assert commands == [
+        "pip install -e '.[experiments]' && python -m experiments digits",
+        "pip install -e '.[test]' && python -m pytest",
+    ]
