@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks.gradcheck_cases import mlp
+from experiments.benchmarks.gradcheck_bases import mlp
 from experiments.benchmarks.gradcheck_functions import FUNCTIONS, Function, forward, reverse
 from fnn.gradcheck import check_grad, check_vjp
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks.gradcheck_cases import BASES, Mutant, mutants
+from experiments.benchmarks.gradcheck_bases import BASES
+from experiments.benchmarks.gradcheck_cases import Mutant, mutants
 from fnn.gradcheck import GradReport, check_custom_vjp, check_vjp
 
 MUTANTS = mutants()

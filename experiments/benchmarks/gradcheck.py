@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from experiments import figures, reports
-from experiments.benchmarks.gradcheck_cases import mlp, mutants
+from experiments.benchmarks.gradcheck_bases import mlp
+from experiments.benchmarks.gradcheck_cases import mutants
 from experiments.benchmarks.gradcheck_functions import FUNCTIONS, reverse
 from experiments.benchmarks.gradcheck_tools import Answer, Case, Tool, tools
 from experiments.errors import at_least, needs

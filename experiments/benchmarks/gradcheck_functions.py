@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 
-from experiments.benchmarks.gradcheck_cases import convolve, mlp
+from experiments.benchmarks.gradcheck_bases import convolve, mlp
 
 
 class Function(NamedTuple):
