@@ -46,7 +46,7 @@ def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: Array, y: A
 
     args = (random_params(network, seed),)
     with compiling_fast():
-        report = check_grad(cost, by_hand, args, checks=("structure", "reference"), num_points=1, key=seed)
+        report = check_grad(cost, by_hand, args, checks=("reference",), num_points=1, key=seed)
     if not report.ok:
         raise ExperimentError(f"the hand-written gradient is wrong\n{report.summary()}")
     return report

@@ -45,8 +45,8 @@ def run(problem: Problem, options: Options, declared: list | None, loops: bool =
         point = sampled(problem, options, finite, y, number, loops)
         points += [point] if point else []
     compiled, traced = _compiled_backward(problem, points[0])
-    # op by op each operation is compiled once more: only where that is to be compared with the whole under jit
-    backward = problem.backward if "jit" in options.checks else compiled
+    # op by op each operation is compiled once more: only where two runs, or jit, are to be compared with it
+    backward = problem.backward if {"structure", "jit"} & set(options.checks) else compiled
     raw = backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw, declared)
     skip = {f.leaf for f in findings if f.status == "FAIL" and not _usable(problem, raw, f.leaf)}
