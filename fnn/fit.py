@@ -15,8 +15,8 @@ from fnn.data import check_batch_size
 from fnn.evaluation import check_data, check_targets, metric_pairs
 from fnn.normalization import calibrate
 from fnn.progress import reporting
-from fnn.run import epoch_logs, validate
-from fnn.train import as_transformation, epoch, init_state, make_logging_step
+from fnn.run import reported_epoch
+from fnn.train import as_transformation, init_state, make_logging_step
 from fnn.types import (
     Batch,
     Data,
@@ -70,12 +70,7 @@ def _one_epoch(program: _Program, state: TrainState, data: Batch, validation: Ba
     """-> state, {name: what this epoch adds to history}"""
     network, loss, optimizer, l2, metrics, batch_size, _ = program
     step = make_logging_step(network, loss, optimizer, l2, metrics)
-    state, outs = epoch(step, batch_size, state, data)
-    logs = epoch_logs(outs)
-    if validation is not None:
-        state = state._replace(params=calibrate(network, state.params, data[0]))
-        logs |= validate(network, loss, metrics, state.params, validation, batch_size)
-    return state, logs
+    return reported_epoch(network, loss, step, metrics, batch_size, state, data, validation)
 
 
 def _keep_best(best: _Best, state: TrainState, cost: Array) -> _Best:
@@ -188,7 +183,6 @@ def fit(
         fresh = jax.eval_shape(functools.partial(init_state, network, optimizer), state.key)
         if jax.tree.structure(state) != jax.tree.structure(fresh):
             raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
-    assert isinstance(state, TrainState)
     check_targets(network, loss, state.params, arrays)
     held_out = None
     if validation is not None:

@@ -11,7 +11,7 @@ from fnn.backprop import weighted_mean
 from fnn.data import check_batch_size
 from fnn.evaluation import check_data, check_targets, evaluation_batch, means, metric_pairs, per_example
 from fnn.normalization import calibrate
-from fnn.train import as_transformation, epoch, fresh_state, make_logging_step
+from fnn.train import Step, as_transformation, epoch, fresh_state, make_logging_step
 from fnn.types import (
     Batch,
     Data,
@@ -27,18 +27,28 @@ from fnn.types import (
 )
 
 
-def epoch_logs(outs: tuple[Array, dict[str, Array]]) -> dict[str, Array]:
-    """Means over an epoch's steps, each counting with the weight of its batch."""
-    weight, logs = outs
-    return {name: weighted_mean(values, weight) for name, values in logs.items()}
+def reported_epoch(
+    network: Layer,
+    loss: Loss,
+    step: Step,
+    metrics: Metrics,
+    batch_size: int,
+    state: TrainState,
+    data: Batch,
+    validation: Batch | None,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One epoch of a `make_logging_step`, and what it adds to the history: -> state, {name: value}.
 
-
-def validate(
-    network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int
-) -> dict[str, Array]:
-    """{"validation_cost": …, "validation_" + each metric: …}, without the penalty."""
-    values = per_example(network, loss, metrics, params, arrays, evaluation_batch(batch_size))
-    return {f"validation_{name}": value for name, value in means(values, arrays).items()}
+    The cost and the metrics are means over the epoch's steps, each counting with the weight of its batch; with
+    `validation` there are "validation_cost" and "validation_…" too, without the penalty.
+    """
+    state, (weight, logs) = epoch(step, batch_size, state, data)
+    logs = {name: weighted_mean(values, weight) for name, values in logs.items()}
+    if validation is not None:
+        state = state._replace(params=calibrate(network, state.params, data[0]))
+        values = per_example(network, loss, metrics, state.params, validation, evaluation_batch(batch_size))
+        logs |= {f"validation_{name}": value for name, value in means(values, validation).items()}
+    return state, logs
 
 
 def make_run(
@@ -92,12 +102,7 @@ def make_run(
         start = fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
 
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-            state, outs = epoch(step, batch_size, state, data)
-            logs = epoch_logs(outs)
-            if validation is not None:
-                state = state._replace(params=calibrate(model, state.params, data[0]))
-                logs |= validate(model, loss, pairs, state.params, validation, batch_size)
-            return state, logs
+            return reported_epoch(model, loss, step, pairs, batch_size, state, data, validation)
 
         state, history = jax.lax.scan(one_epoch, start, None, length=epochs)
         return RunResult(calibrate(model, state.params, data[0]), history)
