@@ -4,7 +4,6 @@ A window of kh x kw slides in strides of sh x sw; output position (i, j) sees x 
 0 <= q < kw. "Convolution" is the field's word for what is a cross-correlation: the kernel is not flipped.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -13,10 +12,11 @@ from jaxtyping import Array, Float
 
 from fnn import checks
 from fnn.activations import parameterless
-from fnn.dtypes import contract, widest
+from fnn.correlation import correlate, correlate_backward
+from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.types import Layer, PRNGKey, Residuals
-from fnn.windows import Pads, Pair, add_slices, crop, pad, pad_widths, slices
+from fnn.windows import Pair, add_views, pad_widths, views
 
 
 class Conv2d(NamedTuple):
@@ -70,77 +70,6 @@ def conv2d(
     return Layer(init, forward, backward, name=f"conv2d({c_in}, {c_out}, {kernel[0]}x{kernel[1]})")
 
 
-def columns(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-    """What the window sees from each position, as a row: (b, h, v, c) -> (b, i, j, kh kw c)."""
-    across = jnp.concatenate(slices(pad(x, pads), 2, window[1], strides[1]), axis=-1)
-    return jnp.concatenate(slices(across, 1, window[0], strides[0]), axis=-1)
-
-
-def columns_backward(dcolumns: Array, size: Pair, window: Pair, strides: Pair, pads: Pads) -> Array:
-    """The adjoint of `columns`, for images of this size."""
-    h, v = (n + sum(p) for n, p in zip(size, pads, strict=True))
-    dacross = add_slices(jnp.split(dcolumns, window[0], axis=-1), 1, h, strides[0])
-    return crop(add_slices(jnp.split(dacross, window[1], axis=-1), 2, v, strides[1]), pads)
-
-
-def correlate(x: Array, w: Array, strides: Pair, pads: Pads) -> Array:
-    """Z_ij = Σ_pq X_(i sh + p, j sw + q) W_pq, in the way of the platform that the program is lowered for."""
-
-    def product(x: Array, w: Array) -> Array:
-        return columns(x, _window(w), strides, pads) @ _matrix(w)
-
-    def library(x: Array, w: Array) -> Array:
-        return jax.lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    return jax.lax.platform_dependent(x, w, cpu=product, default=library)
-
-
-def correlate_backward(x: Array, w: Array, dz: Array, strides: Pair, pads: Pads) -> tuple[Array, Array]:
-    """dW_pq = Σ_ij X_(i sh + p, j sw + q)ᵀ dZ_ij, dX_(i sh + p, j sw + q) += dZ_ij W_pqᵀ"""
-
-    def product(x: Array, w: Array, dz: Array) -> tuple[Array, Array]:
-        dw = contract("bijk,bijo->ko", columns(x, _window(w), strides, pads), dz, like=_matrix(w))
-        dcolumns = dz @ _matrix(w).astype(dz.dtype).T
-        dx = columns_backward(dcolumns, (x.shape[1], x.shape[2]), _window(w), strides, pads)
-        return dw.reshape(w.shape), dx.astype(x.dtype)
-
-    def library(x: Array, w: Array, dz: Array) -> tuple[Array, Array]:
-        # dW correlates X with dZ spread out by the stride; dX correlates that dZ, padded, with the flipped kernel.
-        (top, bottom), (left, right) = pads
-        spread = [(n - 1) * s + 1 for n, s in zip(dz.shape[1:3], strides, strict=True)]
-        rest = [n + sum(p) - k - m + 1 for n, p, k, m in zip(x.shape[1:3], pads, w.shape[:2], spread, strict=True)]
-        far = (w.shape[0] - 1, w.shape[1] - 1)
-        dtype = widest(dz, x)
-        dw = jax.lax.conv_general_dilated(
-            x.astype(dtype),
-            dz.astype(dtype),
-            (1, 1),
-            ((top, bottom - rest[0]), (left, right - rest[1])),
-            rhs_dilation=strides,
-            dimension_numbers=("CHWN", "IHWO", "HWNC"),
-            preferred_element_type=widest(dtype, w),
-        )
-        dx = jax.lax.conv_general_dilated(
-            dz,
-            jnp.flip(w, (0, 1)).astype(dz.dtype),
-            (1, 1),
-            ((far[0] - top, far[0] - bottom + rest[0]), (far[1] - left, far[1] - right + rest[1])),
-            lhs_dilation=strides,
-            dimension_numbers=("NHWC", "HWOI", "NHWC"),
-        )
-        return dw.astype(w.dtype), dx.astype(x.dtype)
-
-    return jax.lax.platform_dependent(x, w, dz, cpu=product, default=library)
-
-
-def _window(w: Array) -> Pair:
-    return w.shape[0], w.shape[1]
-
-
-def _matrix(w: Array) -> Array:
-    return w.reshape(-1, w.shape[-1])
-
-
 def _pool_sizes(function: str, size: int | Pair, stride: int | Pair | None) -> tuple[Pair, Pair]:
     window = checks.pair(function, "size", size)
     return window, window if stride is None else checks.pair(function, "stride", stride)
@@ -151,22 +80,29 @@ def _image(function: str, x: Array, window: Pair, strides: Pair) -> None:
     pad_widths(function, x.shape[1:3], window, strides, "VALID")
 
 
-def _largest(parts: list[Array]) -> tuple[Array, list[Array]]:
-    """m_k = max(m_{k-1}, part_k), and where m_{k-1} stays: the first of equals does; a NaN beats them all."""
-    largest, stays = parts[0], []
-    for part in parts[1:]:
-        stays.append((largest >= part) | (largest != largest))
-        largest = jnp.where(stays[-1], largest, part)
-    return largest, stays
+def _positions(window: int, axis: int, ndim: int) -> Array:
+    """0 … window - 1 along an axis, to be compared with what `_largest` returns."""
+    dtype = jnp.int8 if window <= jnp.iinfo(jnp.int8).max else jnp.int32
+    return jax.lax.broadcasted_iota(dtype, [window if i == axis else 1 for i in range(ndim)], axis)
 
 
-def _largest_backward(stays: list[Array], dy: Array) -> list[Array]:
-    """dm_{k-1} = dm_k where m_{k-1} stayed, dpart_k = dm_k where it did not"""
-    dparts = []
-    for stay in reversed(stays):
-        dparts.append(jnp.where(stay, 0, dy))
-        dy = jnp.where(stay, dy, 0)
-    return [dy, *reversed(dparts)]
+def _largest(views: Array, axis: int) -> tuple[Array, Array]:
+    """y = views_k, and k, the position of the largest entry of each window: the first of equals; a NaN beats all."""
+    window = views.shape[axis]
+    positions = _positions(window, axis, views.ndim)
+    parts = [jax.lax.slice_in_dim(views, p, p + 1, axis=axis) for p in range(window)]
+    largest, position = parts[0], jnp.zeros(parts[0].shape, positions.dtype)
+    for p, part in enumerate(parts[1:], start=1):
+        stays = (largest >= part) | (largest != largest)
+        largest = jnp.where(stays, largest, part)
+        position = jnp.where(stays, position, positions.dtype.type(p))
+    # summed out of its window, not passed on from the loop above: XLA would repeat the loop in all that reads y
+    return jnp.sum(jnp.where(position == positions, views, 0), axis), position
+
+
+def _largest_backward(position: Array, dy: Array, window: int, axis: int) -> Array:
+    """dviews_p = dy at the position of the largest, 0 elsewhere"""
+    return jnp.where(position == _positions(window, axis, position.ndim), jnp.expand_dims(dy, axis), 0)
 
 
 def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
@@ -182,17 +118,21 @@ def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def forward(x: Array) -> tuple[Array, Residuals]:
         """R_rj = max_q X_(r, j sw + q), Y_ij = max_p R_(i sh + p, j)"""
         _image("max_pool2d", x, window, strides)
-        rows, across = _largest(slices(x, 2, window[1], strides[1]))
-        y, down = _largest(slices(rows, 1, window[0], strides[0]))
+        rows, across = _largest(views(x, 2, window[1], strides[1]), 3)
+        y, down = _largest(views(rows, 1, window[0], strides[0]), 2)
         return y, (across, down, x[:0])
 
     def backward(residuals: Residuals, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, at the p and q of the largest entries"""
         across, down, like = residuals
-        drows = add_slices(_largest_backward(down, dy), 1, like.shape[1], strides[0])
-        return add_slices(_largest_backward(across, drows), 2, like.shape[2], strides[1])
+        drows = add_views(_largest_backward(down, dy, window[0], 2), 1, like.shape[1], strides[0])
+        return add_views(_largest_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1])
 
     return parameterless(f"max_pool2d({window[0]}x{window[1]})", forward, backward)
+
+
+def _repeated(dy: Array, window: int, axis: int) -> Array:
+    return jnp.repeat(jnp.expand_dims(dy, axis), window, axis)
 
 
 def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
@@ -207,12 +147,12 @@ def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def forward(x: Array) -> tuple[Array, Array]:
         """R_rj = Σ_q X_(r, j sw + q), Y_ij = 1/(kh kw) Σ_p R_(i sh + p, j)"""
         _image("avg_pool2d", x, window, strides)
-        rows = functools.reduce(jnp.add, slices(x, 2, window[1], strides[1]))
-        return functools.reduce(jnp.add, slices(rows, 1, window[0], strides[0])) * share, x[:0]
+        rows = jnp.sum(views(x, 2, window[1], strides[1]), 3)
+        return jnp.sum(views(rows, 1, window[0], strides[0]), 2) * share, x[:0]
 
     def backward(like: Array, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij / (kh kw), dX_(r, j sw + q) += dR_rj"""
-        drows = add_slices([dy * share] * window[0], 1, like.shape[1], strides[0])
-        return add_slices([drows] * window[1], 2, like.shape[2], strides[1])
+        drows = add_views(_repeated(dy * share, window[0], 2), 1, like.shape[1], strides[0])
+        return add_views(_repeated(drows, window[1], 3), 2, like.shape[2], strides[1])
 
     return parameterless(f"avg_pool2d({window[0]}x{window[1]})", forward, backward)

@@ -7,6 +7,7 @@ these, one axis after the other: kh + kw slices instead of kh kw.
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn import checks
@@ -47,15 +48,46 @@ def slices(x: Array, axis: int, window: int, stride: int) -> list[Array]:
 
 
 def add_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
-    """The adjoint of `slices`: x_(i s + p) += parts[p]_i, for an x of this size."""
+    """The adjoint of `slices`: x_(i s + p) += parts[p]_i, for an x of this size.
 
-    def place(part: Array, p: int) -> Array:
-        spread = (part.shape[axis] - 1) * stride + 1
-        edges = [(0, 0, 0)] * part.ndim
-        edges[axis] = (p, size - p - spread, stride - 1)
-        return jax.lax.pad(part, part.dtype.type(0), edges)
+    Position i s + p is entry i + p // s of phase p % s: the parts of a phase are added up where they lie, then the
+    phases are interleaved.
+    """
+    shape = list(parts[0].shape)
+    shape[axis] = max(-(-size // stride), shape[axis] + (len(parts) - 1) // stride)
+    phases = []
+    for phase in range(stride):
+        total = jnp.zeros(shape, parts[0].dtype)
+        for start, part in enumerate(parts[phase::stride]):
+            block = jax.lax.slice_in_dim(total, start, start + part.shape[axis], axis=axis) + part
+            total = jax.lax.dynamic_update_slice_in_dim(total, block, start, axis)
+        phases.append(total)
+    interleaved = jnp.stack(phases, axis + 1) if stride > 1 else phases[0]
+    flat = interleaved.reshape(*shape[:axis], shape[axis] * stride, *shape[axis + 1 :])
+    return jax.lax.slice_in_dim(flat, 0, size, axis=axis)
 
-    total = place(parts[0], 0)
-    for p, part in enumerate(parts[1:], start=1):
-        total = total + place(part, p)
-    return total
+
+def views(x: Array, axis: int, window: int, stride: int) -> Array:
+    """What each window sees, on an axis of its own: out_(i, p) = x_(i s + p); a reshape unless they overlap."""
+    if stride < window:
+        return jnp.stack(slices(x, axis, window, stride), axis + 1)
+    n = (x.shape[axis] - window) // stride + 1
+    x = _resize(x, axis, n * stride)
+    x = x.reshape(*x.shape[:axis], n, stride, *x.shape[axis + 1 :])
+    return jax.lax.slice_in_dim(x, 0, window, axis=axis + 1)
+
+
+def add_views(out: Array, axis: int, size: int, stride: int) -> Array:
+    """The adjoint of `views`: x_(i s + p) += out_(i, p), for an x of this size."""
+    n, window = out.shape[axis : axis + 2]
+    if stride < window:
+        parts = [jax.lax.index_in_dim(out, p, axis + 1, keepdims=False) for p in range(window)]
+        return add_slices(parts, axis, size, stride)
+    spread = _resize(out, axis + 1, stride)
+    return _resize(spread.reshape(*out.shape[:axis], n * stride, *out.shape[axis + 2 :]), axis, size)
+
+
+def _resize(x: Array, axis: int, size: int) -> Array:
+    """Cut to this size, or filled up with zeros."""
+    edges = [(0, size - n if i == axis else 0, 0) for i, n in enumerate(x.shape)]
+    return jax.lax.pad(x, x.dtype.type(0), edges)

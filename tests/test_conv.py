@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import conv
+from fnn import correlation
 from fnn.windows import pad_widths
 from tests.oracles import assert_close, by_hand, cotangent, normal, spread_params
 
@@ -18,6 +18,9 @@ CASES = [  # image (batch, height, width, channels), kernel, stride, filters, pa
     ((2, 5, 5, 2), (1, 1), (2, 2), 3, "VALID"),
     ((2, 3, 4, 2), (3, 4), (1, 1), 2, "VALID"),
     ((1, 4, 4, 1), (4, 5), (1, 2), 1, "SAME"),
+    ((1, 6, 8, 2), (2, 3), (1, 2), 3, "SAME"),
+    ((2, 6, 7, 11), (3, 3), (1, 1), 4, "SAME"),  # enough channels for a product for each row of the kernel
+    ((2, 7, 9, 16), (2, 3), (2, 3), 3, "VALID"),
 ]
 
 
@@ -50,7 +53,7 @@ def test_the_accelerators_way_gives_the_same(shape, kernel, strides, filters, pa
         calls.append(default)
         return default(*args)
 
-    monkeypatch.setattr(conv.jax.lax, "platform_dependent", choose_default)
+    monkeypatch.setattr(correlation.jax.lax, "platform_dependent", choose_default)
     assert_close((layer.forward(params, x)[0], by_hand(layer, params, x, dy)), expected, "float64")
     assert len(calls) == 3
 
@@ -101,13 +104,23 @@ def test_max_pool_finds_nan_anywhere(position):
 
 
 @pytest.mark.parametrize(("shape", "kernel", "strides", "filters", "padding"), CASES)
-def test_columns_backward_is_the_adjoint_of_columns(shape, kernel, strides, filters, padding, x64):
+def test_rows_and_factors_have_their_adjoints(shape, kernel, strides, filters, padding, x64):
+    """<f(x), other> = <x, f_backward(other)>, f being linear."""
     pads = pad_widths("test", shape[1:3], kernel, strides, padding)
     x = jnp.asarray(normal(0, shape, "float64"))
-    seen = conv.columns(x, kernel, strides, pads)
-    other = jnp.asarray(normal(1, seen.shape, "float64"))
-    left, right = jnp.vdot(seen, other), jnp.vdot(x, conv.columns_backward(other, shape[1:3], kernel, strides, pads))
-    assert abs(float(left - right)) < 1e-12 * float(jnp.linalg.norm(seen) * jnp.linalg.norm(other))
+    w = jnp.asarray(normal(1, (*kernel, shape[3], filters), "float64"))
+    windows = correlation._windows(x, w, strides, pads)
+
+    def check(value, seen, backward):
+        other = [jnp.asarray(normal(2 + i, leaf.shape, "float64")) for i, leaf in enumerate(seen)]
+        left, right = sum(map(jnp.vdot, seen, other)), jnp.vdot(value, backward(other))
+        assert abs(float(left - right)) < 1e-12 * sum(
+            float(jnp.linalg.norm(a) * jnp.linalg.norm(b)) for a, b in zip(seen, other, strict=True)
+        )
+
+    check(x, correlation._rows(x, windows), lambda rows: correlation._rows_backward(rows, shape[1:3], windows))
+    factors = list(correlation._factors(w, windows))
+    check(w, factors, lambda f: correlation._factors_backward(jnp.stack(f), w.shape, windows))
 
 
 def test_a_shared_filter_collects_the_gradient_of_all_its_copies(x64):
