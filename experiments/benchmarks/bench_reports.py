@@ -1,0 +1,189 @@
+"""What the benchmark shows: a table per work, the goals, and a bar chart."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from experiments import figures
+from experiments.benchmarks.goals import Verdict
+from experiments.benchmarks.measures import (
+    Row,
+    Rows,
+    accuracy,
+    disagreement,
+    gflops,
+    growth,
+    ratio,
+    summary,
+    trained_on_less,
+)
+from experiments.benchmarks.peers import PEERS, RATES
+from experiments.benchmarks.works import Work
+
+PACKAGES = ("torch", "flax", "equinox", "optax", "scikit-learn")
+
+
+def peer_versions() -> dict[str, str]:
+    """Of the peers that are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def duration(seconds: float) -> str:
+    """With three digits: in milliseconds below 1 s.
+
+    >>> duration(0.01234), duration(1.234), duration(123.4)
+    ('12.3 ms', '1.23 s', '123 s')
+    """
+    return f"{digits(1e3 * seconds)} ms" if seconds < 0.9995 else f"{digits(seconds)} s"
+
+
+def digits(value: float) -> str:
+    """Three of them, or all of the integer part.
+
+    >>> digits(0.01234), digits(1.234), digits(12.34), digits(1234.5)
+    ('0.0123', '1.23', '12.3', '1,234')
+    """
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+
+
+def cells(work: Work, row: Row, rows: Rows) -> list[str]:
+    """The row's cells after its name: seconds, their spread, ratio, its spread, rate, accuracy."""
+    numbers = summary(row, rows["fnn"])
+    if numbers is None:
+        return ["", "", "", "", "", ""]
+    unit, factor = ("ms", 1e3) if numbers.median < 0.9995 else ("s", 1.0)
+    spread = f"{digits(factor * numbers.low)} .. {digits(factor * numbers.high)} {unit}"
+    ratios = ["", ""]
+    if numbers.ratio is not None and row.peer != "fnn":
+        ratios = [digits(numbers.ratio), f"{digits(numbers.ratio_low or 0)} .. {digits(numbers.ratio_high or 0)}"]
+    share = accuracy(row)
+    shown = "" if share is None else f"{share:.4f}"
+    if share is not None and trained_on_less(row):
+        shown = "(on less)"
+    if share is not None and len(row.accuracies) < len(rows["fnn"].accuracies):
+        shown += f" (fnn's: {accuracy(rows['fnn'], len(row.accuracies)):.4f})"
+    rate = gflops(work, row)
+    return [duration(numbers.median), spread, *ratios, "" if rate is None else digits(rate), shown]
+
+
+def table(work: Work, rows: Rows):
+    """The peers that got to the end, as a rich table."""
+    from rich.table import Table
+
+    result = Table(title=f"{work.title} (seconds: {work.unit})", title_justify="left")
+    for column in ("peer", "median", "quartiles", "x fnn", "quartiles", "GFLOP/s", "accuracy"):
+        result.add_column(column, justify="left" if column == "peer" else "right", no_wrap=True)
+    for row in rows.values():
+        if row.seconds:
+            result.add_row(PEERS[row.peer].label, *cells(work, row, rows))
+    return result
+
+
+def remarks(work: Work, rows: Rows) -> list[str]:
+    """What the table does not say: what was scaled, who does not agree, failed or was skipped, parts of units."""
+    lines = []
+    for row in rows.values():
+        label = PEERS[row.peer].label
+        if row.note:
+            lines.append(f"{label}: {row.note}")
+        if problem := disagreement(work, row, rows["fnn"]):
+            lines.append(f"NOT EQUAL: {label}: {problem}")
+        if row.failed:
+            lines.append(f"failed: {row.failed}")
+    parts = rows["fnn"].parts
+    medians = {name: sorted(v for v in values if v is not None) for name, values in parts.items()}
+    shown = [f"{name} {values[len(values) // 2]:.4g}" for name, values in medians.items() if values]
+    if shown:
+        lines.append(f"fnn, medians: {', '.join(shown)}")
+    if work.kind == "growth" and rows["fnn"].seconds:
+        power, _ = growth(rows["fnn"])
+        lines.append(f"seconds of an epoch grow with the power {power:.3f} of its examples")
+    shares = {rate: ratio(rows, rate) for rate in RATES}
+    if all(shares.values()):
+        told = [f"{100 * (share or 0):.0f} % of {PEERS[rate].label}" for rate, share in shares.items()]
+        lines.append(f"fnn's rate: {', '.join(told)}")
+    if work.kind == "sweep" and rows["fnn"].first_unit:
+        lines.append(f"fnn's first call, which compiles: {rows['fnn'].first_unit:.2f} s")
+    reasons: dict[str, list[str]] = {}
+    for row in rows.values():
+        if row.skipped:
+            reasons.setdefault(row.skipped, []).append(PEERS[row.peer].label)
+    return lines + [f"skipped, {reason}: {', '.join(labels)}" for reason, labels in reasons.items()]
+
+
+def goals_table(verdicts: Sequence[Verdict]):
+    """Every goal with what was measured."""
+    from rich.table import Table
+
+    result = Table(title="Goals", title_justify="left")
+    for column in ("work", "goal", "measured", ""):
+        result.add_column(column, justify="right" if column == "measured" else "left")
+    for verdict in verdicts:
+        value = "" if verdict.value is None else f"{verdict.value:.3g} {verdict.unit}".strip()
+        result.add_row(
+            verdict.work, verdict.text, value, {None: "not measured", True: "met", False: "missed"}[verdict.met]
+        )
+    return result
+
+
+def figure(results: Sequence[tuple[Work, Rows]], path: Path) -> None:
+    """A panel per work with bars from 1, fnn's time, to the ratio of each peer's; whiskers: quartiles of the rounds."""
+    from matplotlib.figure import Figure
+
+    panels = [(work, shown) for work, rows in results if len(shown := compared(rows)) > 1]
+    if not panels:
+        panels = [(work, compared(rows)) for work, rows in results]
+    columns = min(2, len(panels))
+    heights = [max(len(rows) for _, rows in panels[i : i + columns]) for i in range(0, len(panels), columns)]
+    with figures.style():
+        fig = Figure(figsize=(6.4 * columns, 0.36 * sum(heights) + 1.25 * len(heights) + 0.5), layout="constrained")
+        grid = fig.add_gridspec(len(heights), columns, height_ratios=[h + 2 for h in heights])
+        for i, (work, rows) in enumerate(panels):
+            panel(fig.add_subplot(grid[i // columns, i % columns]), work, rows)
+        fig.suptitle(
+            "Time of each peer over fnn's: right of 1, grey, slower than fnn; left of it, orange, faster", fontsize=11
+        )
+        figures.save(fig, path)
+
+
+def compared(rows: Rows) -> Rows:
+    """Those with times, the rates of products left out."""
+    return {name: row for name, row in rows.items() if row.seconds and name not in RATES}
+
+
+def panel(axes: Any, work: Work, rows: Rows) -> None:
+    """One work: the bars, on a logarithmic axis, with medians and ratios written beside them."""
+    import textwrap
+
+    numbers = [(row, found) for row in rows.values() if (found := summary(row, rows.get("fnn"))) is not None]
+    values = [found.ratio or 1.0 for _, found in numbers]
+    lows, highs = min([1.0, *values]), max([1.0, *values])
+    for y, ((row, found), value) in enumerate(zip(numbers, values, strict=True)):
+        ours = row.peer == "fnn"
+        colour = figures.BLUE if ours else figures.ORANGE if value < 1 else figures.GREY
+        axes.barh(y, value - 1, 0.7, left=1, color=colour, alpha=1 if ours else 0.75)
+        if ours:
+            axes.plot(1, y, marker="o", color=figures.BLUE, ms=8, clip_on=False, zorder=3)
+        elif found.ratio_low is not None and found.ratio_high is not None:
+            axes.plot([found.ratio_low, found.ratio_high], [y, y], color="black", lw=1.2)
+        end = max(1.0, value, 1.0 if ours else found.ratio_high or 1.0)
+        text = duration(found.median) + ("" if ours else f"  ({digits(value)}x)")
+        axes.annotate(text, (end, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=10)
+    axes.set_xscale("log")
+    span = max(highs / lows, 2.0)
+    axes.set_xlim(lows / span**0.06, lows * span**1.45)
+    axes.set_yticks(range(len(numbers)), [PEERS[row.peer].label for row, _ in numbers])
+    axes.invert_yaxis()
+    axes.axvline(1, color=figures.BLUE, lw=1.4)
+    axes.grid(axis="y", visible=False)
+    axes.set_title("\n".join(textwrap.wrap(work.title, 44)), loc="left", fontsize=11)
+    axes.set_xlabel(f"time over fnn's ({work.unit})")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if span < 8 and str(value)[0] in "1235" else "")

@@ -1,0 +1,128 @@
+"""What the project wants to reach, each goal with how it is measured."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.benchmarks.measures import Rows, growth, ratio
+
+
+class Goal(NamedTuple):
+    """`measure` gives the number, of the rows of the work by peer; None where it was not measured."""
+
+    work: str
+    text: str
+    unit: str
+    measure: Callable[[Rows], float | None]
+    least: float | None = None
+    most: float | None = None
+
+
+class Verdict(NamedTuple):
+    """A goal and what was measured; met: None where nothing was."""
+
+    work: str
+    text: str
+    value: float | None
+    unit: str
+    met: bool | None
+
+
+def over(peer: str) -> Callable[[Rows], float | None]:
+    """How many times fnn's median the peer's is."""
+    return lambda rows: ratio(rows, peer)
+
+
+def over_best(*peers: str) -> Callable[[Rows], float | None]:
+    """The same of the fastest of these, all of which must be there."""
+
+    def measure(rows: Rows) -> float | None:
+        ratios = [ratio(rows, peer) for peer in peers]
+        return None if None in ratios else min(value for value in ratios if value is not None)
+
+    return measure
+
+
+def share_of_products(rows: Rows) -> float | None:
+    """fnn's rate in percent of the best rate of products measured beside it: the same arithmetic in less time."""
+    shares = [value for rate in ("products", "square") if (value := ratio(rows, rate)) is not None]
+    return 100 * min(shares) if len(shares) == 2 else None
+
+
+def median_seconds(rows: Rows) -> float | None:
+    """fnn's median."""
+    row = rows.get("fnn")
+    return float(np.median(row.seconds)) if row and row.seconds else None
+
+
+def part(name: str) -> Callable[[Rows], float | None]:
+    """The median of a part of fnn's unit."""
+
+    def measure(rows: Rows) -> float | None:
+        row = rows.get("fnn")
+        values = [value for value in row.parts.get(name, ()) if value is not None] if row else []
+        return float(np.median(values)) if values else None
+
+    return measure
+
+
+def grown(index: int, factor: float) -> Callable[[Rows], float | None]:
+    """The exponent (0) or the growth of memory (1) of fnn's row."""
+
+    def measure(rows: Rows) -> float | None:
+        row = rows.get("fnn")
+        value = growth(row)[index] if row and row.seconds else None
+        return None if value is None else factor * value
+
+    return measure
+
+
+GOALS = (
+    Goal("sigmoid", "time of PyTorch over fnn's, at least", "x", over("torch"), least=6),
+    Goal("sigmoid", "time of the NumPy loop over fnn's, at least", "x", over("numpy"), least=2.5),
+    Goal("sigmoid", "time of JAX by hand over fnn's, at least", "x", over("jax"), least=1.15),
+    Goal("relu", "time of PyTorch over fnn's, at least", "x", over("torch"), least=2.5),
+    Goal(
+        "relu",
+        "time of the best of Flax and Equinox over fnn's, at least",
+        "x",
+        over_best("flax", "equinox"),
+        least=1.3,
+    ),
+    Goal("relu", "time of JAX by hand over fnn's, at least", "x", over("jax"), least=1.0),
+    Goal("wide", "rate over that of matrix products, at least", "%", share_of_products, least=90),
+    Goal("wide", "time of JAX by hand over fnn's, at least", "x", over("jax"), least=1.0),
+    Goal("cnn", "time of PyTorch over fnn's, at least", "x", over("torch"), least=1.5),
+    Goal("cnn", "time of Flax over fnn's, at least", "x", over("flax"), least=5),
+    Goal("cnn", "time of lax.conv inside a scan over fnn's, at least", "x", over("jax-scan"), least=40),
+    Goal("nets", "rate over that of matrix products, at least", "%", share_of_products, least=60),
+    Goal("nets", "time of PyTorch, one after another over fnn's, at least", "x", over("torch"), least=5),
+    Goal("planar", "time of PyTorch, one after another over fnn's, at least", "x", over("torch"), least=100),
+    Goal("sweep", "seconds for all, compiled, at most", "s", median_seconds, most=5),
+    Goal("start", "seconds to the end of the first epoch, nothing cached, at most", "s", part("cold"), most=5),
+    Goal("start", "seconds to the end of the first epoch, compilations cached, at most", "s", part("warm"), most=3),
+    Goal("growth", "exponent of the time of an epoch in its examples", "", grown(0, 1.0), least=0.95, most=1.05),
+    Goal("growth", "memory gained over the rounds, at most", "%", grown(1, 100.0), most=2),
+)
+
+
+def limits(goal: Goal) -> str:
+    """The number that the goal asks for."""
+    if goal.least is not None and goal.most is not None:
+        return f"{goal.least:g} to {goal.most:g}"
+    return f"{goal.most if goal.least is None else goal.least:g} {goal.unit}"
+
+
+def judge(results: Mapping[str, Rows]) -> list[Verdict]:
+    """Every goal of the works that were run."""
+    verdicts = []
+    for goal in GOALS:
+        if goal.work not in results:
+            continue
+        value = goal.measure(results[goal.work])
+        met = None
+        if value is not None:
+            met = (goal.least is None or value >= goal.least) and (goal.most is None or value <= goal.most)
+        verdicts.append(Verdict(goal.work, f"{goal.text} {limits(goal)}".strip(), value, goal.unit, met))
+    return verdicts

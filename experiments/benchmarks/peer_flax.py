@@ -1,0 +1,98 @@
+"""Flax NNX with optax: a loop over batches calls a compiled train step, its graph cached (`nnx.cached_partial`)."""
+
+# pyright: reportMissingImports=false
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from experiments.benchmarks.peers import Job
+from experiments.benchmarks.works import Data, Work, initial
+
+ACTIVATIONS = {"relu": nnx.relu, "sigmoid": nnx.sigmoid}
+
+
+class Network(nnx.Module):
+    """The network of a work, as a module."""
+
+    def __init__(self, work: Work, rngs: nnx.Rngs):
+        self.activation = ACTIVATIONS[work.activation]
+        convolutions = itertools.pairwise((1, *work.filters)) if work.filters else ()
+        self.convolutions = nnx.List([nnx.Conv(*pair, (5, 5), padding="VALID", rngs=rngs) for pair in convolutions])
+        self.dense = nnx.List([nnx.Linear(*pair, rngs=rngs) for pair in itertools.pairwise(work.sizes)])
+        for layer, (w, b) in zip((*self.convolutions, *self.dense), initial(work), strict=True):
+            layer.kernel[...] = jnp.array(w)
+            if layer.bias is not None:
+                layer.bias[...] = jnp.array(b)
+
+    def __call__(self, x):
+        for convolution in self.convolutions:
+            x = nnx.max_pool(self.activation(convolution(x)), window_shape=(2, 2), strides=(2, 2))
+        x = x.reshape(x.shape[0], -1)
+        for layer in self.dense[:-1]:
+            x = self.activation(layer(x))
+        return self.dense[-1](x)
+
+
+def images(work: Work, x: np.ndarray) -> jax.Array:
+    """Rows of pixels, as images for a cnn, on the device."""
+    return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
+
+
+def train(work: Work, data: Data) -> Job:
+    """A unit is an epoch; a step takes its batch out of the data itself, so that a call passes indices only."""
+    x, y = images(work, data.x), jnp.asarray(data.y)
+    rng = np.random.default_rng(0)
+
+    def cost(model, x, y):
+        logits = model(x)
+        if work.loss == "sigmoid":
+            return optax.sigmoid_binary_cross_entropy(logits, y).sum(axis=-1).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    @nnx.jit
+    def train_step(model, optimizer, index, x, y):
+        value, grads = nnx.value_and_grad(cost)(model, x[index], y[index])
+        optimizer.update(model, grads)
+        return value
+
+    model = Network(work, nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.sgd(work.learning_rate), wrt=nnx.Param)
+    step = nnx.cached_partial(train_step, model, optimizer)
+    start = jax.tree.map(jnp.copy, nnx.state(model, nnx.Param))
+
+    def reset() -> None:
+        nnx.update(model, jax.tree.map(jnp.copy, start))
+
+    def unit() -> None:
+        for index in rng.permutation(work.examples).astype(np.int32).reshape(-1, work.batch):
+            step(index, x, y)
+        jax.block_until_ready(nnx.state(model))
+
+    def predict() -> np.ndarray:
+        logits = nnx.jit(lambda model, x: model(x))
+        parts = np.array_split(data.test_x, max(1, len(data.test_x) // 1000))
+        return np.concatenate([np.asarray(logits(model, images(work, part))) for part in parts])
+
+    return Job(unit, reset, predict)
+
+
+def predict_only(work: Work, data: Data) -> Job:
+    """A unit is a prediction for all images."""
+    logits = nnx.cached_partial(nnx.jit(lambda model, x: model(x)), Network(work, nnx.Rngs(0)))
+    x, result = images(work, data.test_x), None
+
+    def unit() -> None:
+        nonlocal result
+        result = logits(x).block_until_ready()
+
+    return Job(unit, lambda: None, lambda: np.asarray(result))
+
+
+def make(name: str, work: Work, data: Data) -> Job:
+    """Flax's side of a work."""
+    return predict_only(work, data) if work.kind == "predict" else train(work, data)

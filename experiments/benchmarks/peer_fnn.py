@@ -1,0 +1,179 @@
+"""fnn, used as its README says: an epoch as one program, or a sweep; with its own backward, or with jax.grad's."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments.benchmarks.peers import Job
+from experiments.benchmarks.works import Data, Work, hyperparameters, initial, stacked
+from fnn.types import Params
+
+ACTIVATIONS = {"relu": fnn.relu, "sigmoid": fnn.sigmoid, "tanh": fnn.tanh}
+LOSSES = {"softmax": fnn.softmax_cross_entropy, "sigmoid": fnn.sigmoid_cross_entropy}
+
+
+def make_network(name: str, work: Work) -> fnn.Layer:
+    """The network of a work."""
+    activation = ACTIVATIONS[work.activation]
+    if work.kind == "cnn":
+        network = fnn.convnet((28, 28, 1), work.filters, 5, work.sizes[1:], activation)
+    else:
+        network = fnn.mlp(work.sizes, activation)
+    return fnn.autodiff(network) if name == "fnn-autodiff" else network
+
+
+def as_params(network: fnn.Layer, weights: list[tuple[np.ndarray, np.ndarray]]) -> Params:
+    """The weights given as the network's parameters."""
+    tree = jax.tree.structure(jax.eval_shape(network.init, jax.random.key(0)))
+    return jax.tree.unflatten(tree, [jnp.array(leaf) for layer in weights for leaf in layer])
+
+
+def images(work: Work, x: np.ndarray) -> jax.Array:
+    """Rows of pixels, as images for a cnn, on the device."""
+    return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
+
+
+def train(name: str, work: Work, data: Data) -> Job:
+    """A unit is an epoch."""
+    network, optimizer = make_network(name, work), fnn.sgd(work.learning_rate)
+    epoch = fnn.make_epoch(fnn.make_step(network, LOSSES[work.loss], optimizer), work.batch)
+    x, y = images(work, data.x), jnp.asarray(data.y)
+
+    def fresh() -> fnn.TrainState:
+        drawn = fnn.init_state(network, optimizer, jax.random.key(0))
+        return drawn._replace(params=as_params(network, initial(work)))
+
+    state = fresh()
+
+    def reset() -> None:
+        nonlocal state
+        state = fresh()
+
+    def unit() -> None:
+        nonlocal state
+        state, costs = epoch(state, (x, y))
+        jax.block_until_ready((state, costs))
+
+    def predict() -> np.ndarray:
+        return np.asarray(fnn.predict(network, state.params, images(work, data.test_x), batch_size=1000))
+
+    return Job(unit, reset, predict)
+
+
+def predict_only(name: str, work: Work, data: Data) -> Job:
+    """A unit is a prediction for all images."""
+    network = make_network(name, work)
+    params, x = as_params(network, initial(work)), images(work, data.test_x)
+    result = None
+
+    def unit() -> None:
+        nonlocal result
+        result = jax.block_until_ready(fnn.predict(network, params, x))
+
+    return Job(unit, lambda: None, lambda: np.asarray(result))
+
+
+def many(name: str, work: Work, data: Data) -> Job:
+    """A unit trains all networks from their start: `fnn.sweep`."""
+    sweep, momentum = work.kind == "sweep", work.kind == "planar"
+    network = fnn.softmax_regression(*work.sizes) if sweep else make_network(name, work)
+    hypers: dict = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
+    if not sweep:  # which starts at zero
+        hypers["init"] = as_params(network, stacked(work))
+    run = fnn.make_run(
+        network,
+        LOSSES[work.loss],
+        lambda hyper: fnn.momentum(hyper["alpha"], hyper["beta"]) if momentum else fnn.sgd(hyper["alpha"]),
+        (jnp.asarray(data.x), jnp.asarray(data.y)),
+        epochs=work.epochs,
+        batch_size=work.batch,
+        l2=(lambda hyper: hyper["l2"]) if "l2" in hypers else 0.0,
+        init=(lambda hyper: hyper["init"]) if "init" in hypers else None,
+    )
+    params: Params = None
+
+    def unit() -> None:
+        nonlocal params
+        params = fnn.sweep(run, hypers, jax.random.key(0)).params
+
+    def predict() -> np.ndarray:
+        each = jax.tree.map(lambda leaf: leaf[:, 0], params)  # the only key's
+        return np.asarray(jax.vmap(lambda p, x: network.forward(p, x)[0], (0, None))(each, jnp.asarray(data.test_x)))
+
+    return Job(unit, lambda: None, predict)
+
+
+def growth(name: str, work: Work, data: Data) -> Job:
+    """A unit is an epoch at each of several sizes, small ones repeated; and what memory the process holds after it."""
+    sizes = sorted({max(work.batch, work.examples * k // 60) for k in (1, 2, 5, 10, 20, 60)})
+    jobs = {n: train(name, work, Data(data.x[:n], data.y[:n], data.test_x, data.test_labels)) for n in sizes}
+
+    def unit() -> dict[str, float]:
+        parts = {}
+        for n, job in jobs.items():
+            repeats = max(1, work.examples // n // 2)
+            start = time.perf_counter()
+            for _ in range(repeats):
+                job.unit()
+            parts[f"{n} examples"] = (time.perf_counter() - start) / repeats
+        return parts | {"resident MB": resident()}
+
+    return Job(unit, lambda: None, jobs[sizes[-1]].predict)
+
+
+def resident() -> float:
+    """Memory that the process holds, in MB; NaN where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError:
+        return float("nan")
+
+
+def start(name: str, work: Work, data: Data) -> Job:
+    """A unit starts `python -m experiments digits` twice: with an empty compilation cache, then with what that left."""
+
+    def seconds(cache: str, results: str) -> float:
+        command = [sys.executable, "-u", "-m", "experiments", "digits", "--epochs", "1", "--results", results]
+        begun, ended = time.perf_counter(), float("nan")
+        environment = os.environ | {"FNN_CACHE": cache}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("epoch "):
+                    ended = time.perf_counter() - begun
+        if process.returncode or ended != ended:
+            raise RuntimeError(
+                f"`{' '.join(command[1:])}` ended with {process.returncode}, without a line of its epoch"
+            )
+        return ended
+
+    def unit() -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            return {name: seconds(f"{folder}/cache", f"{folder}/results") for name in ("cold", "warm")}
+
+    return Job(unit, lambda: None)
+
+
+_KINDS = {
+    "mlp": train,
+    "cnn": train,
+    "predict": predict_only,
+    "nets": many,
+    "planar": many,
+    "sweep": many,
+    "growth": growth,
+    "start": start,
+}
+
+
+def make(name: str, work: Work, data: Data) -> Job:
+    """fnn's side of a work."""
+    return _KINDS[work.kind](name, work, data)

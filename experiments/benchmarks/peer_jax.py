@@ -1,0 +1,165 @@
+"""What an expert writes in JAX without a library for networks: jax.grad, optax, and an epoch as one scan."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from experiments.benchmarks.peers import Job
+from experiments.benchmarks.works import Data, Work, hyperparameters, initial, stacked
+
+ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+SCANNED = 3
+"""Steps in a unit with lax.conv inside a scan, which takes a minute an epoch."""
+
+
+def forward(work: Work, params, x):
+    """Logits."""
+    activation = ACTIVATIONS[work.activation]
+    convolutions, dense = params[: len(work.filters)], params[len(work.filters) :]
+    for w, b in convolutions:
+        x = lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = activation(x + b[None, None, None])
+        x = lax.reduce_window(x, -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    x = x.reshape(x.shape[0], -1)
+    for w, b in dense[:-1]:
+        x = activation(x @ w + b[None])
+    w, b = dense[-1]
+    return x @ w + b[None]
+
+
+def cost(work: Work, params, x, y, l2=None):
+    """The mean of the losses; with λ/2 ‖W‖²."""
+    logits = forward(work, params, x)
+    if work.loss == "sigmoid":
+        value = optax.sigmoid_binary_cross_entropy(logits, y).sum(axis=-1).mean()
+    else:
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+    return value if l2 is None else value + 0.5 * l2 * sum(jnp.sum(w**2) for w, _ in params)
+
+
+def device(weights):
+    """The weights as JAX's arrays."""
+    return [(jnp.array(w), jnp.array(b)) for w, b in weights]
+
+
+def images(work: Work, x: np.ndarray) -> jax.Array:
+    """Rows of pixels, as images for a cnn, on the device."""
+    return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
+
+
+def make_step(work: Work, optimizer):
+    """step((params, opt_state), index of the batch, x, y)"""
+
+    def step(carry, index, x, y):
+        params, opt_state = carry
+        value, grads = jax.value_and_grad(partial(cost, work))(params, x[index], y[index])
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), value
+
+    return step
+
+
+def train(name: str, work: Work, data: Data) -> Job:
+    """A unit is an epoch: one scan; of a cnn a loop over compiled steps, as lax.conv is slow inside a scan on a CPU."""
+    optimizer = optax.sgd(work.learning_rate)
+    step, n, batch = make_step(work, optimizer), work.examples, work.batch
+    x, y = images(work, data.x), jnp.asarray(data.y)
+    taken = min(n, SCANNED * batch) if name == "jax-scan" else n
+
+    @partial(jax.jit, donate_argnums=0)
+    def epoch(carry, key, x, y):
+        order = jax.random.permutation(key, n)[:taken].reshape(-1, batch)
+        return lax.scan(lambda carry, index: step(carry, index, x, y), carry, order)
+
+    one = jax.jit(step, donate_argnums=0)
+
+    def looped(carry, key, x, y):
+        for index in np.asarray(jax.random.permutation(key, n)).reshape(-1, batch):
+            carry, _ = one(carry, index, x, y)
+        return carry, None
+
+    run = looped if work.kind == "cnn" and name == "jax" else epoch
+
+    def fresh():
+        params = device(initial(work))
+        return params, optimizer.init(params)
+
+    carry, done = fresh(), 0
+
+    def reset() -> None:
+        nonlocal carry, done
+        carry, done = fresh(), 0
+
+    def unit() -> None:
+        nonlocal carry, done
+        carry, _ = jax.block_until_ready(run(carry, jax.random.fold_in(jax.random.key(0), done), x, y))
+        done += 1
+
+    def predict() -> np.ndarray:
+        logits = jax.jit(partial(forward, work))
+        parts = np.array_split(data.test_x, max(1, len(data.test_x) // 1000))
+        return np.concatenate([np.asarray(logits(carry[0], images(work, part))) for part in parts])
+
+    note = "" if taken == n else f"timed on {taken:,} examples, scaled"
+    return Job(unit, reset, predict, n / taken, note)
+
+
+def predict_only(name: str, work: Work, data: Data) -> Job:
+    """A unit is a prediction for all images."""
+    logits, params, x = jax.jit(partial(forward, work)), device(initial(work)), images(work, data.test_x)
+    result = None
+
+    def unit() -> None:
+        nonlocal result
+        result = logits(params, x).block_until_ready()
+
+    return Job(unit, lambda: None, lambda: np.asarray(result))
+
+
+def many(name: str, work: Work, data: Data) -> Job:
+    """A unit trains all networks from their start: vmap inside the scan, so that they share the batches."""
+    hypers = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
+    start, x, y = device(stacked(work)), jnp.asarray(data.x), jnp.asarray(data.y)
+
+    def optimizer(hyper):
+        scale = optax.scale(-hyper["alpha"])
+        return optax.chain(optax.ema(hyper["beta"], debias=False), scale) if "beta" in hyper else scale
+
+    def update(hyper, params, opt_state, x, y):
+        grads = jax.grad(partial(cost, work))(params, x, y, hyper.get("l2"))
+        updates, opt_state = optimizer(hyper).update(grads, opt_state)
+        return optax.apply_updates(params, updates), opt_state
+
+    @jax.jit
+    def run(hypers, params, key, x, y):
+        def step(carry, index):
+            some_x, some_y = (x, y) if index is None else (x[index], y[index])
+            return jax.vmap(update, (0, 0, 0, None, None))(hypers, carry[0], carry[1], some_x, some_y), None
+
+        carry = (params, jax.vmap(lambda h, p: optimizer(h).init(p))(hypers, params))
+        if work.batch == work.examples:
+            return lax.scan(step, carry, None, length=work.epochs)[0][0]
+        order = jax.random.permutation(key, work.examples).reshape(-1, work.batch)
+        return lax.scan(step, carry, order)[0][0]
+
+    params = None
+
+    def unit() -> None:
+        nonlocal params
+        params = run(hypers, start, jax.random.key(0), x, y)
+        jax.block_until_ready(params)
+
+    def predict() -> np.ndarray:
+        return np.asarray(jax.vmap(partial(forward, work), (0, None))(params, jnp.asarray(data.test_x)))
+
+    return Job(unit, lambda: None, predict)
+
+
+def make(name: str, work: Work, data: Data) -> Job:
+    """The expert's side of a work."""
+    kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
+    return kinds[work.kind](name, work, data)

@@ -1,0 +1,72 @@
+"""The rate of matrix products beside a work: those of its own shapes, or square ones, as one compiled chain."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from experiments.benchmarks.peers import Job
+from experiments.benchmarks.works import Data, Work, flops
+
+SIDE, COUNT = 2048, 4
+
+
+def square(work: Work) -> Job:
+    """A unit is as much arithmetic as the work, in products of 2048 x 2048."""
+    matrix = jnp.asarray(np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32) / SIDE**0.5)
+    chain = jax.jit(lambda x, w: lax.fori_loop(0, COUNT, lambda _, x: x @ w, x))
+
+    def unit() -> None:
+        chain(matrix, matrix).block_until_ready()
+
+    return Job(unit, lambda: None, scale=flops(work) / (2.0 * SIDE**3 * COUNT))
+
+
+def shapes(work: Work) -> Job:
+    """A unit is the products of the work's epoch, without what stands between them.
+
+    Per batch and layer: Y = X W, dW = Xᵀ dY and, but for the first, dX = dY Wᵀ. Networks that are trained at once share
+    the batch: their first products are one, the others are batched.
+    """
+    rng = np.random.default_rng(0)
+    sizes, n = work.sizes, work.networks
+    first = (sizes[0], n * sizes[1])
+    rest = list(itertools.pairwise(sizes[1:]))
+
+    def draw(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.standard_normal(shape).astype(np.float32) / shape[-2] ** 0.5)
+
+    x, w, others = draw(work.batch, sizes[0]), draw(*first), [draw(n, *pair) if n > 1 else draw(*pair) for pair in rest]
+
+    @jax.jit
+    def epoch(x, w, others):
+        def batch(carry, _):
+            x, total = carry
+            y = x @ w
+            y = y.reshape(work.batch, n, -1).swapaxes(0, 1) if n > 1 else y
+            inputs = []
+            for v in others:
+                inputs.append(y)
+                y = y @ v
+            products, dy = [], y
+            for v, a in zip(reversed(others), reversed(inputs), strict=True):
+                products.append(a.mT @ dy)
+                dy = dy @ v.mT
+            dy = dy.swapaxes(0, 1).reshape(work.batch, -1) if n > 1 else dy
+            products = lax.optimization_barrier([*products, x.T @ dy])  # all of each, though one entry is used
+            total = total + sum(p.ravel()[0] for p in products)
+            return (x.at[0, 0].add(1e-9 * total), total), None
+
+        return lax.scan(batch, (x, jnp.float32(0)), None, length=work.examples // work.batch)[0][1]
+
+    def unit() -> None:
+        epoch(x, w, others).block_until_ready()
+
+    return Job(unit, lambda: None)
+
+
+def make(name: str, work: Work, data: Data) -> Job:
+    """The products that go with a work."""
+    return square(work) if name == "square" else shapes(work)

@@ -1,0 +1,172 @@
+"""PyTorch: an nn.Sequential and SGD, data as tensors, a loop over a permutation; eager, or with torch.compile."""
+
+# pyright: reportMissingImports=false
+
+import itertools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from experiments.benchmarks.peers import Job
+from experiments.benchmarks.works import Data, Weights, Work, hyperparameters, initial, stacked
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+SEQUENTIAL = 8
+"""Networks in a unit where many are to be trained: PyTorch trains them one after another."""
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wait() -> None:
+    """Until the device has done what it was given."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def make_network(work: Work, weights: Weights) -> nn.Sequential:
+    """The network of a work with these weights, laid out as PyTorch does: channels first."""
+    layers: list[nn.Module] = []
+    for pair in itertools.pairwise((1, *work.filters)):
+        layers += [nn.Conv2d(*pair, 5), ACTIVATIONS[work.activation](), nn.MaxPool2d(2)]
+    if work.filters:
+        layers.append(nn.Flatten())
+    for pair in itertools.pairwise(work.sizes):
+        layers += [nn.Linear(*pair), ACTIVATIONS[work.activation]()]
+    network = nn.Sequential(*layers[:-1])
+    with torch.no_grad():
+        with_weights = [layer for layer in network if isinstance(layer, nn.Conv2d | nn.Linear)]
+        for i, (layer, (w, b)) in enumerate(zip(with_weights, weights, strict=True)):
+            if w.ndim == 4:
+                w = w.transpose(3, 2, 0, 1)
+            elif i and i == len(work.filters):
+                w = w.reshape(4, 4, -1, w.shape[1]).transpose(2, 0, 1, 3).reshape(w.shape).T
+            else:
+                w = w.T
+            layer.weight.copy_(torch.from_numpy(w.copy()))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(b.copy()))
+    return network.to(DEVICE)
+
+
+def cost(work: Work, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean of the losses."""
+    if work.loss == "sigmoid":
+        return F.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(y)
+    return F.cross_entropy(logits, y)
+
+
+def tensors(work: Work, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training data on the device."""
+    y = torch.from_numpy(data.y) if work.loss == "sigmoid" else torch.from_numpy(data.y.astype(np.int64))
+    return images(work, data.x), y.to(DEVICE)
+
+
+def images(work: Work, x: np.ndarray) -> torch.Tensor:
+    """Rows of pixels, as images for a cnn, on the device."""
+    return torch.from_numpy(x.reshape(-1, 1, 28, 28) if work.kind == "cnn" else x).to(DEVICE)
+
+
+@torch.no_grad()
+def logits_of(work: Work, network: nn.Module, x: np.ndarray) -> np.ndarray:
+    """Logits, in parts that fit in memory."""
+    return np.concatenate([network(images(work, part)).cpu().numpy() for part in np.array_split(x, -(-len(x) // 1000))])
+
+
+def run_epoch(work: Work, step, x: torch.Tensor, y: torch.Tensor) -> None:
+    """A step for each batch of a permutation."""
+    order = torch.randperm(work.examples, device=DEVICE)
+    for index in order.split(work.batch):
+        step(x[index], y[index])
+
+
+def make_step(work: Work, network: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool):
+    """step(x, y), as PyTorch's documentation writes it; torch.compile gets the network and the loss."""
+
+    def evaluate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return cost(work, network(x), y)
+
+    evaluated = torch.compile(evaluate) if compiled else evaluate
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        evaluated(x, y).backward()
+        optimizer.step()
+
+    return step
+
+
+def train(name: str, work: Work, data: Data) -> Job:
+    """A unit is an epoch."""
+    torch.manual_seed(0)
+    x, y = tensors(work, data)
+    network = make_network(work, initial(work))
+    optimizer = torch.optim.SGD(network.parameters(), lr=work.learning_rate, fused=True)
+    step = make_step(work, network, optimizer, name == "torch-compile")
+
+    def reset() -> None:
+        network.load_state_dict(make_network(work, initial(work)).state_dict())
+
+    def unit() -> None:
+        run_epoch(work, step, x, y)
+        wait()
+
+    return Job(unit, reset, lambda: logits_of(work, network, data.test_x))
+
+
+def predict_only(name: str, work: Work, data: Data) -> Job:
+    """A unit is a prediction for all images."""
+    network, x = make_network(work, initial(work)), images(work, data.test_x)
+    network = torch.compile(network) if name == "torch-compile" else network
+    result = x
+
+    def unit() -> None:
+        nonlocal result
+        with torch.inference_mode():
+            result = network(x)
+        wait()
+
+    return Job(unit, lambda: None, lambda: result.cpu().numpy())
+
+
+def many(name: str, work: Work, data: Data) -> Job:
+    """A unit trains the first few networks from their start, one after another, an epoch or so many iterations each."""
+    x, y = tensors(work, data)
+    values, start, count = hyperparameters(work), stacked(work), min(SEQUENTIAL, work.networks)
+    networks: list[nn.Module] = []
+
+    def train_one(i: int) -> nn.Module:
+        hyper = {name: float(value[i]) for name, value in values.items()}
+        network = make_network(work, [(w[i], b[i]) for w, b in start])
+        beta, l2 = hyper.get("beta", 0.0), hyper.get("l2", 0.0)
+        weights = [p for p in network.parameters() if p.ndim > 1]
+        biases = [p for p in network.parameters() if p.ndim == 1]
+        groups = [{"params": weights, "weight_decay": l2}, {"params": biases}]
+        optimizer = torch.optim.SGD(groups, lr=hyper["alpha"], momentum=beta, dampening=beta)
+        if beta:  # v starts at 0, not at the first gradient
+            for p in network.parameters():
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        step = make_step(work, network, optimizer, compiled=False)
+        for _ in range(work.epochs):
+            if work.batch == work.examples:
+                step(x, y)
+            else:
+                run_epoch(work, step, x, y)
+        return network
+
+    def unit() -> None:
+        networks[:] = [train_one(i) for i in range(count)]
+        wait()
+
+    def predict() -> np.ndarray:
+        return np.stack([logits_of(work, network, data.test_x) for network in networks])
+
+    note = f"timed on {count} networks one after another, scaled to {work.networks:,}" if count < work.networks else ""
+    return Job(unit, lambda: None, predict, work.networks / count, note)
+
+
+def make(name: str, work: Work, data: Data) -> Job:
+    """PyTorch's side of a work."""
+    kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
+    return kinds[work.kind](name, work, data)

@@ -1,0 +1,186 @@
+"""The works that the benchmark compares fnn and its peers on: architecture, data, initial parameters, FLOPs."""
+
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.data import generators
+from experiments.data.bundled import load_digits
+from experiments.data.mnist import find_mnist
+
+Weights = list[tuple[np.ndarray, np.ndarray]]
+
+
+class Work(NamedTuple):
+    """What is trained, on what; a unit of time is an epoch unless `unit` says something else.
+
+    kind      what a peer must be able to do: mlp, cnn, predict, nets, planar, sweep, growth, start
+    sizes     units per layer, input first; of a cnn those of its dense part
+    loss      softmax: cross-entropy of integer labels; sigmoid: cross-entropy summed over independent labels
+    networks  how many are trained at once
+    rounds    at most so many, where a round takes long
+    tolerance of the final accuracies, between peers
+    """
+
+    name: str
+    title: str
+    kind: str
+    data: str = "images"
+    sizes: tuple[int, ...] = ()
+    filters: tuple[int, ...] = ()
+    activation: str = "relu"
+    loss: str = "softmax"
+    batch: int = 1
+    examples: int = 1
+    learning_rate: float = 0.1
+    networks: int = 1
+    epochs: int = 1
+    rounds: int = 100
+    unit: str = "epoch"
+    rates: bool = False
+    tolerance: float = 0.015
+
+
+_LIST = (
+    Work("sigmoid", "784-30-10 sigmoid, batch 10, 50,000 examples", "mlp", sizes=(784, 30, 10), activation="sigmoid",
+         loss="sigmoid", batch=10, examples=50000, learning_rate=0.1),
+    Work("relu", "784-512-512-10 ReLU, batch 128, 59,904 examples", "mlp", sizes=(784, 512, 512, 10), batch=128,
+         examples=59904, learning_rate=0.05, rates=True),
+    Work("wide", "784-2048-2048-10 ReLU, batch 512, 10,240 examples", "mlp", sizes=(784, 2048, 2048, 10), batch=512,
+         examples=10240, learning_rate=0.05, rates=True),
+    Work("cnn", "CNN 5x5x20, pool, 5x5x40, pool, 100, 10, ReLU, batch 128, 12,800 examples", "cnn",
+         sizes=(640, 100, 10), filters=(20, 40), batch=128, examples=12800, learning_rate=0.05),
+    Work("nets", "64 networks 784-30-10 sigmoid at once, batch 100, 10,000 examples", "nets", sizes=(784, 30, 10),
+         activation="sigmoid", loss="sigmoid", batch=100, examples=10000, networks=64, unit="epoch of all", rates=True),
+    Work("deep", "20 layers of 256, ReLU, batch 128, 12,800 examples", "mlp", sizes=(784, *[256] * 20, 10), batch=128,
+         examples=12800, learning_rate=0.02, rates=True, tolerance=0.03),
+    Work("logistic", "logistic regression, 12,288 inputs, batch 64, 2,048 examples", "mlp", data="clouds",
+         sizes=(12288, 1), loss="sigmoid", batch=64, examples=2048, learning_rate=0.01),
+    Work("predict", "784-512-512-10 ReLU, predictions for 10,000 images", "predict", sizes=(784, 512, 512, 10),
+         examples=10000, unit="10,000 images", tolerance=0.001),
+    Work("planar", "1,024 networks 2-4-1 tanh at once, 400 points, full batch, 2,000 iterations", "planar",
+         data="flower", sizes=(2, 4, 1), activation="tanh", loss="sigmoid", batch=400, examples=400, networks=1024,
+         epochs=2000, rounds=3, unit="2,000 iterations of all"),
+    Work("sweep", "1,000 softmax regressions on digits, 100 full-batch epochs each", "sweep", data="digits",
+         sizes=(64, 10), batch=1437, examples=1437, networks=1000, epochs=100, rounds=5, unit="100 epochs of all"),
+    Work("growth", "an epoch of 784-30-10, batch 10, on 1,000 to 60,000 examples", "growth", sizes=(784, 30, 10),
+         activation="sigmoid", loss="sigmoid", batch=10, examples=60000, unit="all sizes"),
+    Work("start", "start of a process to the end of the first digits epoch", "start", rounds=5, unit="cold start"),
+)  # fmt: skip
+
+WORKS = {work.name: work for work in _LIST}
+
+
+def shrunk(work: Work, shrink: int) -> Work:
+    """The same work on so much less, for smoke tests: trained too little for accuracies to agree closely."""
+    if shrink == 1:
+        return work
+    batches = min(work.examples // work.batch, max(2, work.examples // work.batch // shrink))
+    return work._replace(
+        title=f"{work.title}; here shrunk {shrink}x",
+        tolerance=max(work.tolerance, 0.3),
+        examples=work.batch * batches,
+        networks=max(1, work.networks // shrink),
+        epochs=max(1, work.epochs // shrink),
+    )
+
+
+class Data(NamedTuple):
+    """Training examples, targets as the loss wants them; test examples and their labels."""
+
+    x: np.ndarray
+    y: np.ndarray
+    test_x: np.ndarray
+    test_labels: np.ndarray
+
+
+def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a data set, labels as integers, and what they are, in words. Images: MNIST's where it is there."""
+    if name == "images":
+        mnist = find_mnist()
+        source = "MNIST" if mnist is not None else "synthetic images of MNIST's shapes"
+        return (mnist or generators.mnist_like(0, train=examples))._asdict(), source
+    if name == "flower":
+        x, y = generators.planar_flower(0)
+        return {"train_x": x, "train_y": y, "test_x": x, "test_y": y}, "the planar flower (tested on its own points)"
+    if name == "clouds":
+        (x, y), n, source = generators.two_clouds(0, 4048, 12288), 2048, "two synthetic clouds"
+    else:
+        (x, y), n, source = load_digits(), 1437, "scikit-learn's digits"
+    return {"train_x": x[:n], "train_y": y[:n], "test_x": x[n:], "test_y": y[n:]}, source
+
+
+def save_arrays(name: str, folder: Path, examples: int) -> str:
+    """Writes the arrays of a data set for the workers; says what they are."""
+    arrays, source = make_arrays(name, examples)
+    for key, array in arrays.items():
+        np.save(folder / f"{name}-{key}.npy", array)
+    return source
+
+
+def load(work: Work, folder: Path | None) -> Data:
+    """The data of a work: from the files that `save_arrays` wrote, or made anew."""
+    if work.kind == "start":
+        return Data(*[np.zeros(0)] * 4)
+    if folder is None:
+        arrays, _ = make_arrays(work.data, work.examples)
+    else:
+        keys = ("train_x", "train_y", "test_x", "test_y")
+        arrays = {key: np.load(folder / f"{work.data}-{key}.npy") for key in keys}
+    x, y = arrays["train_x"][: work.examples], arrays["train_y"][: work.examples]
+    outputs = work.sizes[-1]
+    if work.loss == "sigmoid":
+        y = (y[:, None] if outputs == 1 else y[:, None] == np.arange(outputs)).astype(np.float32)
+    return Data(x, y, arrays["test_x"], arrays["test_y"])
+
+
+def initial(work: Work, seed: int = 0) -> Weights:
+    """The weights that every peer starts from: w (n_in, n_out), of convolutions (5, 5, c_in, c_out), and b = 0.
+
+    They are normal, of variance 1/n_in (ReLU: 2/n_in); those of logistic regression are zero.
+    """
+    rng = np.random.default_rng(seed)
+    gain = 0.0 if len(work.sizes) == 2 else 2.0 if work.activation == "relu" else 1.0
+    shapes: list[tuple[int, ...]] = [(5, 5, *pair) for pair in itertools.pairwise((1, *work.filters))]
+    shapes += list(itertools.pairwise(work.sizes))
+    deviations = [(gain / np.prod(shape[:-1])) ** 0.5 for shape in shapes]
+    return [
+        ((deviation * rng.standard_normal(shape)).astype(np.float32), np.zeros(shape[-1], np.float32))
+        for shape, deviation in zip(shapes, deviations, strict=True)
+    ]
+
+
+def stacked(work: Work) -> Weights:
+    """The initial weights of all networks, each its own, stacked on a first axis."""
+    each = [initial(work, seed) for seed in range(work.networks)]
+    return [(np.stack([w for w, _ in layer]), np.stack([b for _, b in layer])) for layer in zip(*each, strict=True)]
+
+
+def hyperparameters(work: Work) -> dict[str, np.ndarray]:
+    """What differs between the networks of a work, besides their initial weights: (networks,) each, in random order."""
+    n, rng = work.networks, np.random.default_rng(1)
+    if work.kind == "planar":
+        values = {
+            "alpha": rng.uniform(0.4, 1.6, n),
+            "beta": rng.uniform(0.0, 0.95, n),
+            "l2": 10 ** rng.uniform(-5, -2.5, n),
+        }
+    elif work.kind == "sweep":
+        values = {"alpha": 10 ** rng.uniform(-2, 0, n), "l2": 10 ** rng.uniform(-5, -1, n)}
+    else:
+        values = {"alpha": 10 ** rng.uniform(-1, 0, n)}
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+def flops(work: Work) -> float:
+    """Additions and multiplications of the matrix products of a unit: forward, dW, and dX but for the first layer."""
+    side, products = 28, []
+    for c_in, c_out in itertools.pairwise((1, *work.filters)):
+        side -= 4
+        products.append(side * side * 25 * c_in * c_out)
+        side //= 2
+    products += [a * b for a, b in itertools.pairwise(work.sizes)]
+    passes = sum(products) if work.kind == "predict" else 3 * sum(products) - products[0]
+    return 2.0 * passes * work.examples * work.networks * work.epochs

@@ -1,0 +1,114 @@
+"""The benchmark's peers, each on a work so small that it can be compared number by number with fnn."""
+
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.benchmarks import peers, worker
+from experiments.benchmarks.works import WORKS, Data, Work, flops, shrunk
+
+TINY = {
+    "sigmoid": WORKS["sigmoid"]._replace(sizes=(784, 7, 10), examples=12, batch=12),
+    "relu": WORKS["relu"]._replace(sizes=(784, 9, 8, 10), examples=12, batch=12),
+    "cnn": WORKS["cnn"]._replace(filters=(3, 4), sizes=(64, 9, 10), examples=8, batch=8),
+    "logistic": WORKS["logistic"]._replace(sizes=(784, 1), examples=12, batch=12),
+    "predict": WORKS["predict"]._replace(sizes=(784, 9, 10)),
+    "nets": WORKS["nets"]._replace(sizes=(784, 5, 10), examples=12, batch=12, networks=3),
+    "planar": WORKS["planar"]._replace(networks=3, epochs=20),
+}
+UNITS = 3
+
+
+def tiny_data(work: Work) -> Data:
+    rng = np.random.default_rng(0)
+    outputs = work.sizes[-1]
+    labels = rng.integers(max(2, outputs), size=work.examples).astype(np.int32)
+    labels[:10] = np.arange(10)[: work.examples] % max(2, outputs)
+    y = labels
+    if work.loss == "sigmoid":
+        y = (labels[:, None] if outputs == 1 else labels[:, None] == np.arange(outputs)).astype(np.float32)
+    x, test_x = (rng.random((n, work.sizes[0] if work.kind != "cnn" else 784), np.float32) for n in (len(labels), 6))
+    return Data(x, y, test_x, rng.integers(outputs, size=6))
+
+
+def trained(peer: str, work: Work) -> np.ndarray:
+    """The logits after some units from the start, those that compile undone."""
+    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        warnings.simplefilter("ignore")  # of libraries that are no part of fnn
+        data = tiny_data(work)
+        job, ready = worker.prepare(peer, work, data)
+        assert ready["first_unit"] > 0
+        for _ in range(UNITS):
+            job.unit()
+        assert job.predict is not None
+        return job.predict()
+
+
+def ready(peer: str, work: Work) -> None:
+    reason = peers.reason_to_skip(peer, work)
+    if "not installed" in reason:
+        pytest.skip(f"{peer}: {reason}")
+    assert not reason
+
+
+QUICK = {
+    *((peer, "sigmoid") for peer in ("jax", "numpy", "sklearn")),
+    ("numpy", "relu"),
+    ("numpy", "predict"),
+    ("jax", "planar"),
+}
+"""What does not take long to compile; the others are marked slow."""
+
+PAIRS = [
+    pytest.param(peer, name, marks=[] if (peer, name) in QUICK else pytest.mark.slow)
+    for name, work in TINY.items()
+    for peer, described in peers.PEERS.items()
+    if work.kind in described.kinds and peer not in ("fnn", "torch-compile", *peers.RATES)
+]
+
+
+@pytest.fixture(scope="module")
+def by_fnn():
+    cache: dict[str, np.ndarray] = {}
+
+    def logits(name: str) -> np.ndarray:
+        if name not in cache:
+            cache[name] = trained("fnn", TINY[name])
+        return cache[name]
+
+    return logits
+
+
+@pytest.mark.parametrize(("peer", "name"), PAIRS)
+def test_every_peer_trains_the_same_network(peer, name, by_fnn):
+    """A batch of everything leaves no order to differ in: logits agree to rounding."""
+    work = TINY[name]
+    ready(peer, work)
+    ours, theirs = by_fnn(name), trained(peer, work)
+    if peer == "sklearn":  # it has probabilities
+        if work.loss == "softmax":
+            ours = np.exp(ours) / np.exp(ours).sum(axis=1, keepdims=True)
+        else:
+            ours = 1 / (1 + np.exp(-ours)) - (0.5 if work.sizes[-1] == 1 else 0)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(theirs, ours, atol=1e-4 * np.abs(ours).max())
+    if work.kind in ("mlp", "cnn"):
+        assert np.abs(by_fnn(name) - trained_not_at_all(work)).max() > 1e-3  # it did train
+
+
+def trained_not_at_all(work: Work) -> np.ndarray:
+    job = peers.make("fnn", work, tiny_data(work))
+    assert job.predict is not None
+    return job.predict()
+
+
+def test_rates_are_of_the_same_arithmetic():
+    work = shrunk(WORKS["wide"], 20)._replace(sizes=(784, 32, 10), batch=8, examples=16)
+    for name in peers.RATES:
+        job = peers.make(name, work, tiny_data(work))
+        job.unit()
+        assert job.scale == (1.0 if name == "products" else pytest.approx(flops(work) / (4 * 2 * 2048**3)))
+    many = TINY["nets"]
+    peers.make("products", many, tiny_data(many)).unit()
