@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure, SubFigure
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"  # of the palette of Okabe and Ito (2008)
@@ -96,6 +97,24 @@ def image_grid(figure: "SubFigure", images: np.ndarray, captions: Sequence[str],
         axes.set(xticks=[], yticks=[])
         axes.grid(False)
         axes.spines[:].set(visible=True, color=GREY, linewidth=0.6)
+
+
+def response(axes: "Axes", x: np.ndarray, y: np.ndarray, cost: np.ndarray, highest: float) -> "QuadMesh":
+    """A cost, up to `highest`, over two hyperparameters, arrays (n_x, n_y), axes and colours logarithmic.
+
+    Where it is NaN the training failed: hatched, and said in the legend.
+    """
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    failed, norm = np.isnan(cost), LogNorm(np.nanmin(cost), highest)
+    image = axes.pcolormesh(x, y, np.ma.masked_where(failed, cost), norm=norm, cmap="viridis_r", shading="nearest")
+    if failed.any():
+        cells, hatched = np.ma.masked_where(~failed, np.ones(x.shape)), {"hatch": "xxx", "edgecolor": GREY, "lw": 0}
+        axes.pcolor(x, y, cells, cmap=ListedColormap(["white"]), shading="nearest", **hatched)
+        axes.fill([], [], facecolor="white", label="failed: no better than guessing on average, or diverged", **hatched)
+    axes.set(xscale="log", yscale="log")
+    axes.grid(False)
+    return image
 
 
 def classification(

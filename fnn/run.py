@@ -1,10 +1,12 @@
 """A whole training as one pure function of its hyperparameters and its key."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from fnn import checks
 from fnn.backprop import weighted_mean
@@ -43,12 +45,42 @@ def reported_epoch(
     `validation` there are "validation_cost" and "validation_…" too, without the penalty.
     """
     state, (weight, logs) = epoch(step, batch_size, state, data)
+    params, logs = report(network, loss, metrics, batch_size, state.params, weight, logs, data, validation)
+    return state._replace(params=params), logs
+
+
+def report(
+    network: Layer,
+    loss: Loss,
+    metrics: Metrics,
+    batch_size: int,
+    params: Params,
+    weight: Array,
+    logs: dict[str, Array],
+    data: Batch,
+    validation: Batch | None,
+) -> tuple[Params, dict[str, Array]]:
+    """After an epoch: the means of its steps' logs, the validation: -> params, calibrated for it, {name: value}."""
     logs = {name: weighted_mean(values, weight) for name, values in logs.items()}
     if validation is not None:
-        state = state._replace(params=calibrate(network, state.params, data[0]))
-        values = per_example(network, loss, metrics, state.params, validation, evaluation_batch(batch_size))
+        params = calibrate(network, params, data[0])
+        values = per_example(network, loss, metrics, params, validation, evaluation_batch(batch_size))
         logs |= {f"validation_{name}": value for name, value in means(values, validation).items()}
-    return state, logs
+    return params, logs
+
+
+class Programs(NamedTuple):
+    """What the Partial of `make_run` is made of.
+
+    one     (data, validation, hyper, key) -> RunResult, compiled: what the Partial calls
+    many    (data, validation, hypers, key) -> RunResult with leaves (n, …), to the same rounding: what `sweep` calls
+    """
+
+    one: Callable[[Batch, Batch | None, Any, PRNGKey], RunResult]
+    many: Callable[[Batch, Batch | None, PyTree, PRNGKey], RunResult]
+
+    def __call__(self, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+        return self.one(data, validation, hyper, key)
 
 
 def make_run(
@@ -94,17 +126,52 @@ def make_run(
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
 
-    @jax.jit
-    def run(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+    def pieces(hyper: Any) -> tuple[Layer, GradientTransformation, Step]:
         model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
         optimizer = as_transformation("make_run", make_optimizer(hyper))
         step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, pairs)
-        start = fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
+        return model, optimizer, step
+
+    def start(hyper: Any, key: PRNGKey) -> TrainState:
+        model, optimizer, _ = pieces(hyper)
+        return fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
+
+    @jax.jit
+    def one(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+        model, _, step = pieces(hyper)
 
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
             return reported_epoch(model, loss, step, pairs, batch_size, state, data, validation)
 
-        state, history = jax.lax.scan(one_epoch, start, None, length=epochs)
+        state, history = jax.lax.scan(one_epoch, start(hyper, key), None, length=epochs)
         return RunResult(calibrate(model, state.params, data[0]), history)
 
-    return jax.tree_util.Partial(run, arrays, held_out)
+    def many(data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
+        """`one` under vmap, but the scan outside and the step under vmap: runs share key and batches, and a matrix
+        of all of them is kept as (n_in, runs, n_out), so that X W of all is one product and nothing is copied for it.
+        """
+        first = jax.eval_shape(start, jax.tree.map(lambda leaf: leaf[0], hypers), key)
+        axes = jax.tree.map(lambda leaf: int(leaf.ndim == 2), first)._replace(step=None, key=None)
+
+        @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
+        def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
+            return pieces(hyper)[2](state, batch)
+
+        @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
+        def reports(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
+            return report(pieces(hyper)[0], loss, pairs, batch_size, params, weight, logs, data, validation)
+
+        @functools.partial(jax.vmap, in_axes=(0, axes.params))
+        def finished(hyper: Any, params: Params) -> Params:
+            return calibrate(pieces(hyper)[0], params, data[0])
+
+        def one_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+            states, (weight, logs) = epoch(functools.partial(step, hypers), batch_size, states, data)
+            params, logs = reports(hypers, states.params, weight, logs)
+            return states._replace(params=params), logs
+
+        states = jax.vmap(start, in_axes=(0, None), out_axes=axes)(hypers, key)
+        states, history = jax.lax.scan(one_epoch, states, None, length=epochs)
+        return RunResult(finished(hypers, states.params), jax.tree.map(jnp.transpose, history))
+
+    return jax.tree_util.Partial(Programs(one, many), arrays, held_out)
