@@ -18,6 +18,7 @@ Arrays are row-major, batch first; the notes behind the project write examples a
 import importlib
 from typing import TYPE_CHECKING
 
+from fnn import checkpoint as checkpoint
 from fnn import data as data
 from fnn import init as init
 from fnn.activations import elementwise as elementwise
@@ -56,6 +57,8 @@ from fnn.losses import negative_log_likelihood as negative_log_likelihood
 from fnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from fnn.losses import squared_error as squared_error
+from fnn.masked import masked_dense as masked_dense
+from fnn.masked import masked_mlp as masked_mlp
 from fnn.models import convnet as convnet
 from fnn.models import logistic_regression as logistic_regression
 from fnn.models import mlp as mlp
@@ -75,6 +78,9 @@ from fnn.run import make_run as make_run
 from fnn.summaries import Summary as Summary
 from fnn.summaries import count_params as count_params
 from fnn.summaries import summary as summary
+from fnn.sweeps import SweepResult as SweepResult
+from fnn.sweeps import sweep as sweep
+from fnn.tables import Table as Table
 from fnn.train import init_state as init_state
 from fnn.train import make_epoch as make_epoch
 from fnn.train import make_step as make_step

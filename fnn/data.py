@@ -90,7 +90,16 @@ def split(
             raise checks.fail("split", "stratify", f"of shape ({size},)", labels)
         order = _interleave(order, labels)
     parts = np.split(order, np.round(np.cumsum(fractions[:-1]) * size).astype(int))
-    return [tuple(array[np.sort(part)] for array in arrays) for part in parts]
+    # rows are taken on the host: on the device each shape would be a program to compile
+    on_host = [np.asarray(array) for array in arrays]
+    return [
+        tuple(_like(array[np.sort(part)], given) for array, given in zip(on_host, arrays, strict=True))
+        for part in parts
+    ]
+
+
+def _like(array: np.ndarray, given: Any) -> Any:
+    return jnp.asarray(array) if isinstance(given, Array) else array
 
 
 def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -135,9 +144,25 @@ def shuffled(key: PRNGKey, size: int, batch_size: int) -> tuple[Int[Array, "n ba
     return order[: n * batch_size].reshape(n, batch_size), order[n * batch_size :]
 
 
+_FEW_ROWS, _LONG_ROW = 16, 256
+
+
 def take(arrays: Sequence[Array], index: Int[Array, " batch"]) -> tuple[Array, ...]:
     """The rows at these indices, which must be valid."""
-    return tuple(array.at[index].get(mode="promise_in_bounds") for array in arrays)
+
+    def gathered(array: Array, index: Array) -> Array:
+        return array.at[index].get(mode="promise_in_bounds")
+
+    def one_by_one(array: Array, index: Array) -> Array:
+        return jax.lax.map(lambda i: jax.lax.dynamic_index_in_dim(array, i, keepdims=False), index)
+
+    def rows(array: Array) -> Array:
+        # XLA splits a gather over the CPU's cores, and for a few long rows waiting for them costs more than the copy
+        if index.size > _FEW_ROWS or array.size < _LONG_ROW * array.shape[0]:
+            return gathered(array, index)
+        return jax.lax.platform_dependent(array, index, cpu=one_by_one, default=gathered)
+
+    return tuple(map(rows, arrays))
 
 
 def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Iterator[tuple[Array, ...]]:

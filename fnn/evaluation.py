@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, PyTree
 
@@ -129,6 +130,12 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None
     return tuple(metrics.items())
 
 
+def _all_finite(array: Array) -> bool:
+    """On the host where it has the values anyway: nothing to compile."""
+    on_host = all(device.platform == "cpu" for device in array.devices()) and array.is_fully_addressable
+    return bool(np.isfinite(np.asarray(array)).all() if on_host else jnp.all(jnp.isfinite(array)))
+
+
 def check_data(function: str, argument: str, data: Data) -> Batch:
     """(x, y) or (x, y, weight) as arrays on the device: x floating, lengths equal, everything finite."""
     x, y, weight = unpack(function, data)
@@ -141,7 +148,7 @@ def check_data(function: str, argument: str, data: Data) -> Batch:
     for name, array in zip(("x", "y", "weight"), arrays, strict=False):
         if isinstance(array, Tracer):
             continue  # values are seen outside jit only
-        if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(array))):
+        if jnp.issubdtype(array.dtype, jnp.inexact) and not _all_finite(array):
             row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
             raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
     if weight is not None and not isinstance(weight, Tracer) and bool(jnp.any(weight < 0)):

@@ -1,122 +1,41 @@
-"""fit: the host's loop over compiled epochs. The host is visited only when there is something to report."""
+"""fit: trains on arrays, with history, early stopping, reports, and checkpoints to go on from."""
 
+import contextlib
 import functools
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
-from fnn import checks
+from fnn import checkpoint, checks, interrupts, loop
+from fnn.configuration import configuration
 from fnn.data import check_batch_size
 from fnn.evaluation import check_data, check_targets, metric_pairs
-from fnn.normalization import calibrate
 from fnn.progress import reporting
-from fnn.run import reported_epoch
-from fnn.train import as_transformation, init_state, make_logging_step
-from fnn.types import (
-    Batch,
-    Data,
-    FitResult,
-    GradientTransformation,
-    Layer,
-    Loss,
-    Metric,
-    Metrics,
-    Params,
-    PRNGKey,
-    TrainState,
-)
-
-_DISPATCH_SECONDS = 0.5  # what a dispatch is grown to at least, so that neither overhead nor Ctrl-C takes long
+from fnn.resume import Saving
+from fnn.train import as_transformation, fresh_state, init_state
+from fnn.training import Callback, Training, train
+from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
 
 
-class _Program(NamedTuple):
-    """What is fixed in the compiled program; hashable, so that a second fit of the same does not compile again."""
-
-    network: Layer
-    loss: Loss
-    optimizer: GradientTransformation
-    l2: float
-    metrics: Metrics
-    batch_size: int
-    patience: int | None
-
-
-class _Best(NamedTuple):
-    """Early stopping: the best state so far, its validation cost, and the epochs since."""
-
-    params: Params
-    opt_state: Any
-    step: Array
-    cost: Array
-    waited: Array
-
-
-class _Carry(NamedTuple):
-    """What goes from epoch to epoch on the device. history: name -> (epochs,), filled up to `epoch`."""
-
-    state: TrainState
-    history: dict[str, Array]
-    epoch: Array
-    finite: Array
-    best: _Best | None
-
-
-def _one_epoch(program: _Program, state: TrainState, data: Batch, validation: Batch | None):
-    """-> state, {name: what this epoch adds to history}"""
-    network, loss, optimizer, l2, metrics, batch_size, _ = program
-    step = make_logging_step(network, loss, optimizer, l2, metrics)
-    return reported_epoch(network, loss, step, metrics, batch_size, state, data, validation)
-
-
-def _keep_best(best: _Best, state: TrainState, cost: Array) -> _Best:
-    improved = cost < best.cost
-    here = _Best(state.params, state.opt_state, state.step, cost, jnp.zeros_like(best.waited))
-    return jax.tree.map(lambda new, old: jnp.where(improved, new, old), here, best._replace(waited=best.waited + 1))
-
-
-def _patient(program: _Program, best: _Best) -> Array:
-    return best.waited < jnp.int32(program.patience)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _start(program: _Program, epochs: int, state: TrainState, data: Batch, validation: Batch | None) -> _Carry:
-    """The carry before the first epoch, with buffers of its own: the caller's state is not donated."""
-    logs = jax.eval_shape(functools.partial(_one_epoch, program), state, data, validation)[1]
-    history = {name: jnp.full(epochs, jnp.nan, log.dtype) for name, log in logs.items()}
-    best = None
-    if program.patience is not None:
-        cost = jnp.asarray(jnp.inf, logs["validation_cost"].dtype)
-        best = _Best(*state[:3], cost, jnp.zeros((), jnp.int32))
-    return jax.tree.map(jnp.copy, _Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best))
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(program: _Program, carry: _Carry, data: Batch, validation: Batch | None, until: Array) -> _Carry:
-    """Epochs up to `until` (an argument: one compilation for any number), fewer if patience or finiteness ends."""
-
-    def goes_on(carry: _Carry) -> Array:
-        in_time = (carry.epoch < until) & carry.finite
-        return in_time if carry.best is None else in_time & _patient(program, carry.best)
-
-    def body(carry: _Carry) -> _Carry:
-        state, logs = _one_epoch(program, carry.state, data, validation)
-        history = {name: column.at[carry.epoch].set(logs[name]) for name, column in carry.history.items()}
-        best = None if carry.best is None else _keep_best(carry.best, state, logs["validation_cost"])
-        finite = jnp.isfinite(logs["cost"]) & jnp.isfinite(logs.get("validation_cost", 0.0))
-        return _Carry(state, history, carry.epoch + 1, finite, best)
-
-    return jax.lax.while_loop(goes_on, body, carry)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _copy(program: _Program, state: TrainState, x: Array) -> TrainState:
-    """The state as it can be used: with buffers of its own, and population statistics."""
-    return jax.tree.map(jnp.copy, state._replace(params=calibrate(program.network, state.params, x)))
+def _saving(folder: Any, every: Any, every_steps: Any, keep: Any, resume: Any) -> Saving | None:
+    """fit's options for checkpoints, checked; None where none are asked for."""
+    every = checks.positive_int("fit", "checkpoint_every", every)
+    keep = checks.positive_int("fit", "keep", keep)
+    if every_steps is not None:
+        every_steps = checks.positive_int("fit", "checkpoint_every_steps", every_steps)
+    if not isinstance(resume, bool):
+        raise checks.fail("fit", "resume", "True or False", resume, TypeError)
+    if folder is None:
+        if resume or every_steps is not None:
+            name = "resume" if resume else "checkpoint_every_steps"
+            raise checks.fail("fit", "checkpoint_dir", f"given when {name} is", came="None")
+        return None
+    if not isinstance(folder, str | Path) or not str(folder):
+        raise checks.fail("fit", "checkpoint_dir", "a path", folder, TypeError)
+    return Saving(Path(folder), every, every_steps, keep, resume, {})
 
 
 def fit(
@@ -132,9 +51,14 @@ def fit(
     validation: Data | None = None,
     metrics: Mapping[str, Metric] | None = None,
     patience: int | None = None,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 1,
+    checkpoint_every_steps: int | None = None,
+    keep: int = 3,
+    resume: bool = False,
     progress: bool = True,
     report_every: int = 1,
-    callback: Callable[[int, dict[str, float], TrainState], bool | None] | None = None,
+    callback: Callback | None = None,
     state: TrainState | None = None,
 ) -> FitResult:
     """Trains on (x, y) or (x, y, weight) for this many epochs -> FitResult(state, history).
@@ -147,12 +71,21 @@ def fit(
     progress  every `report_every` epochs a line, on a terminal with a progress bar; False: silence.
     callback  callback(epoch, {name: value}, state) then too; the state is a copy, to keep. True ends training.
 
-    A cost that is not finite ends it with a FloatingPointError that names the epoch.
+    checkpoint_dir   saves there all that is needed to go on, every `checkpoint_every` epochs, at the end, and with
+              `checkpoint_every_steps` after each so many steps too; the last `keep` and the one of the lowest
+              (validation) cost stay. A folder that holds checkpoints is refused, unless `resume` is True.
+    resume    goes on from the newest good checkpoint, to bitwise what an uninterrupted run computes; from the start
+              if there is none. `epochs` counts from the start. A damaged checkpoint is named by a warning and passed
+              over; DamagedError if all are. ValueError, with what differs, if it is of another training.
+
+    Ctrl-C and SIGTERM let the call under way end (about a second, or an epoch), save, and say how to go on. A cost or
+    gradient that is not finite ends it with a FloatingPointError that names epoch, step, the first such leaf, and the
+    last checkpoint; gradients that the optimizer itself replaces (as optax.zero_nans does) are its affair.
     A second call with the same network, loss and optimizer (the same values, not others like them) compiles nothing.
     Epochs run on the device in as few calls as reports allow. If the network has batch_norm, its population
     statistics are set from all of x before validation and at the end.
 
-    >>> import fnn
+    >>> import fnn, jax.numpy as jnp
     >>> x = jnp.linspace(-1, 1, 100)[:, None]
     >>> result = fit(fnn.dense(1, 1), fnn.squared_error, fnn.sgd(0.1), (x, 2 * x + 1),
     ...              epochs=50, batch_size=10, key=jax.random.key(0), progress=False)
@@ -180,7 +113,7 @@ def fit(
     elif not isinstance(state, TrainState):
         raise checks.fail("fit", "state", "a TrainState", state, TypeError)
     else:
-        fresh = jax.eval_shape(functools.partial(init_state, network, optimizer), state.key)
+        fresh = jax.eval_shape(functools.partial(fresh_state, network, optimizer), state.key)
         if jax.tree.structure(state) != jax.tree.structure(fresh):
             raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
     check_targets(network, loss, state.params, arrays)
@@ -189,33 +122,19 @@ def fit(
         held_out = check_data("fit", "validation", validation)
         check_targets(network, loss, state.params, held_out)
 
-    program = _Program(network, loss, optimizer, float(l2), pairs, batch_size, patience)
-    carry = _start(program, epochs, state, arrays, held_out)
-    done, chunk, stopped = 0, 1, False
-    with reporting(progress, epochs) as report:
-        while done < epochs and not stopped:
-            until = min(epochs, done + chunk)
-            if progress or callback:
-                until = min(until, done - done % report_every + report_every)
-            start = time.perf_counter()
-            carry = _advance(program, carry, arrays, held_out, jnp.int32(until))
-            done = int(carry.epoch)
-            if not bool(carry.finite):
-                costs = [f"{name} {float(carry.history[name][done - 1])}" for name in carry.history if "cost" in name]
-                raise FloatingPointError(f"fit: the cost must be finite, got {', '.join(costs)} in epoch {done}")
-            if time.perf_counter() - start < _DISPATCH_SECONDS:
-                chunk *= 2
-            stopped = carry.best is not None and not bool(_patient(program, carry.best))
-            last = stopped or done == epochs
-            if (progress or callback) and (done % report_every == 0 or last):
-                logs = {name: float(column[done - 1]) for name, column in carry.history.items()}
-                report.line(done, logs)
-                stopped |= callback is not None and bool(callback(done, logs, _copy(program, carry.state, arrays[0])))
-            report.advance(done)
-    history = {name: np.asarray(column)[:done] for name, column in carry.history.items()}
+    program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience)
+    saving = _saving(checkpoint_dir, checkpoint_every, checkpoint_every_steps, keep, resume)
+    if saving is not None:
+        saving = saving._replace(configuration=configuration(program, state.key, arrays, held_out))
+    lock = contextlib.nullcontext() if saving is None else checkpoint.opened(saving.folder)
+    with lock, reporting(progress, epochs) as report, interrupts.deferred() as signalled:
+        reports = report_every if progress or callback else None
+        training = Training(program, arrays, held_out, epochs, saving, report, reports, callback, signalled)
+        carry = train(training, state)
+    history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
     final = carry.state
     if carry.best is not None:
         final = TrainState(carry.best.params, carry.best.opt_state, carry.best.step, final.key)
     elif network.calibrate is not None:
-        final = _copy(program, final, arrays[0])
+        final = loop.copied(program, final, arrays[0])
     return FitResult(final, history)

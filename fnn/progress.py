@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 
 class Reporter(NamedTuple):
-    """line(epoch, logs) prints one; advance(epoch) moves the bar."""
+    """line(epoch, logs) prints one; advance(epoch) moves the bar; note(text) prints something else."""
 
     line: Callable[[int, dict[str, float]], None]
     advance: Callable[[int], None]
+    note: Callable[[str], None]
 
 
 def format_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float) -> str:
@@ -36,7 +37,7 @@ def _ordered(logs: dict[str, float]) -> list[tuple[str, float]]:
 def reporting(progress: bool, epochs: int) -> Iterator[Reporter]:
     """A Reporter for a training of this many epochs; one that does nothing unless there is progress to show."""
     if not progress:
-        yield Reporter(lambda epoch, logs: None, lambda epoch: None)
+        yield Reporter(lambda epoch, logs: None, lambda epoch: None, lambda text: None)
         return
     from rich.console import Console
 
@@ -45,12 +46,15 @@ def reporting(progress: bool, epochs: int) -> Iterator[Reporter]:
     def line(epoch: int, logs: dict[str, float]) -> None:
         console.print(format_line(epoch, epochs, logs, time.perf_counter() - start), soft_wrap=True)
 
+    def note(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
     if not console.is_terminal:
-        yield Reporter(line, lambda epoch: None)
+        yield Reporter(line, lambda epoch: None, note)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training", total=epochs)
-        yield Reporter(line, lambda epoch: bar.update(task, completed=epoch))
+        yield Reporter(line, lambda epoch: bar.update(task, completed=epoch), note)

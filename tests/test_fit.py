@@ -1,7 +1,6 @@
 """fit, evaluate, predict and make_run: history, early stopping, reports, and how rarely the host is visited."""
 
 import io
-import sys
 from contextlib import redirect_stdout
 
 import jax
@@ -10,11 +9,10 @@ import numpy as np
 import pytest
 
 import fnn
-import fnn.fit
+from fnn import loop
 from fnn.progress import format_line
 from tests.oracles import assert_close, normal
 
-fit_module = sys.modules["fnn.fit"]
 rng = np.random.default_rng(0)
 LABELS = rng.integers(0, 3, 230)
 X = normal(0, (230, 4)) + 2 * np.eye(3, 4, dtype="float32")[LABELS]
@@ -96,13 +94,13 @@ def test_patience_that_never_ends_returns_the_best_too(key):
 
 def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatch):
     calls = []
-    advance = fit_module._advance
+    advance = loop.advance
 
     def counted(*args):
         calls.append(int(args[-1]))
         return advance(*args)
 
-    monkeypatch.setattr(fit_module, "_advance", counted)
+    monkeypatch.setattr(loop, "advance", counted)
     x = normal(3, (400, 2))
     y = (x[:, :1] * x[:, 1:] > 0).astype("float32")
     network = fnn.mlp([2, 4, 1], fnn.tanh)
@@ -115,10 +113,10 @@ def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatc
 
 def test_a_second_fit_of_the_same_does_not_compile_again(key):
     fit(key)
-    before = fit_module._advance._cache_size()
+    before = loop.advance._cache_size()
     fit(jax.random.fold_in(key, 1))
     fit(key, progress=False)
-    assert fit_module._advance._cache_size() == before
+    assert loop.advance._cache_size() == before
 
 
 def test_lines_and_callbacks_come_every_so_many_epochs(key, monkeypatch):
@@ -265,7 +263,7 @@ def test_the_data_of_a_run_are_an_argument_of_its_program(key):
     big = normal(0, (1000, 4)), rng.integers(0, 3, 1000)
     run = fnn.make_run(NETWORK, LOSS, fnn.sgd, big, epochs=1, batch_size=1000)
     assert [leaf.shape for leaf in jax.tree.leaves(run)] == [(1000, 4), (1000,)]
-    text = run.func.lower(*run.args, jnp.float32(0.1), key).as_text()
+    text = run.func.one.lower(*run.args, jnp.float32(0.1), key).as_text()
     assert "1000x4xf32>" in text.split("{")[1] + text.split("(")[1]
     assert len(text) < 200_000
 
