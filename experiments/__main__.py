@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments import cache
 from experiments.errors import ExperimentError, UsageError, needs
 
 PROGRAM = "python -m experiments"
@@ -16,7 +17,10 @@ PROGRAM = "python -m experiments"
 # Each module has a frozen dataclass `Config`, whose fields are the flags, and main(config); or main(arguments) alone.
 EXPERIMENTS = {
     "digits": "experiments.digits",
+    "sweep": "experiments.sweep",
     "gradcheck": "experiments.benchmarks.gradcheck",
+    "bench": "experiments.bench",
+    "speedrun": "experiments.speedrun",
 }
 
 
@@ -56,6 +60,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
     needs("tyro")
     import tyro
 
+    cache.enable()
     module = importlib.import_module(EXPERIMENTS[name])
     if not hasattr(module, "Config"):
         module.main(list(arguments))

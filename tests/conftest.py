@@ -1,9 +1,12 @@
 """The strictest settings that JAX has, and two CPU devices."""
 
+import os
+
 import jax
 import pytest
 from hypothesis import settings
 
+os.environ["FNN_CACHE"] = ""  # what is tested is compiled here and now, and the user's cache stays as it is
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

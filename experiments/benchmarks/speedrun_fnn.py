@@ -1,0 +1,68 @@
+"""fnn's side of the speedrun: trains a recipe from a cold start, with a line of JSON after each epoch.
+
+    python -m experiments.benchmarks.speedrun_fnn --network mlp --seed 0
+
+Nothing that was compiled before is used: JAX's compilation cache is off.
+"""
+
+import os
+import sys
+
+from experiments.benchmarks import speedrun_recipes as recipes
+from experiments.benchmarks.speedrun_recipes import Arrays, Recipe, Report
+
+if __name__ == "__main__":  # before JAX is imported: the data load beside it, and no cache of compiled programs
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    RECIPE, SEED = recipes.arguments("experiments.benchmarks.speedrun_fnn", sys.argv[1:])
+    LOADING = recipes.loading(RECIPE)
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from fnn.types import Params
+
+
+def make_network(recipe: Recipe) -> fnn.Layer:
+    """He's initialisation, zero biases; ends in logits."""
+    if recipe.filters:
+        return fnn.convnet((28, 28, 1), recipe.filters, 5, recipe.sizes)
+    return fnn.mlp((recipes.inputs(recipe), *recipe.sizes))
+
+
+def images(recipe: Recipe, x: np.ndarray) -> jax.Array:
+    """On the device, with a channel if there are convolutions."""
+    return jnp.asarray(x[..., None] if recipe.filters else x)
+
+
+def train(recipe: Recipe, data: Arrays, seed: int, report: Report, params: Params = None) -> Params:
+    """Reports after each epoch; starts at `params` if they are given. -> the trained parameters."""
+    network, total = make_network(recipe), recipes.steps(recipe, len(data.x))
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return recipes.step_length(recipe, total, step.astype(jnp.float32), jnp.minimum)
+
+    optimizer = fnn.nesterov(schedule, recipe.beta)
+    epoch = fnn.make_epoch(fnn.make_step(network, fnn.softmax_cross_entropy, optimizer), recipe.batch_size)
+    state = fnn.init_state(network, optimizer, jax.random.key(seed))
+    state = state if params is None else state._replace(params=params)
+    train_data = images(recipe, data.x), jnp.asarray(data.y)
+    test_x = images(recipe, data.test_x)
+    for number in range(1, recipe.epochs + 1):
+        state, _ = epoch(state, train_data)
+        logits = np.asarray(fnn.predict(network, state.params, test_x, batch_size=1000))
+        report(number, float(np.mean(logits.argmax(axis=1) == data.test_y)))
+    return state.params
+
+
+def main() -> None:
+    """Trains the recipe of the flags."""
+    recipes.say(imported=True)
+    data = LOADING.result()
+    recipes.say(loaded=True)
+    train(RECIPE, data, SEED, recipes.report)
+
+
+if __name__ == "__main__":
+    main()
