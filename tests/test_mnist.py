@@ -1,8 +1,8 @@
 """MNIST from files: parsed, bounded, verified; found, downloaded only where it may be. Generators."""
 
 import gzip
-import itertools
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
