@@ -16,6 +16,10 @@ class UsageError(ExperimentError):
     code = 2
 
 
+class DataError(ExperimentError):
+    """A data file is not what it should be, or cannot be had; the message names it and says what is wrong."""
+
+
 def usage(flag: str, expected: str, got: object) -> UsageError:
     """The error to raise.
 

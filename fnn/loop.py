@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, PyTree
 from fnn import data as datasets
 from fnn.normalization import calibrate
 from fnn.run import report, reported_epoch
-from fnn.train import _EPOCH, Step, _fold, make_logging_step
+from fnn.train import Step, epoch_order, make_logging_step
 from fnn.types import Batch, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
 
 
@@ -153,8 +153,7 @@ def part_of_epoch(
         full, rest = jnp.arange(0).reshape(0, size), jnp.arange(size)
         batch = lambda index: data
     else:
-        number = begun // -(-size // batch_size)
-        full, rest = datasets.shuffled(_fold(state.key, _EPOCH, number), size, batch_size)
+        full, rest = epoch_order(state.key, begun, size, batch_size)
         batch = lambda index: datasets.take(data, index)
 
     def one(index: Array, at: Array, state: TrainState, outs: PyTree) -> tuple[TrainState, PyTree]:

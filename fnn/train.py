@@ -131,6 +131,12 @@ def make_step(network: Layer, loss: Loss, optimizer: GradientTransformation, l2:
     return step
 
 
+def epoch_order(key: PRNGKey, step: Array, size: int, batch_size: int) -> tuple[Array, Array]:
+    """The epoch that begins with this step: indices of its full batches (n, batch_size), and of the remainder."""
+    number = step // -(-size // batch_size)
+    return data.shuffled(_fold(key, _EPOCH, number), size, batch_size)
+
+
 def epoch(step: Step, batch_size: int, state: TrainState, arrays: Batch) -> tuple[TrainState, PyTree]:
     """One pass over the data, not compiled: shuffle, one scan over the full batches, then the remainder as it is.
 
@@ -140,8 +146,7 @@ def epoch(step: Step, batch_size: int, state: TrainState, arrays: Batch) -> tupl
     if data.check_batch_size("make_epoch", batch_size, size) == size:
         state, out = step(state, arrays)
         return state, jax.tree.map(lambda leaf: leaf[None], out)
-    number = state.step // -(-size // batch_size)
-    full, rest = data.shuffled(_fold(state.key, _EPOCH, number), size, batch_size)
+    full, rest = epoch_order(state.key, state.step, size, batch_size)
     state, outs = jax.lax.scan(lambda state, index: step(state, data.take(arrays, index)), state, full)
     if rest.size:
         state, out = step(state, data.take(arrays, rest))

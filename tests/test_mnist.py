@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.data import generators, mnist
-from experiments.data.mnist import DataError, find_mnist, load_mnist, read_idx
-from experiments.errors import ExperimentError
+from experiments.data.mnist import find_mnist, load_mnist, read_idx
+from experiments.errors import DataError, ExperimentError
 
 IMAGES, LABELS = np.arange(6 * 784).reshape(6, 28, 28) % 256, np.array([5, 0, 4, 1, 9, 2])
 

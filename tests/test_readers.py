@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from experiments.data.csv import read_csv
 from experiments.data.hdf5 import read_hdf5
-from experiments.data.mnist import DataError, read_idx
+from experiments.data.mnist import read_idx
 from experiments.data.npz import read_npz
+from experiments.errors import DataError
 
 READERS = {"idx": read_idx, "npz": read_npz, "csv": read_csv, "hdf5": read_hdf5}
 NUMBERS = np.arange(24.0).reshape(4, 6)

@@ -58,10 +58,7 @@ def train(recipe: Recipe, data: Arrays, seed: int, report: Report, params: Param
 
 def main() -> None:
     """Trains the recipe of the flags."""
-    recipes.say(imported=True)
-    data = LOADING.result()
-    recipes.say(loaded=True)
-    train(RECIPE, data, SEED, recipes.report)
+    recipes.run(train, RECIPE, SEED, LOADING)
 
 
 if __name__ == "__main__":

@@ -146,3 +146,11 @@ def say(**values: object) -> None:
 def report(epoch: int, accuracy: float) -> None:
     """The line of an epoch."""
     say(epoch=epoch, accuracy=accuracy)
+
+
+def run(train: Callable[[Recipe, Arrays, int, Report], object], recipe: Recipe, seed: int, data: "Future[Arrays]"):
+    """What a side does once its library is imported: says so, waits for the data, says so, trains and reports."""
+    say(imported=True)
+    loaded = data.result()
+    say(loaded=True)
+    train(recipe, loaded, seed, report)

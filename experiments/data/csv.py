@@ -11,7 +11,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from jaxtyping import Float64
 
-from experiments.data.mnist import DataError
+from experiments.errors import DataError
 
 _LARGEST = 2**26  # bytes of a file
 _FIELD, _COLUMNS = 100, 100_000  # characters of a number, columns

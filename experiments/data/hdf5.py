@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.mnist import DataError
-from experiments.errors import needs
+from experiments.errors import DataError, needs
 
 _LARGEST = 2**27  # bytes of all arrays together, and of a file
 _CHUNKS = 100_000

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from experiments.errors import ExperimentError, needs
+from experiments.errors import DataError, needs
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -34,10 +34,6 @@ FILES = {
 _LARGEST = 2**27  # bytes that a file's content may have: more than twice MNIST's largest
 _DIMENSIONS = 32
 _GZIP = b"\x1f\x8b"
-
-
-class DataError(ExperimentError):
-    """A data file is not what it should be, or cannot be had; the message names it and says what is wrong."""
 
 
 class Mnist(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from experiments.data.mnist import DataError
+from experiments.errors import DataError
 
 _LARGEST = 2**27  # bytes of all arrays together
 _MEMBERS, _HEADER = 1000, 1000  # arrays in an archive, bytes in an array's header
