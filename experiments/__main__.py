@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments import cache
 from experiments.errors import ExperimentError, UsageError, needs
+from experiments.studies import NAMES
 
 PROGRAM = "python -m experiments"
 
@@ -21,7 +22,7 @@ EXPERIMENTS = {
     "gradcheck": "experiments.benchmarks.gradcheck",
     "bench": "experiments.bench",
     "speedrun": "experiments.speedrun",
-}
+} | {name: f"experiments.studies.{name}" for name in NAMES}
 
 
 def first_line(module: str) -> str:

@@ -117,6 +117,19 @@ def as_json(work: Work, rows: Rows) -> dict[str, Any]:
     return {"title": work.title, "work": work._asdict(), "peers": peers}
 
 
+def save(path: Path, config: Config, works: list[Work], sources: dict[str, str], results: dict[str, Rows]) -> None:
+    """Everything that was measured so far, as JSON."""
+    values = {
+        "experiment": "bench",
+        "config": asdict(config),
+        "versions": reports.versions() | bench_reports.peer_versions(),
+        "data": sources,
+        "works": {work.name: as_json(work, results[work.name]) for work in works if work.name in results},
+        "goals": [verdict._asdict() for verdict in judge(results)],
+    }
+    reports.save_json(path, json.loads(json.dumps(values, default=str)))
+
+
 def main(config: Config) -> None:
     """Runs the works, prints tables and goals, saves everything."""
     from rich.console import Console
@@ -129,6 +142,7 @@ def main(config: Config) -> None:
         config = replace(config, rounds=min(config.rounds, 2))
     shrink = 20 if config.quick else 1
     works = [shrunk(WORKS[name], shrink) for name in dict.fromkeys(config.works)]
+    report, chart = folder / "bench.json", folder / "bench.png"
     results: dict[str, Rows] = {}
     sources: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -144,18 +158,8 @@ def main(config: Config) -> None:
             console.print(bench_reports.table(work, results[work.name]))
             for line in bench_reports.remarks(work, results[work.name]):
                 console.print(f"  {line}", markup=False)
-    verdicts = judge(results)
-    console.print(bench_reports.goals_table(verdicts))
-    report, chart = folder / "bench.json", folder / "bench.png"
-    values = {
-        "experiment": "bench",
-        "config": asdict(config),
-        "versions": reports.versions() | bench_reports.peer_versions(),
-        "data": sources,
-        "works": {work.name: as_json(work, results[work.name]) for work in works},
-        "goals": [verdict._asdict() for verdict in verdicts],
-    }
-    reports.save_json(report, json.loads(json.dumps(values, default=str)))
+            save(report, config, works, sources, results)  # after each work, whatever comes
+    console.print(bench_reports.goals_table(judge(results)))
     bench_reports.figure([(work, results[work.name]) for work in works], chart)
     print(f"saved: {chart}, {report}")
     failed = [f"{work} {row.peer}" for work, rows in results.items() for row in rows.values() if row.failed]

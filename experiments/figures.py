@@ -41,10 +41,14 @@ def style() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """As PNG, 1,100 pixels wide if the figure is 10 inches."""
+    """As PNG, 1,100 pixels wide if the figure is 10 inches; or as SVG, by the path's ending, the same every time."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure).print_figure(path, dpi=110, format="png")
+    kind = path.suffix.removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        FigureCanvasAgg(figure).print_figure(path, dpi=110, format=kind, metadata=metadata)
 
 
 def titled(figure: "SubFigure", title: str) -> "SubFigure":
