@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure, SubFigure
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"  # of the palette of Okabe and Ito (2008)
+BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"  # of Okabe and Ito (2008)
+GREY = "#666666"
 
 STYLE: dict[Any, Any] = {
     "font.size": 11,

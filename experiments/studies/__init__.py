@@ -1,3 +1,5 @@
 """One file per study of the notes' claims, named by its subject; experiments/study.py says what each consists of."""
 
-NAMES = ("linear_collapse",)
+NAMES = (
+    "linear_collapse",
+)  # fmt: skip

@@ -89,9 +89,9 @@ def deviation(params: Params, x: jax.Array) -> jax.Array:
 
 def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
     """Accuracy over the iterations, of every seed."""
-    for (name, accuracies), colour in zip(lines.items(), (figures.GREY, figures.BLUE, figures.ORANGE), strict=True):
-        style = "--" if name == "logistic regression" else "-"
-        axes.plot(accuracies.T, color=colour, ls=style, lw=1.4, label=[name] + [None] * (len(accuracies) - 1))
+    looks = ({"color": figures.GREY, "ls": "--", "zorder": 3}, {"color": figures.BLUE}, {"color": figures.ORANGE})
+    for (name, accuracies), look in zip(lines.items(), looks, strict=True):
+        axes.plot(accuracies.T, lw=1.6, label=[name] + [None] * (len(accuracies) - 1), **look)
     axes.set(title=title, xlabel="iteration", ylabel="share of points classified right", ylim=(0.4, 1.02))
 
 
