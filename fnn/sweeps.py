@@ -136,7 +136,8 @@ def sweep(
     hypers      a pytree of stacked arrays (n, …): run i gets entry i of each
     keys        an array of keys (n_keys,), or one key: n_keys is 1 then, the axis stays
     chunk_size  at most so many runs at a time (with a mesh: on each device), which bounds memory; the chunks are
-                equal, the last is filled up with copies, so all are one compiled program. None: all at once
+                equal, the last is filled up with copies, so all are one compiled program. None: all at once.
+                A chunk whose arrays fit a CPU's caches can be faster, too: 256 for 400 points and four hidden units
     mesh        spreads the runs over all devices of a mesh; runs that they do not divide are filled up with copies
 
     Results are on the host. They agree with those of `run` alone, and for any chunks, to rounding, not to the bit.

@@ -98,11 +98,12 @@ def many(name: str, work: Work, data: Data) -> Job:
         l2=(lambda hyper: hyper["l2"]) if "l2" in hypers else 0.0,
         init=(lambda hyper: hyper["init"]) if "init" in hypers else None,
     )
+    chunk_size = 256 if work.kind == "planar" else 100 if sweep else None  # what fits the caches
     params: Params = None
 
     def unit() -> None:
         nonlocal params
-        params = fnn.sweep(run, hypers, jax.random.key(0)).params
+        params = fnn.sweep(run, hypers, jax.random.key(0), chunk_size=chunk_size).params
 
     def predict() -> np.ndarray:
         each = jax.tree.map(lambda leaf: leaf[:, 0], params)  # the only key's
