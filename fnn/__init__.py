@@ -74,6 +74,9 @@ from fnn.optimizers import heavy_ball as heavy_ball
 from fnn.optimizers import momentum as momentum
 from fnn.optimizers import nesterov as nesterov
 from fnn.optimizers import sgd as sgd
+from fnn.precision import dynamic_loss_scale as dynamic_loss_scale
+from fnn.precision import mixed_precision as mixed_precision
+from fnn.precision import remat as remat
 from fnn.run import make_run as make_run
 from fnn.summaries import Summary as Summary
 from fnn.summaries import count_params as count_params

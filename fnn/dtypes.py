@@ -17,7 +17,15 @@ def widest(*values: Array | DTypeLike) -> jnp.dtype:
 
 
 def contract(spec: str, a: Array, b: Array, like: Array) -> Array:
-    """einsum(spec, a, b), accumulated in at least the dtype of `like` and returned in it."""
+    """einsum(spec, a, b), accumulated in at least the dtype of `like` and returned in it.
+
+    Narrow factors are widened first on the CPU: XLA has no kernel there for some products of bfloat16 into float32.
+    """
     dtype = widest(a, b)
-    out = jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=widest(dtype, like))
-    return out.astype(like.dtype)
+    total = widest(dtype, like)
+    product = lambda dtype: (
+        lambda a, b: jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=total)
+    )
+    if dtype == total:
+        return product(dtype)(a, b).astype(like.dtype)
+    return jax.lax.platform_dependent(a, b, cpu=product(total), default=product(dtype)).astype(like.dtype)
