@@ -1,6 +1,7 @@
 """What a study of the notes' claims consists of: what it measures, what must hold, a figure; and how it is reported."""
 
 import importlib
+import inspect
 import json
 import math
 import time
@@ -9,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments import figures, reports
+from experiments import figures, reports, sources
 from experiments.data.cats import find_cats
 from experiments.data.mnist import find_mnist
 from experiments.errors import ExperimentError, needs
@@ -73,6 +74,10 @@ class Study(NamedTuple):
     def name(self) -> str:
         return self.run.__module__.rpartition(".")[2]
 
+    @property
+    def path(self) -> Path:
+        return Path(inspect.getfile(self.run)).absolute()
+
 
 def load(name: str) -> Study:
     """The study of a module in experiments/studies."""
@@ -104,6 +109,7 @@ def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict
         "claims": study.claims,
         "config": asdict(config),
         "versions": reports.versions(),
+        "source": sources.fingerprint(study.path),
         "seconds": round(seconds, 2),
         "holds": all(criterion.holds for criterion in outcome.criteria),
         "criteria": criteria,
@@ -119,6 +125,7 @@ def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
     if absent:
         raise ExperimentError(f"{study.name} needs {', '.join(absent)}: `python -m experiments data` tells more")
     folder = reports.make_folder(results, study.name)
+    (folder / f"{study.name}.error.txt").unlink(missing_ok=True)  # of an earlier `all`
     start = time.perf_counter()
     with figures.style():
         outcome = study.run(config)
@@ -132,33 +139,35 @@ def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
 def limits(least: float | None, most: float | None) -> str:
     """In words.
 
-    >>> limits(0.2, None), limits(0.2, 5.0)
-    ('at least 0.2', '0.2 to 5')
+    >>> limits(0.2, None), limits(0.2, 5.0), limits(0.0, 0.0)
+    ('at least 0.2', '0.2 to 5', 'exactly 0')
     """
     if least is not None and most is not None:
-        return f"{least:.4g} to {most:.4g}"
+        return f"exactly {least:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
     return f"at least {least:.4g}" if least is not None else f"at most {most:.4g}"
 
 
 def shown(values: float | Sequence[float | None] | None) -> str:
     """One number, or the lowest and the highest of several.
 
-    >>> shown(0.5), shown([0.25, 1e-12, 3.0]), shown([None])
-    ('0.5', '1e-12 .. 3 (of 3)', 'not finite')
+    >>> shown(0.5), shown([0.25, 1e-12, 3.0]), shown([1.0, 1.0]), shown([None])
+    ('0.5', '1e-12 .. 3 (of 3)', '1 (all 2)', 'not finite')
     """
     if not isinstance(values, Sequence):
         values = [values]
     finite = [value for value in values if value is not None]
     if len(finite) < len(values):
         return "not finite" if len(values) == 1 else f"{len(values) - len(finite)} of {len(values)} not finite"
-    if len(finite) == 1:
-        return f"{finite[0]:.4g}"
-    return f"{min(finite):.4g} .. {max(finite):.4g} (of {len(finite)})"
+    lowest, highest = f"{min(finite):.4g}", f"{max(finite):.4g}"
+    if lowest == highest:
+        return lowest if len(finite) == 1 else f"{lowest} (all {len(finite)})"
+    return f"{lowest} .. {highest} (of {len(finite)})"
 
 
 def main(study: Study, config: Any) -> None:
     """Conducts the study and prints its criteria and numbers; ExperimentError if a criterion does not hold."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     values = conduct(study, config, config.results)
@@ -168,11 +177,11 @@ def main(study: Study, config: Any) -> None:
         criteria.add_column(column, justify="left" if column == "criterion" else "right")
     for row in values["criteria"]:
         wanted, holds = limits(row["least"], row["most"]), "[green]yes" if row["holds"] else "[red]no"
-        criteria.add_row(row["text"], wanted, shown(row["measured"]), holds)
+        criteria.add_row(escape(row["text"]), wanted, shown(row["measured"]), holds)
     numbers = Table(title="measured besides", title_justify="left", show_header=False)
     for name, value in values["numbers"].items():
-        numbers.add_row(name, shown(value))
-    console.print(criteria, *([numbers] if values["numbers"] else []), *values["remarks"], sep="\n")
+        numbers.add_row(escape(name), shown(value))
+    console.print(criteria, *([numbers] if values["numbers"] else []), *map(escape, values["remarks"]), sep="\n")
     folder = config.results / study.name
     console.print(f"{values['seconds']:.1f} s; saved: {folder / study.name}.png, .svg, .json", markup=False)
     broken = [row["text"] for row in values["criteria"] if not row["holds"]]

@@ -1,5 +1,86 @@
-"""The cat/non-cat images of the course notes: HDF5."""
+"""The cat images of deep-learning courses: 259 photographs of 64x64 pixels, cat or not. From a folder, or downloaded.
+
+$FNN_DATA names a folder that holds the two HDF5 files, itself or in a folder cats or catvnoncat. Without them there
+they are downloaded into pooch's cache. Whatever their source, their content is compared with its SHA-256.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from experiments.data import downloads
+from experiments.data.downloads import Source
+from experiments.data.hdf5 import read_hdf5
+from experiments.errors import DataError
+
+# at fixed commits, so what they hold does not change
+MIRRORS = (
+    "https://raw.githubusercontent.com/ramakris/coursera-deeplearning/b1c8f954b5711f918c75f764138837bbe1b3f7fc/datasets/",
+    "https://raw.githubusercontent.com/Youngyi/DeepLearning/dff21304241c5e651d4a6680cba6e23c3990e915/datasets/",
+    "https://raw.githubusercontent.com/nb137/NNandDL/6eb735a30ee65ab995d2de5b8a3a04dfbf5ee597/",
+)
+
+# name -> the SHA-256 of the file
+FILES = {
+    "train_catvnoncat.h5": "fbe56ab67c3ae28d564e3a644189117976d6b31af0a3ce9bb17dbf22908af242",
+    "test_catvnoncat.h5": "6a9d39ce52fa85953c5834695b8534a30ed8cfd54971fb2f080b5a24d002b951",
+}
+
+CLASSES = ("non-cat", "cat")
+SHAPE = (64, 64, 3)
 
 
-def find_cats():
-    return None
+class Cats(NamedTuple):
+    """Photographs, each channel from 0 to 1; 1 where there is a cat, else 0; what 0 and 1 are called."""
+
+    train_x: Float32[np.ndarray, "train 64 64 3"]
+    train_y: Int32[np.ndarray, " train"]
+    test_x: Float32[np.ndarray, "test 64 64 3"]
+    test_y: Int32[np.ndarray, " test"]
+    classes: tuple[str, ...] = CLASSES
+
+
+def _verify(path: Path, name: str) -> None:
+    """DataError unless the file has the SHA-256 of the one of this name."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if digest != FILES[name]:
+        raise DataError(f"{path}: not the {name} of the courses: its SHA-256 is {digest}, not {FILES[name]}")
+
+
+def _part(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of one file."""
+    _verify(path, name)
+    part, arrays = name.partition("_")[0], read_hdf5(path)
+    x, y = arrays.get(f"{part}_set_x"), arrays.get(f"{part}_set_y")
+    if x is None or y is None or x.shape != (len(x), *SHAPE) or y.shape != (len(x),):
+        shapes = {key: array.shape for key, array in arrays.items()}
+        raise DataError(f"{path}: must hold {part}_set_x (n, 64, 64, 3) and {part}_set_y (n,), got {shapes}")
+    return x.astype(np.float32) / np.float32(255), y.astype(np.int32)
+
+
+def source() -> Source:
+    """Where to find and to get the two files of the cat images."""
+    return Source("the cat images", FILES, "", MIRRORS, ("cats", "catvnoncat"), _verify)
+
+
+def _load(paths: dict[str, Path]) -> Cats:
+    (train_x, train_y), (test_x, test_y) = (_part(paths[name], name) for name in FILES)
+    return Cats(train_x, train_y, test_x, test_y)
+
+
+def find_cats() -> Cats | None:
+    """The images, if they are in $FNN_DATA or in the cache: nothing is downloaded. DataError if they are damaged."""
+    paths = downloads.find(source())
+    return None if paths is None else _load(paths)
+
+
+def load_cats() -> Cats:
+    """The images; downloads 3 MB, once, where they are not there. DataError if they cannot be had."""
+    return _load(downloads.fetch(source()))

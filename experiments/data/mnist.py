@@ -7,8 +7,6 @@ they are downloaded into pooch's cache. Whatever their source, their content is 
 import gzip
 import hashlib
 import math
-import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -16,7 +14,9 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from experiments.errors import DataError, needs
+from experiments.data import downloads
+from experiments.data.downloads import Source
+from experiments.errors import DataError
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -97,55 +97,9 @@ def _verified(path: Path, name: str) -> UInt8[np.ndarray, "..."]:
     return array
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    """The file in this folder, compressed or not."""
-    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
-
-
-def _complete(folder: Path) -> dict[str, Path] | None:
-    """Where in this folder the files are; None unless all are."""
-    found = {name: path for name in FILES if (path := _find(folder, name)) is not None}
-    return found if len(found) == len(FILES) else None
-
-
-def _cache() -> Path:
-    needs("pooch")
-    import pooch
-
-    return Path(pooch.os_cache("fnn"))
-
-
-def _stored() -> dict[str, Path] | None:
-    """Where the files are: in $FNN_DATA, in its folder mnist, or in the cache."""
-    data = os.environ.get("FNN_DATA")
-    folders = [Path(data), Path(data) / "mnist"] if data else []
-    return next(filter(None, map(_complete, [*folders, _cache()])), None)
-
-
-def _download(name: str, folder: Path) -> Path:
-    """The file from the first mirror that has it; it gets its name once its content is verified."""
-    import pooch
-
-    path, failures = folder / f"{name}.gz", []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            part = Path(scratch) / path.name
-            for mirror in MIRRORS:
-                try:
-                    pooch.HTTPDownloader(timeout=30)(f"{mirror}{name}.gz", str(part), None)
-                    _verified(part, name)
-                except DataError as error:
-                    failures.append(f"{mirror}: {error}")
-                except Exception as error:  # whatever the network does
-                    failures.append(f"{mirror}: {type(error).__name__}")
-                else:
-                    return part.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
-    raise DataError(
-        f"{name}.gz: no mirror has it ({'; '.join(failures)}); put MNIST's four files into a folder, FNN_DATA=folder"
-    )
+def source() -> Source:
+    """Where to find and to get the four files of MNIST."""
+    return Source("MNIST", FILES, ".gz", MIRRORS, ("mnist",), _verified)
 
 
 def _load(paths: dict[str, Path]) -> Mnist:
@@ -159,11 +113,10 @@ def _pixels(images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 784"
 
 def find_mnist() -> Mnist | None:
     """MNIST, if it is in $FNN_DATA or in the cache: nothing is downloaded. DataError if what is there is damaged."""
-    paths = _stored()
+    paths = downloads.find(source())
     return None if paths is None else _load(paths)
 
 
 def load_mnist() -> Mnist:
     """MNIST; downloads 11 MB, once, where it is not there. DataError if it cannot be had."""
-    paths = _stored()
-    return _load(paths or {name: _find(_cache(), name) or _download(name, _cache()) for name in FILES})
+    return _load(downloads.fetch(source()))

@@ -1,0 +1,167 @@
+"""ReLU and tanh train faster than sigmoid: at the same learning rate, and in depth at each one's best.
+
+    python -m experiments activation_speed
+
+Claims C083, C088 and C096 (document 003, 3.3, on activations), C101 and C254 (document 003, 1.3, on what made deep
+learning work). Networks 64-30-…-30-10 of 1, 2 and 4 hidden layers learn to read digits, full batch, W := W - α dW; what
+counts is how many iterations it takes until J < 0.1 (4 hidden layers: J < 0.2). The slope of σ is at most 1/4, that
+of tanh and ReLU 1: with α the same for all, every layer of sigmoids costs a factor.
+
+The learning rate is a condition. With α chosen for each activation, among factors of two, one hidden layer of sigmoids
+is nearly as fast as the others; the gain that is left is one of depth. Sigmoids in hidden layers do train, then, if
+slowly. Starts: N(0, 1/n) for tanh, N(0, 2/n) for ReLU; both for sigmoid, of which the better counts.
+
+To expect, at α = 0.5: sigmoid needs 4 to 6 times the iterations of tanh and ReLU in one hidden layer, more in two; with
+α tuned 1.1 to 1.7 times in one, 3.4 to 10 times in four, where at α = 0.5 it does not come to J < 0.2 in 900.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments import figures, study
+from experiments.data.bundled import load_digits
+from experiments.study import Criterion, Outcome, Study
+from fnn.types import Layer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SAME = 0.5  # the rate that all have in common
+DEEP = 4
+
+
+class Kind(NamedTuple):
+    """An activation, the gains of its starts N(0, gain/n), the rates to choose from, the iterations that it gets."""
+
+    g: Layer
+    gains: tuple[float, ...]
+    rates: tuple[float, ...]
+    iterations: int
+
+
+KINDS = {
+    "sigmoid": Kind(fnn.sigmoid, (1.0, 2.0), (0.5, 1.0, 2.0, 4.0, 8.0), 900),
+    "tanh": Kind(fnn.tanh, (1.0,), (0.125, 0.25, 0.5, 1.0, 2.0), 250),
+    "ReLU": Kind(fnn.relu, (2.0,), (0.125, 0.25, 0.5, 1.0, 2.0), 250),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 5
+    """Initial weights, each activation with each."""
+    examples: int = 1000
+    """Digits to learn."""
+    shallow: tuple[int, ...] = (1, 2)
+    """Numbers of hidden layers at which the activations are compared at the same rate."""
+    results: Path = Path("results")
+    """Folder for the files; the experiment makes its own folder in it."""
+
+
+def digits(examples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first so many, of all 13 writers."""
+    x, y = load_digits()
+    return x[:examples], y[:examples]
+
+
+def costs(
+    g: Layer, depth: int, rates: Sequence[float], gains: Sequence[float], iterations: int, config: Any
+) -> np.ndarray:
+    """J at each iteration: (rates, gains, seeds, iterations). The seeds' weights differ by the gain alone."""
+    network = fnn.mlp((64, *[30] * depth, 10), g, w_init=fnn.init.lecun_normal)
+    x, y = digits(config.examples)
+    starts = jax.vmap(network.init)(jax.random.split(jax.random.key(0), config.seeds))
+    shape = len(rates), len(gains), config.seeds
+    rate, gain, seed = (
+        jnp.asarray(axis.ravel()) for axis in np.meshgrid(rates, gains, range(config.seeds), indexing="ij")
+    )
+    scale = jnp.sqrt(gain).astype(jnp.float32)
+    chosen = jax.tree.map(lambda leaf: leaf[seed] * scale.reshape(-1, *[1] * (leaf.ndim - 1)), starts)  # biases are 0
+    run = fnn.make_run(
+        network,
+        fnn.softmax_cross_entropy,
+        lambda hyper: fnn.sgd(hyper[0]),
+        (x, y),
+        epochs=iterations,
+        batch_size=len(x),
+        init=lambda hyper: hyper[1],
+        metrics={},
+    )
+    history = fnn.sweep(run, (rate.astype(jnp.float32), chosen), jax.random.key(0)).history
+    return history["cost"].reshape(*shape, iterations)
+
+
+def reached(cost: np.ndarray, threshold: float) -> np.ndarray:
+    """The iterations, along the last axis, until J is below the threshold; infinite where it never is."""
+    below = cost < threshold
+    return np.where(below.any(axis=-1), below.argmax(axis=-1) + 1.0, np.inf)
+
+
+def times_slower(needed: dict[str, np.ndarray], other: str) -> list[float]:
+    """Iterations of sigmoid over the other's, per seed; at least that, where sigmoid does not get there."""
+    slow = np.minimum(needed["sigmoid"], KINDS["sigmoid"].iterations)
+    return (slow / needed[other]).tolist()
+
+
+def panel(axes: "Axes", title: str, curves: dict[str, np.ndarray], threshold: float) -> None:
+    """J over the iterations, of every seed."""
+    looks = (("-", figures.BLUE), ("--", figures.GREEN), ("-.", figures.ORANGE))
+    for (name, values), (style, colour) in zip(curves.items(), looks, strict=True):
+        axes.plot(values.T, style, color=colour, lw=1.4, label=[name] + [None] * (len(values) - 1))
+    axes.axhline(threshold, color=figures.GREY, ls=":", lw=1.2)
+    axes.set(title=title, xlabel="iteration", ylabel="cost J", yscale="log", ylim=(0.05, 4))
+    axes.set_yticks([0.1, 0.2, 0.5, 1, 2], labels=["0.1", "0.2", "0.5", "1", "2"])
+    axes.tick_params(axis="y", which="minor", labelleft=False, length=0)
+
+
+def run(config: Config) -> Outcome:
+    """Trains each activation at each depth with each rate."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    criteria, numbers = [], {}
+    for depth in (*config.shallow, DEEP):
+        threshold, layers = (0.1 if depth < DEEP else 0.2), f"{depth} hidden"
+        trained = {name: costs(g, depth, rates, gains, n, config) for name, (g, gains, rates, n) in KINDS.items()}
+        needed = {name: reached(cost, threshold) for name, cost in trained.items()}
+        same = {name: n[KINDS[name].rates.index(SAME)].min(axis=0) for name, n in needed.items()}
+        best = {name: n.min(axis=(0, 1)) for name, n in needed.items()}
+        for name in KINDS:
+            numbers[f"{layers}: iterations to J < {threshold}, {name}, rate {SAME}"] = same[name].tolist()
+            numbers[f"{layers}: iterations to J < {threshold}, {name}, best rate"] = best[name].tolist()
+        for other in ("tanh", "ReLU"):
+            text = f"iterations, sigmoid / {other}"
+            if depth < DEEP:
+                criteria.append(Criterion(f"{layers}, rate {SAME}: {text}", times_slower(same, other), least=3))
+                numbers[f"{layers}, best rates: {text}"] = times_slower(best, other)
+            else:
+                criteria.append(Criterion(f"{layers}, best rates: {text}", times_slower(best, other), least=2))
+        if depth == config.shallow[0]:
+            curves = {name: cost[KINDS[name].rates.index(SAME), 0] for name, cost in trained.items()}
+            panel(axes[0], f"{layers} layer, all at rate {SAME}", curves, threshold)
+        if depth == DEEP:
+            order = {name: np.unravel_index(n.mean(axis=-1).argmin(), n.shape[:2]) for name, n in needed.items()}
+            panel(
+                axes[1], f"{layers} layers, each at its best rate", {k: trained[k][order[k]] for k in KINDS}, threshold
+            )
+    axes[1].legend(loc="upper right")
+    remark = (
+        f"The gain in one hidden layer is one of the common rate, {SAME}: with the best rate for each, little is left."
+    )
+    return Outcome(criteria, figure, numbers, [remark])
+
+
+STUDY = Study("X20", ("C083", "C088", "C096", "C101", "C254"), run, quick=Config(seeds=3, examples=400, shallow=(1,)))
+
+
+def main(config: Config) -> None:
+    """Runs it and reports."""
+    study.main(STUDY, config)

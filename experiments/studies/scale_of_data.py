@@ -1,0 +1,142 @@
+"""Large networks need large data: on 50 images all read MNIST equally badly, on 10,000 the largest wins.
+
+    python -m experiments scale_of_data
+
+Claims C251 to C254 (document 003, 1.3, on why now). Logistic regression (softmax, 784-10) and networks 784-16-10 and
+784-256-10 of ReLU are trained on the first n images of a random order of MNIST's training set, n from 50 to 10,000, all
+with the same number of steps W := W - α dW, α = 0.3, on batches of 50 drawn from the n, and tested on all 10,000 test
+images. A draw is an order of the images and initial weights.
+
+As the notes say: with few data the order is open, with many the large network is ahead. The condition, for traditional
+learners: they do not fail on many data, they level off: logistic regression still gains, from 1,000 images to 10,000,
+a few hundredths, but less than the network of 256 does, and stays below it.
+
+To expect: at 50 images about 0.6 to 0.7 for all, the means of the draws within 0.01 of each other for logistic
+regression and 256 units; at 10,000 about 0.91 and 0.96, the largest 0.04 or more above the former in each draw.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments import figures, study
+from experiments.data.mnist import load_mnist
+from experiments.study import Criterion, Outcome, Study
+from fnn.types import Layer, PRNGKey, TrainState
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW, MANY = 50, 10000
+NETWORKS = {
+    "logistic regression": fnn.softmax_regression(784, 10),
+    "16 hidden units": fnn.mlp((784, 16, 10)),
+    "256 hidden units": fnn.mlp((784, 256, 10)),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    draws: int = 6
+    """Orders of the images and initial weights; at least 6, or the means at 50 images differ by chance."""
+    between: tuple[int, ...] = (200, 1000)
+    """Numbers of training images besides 50 and 10,000."""
+    steps: int = 2000
+    """Steps of gradient descent, for every n."""
+    batch_size: int = 50
+    """Images per step."""
+    results: Path = Path("results")
+    """Folder for the files; the experiment makes its own folder in it."""
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def accuracies(network: Layer, config: Config, train, test, sizes: jax.Array, keys: PRNGKey) -> jax.Array:
+    """Test accuracy of a training for each n, and the key beside it."""
+    x, y = train
+    optimizer = fnn.sgd(0.3)
+    step = fnn.make_step(network, fnn.softmax_cross_entropy, optimizer)
+
+    def one(run: tuple[jax.Array, PRNGKey]) -> jax.Array:
+        n, key = run
+        order = jax.random.permutation(jax.random.fold_in(key, 1), x.shape[0])[:MANY]
+
+        def next_step(state: TrainState, key: PRNGKey) -> tuple[TrainState, None]:
+            batch = order[jax.random.randint(key, (config.batch_size,), 0, n)]
+            return step(state, (x[batch], y[batch]))[0], None
+
+        keys = jax.random.split(jax.random.fold_in(key, 2), config.steps)
+        state, _ = jax.lax.scan(next_step, fnn.init_state(network, optimizer, key), keys)
+        return jnp.mean(fnn.accuracy(fnn.predict(network, state.params, test[0]), test[1]))
+
+    return jax.lax.map(one, (sizes, keys))
+
+
+def panel(axes: "Axes", sizes: list[int], accuracy: dict[str, np.ndarray]) -> None:
+    """Test accuracy over n: the mean of the draws, and each."""
+    looks = (("^:", figures.GREY), ("s--", figures.ORANGE), ("o-", figures.BLUE))
+    for (name, values), (style, colour) in zip(accuracy.items(), looks, strict=True):
+        axes.plot(sizes, values.mean(axis=1), style, color=colour, label=name)
+        axes.plot(np.repeat(sizes, values.shape[1]), values.ravel(), ".", color=colour, ms=4, alpha=0.6)
+    axes.set(xscale="log", xlabel="training images", ylabel="share of test images read right")
+    axes.set_xticks(sizes, labels=[f"{n:,}" for n in sizes])
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.set_title("Accuracy")
+    axes.legend(loc="lower right")
+
+
+def gap_panel(axes: "Axes", sizes: list[int], gaps: dict[str, np.ndarray]) -> None:
+    """What the networks are ahead of logistic regression, in each draw."""
+    axes.axhline(0, color=figures.GREY, lw=1.2, ls=":")
+    for (name, values), style, colour in zip(gaps.items(), ("s--", "o-"), (figures.ORANGE, figures.BLUE), strict=True):
+        axes.plot(sizes, values.mean(axis=1), style, color=colour, label=name)
+        axes.plot(np.repeat(sizes, values.shape[1]), values.ravel(), ".", color=colour, ms=4, alpha=0.6)
+    axes.set(xscale="log", xlabel="training images", ylabel="accuracy - that of logistic regression")
+    axes.set_xticks(sizes, labels=[f"{n:,}" for n in sizes])
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.set_title("Ahead of logistic regression")
+
+
+def run(config: Config) -> Outcome:
+    """Trains each network on each number of images in each draw."""
+    from matplotlib.figure import Figure
+
+    data = load_mnist()
+    train, test = (data.train_x, data.train_y), (data.test_x, data.test_y)
+    sizes = sorted({FEW, *config.between, MANY})
+    keys = jnp.tile(jax.random.split(jax.random.key(0), config.draws), len(sizes))
+    ns = jnp.repeat(jnp.array(sizes), config.draws)
+    accuracy = {
+        name: np.asarray(accuracies(network, config, train, test, ns, keys)).reshape(len(sizes), -1)
+        for name, network in NETWORKS.items()
+    }
+    base, *larger = accuracy
+    gaps = {name: accuracy[name] - accuracy[base] for name in larger}
+    largest = gaps[larger[-1]]
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    panel(left, sizes, accuracy)
+    gap_panel(right, sizes, gaps)
+    text = "256 hidden units - logistic regression"
+    criteria = [
+        Criterion(f"10,000 images, test accuracy: {text}, every draw", largest[-1].tolist(), least=0.03),
+        Criterion(f"50 images, test accuracy: {text}, mean of the draws", [float(largest[0].mean())], -0.015, 0.015),
+    ]
+    numbers = {
+        f"{n:,} images, {name}": values[i].tolist() for i, n in enumerate(sizes) for name, values in accuracy.items()
+    }
+    numbers[f"50 images: {text}"] = largest[0].tolist()
+    return Outcome(criteria, figure, numbers)
+
+
+STUDY = Study("X25", ("C251", "C252", "C253", "C254"), run, quick=Config(between=(), steps=1500), needs=("mnist",))
+
+
+def main(config: Config) -> None:
+    """Runs it and reports."""
+    study.main(STUDY, config)

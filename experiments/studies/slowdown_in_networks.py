@@ -1,0 +1,175 @@
+"""With the quadratic cost a network of saturated sigmoid units stays stuck; with cross-entropy it gets out.
+
+    python -m experiments slowdown_in_networks
+
+Claims C034 and C220 (document 004, on the choice of the cost): the default pair, sigmoid and quadratic cost, is not
+always a good one. At the output, with z the weighted input and one-hot targets y,
+
+    quadratic cost                        dz = (a - y) ∘ a (1 - a),
+    sigmoid with cross-entropy            dz = a - y,
+    softmax with the log-likelihood       dz = a - y,
+
+so an output that is wrong and saturated, a near 0 or 1, has next to no gradient with the first, and its full
+error with the others. What it costs depends on the start: weights of deviation 3 saturate the outputs, those of
+√(1/n_in) do not, and there the quadratic cost does as well, given a larger learning rate. So each has its own: 0.5
+for the cross-entropies, the best of several for the quadratic cost. 64-30-10 on the digits, batches of 10; another
+start per seed.
+
+To expect: from deviation 3, after 30 epochs, cross-entropy is ahead by 0.2 to 0.7 of the digits; from √(1/n_in) by
+0.01. After one epoch from N(0, 1), at 0.5 both, it is ahead by some 0.5, saturation or not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+import fnn
+from experiments import figures, study
+from experiments.data.bundled import load_digits
+from experiments.errors import at_least
+from experiments.study import Criterion, Outcome, Study
+from fnn.types import Params
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZES, BATCH = (64, 30, 10), 10
+COSTS = {
+    "quadratic": fnn.squared_error,
+    "cross-entropy": fnn.sigmoid_cross_entropy,
+    "softmax": fnn.softmax_cross_entropy,
+}
+RATES, RATE = (0.5, 1.0, 2.0, 3.0, 5.0), 0.5  # of the quadratic cost, and of the others
+STARTS = {"deviation 3": lambda n_in: 3.0, "deviation 1": lambda n_in: 1.0, "√(1/n)": lambda n_in: n_in**-0.5}
+SGD = fnn.sgd(0.0)
+
+
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 5
+    """Initial weights."""
+    epochs: int = 30
+    """Passes over the digits."""
+    results: Path = Path("results")
+    """Folder for the files; the experiment makes its own folder in it."""
+
+
+def network(sizes: Sequence[int], loss: fnn.Loss) -> fnn.Layer:
+    """Sigmoid layers; the last one's is in the loss, but for the quadratic cost."""
+    body = fnn.mlp(sizes, fnn.sigmoid, w_init=fnn.init.normal(1.0))
+    return fnn.serial(*body.layers, fnn.sigmoid) if loss is COSTS["quadratic"] else body
+
+
+def starts(layer: fnn.Layer, scales: Sequence, seeds: int) -> Params:
+    """For each scale, a function of n_in, the same weights of each seed: leaves (scales · seeds, …)."""
+    states = [fnn.init_state(layer, SGD, key).params for key in jax.random.split(jax.random.key(0), seeds)]
+    drawn = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    scaled = [jax.tree.map(lambda leaf, scale=scale: leaf * scale(leaf.shape[-2]), drawn) for scale in scales]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float32), *scaled)
+
+
+def accuracies(
+    loss: fnn.Loss,
+    sizes: Sequence[int],
+    rates: Sequence[float],
+    scales: Sequence,
+    seeds: int,
+    epochs: int,
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """The share of held_out classified right after each epoch: (rates, scales, seeds, epochs), labels 0 to 9."""
+    layer = network(sizes, loss)
+    one_hot = lambda data: (data[0], np.eye(10, dtype=np.float32)[data[1]])
+    run = fnn.make_run(
+        layer,
+        loss,
+        lambda hyper: fnn.sgd(hyper["rate"]),
+        one_hot(train),
+        epochs=epochs,
+        batch_size=BATCH,
+        init=lambda hyper: hyper["start"],
+        validation=one_hot(held_out),
+        metrics={"accuracy": fnn.accuracy},
+    )
+    start = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(rates)), starts(layer, scales, seeds))
+    rate = np.repeat(np.array(rates, np.float32), len(scales) * seeds)
+    history = fnn.sweep(run, {"start": start, "rate": rate}, jax.random.key(1)).history["validation_accuracy"]
+    return history.reshape(len(rates), len(scales), seeds, epochs)
+
+
+def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
+    """The median of the seeds over the epochs, and a band from the lowest to the highest."""
+    from matplotlib.ticker import MaxNLocator
+
+    looks = ((figures.BLUE, ":"), (figures.BLUE, "-"), (figures.ORANGE, "-"), (figures.GREEN, "--"))
+    for (name, values), (colour, line) in zip(lines.items(), looks, strict=True):
+        epochs = np.arange(1, values.shape[1] + 1)
+        axes.plot(epochs, np.median(values, axis=0), color=colour, ls=line, label=name)
+        axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0)
+    axes.set(title=title, xlabel="epoch", ylim=(0, 1.02), xlim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def run(config: Config) -> Outcome:
+    """Trains from the three starts with the three costs."""
+    from matplotlib.figure import Figure
+
+    at_least("--seeds", config.seeds, 1)
+    at_least("--epochs", config.epochs, 1)
+    digits, scales = load_digits(), list(STARTS.values())
+    quadratic, cross, softmax = (
+        accuracies(loss, SIZES, RATES if i == 0 else (RATE,), scales, config.seeds, config.epochs, digits, digits)
+        for i, loss in enumerate(COSTS.values())
+    )
+    criteria, numbers = [], {}
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for i, (axes, name) in enumerate(zip(figure.subplots(1, 3, sharey=True), STARTS, strict=True)):
+        best = quadratic[:, i, :, -1].argmax(axis=0)  # for each seed
+        chosen = quadratic[best, i, np.arange(config.seeds)]
+        gap = (cross[0, i, :, -1] - chosen[:, -1]).tolist()
+        text = f"{name}: accuracy at the end, cross-entropy - best quadratic"
+        if name == "deviation 3":
+            criteria.append(Criterion(text, gap, least=0.2))
+            criteria.append(Criterion(f"{text}, median", [float(np.median(gap))], least=0.3))
+        elif name == "√(1/n)":
+            criteria.append(Criterion(text, gap, most=0.05))
+        else:
+            numbers[text] = gap
+        numbers[f"{name}: after epoch 1, cross-entropy - quadratic, {RATE} both"] = (
+            cross[0, i, :, 0] - quadratic[0, i, :, 0]
+        ).tolist()
+        lines = {
+            f"quadratic, learning rate {RATES[0]}": quadratic[0, i],
+            "quadratic, best learning rate": chosen,
+            f"cross-entropy, {RATE}": cross[0, i],
+            f"softmax, log-likelihood, {RATE}": softmax[0, i],
+        }
+        for cost, values in lines.items():
+            numbers[f"{name}: accuracy, {cost}"] = values[:, -1].tolist()
+        panel(axes, f"Start: {name}", lines)
+    figure.axes[0].set_ylabel("share of the digits classified right")
+    figure.axes[2].legend(loc="lower right", fontsize=9)
+    remarks = [
+        (
+            "The lead after the first epoch is reported, not asked for: at equal learning rates it is there without "
+            "saturation too, since the quadratic cost's steps are smaller by a (1 - a)."
+        ),
+        (
+            "How far the quadratic cost comes from deviation 3 depends on the start: of 17 tried, its best learning "
+            "rate left two 0.18 and 0.19 behind, the others 0.2 to 0.88."
+        ),
+    ]
+    return Outcome(criteria, figure, numbers, remarks)
+
+
+STUDY = Study("X02", ("C034", "C220"), run, quick=Config(seeds=3))
+
+
+def main(config: Config) -> None:
+    """Runs it and reports."""
+    study.main(STUDY, config)

@@ -1,0 +1,110 @@
+"""Outputs around zero: alone, they make nothing faster at a given learning rate; they allow larger ones.
+
+    python -m experiments zero_centring
+
+Claim C084 (document 001, 2.1 and 2.2): the sigmoid's outputs, all positive, slow training down, those of tanh do not.
+But tanh(z) = 2σ(2z) - 1 has four times the slope, too. To tell the two apart, σ is compared with σ - 1/2: the same
+slope everywhere, the same starts, in networks of 1 and 2 hidden layers that learn to read digits, full batch, until
+J < 0.2.
+
+So the claim is right under a condition: at a rate that both can take there is no difference; with the rate chosen for
+each, σ - 1/2 takes larger steps and gets there sooner, the more so the more layers there are.
+
+To expect, as iterations of σ over those of σ - 1/2: 0.99 to 1.05 at rate 0.5; with the best rate for each 1.1 to 1.5
+in one hidden layer, 1.3 to 1.9 in two.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments import figures, study
+from experiments.studies.activation_speed import costs, reached
+from experiments.study import Criterion, Outcome, Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RATES = (0.5, 1.0, 2.0, 4.0, 6.0)
+SAME = RATES[0]
+THRESHOLD = 0.2
+
+
+def centred(z: jax.Array) -> jax.Array:
+    """σ(z) - 1/2"""
+    return jax.nn.sigmoid(z) - 0.5
+
+
+def slope(z: jax.Array) -> jax.Array:
+    """σ(z) (1 - σ(z))"""
+    return jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
+
+
+KINDS = {"σ": fnn.sigmoid, "σ - 1/2": fnn.elementwise(centred, slope)}
+
+
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 8
+    """Initial weights, both activations with each."""
+    examples: int = 1000
+    """Digits to learn."""
+    iterations: int = 800
+    """Steps of gradient descent that each run gets."""
+    results: Path = Path("results")
+    """Folder for the files; the experiment makes its own folder in it."""
+
+
+def panel(axes: "Axes", title: str, needed: dict[str, np.ndarray]) -> None:
+    """Iterations over the rate, the median of the seeds, with the lowest and the highest."""
+    for (name, n), style, colour in zip(needed.items(), ("o-", "s--"), (figures.BLUE, figures.ORANGE), strict=True):
+        shown = np.where(np.isfinite(n), n, np.nan)
+        axes.plot(RATES, np.median(shown, axis=1), style, color=colour, label=name)
+        axes.fill_between(RATES, shown.min(axis=1), shown.max(axis=1), color=colour, alpha=0.2, lw=0)
+    axes.set(title=title, xlabel="learning rate", ylabel=f"iterations to J < {THRESHOLD}", xscale="log", yscale="log")
+    axes.set_xticks(RATES, labels=[f"{rate:g}" for rate in RATES])
+    axes.set_yticks([50, 100, 200, 500], labels=["50", "100", "200", "500"])
+    axes.tick_params(which="minor", length=0, labelleft=False, labelbottom=False)
+
+
+def run(config: Config) -> Outcome:
+    """Trains both in 1 and 2 hidden layers at each rate; measures the mean of their outputs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    z = jax.random.normal(jax.random.key(0), (100_000,))
+    numbers = {f"mean output for N(0, 1), {name}": float(jnp.mean(g.forward((), z)[0])) for name, g in KINDS.items()}
+    numbers["mean output for N(0, 1), tanh"] = float(jnp.mean(jnp.tanh(z)))
+    criteria = []
+    for depth, axes in zip((1, 2), figure.subplots(1, 2, sharey=True), strict=True):
+        needed = {
+            name: reached(costs(g, depth, RATES, (1.0,), config.iterations, config)[:, 0], THRESHOLD)
+            for name, g in KINDS.items()
+        }
+        same = needed["σ"][0] / needed["σ - 1/2"][0]
+        tuned = needed["σ"].min(axis=0) / needed["σ - 1/2"].min(axis=0)
+        text = "iterations, σ / σ - 1/2"
+        criteria.append(Criterion(f"{depth} hidden, rate {SAME}: {text}", same.tolist(), most=1.05))
+        if depth == 2:
+            criteria.append(Criterion(f"{depth} hidden, best rates: {text}", tuned.tolist(), least=1.25))
+        numbers[f"{depth} hidden, best rates: {text}"] = tuned.tolist()
+        for name, n in needed.items():
+            numbers[f"{depth} hidden, {name}: iterations at rate {SAME}"] = n[0].tolist()
+            numbers[f"{depth} hidden, {name}: iterations at the best rate"] = n.min(axis=0).tolist()
+        panel(axes, f"{depth} hidden layer{'s' * (depth - 1)}", needed)
+    figure.axes[0].legend(loc="lower left")
+    remark = "The rest of what tanh gains over σ at the same rate is its slope, four times that of σ."
+    return Outcome(criteria, figure, numbers, [remark])
+
+
+STUDY = Study("X21", ("C084",), run, quick=Config(seeds=3, examples=400))
+
+
+def main(config: Config) -> None:
+    """Runs it and reports."""
+    study.main(STUDY, config)
