@@ -19,9 +19,21 @@ PROGRAM = "python -m experiments"
 EXPERIMENTS = {
     "digits": "experiments.digits",
     "sweep": "experiments.sweep",
+    "data": "experiments.datasets",
+    "train": "experiments.train",
+    "predict": "experiments.predict",
+    "planar": "experiments.planar",
+    "housing": "experiments.housing",
+    "animals": "experiments.animals",
+    "ball": "experiments.ball",
+    "cats": "experiments.cats",
+    "mnist": "experiments.mnist",
     "gradcheck": "experiments.benchmarks.gradcheck",
     "bench": "experiments.bench",
     "speedrun": "experiments.speedrun",
+    "all": "experiments.all",
+    "report": "experiments.report",
+    "claims": "experiments.claims",
 } | {name: f"experiments.studies.{name}" for name in NAMES}
 
 

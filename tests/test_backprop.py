@@ -63,6 +63,7 @@ def test_any_mlp(sizes, batch, l2):
         assert_close(jax.jit(fnn.value_and_grad(network, loss, l2))(params, x, y), expected, "float64")
 
 
+@pytest.mark.claim("C144", "C145", "C247")
 def test_the_notes_two_layer_demo(x64):
     """Document 001, 5.1: tanh hidden, sigmoid output; dZ2 = A2 - Y, dZ1 = W2ᵀ dZ2 * (1 - A1²), examples as columns."""
     m, sizes = 11, [3, 4, 1]
@@ -81,6 +82,7 @@ def test_the_notes_two_layer_demo(x64):
     assert_close(first.b, dz1.sum(1) / m, "float64")
 
 
+@pytest.mark.claim("C016", "C108", "C120", "C133", "C181")
 def test_a_gradient_is_the_mean_of_the_examples_gradients(x64):
     network = fnn.mlp([6, 5, 3], fnn.tanh)
     params, x, y = spread_params(network, 0, "float64"), normal(1, (8, 6), "float64"), rng.integers(0, 3, 8)
@@ -108,6 +110,7 @@ def test_weights_of_zero_cost_nothing():
     assert all(not leaf.any() for leaf in jax.tree.leaves(dparams))
 
 
+@pytest.mark.claim("C198")
 def test_the_penalty_acts_on_weights_only_also_under_repeat(x64):
     network = fnn.serial(fnn.repeat(fnn.dense(3, 3), 4), fnn.layer_norm(3), fnn.dense(3, 2))
     params = spread_params(network, 0, "float64")

@@ -123,6 +123,7 @@ def test_rows_and_factors_have_their_adjoints(shape, kernel, strides, filters, p
     check(w, factors, lambda f: correlation._factors_backward(jnp.stack(f), w.shape, windows))
 
 
+@pytest.mark.claim("C233")
 def test_a_shared_filter_collects_the_gradient_of_all_its_copies(x64):
     """The notes: all copies of the filter have the same weights; its gradient is the sum over the positions."""
     layer = fnn.conv2d(1, 1, 2)

@@ -12,6 +12,7 @@ from fnn.data import shuffled
 from tests.oracles import normal
 
 
+@pytest.mark.claim("C171")
 def test_standardizing_is_fitted_on_training_data_only(x64):
     train, test = 5 + 3 * normal(0, (200, 4), "float64"), normal(1, (50, 4), "float64")
     fitted = fnn.data.fit_standardization(train)
@@ -22,6 +23,7 @@ def test_standardizing_is_fitted_on_training_data_only(x64):
     np.testing.assert_array_equal(fnn.data.standardize(train), x)
 
 
+@pytest.mark.claim("C171")
 @pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, -1e30, 123456.7])
 def test_constant_columns_become_zero(constant):
     x = np.stack([np.full(333, constant), np.arange(333)], 1).astype("float32")
@@ -66,6 +68,7 @@ def test_splits_follow_their_key():
     assert not np.array_equal(a, c)
 
 
+@pytest.mark.claim("C184")
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 5))
 def test_an_epoch_covers_every_example_once(size, batch_size, seed):
     batch_size = min(size, batch_size)

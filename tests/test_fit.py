@@ -25,6 +25,7 @@ def fit(key, network=NETWORK, optimizer=OPTIMIZER, data=TRAIN, **options):
     return fnn.fit(network, LOSS, optimizer, data, key=key, **options)
 
 
+@pytest.mark.claim("C146", "C248")
 def test_it_learns_and_tells_every_epoch(key):
     result = fit(key, epochs=20, validation=VALIDATION)
     assert set(result.history) == {"cost", "accuracy", "validation_cost", "validation_accuracy"}

@@ -9,6 +9,7 @@ import fnn
 from fnn.init import fans
 
 
+@pytest.mark.claim("C163", "C165")
 @pytest.mark.parametrize("shape", [(300, 200), (5, 5, 20, 40), (3, 7, 30, 50)])
 @pytest.mark.parametrize(
     ("initializer", "variance"),
@@ -50,6 +51,7 @@ def test_dtype_and_traced_scale(key, x64):
     assert not fnn.init.zeros(key, (3,)).any()
 
 
+@pytest.mark.claim("C166", "C169")
 def test_he_keeps_the_scale_of_relu_layers_where_the_notes_formula_loses_it(key):
     """Width 256, depth 20: E[a²] stays with √(2/n_in), vanishes with √(2/(n_in + n_out)), printed under He's name."""
     ratios = {}

@@ -179,6 +179,7 @@ def test_any_shape(case, seed):
         assert_close(by_hand(layer, params, x, dy, key), auto(params, x, dy), "float64", slack)
 
 
+@pytest.mark.claim("C092")
 def test_relu_has_slope_zero_at_zero():
     x = jnp.array([[-1.0, -0.0, 0.0, 1.0]])
     for layer, slopes in ((fnn.relu, [0.0, 0.0, 0.0, 1.0]), (fnn.leaky_relu(0.5), [0.5, 0.5, 0.5, 1.0])):
@@ -215,6 +216,7 @@ def test_activations_equal_jax_nn(name, reference, dtype, key, x64):
     assert_close(ACTIVATIONS[name].forward((), x)[0], reference(x), dtype)
 
 
+@pytest.mark.claim("C042", "C054")
 def test_dense_is_x_w_plus_b():
     params = fnn.Dense(w=jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), b=jnp.array([10.0, 20.0]))
     z, _ = fnn.dense(3, 2).forward(params, jnp.array([[1.0, 0.0, -1.0]]))
@@ -248,6 +250,7 @@ def test_layers_of_a_network_draw_differently(key):
     assert not np.array_equal(dense[0].w, dense[1].w)
 
 
+@pytest.mark.claim("C067")
 def test_repeat_equals_the_layers_written_out(key, x64):
     block = fnn.serial(fnn.dense(5, 5), fnn.tanh)
     deep = fnn.repeat(block, 4)
@@ -279,6 +282,7 @@ def test_repeat_compiles_to_the_same_program_size_at_any_depth(key):
     assert program(2).count("\n") == program(200).count("\n")
 
 
+@pytest.mark.claim("C078")
 def test_one_hundred_layers_stay_finite(key):
     network = fnn.repeat(fnn.serial(fnn.dense(64, 64, w_init=he_normal), fnn.relu), 100)
     params, x = network.init(key), normal(1, (32, 64), "float32")

@@ -92,6 +92,7 @@ def test_any_shape(batch, k, name):
         assert_close(hand, auto, "float64", slack=1e-17)
 
 
+@pytest.mark.claim("C102", "C033")
 @each_dtype
 def test_on_logits_it_equals_the_textbook_form_on_probabilities(dtype, x64):
     z, labels = 3 * normal(1, (20, 4), dtype), rng.integers(0, 4, 20)
@@ -110,6 +111,7 @@ def test_on_logits_it_equals_the_textbook_form_on_probabilities(dtype, x64):
         assert_close(loss.forward(prediction, target)[0], other.forward(logits, target)[0], dtype)
 
 
+@pytest.mark.claim("C034", "C137")
 def test_the_gradient_of_the_matched_pairs_is_a_minus_y(x64):
     z, labels = normal(1, (6, 3), "float64"), rng.integers(0, 3, 6)
     y, ones = np.eye(3)[labels], np.ones(6)
@@ -126,6 +128,7 @@ def test_labels_and_their_one_hot_rows_are_the_same(x64):
         )
 
 
+@pytest.mark.claim("C115")
 @each_dtype
 def test_logits_of_ten_thousand(dtype, x64):
     z = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, 0.0]], dtype)

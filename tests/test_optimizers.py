@@ -72,6 +72,7 @@ def trajectory(optimizer, steps=200):
         return jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps)[1]
 
 
+@pytest.mark.claim("C189", "C193")
 @each_pair
 @pytest.mark.parametrize("rate", [RATE, schedule], ids=["constant", "schedule"])
 def test_trajectories_equal_optax(name, rate, x64):
@@ -98,6 +99,7 @@ def test_betas_and_strengths_can_be_traced(x64):
     assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), jax.jit(lambda: run(0.9, 0.1))(), "float64")
 
 
+@pytest.mark.claim("C190")
 def test_momentum_is_an_average_that_starts_at_zero():
     """The notes: with a constant gradient of 1, v_10 = 1 - 0.9^10."""
     optimizer = fnn.momentum(1.0, 0.9)
@@ -107,6 +109,7 @@ def test_momentum_is_an_average_that_starts_at_zero():
     np.testing.assert_allclose(state.v["w"], 1 - 0.9**10, rtol=1e-6)
 
 
+@pytest.mark.claim("C188")
 def test_momentum_descends_where_the_printed_sign_climbs():
     """f = w²/2 from 1: after 200 steps the corrected rule is at about 0 and the printed one at about 2e5."""
     ends = []
@@ -136,6 +139,7 @@ def test_l2_in_the_cost_and_add_l2_are_the_same(x64):
     assert_close(transform.update(gradients, transform.init(params), params)[0], in_cost, "float64")
 
 
+@pytest.mark.claim("C199")
 def test_sgd_with_l2_shrinks_the_weights(x64):
     """The notes: W := (1 - αλ) W - α dJ/dW."""
     alpha, strength = 0.1, 0.2

@@ -160,6 +160,7 @@ def test_bare_arrays_dicts_and_vectors_are_hypers():
     assert {"a[0]", "a[1]"} < set(vector.table().columns)
 
 
+@pytest.mark.claim("C237", "C238")
 def test_scale_and_network_may_be_swept():
     """network, l2 and init as functions of hyper: here the initial scale."""
     run = make_run(

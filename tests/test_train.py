@@ -21,6 +21,7 @@ def all_equal(a, b) -> bool:
     return all(bool(jnp.all(x == y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+@pytest.mark.claim("C014", "C116", "C118")
 def test_a_step_is_gradient_then_update(key):
     optimizer = fnn.momentum(0.3)
     state = fnn.init_state(NETWORK, optimizer, key)
@@ -34,6 +35,7 @@ def test_a_step_is_gradient_then_update(key):
     assert all_equal(jax.random.key_data(new.key), jax.random.key_data(key))
 
 
+@pytest.mark.claim("C187")
 @pytest.mark.parametrize("batch_size", [1, 5, 22, 23])
 def test_an_epoch_is_its_steps_one_after_the_other(batch_size, key):
     """Every example once, the remainder as a batch of its own size."""
@@ -67,6 +69,7 @@ def test_an_epoch_is_its_steps_one_after_the_other(batch_size, key):
     assert_close(state.params, eager.params, "float32")
 
 
+@pytest.mark.claim("C185")
 def test_epochs_shuffle_differently_and_can_start_anywhere(key):
     optimizer = fnn.sgd(0.1)
     run = fnn.make_epoch(fnn.make_step(NETWORK, LOSS, optimizer), 5)

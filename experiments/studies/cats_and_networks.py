@@ -68,12 +68,13 @@ class Config:
 
 
 class Part(NamedTuple):
-    """Training and test images, a row each, and labels, a column."""
+    """Training and test images, a row each, and labels, a column; an orthonormal basis of the training images."""
 
     x: jax.Array
     y: jax.Array
     test_x: jax.Array
     test_y: jax.Array
+    basis: jax.Array
 
 
 class Trained(NamedTuple):
@@ -90,14 +91,20 @@ def rows(cats: Cats) -> Part:
     """The images as rows."""
     column = lambda y: jnp.asarray(y[:, None], jnp.float32)
     flat = lambda x: jnp.asarray(x.reshape(len(x), -1))
-    return Part(flat(cats.train_x), column(cats.train_y), flat(cats.test_x), column(cats.test_y))
+    x = flat(cats.train_x)
+    return Part(x, column(cats.train_y), flat(cats.test_x), column(cats.test_y), spanning(x))
+
+
+def spanning(x: jax.Array) -> jax.Array:
+    """An orthonormal basis of what the rows span, (12288, m)."""
+    return jnp.asarray(np.linalg.qr(np.asarray(x).T)[0])
 
 
 def standardized(data: Part) -> Part:
     """Each pixel of each colour by its mean and deviation over the training images."""
     fitted = fnn.data.fit_standardization(data.x)
     x, test_x = (fnn.data.standardize(part, fitted) for part in (data.x, data.test_x))
-    return data._replace(x=x, test_x=test_x)
+    return data._replace(x=x, test_x=test_x, basis=spanning(x))
 
 
 def train(build: Builder, data: Part, rate: float, iterations: int, seeds: int) -> Trained:
@@ -108,8 +115,7 @@ def train(build: Builder, data: Part, rate: float, iterations: int, seeds: int) 
     """
     network = build(N_IN)
     starts = jax.jit(jax.vmap(network.init))(jax.random.split(jax.random.key(0), seeds))
-    basis = jnp.asarray(np.linalg.qr(np.asarray(data.x).T)[0])
-    w = starts[0].w
+    basis, w = data.basis, starts[0].w
     u = jnp.einsum("fm,sfn->smn", basis, w)
     run = fnn.make_run(
         build(len(data.x)),

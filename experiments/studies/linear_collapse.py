@@ -17,7 +17,7 @@ regression; tanh gains some 0.4 on the flower, 0.1 on the moons.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,11 @@ def deviation(params: Params, x: jax.Array) -> jax.Array:
 
 def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
     """Accuracy over the iterations, of every seed."""
-    looks = ({"color": figures.GREY, "ls": "--", "zorder": 3}, {"color": figures.BLUE}, {"color": figures.ORANGE})
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": figures.GREY, "ls": "--", "zorder": 3},
+        {"color": figures.BLUE},
+        {"color": figures.ORANGE},
+    )
     for (name, accuracies), look in zip(lines.items(), looks, strict=True):
         axes.plot(accuracies.T, lw=1.6, label=[name] + [None] * (len(accuracies) - 1), **look)
     axes.set(title=title, xlabel="iteration", ylabel="share of points classified right", ylim=(0.4, 1.02))

@@ -165,7 +165,7 @@ def run(config: Config) -> Outcome:
     return Outcome(criteria, figure, numbers, [remark])
 
 
-STUDY = Study("X08", ("C201", "C202", "C203"), run, quick=Config(seeds=3, epochs=40), needs=("mnist",))
+STUDY = Study("X08", ("C201", "C202", "C203"), run, quick=Config(seeds=3, epochs=50), needs=("mnist",))
 
 
 def main(config: Config) -> None:

@@ -1,0 +1,67 @@
+"use strict";
+// Shows the claims that have all the words and the verdict; the address keeps both: #find=relu&verdict=WRONG
+(function () {
+  const form = document.getElementById("filter");
+  const table = document.querySelector("table.claims");
+  if (!table) return;
+  const find = document.getElementById("find");
+  const verdict = document.getElementById("verdict");
+  const count = document.getElementById("count");
+  const rows = Array.from(table.tBodies[0].rows, function (row) {
+    const said = row.querySelector(".verdict");
+    return {row: row, text: row.textContent.toLowerCase(), verdict: said ? said.textContent : null};
+  });
+
+  function show() {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let heading = null, shown = 0;
+    rows.forEach(function (one) {
+      if (one.verdict === null) {
+        heading = one.row;
+        heading.hidden = true;
+        return;
+      }
+      const fits = (!verdict.value || one.verdict === verdict.value) &&
+        words.every(function (word) { return one.text.includes(word); });
+      one.row.hidden = !fits;
+      if (fits) {
+        shown += 1;
+        if (heading) heading.hidden = false;
+      }
+    });
+    count.textContent = shown + " of " + rows.filter(function (one) { return one.verdict !== null; }).length + " claims";
+  }
+
+  function keep() {
+    const set = new URLSearchParams();
+    if (find.value) set.set("find", find.value);
+    if (verdict.value) set.set("verdict", verdict.value);
+    history.replaceState(null, "", "#" + (set.toString() || "claims"));
+    show();
+  }
+
+  function follow() {
+    const set = new URLSearchParams(location.hash.slice(1));
+    if (set.has("find") || set.has("verdict")) {
+      find.value = set.get("find") || "";
+      verdict.value = set.get("verdict") || "";
+      show();
+      form.scrollIntoView();
+      return;
+    }
+    const row = document.getElementById(location.hash.slice(1));
+    if (row && row.hidden) {  // a link to a claim that the filter hides
+      find.value = verdict.value = "";
+      show();
+      row.scrollIntoView();
+    }
+  }
+
+  form.hidden = false;
+  form.addEventListener("submit", function (event) { event.preventDefault(); });
+  find.addEventListener("input", keep);
+  verdict.addEventListener("change", keep);
+  window.addEventListener("hashchange", follow);
+  show();
+  follow();
+})();

@@ -1,0 +1,53 @@
+"""A docstring as HTML: paragraphs, lists, equations and tables as they were typed. Everything is escaped."""
+
+import html
+import itertools
+import re
+
+
+def span(text: str) -> str:
+    """A line of text; what stands between backticks is code.
+
+    >>> span("a < b by `fnn.mlp`")
+    'a &lt; b by <code>fnn.mlp</code>'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def typed(lines: list[str]) -> str:
+    """Lines with their spaces kept, moved to the left."""
+    indent = min(len(line) - len(line.lstrip()) for line in lines)
+    return f"<pre>{html.escape(chr(10).join(line[indent:] for line in lines))}</pre>"
+
+
+def bullets(lines: list[str]) -> str:
+    """A list whose items start with a dash."""
+    items = re.split(r"(?:^|\s)- ", " ".join(line.strip() for line in lines))[1:]
+    return f"<ul>{''.join(f'<li>{span(item.strip())}</li>' for item in items)}</ul>"
+
+
+def block(lines: list[str]) -> str:
+    """Lines between two empty ones: prose, and in between what is indented; a list."""
+    if lines[0].startswith("- "):
+        return bullets(lines)
+    parts = []
+    for indented, group in itertools.groupby(lines, key=lambda line: line.startswith("    ")):
+        some = list(group)
+        parts.append(typed(some) if indented else f"<p>{span(' '.join(some))}</p>")
+    return "".join(parts)
+
+
+def title(docstring: str) -> str:
+    """Its first line."""
+    return docstring.partition("\n")[0].strip()
+
+
+def body(docstring: str) -> str:
+    """What follows the first line, without the block that has nothing but the command.
+
+    >>> body("Title.\\n\\n    python -m experiments x\\n\\nWith a < b,\\n\\n    y = 2 x.\\n")
+    '<p>With a &lt; b,</p><pre>y = 2 x.</pre>'
+    """
+    blocks = re.split(r"\n\s*\n", docstring.partition("\n")[2].strip("\n"))
+    kept = [lines for text in blocks if (lines := text.rstrip().splitlines())]
+    return "".join(block(lines) for lines in kept if len(lines) > 1 or "python -m experiments" not in lines[0])
