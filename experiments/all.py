@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import outcomes, report, reports, studies, study, workers
+from experiments import claims, outcomes, report, reports, studies, study, workers
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.overview import Overview, Row
 
@@ -136,6 +136,7 @@ def main(config: Config) -> None:
         overview = stack.enter_context(Overview(rows))
         conduct(rows, config, overview, scratch)
     print(overview.summary())
+    claims.record(config.results)
     print(f"report: {report.write(config.results)}")
     bad = [f"{row.name} ({row.state})" for row in overview.rows.values() if row.state in report.BAD]
     if bad:

@@ -83,6 +83,18 @@ def as_json(claim: Claim, shown_by: Sequence[evidence.Evidence]) -> dict[str, An
     return claim._asdict() | {"shown_by": [by._asdict() for by in shown_by], "state": state}
 
 
+def record(results: Path, *, run: bool = False) -> tuple[Path, list[dict[str, Any]], list[str]]:
+    """Writes claims.json: -> its path, its rows, and what is named by tests or studies and is no claim."""
+    claims = load()
+    path = reports.make_folder(results, "claims") / "claims.json"
+    tests = evidence.marked_tests()
+    named = [name for names in tests.values() for name in names]
+    found = evidence.gather(results, tests, evidence.run_tests(named) if run else evidence.remembered(path))
+    rows = [as_json(claim, found.get(claim.id, [])) for claim in claims]
+    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path, rows, strangers(claims, found)
+
+
 def strangers(claims: Iterable[Claim], named: Iterable[str]) -> list[str]:
     """What is named by a test or a study and is no claim of the ledger."""
     return sorted(set(named) - {claim.id for claim in claims})
@@ -120,20 +132,12 @@ def main(config: Config) -> None:
     """Prints and saves; ExperimentError if a claim fails or is not shown."""
     from rich.console import Console
 
-    claims = load()
-    sections = {claim.number: f"{claim.number}. {claim.section}" for claim in claims}
+    sections = {claim.number: f"{claim.number}. {claim.section}" for claim in load()}
     if config.section is not None and config.section not in sections:
         raise usage("--section", f"1 to {len(sections)}", config.section)
-    path = reports.make_folder(config.results, "claims") / "claims.json"
-    tests = evidence.marked_tests()
-    named = [name for names in tests.values() for name in names]
-    states = evidence.run_tests(named) if config.run else evidence.remembered(path)
-    found = evidence.gather(config.results, tests, states)
-    unknown = strangers(claims, found)
+    path, rows, unknown = record(config.results, run=config.run)
     if unknown:
         raise ExperimentError(f"no such claims, but tests or studies name them: {', '.join(unknown)}")
-    rows = [as_json(claim, found.get(claim.id, [])) for claim in claims]
-    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     console = Console(highlight=False, width=max(Console().width, 120))
     wanted = [
