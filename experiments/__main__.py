@@ -31,6 +31,7 @@ EXPERIMENTS = {
     "gradcheck": "experiments.benchmarks.gradcheck",
     "bench": "experiments.bench",
     "speedrun": "experiments.speedrun",
+    "nielsen": "experiments.nielsen",
     "all": "experiments.all",
     "report": "experiments.report",
     "claims": "experiments.claims",
