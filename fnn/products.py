@@ -24,7 +24,7 @@ def product(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, 
     return sum(terms[1:], start=terms[0])
 
 
-def column_sum(dz: Float[Array, "batch m"], w: Float[Array, "n m"]) -> Float[Array, " m"]:
+def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
     """Σ_batch dZ, for the bias beside W; of a tiny W as a product with ones: XLA makes dZ once more for a sum.
 
     >>> column_sum(jnp.ones((3, 2)), jnp.ones((1, 2)))
