@@ -113,7 +113,7 @@ def test_data_says_what_could_not_be_fetched(nowhere, tmp_path, monkeypatch, cap
     assert "test_catvnoncat.h5: not the test_catvnoncat.h5 of the courses" in error
 
 
-@pytest.mark.parametrize("network", ["dense", "convnet"])
+@pytest.mark.parametrize("network", ["dense", pytest.param("convnet", marks=pytest.mark.slow)])
 def test_mnist(network, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "load_mnist", lambda: generators.mnist_like(0, train=400, test=100))
     flags = ["--network", network, "--epochs", "4", "--images", "400", "--batch-size", "16"]
@@ -144,6 +144,7 @@ def test_animals(tmp_path):
     assert min(exact["exactly one animal"].values()) > 0.97
 
 
+@pytest.mark.slow
 def test_ball(tmp_path):
     accuracy = report(tmp_path, "ball", "--epochs", "15")["accuracy"]
     assert min(accuracy["filter and its maximum"].values()) > 0.95

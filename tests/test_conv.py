@@ -29,9 +29,12 @@ def lax_convolution(params, x, strides, padding):
     return z + params.b.reshape(1, 1, 1, -1)
 
 
-@pytest.mark.parametrize(("shape", "kernel", "strides", "filters", "padding"), CASES)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_conv2d_equals_the_library_convolution(shape, kernel, strides, filters, padding, dtype, x64):
+@pytest.mark.parametrize(
+    ("dtype", "shape", "kernel", "strides", "filters", "padding"),
+    [("float64", *case) for case in CASES]
+    + [pytest.param("float32", *case, marks=[pytest.mark.slow] * (i % 3 > 0)) for i, case in enumerate(CASES)],
+)
+def test_conv2d_equals_the_library_convolution(dtype, shape, kernel, strides, filters, padding, x64):
     layer = fnn.conv2d(shape[-1], filters, kernel, strides, padding)
     params, x = spread_params(layer, 0, dtype), normal(1, shape, dtype)
     dy = cotangent(layer, params, x)

