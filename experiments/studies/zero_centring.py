@@ -5,13 +5,13 @@
 Claim C084 (document 001, 2.1 and 2.2): the sigmoid's outputs, all positive, slow training down, those of tanh do not.
 But tanh(z) = 2σ(2z) - 1 has four times the slope, too. To tell the two apart, σ is compared with σ - 1/2: the same
 slope everywhere, the same starts, in networks of 1 and 2 hidden layers that learn to read digits, full batch, until
-J < 0.2.
+J < 0.1.
 
 So the claim is right under a condition: at a rate that both can take there is no difference; with the rate chosen for
 each, σ - 1/2 takes larger steps and gets there sooner, the more so the more layers there are.
 
-To expect, as iterations of σ over those of σ - 1/2: 0.99 to 1.05 at rate 0.5; with the best rate for each 1.1 to 1.5
-in one hidden layer, 1.3 to 1.9 in two.
+To expect, as iterations of σ over those of σ - 1/2: 0.98 to 1.04 at rate 0.5; with the best rate for each 1.2 to 1.4
+in one hidden layer, 1.35 to 1.8 in two.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RATES = (0.5, 1.0, 2.0, 4.0, 6.0)
 SAME = RATES[0]
-THRESHOLD = 0.2
+THRESHOLD = 0.1
 
 
 def centred(z: jax.Array) -> jax.Array:
@@ -50,11 +50,11 @@ KINDS = {"σ": fnn.sigmoid, "σ - 1/2": fnn.elementwise(centred, slope)}
 
 @dataclass(frozen=True)
 class Config:
-    seeds: int = 8
+    seeds: int = 6
     """Initial weights, both activations with each."""
     examples: int = 1000
     """Digits to learn."""
-    iterations: int = 800
+    iterations: int = 1500
     """Steps of gradient descent that each run gets."""
     results: Path = Path("results")
     """Folder for the files; the experiment makes its own folder in it."""
@@ -68,7 +68,7 @@ def panel(axes: "Axes", title: str, needed: dict[str, np.ndarray]) -> None:
         axes.fill_between(RATES, shown.min(axis=1), shown.max(axis=1), color=colour, alpha=0.2, lw=0)
     axes.set(title=title, xlabel="learning rate", ylabel=f"iterations to J < {THRESHOLD}", xscale="log", yscale="log")
     axes.set_xticks(RATES, labels=[f"{rate:g}" for rate in RATES])
-    axes.set_yticks([50, 100, 200, 500], labels=["50", "100", "200", "500"])
+    axes.set_yticks([50, 100, 200, 500, 1000], labels=["50", "100", "200", "500", "1000"])
     axes.tick_params(which="minor", length=0, labelleft=False, labelbottom=False)
 
 
