@@ -96,6 +96,7 @@ BAD = {  # file, words in the error
         "too few": (IDX[:-1], "promises 12 bytes, got 11"),
         "too many": (IDX + b"x", "promises 12 bytes, got more"),
         "2^32 x 2^32": (b"\0\0\x08\x02" + b"\xff" * 8, "promises"),
+        "2^32 x 2^32 x 0": (b"\0\0\x08\x03" + b"\xff" * 8 + bytes(4), "promises"),
         "255 sizes": (b"\0\0\x08\xff" + b"\xff" * 1020, "promises"),
         "gzip of half": (gzip.compress(IDX)[:-9], "cannot be read"),
         "gzip, bad sum": (gzip.compress(IDX)[:-6] + b"abcdef", "cannot be read"),

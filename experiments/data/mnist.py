@@ -73,9 +73,9 @@ def _parse(path: Path, content: BinaryIO, largest: int) -> UInt8[np.ndarray, "..
     if len(header) < 4 * magic[3]:
         raise DataError(f"{path}: ends within its header")
     shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, len(header), 4))
-    size = math.prod(shape)
-    if size > largest:
-        raise DataError(f"{path}: its header {shape} promises {size:,} bytes, more than {largest:,}")
+    size, full = math.prod(shape), math.prod(max(side, 1) for side in shape)
+    if full > largest:  # a size of 0 among them promises nothing, and yet no array may have the others
+        raise DataError(f"{path}: its header {shape} promises {full:,} bytes, more than {largest:,}")
     entries = content.read(size + 1)
     if len(entries) != size:
         came = f"{len(entries):,}" if len(entries) < size else "more"
