@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import STARTED, figures, reports
+from experiments import STARTED, commands, figures, reports
 from experiments.data.bundled import load_digits
-from experiments.errors import ExperimentError, at_least, needs, positive, usage
+from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.gradients import check_gradient, worst
 from fnn.types import Params
 
@@ -79,19 +79,12 @@ class Config:
 
 def check(config: Config) -> None:
     """UsageError, naming the flag, for a value that cannot be meant."""
-    at_least("--epochs", config.epochs, 1)
+    commands.check_flags(config, "epochs", "batch_size", "patience")
     for units in config.hidden:
         at_least("--hidden", units, 1)
-    if config.learning_rate is not None:
-        positive("--learning-rate", config.learning_rate)
     at_least("--l2", config.l2, 0.0)
     if not 0 <= config.dropout < 1:
         raise usage("--dropout", "in [0, 1)", config.dropout)
-    at_least("--batch-size", config.batch_size, 1)
-    if config.patience is not None:
-        at_least("--patience", config.patience, 1)
-    if not 0 <= config.seed < 2**32:
-        raise usage("--seed", "in 0..4294967295", config.seed)
 
 
 def make_network(config: Config) -> fnn.Layer:

@@ -16,12 +16,12 @@ from string import Template
 from typing import Any
 
 from experiments import evidence, outcomes, report_figures, report_parts, report_text, sources, studies, study
+from experiments.claims import VERDICTS
 from experiments.errors import ExperimentError
 from experiments.report_parts import Part
 
 BAD = (outcomes.BROKEN, outcomes.FAILED)
 QUICK, EARLIER = "quick settings", "earlier version of the code"
-VERDICTS = ("RIGHT", "CONVENTION", "QUALIFIED", "WRONG", "TYPO", "DESCRIPTIVE")
 
 
 @dataclass(frozen=True)

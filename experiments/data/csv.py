@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from experiments.errors import DataError
 
-_LARGEST = 2**26  # bytes of a file
+LARGEST = 2**26  # bytes of a file
 _FIELD, _COLUMNS = 100, 100_000  # characters of a number, columns
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -25,7 +25,7 @@ class Table(NamedTuple):
     values: Float64[np.ndarray, "rows columns"]
 
 
-def read_csv(path: Path, header: bool = True, delimiter: str = ",", largest: int = _LARGEST) -> Table:
+def read_csv(path: Path, header: bool = True, delimiter: str = ",", largest: int = LARGEST) -> Table:
     """The numbers in a text file (UTF-8), with the names in its first line if it has a `header`.
 
     DataError names the file, the line, and what is wrong: a row longer or shorter than the first, a field that is not
@@ -43,7 +43,7 @@ def read_csv(path: Path, header: bool = True, delimiter: str = ",", largest: int
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _lines(path: Path, file: TextIO, largest: int) -> Iterator[str]:
+def lines(path: Path, file: TextIO, largest: int) -> Iterator[str]:
     """The file's lines, none longer than a row can be."""
     longest = min(largest, (_FIELD + 3) * _COLUMNS)
     while line := file.readline(longest + 1):
@@ -55,7 +55,7 @@ def _lines(path: Path, file: TextIO, largest: int) -> Iterator[str]:
 
 
 def _table(path: Path, file: TextIO, header: bool, delimiter: str, largest: int) -> Table:
-    reader = csv.reader(_lines(path, file, largest), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines(path, file, largest), delimiter=delimiter, strict=True)
     names, width, values = (), 0, array.array("d")
     try:
         for row in reader:
@@ -63,7 +63,7 @@ def _table(path: Path, file: TextIO, header: bool, delimiter: str, largest: int)
             if not row:
                 continue
             if header and not names:
-                names = _names(where, row)
+                names = read_names(where, row)
                 width = len(names)
                 continue
             width = width or len(row)
@@ -77,7 +77,7 @@ def _table(path: Path, file: TextIO, header: bool, delimiter: str, largest: int)
     return Table(names, np.array(values).reshape(-1, width))
 
 
-def _names(where: str, row: list[str]) -> tuple[str, ...]:
+def read_names(where: str, row: list[str]) -> tuple[str, ...]:
     names = tuple(name.strip() for name in row)
     if len(names) > _COLUMNS or not all(names) or len(set(names)) < len(names):
         raise DataError(f"{where}: the columns must have names, each its own: {', '.join(names)[:100]!r}")

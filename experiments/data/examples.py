@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from experiments.data.csv import _LARGEST, _lines, _names
+from experiments.data.csv import LARGEST, lines, read_names
 from experiments.data.npz import read_npz
 from experiments.errors import DataError, UsageError
 
@@ -54,10 +54,10 @@ def read_examples(path: Path, wanted: Wanted, delimiter: str = ",") -> Examples:
         return _from_arrays(path, wanted)
     try:
         size = path.stat().st_size
-        if size > _LARGEST:
-            raise DataError(f"{path}: has {size:,} bytes, more than {_LARGEST:,}")
+        if size > LARGEST:
+            raise DataError(f"{path}: has {size:,} bytes, more than {LARGEST:,}")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(_lines(path, file, _LARGEST), delimiter=delimiter, strict=True)
+            reader = csv.reader(lines(path, file, LARGEST), delimiter=delimiter, strict=True)
             try:
                 return _from_rows(path, reader, wanted)
             except csv.Error as error:
@@ -103,7 +103,7 @@ def _from_rows(path: Path, reader: Any, wanted: Wanted) -> Examples:
     header = next((row for row in reader if row), None)
     if header is None:
         raise DataError(f"{path}: is empty")
-    names = _names(f"{path}, line {reader.line_num}", header)
+    names = read_names(f"{path}, line {reader.line_num}", header)
     wanted = _settled(names, wanted)
     features = _chosen(path, names, wanted)
     places = [names.index(name) for name in features]

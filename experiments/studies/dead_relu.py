@@ -28,6 +28,7 @@ import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
 from experiments.errors import at_least, positive
+from experiments.starts import drawn
 from experiments.study import Criterion, Outcome, Study
 from fnn.types import Data, Params
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 SIZES, BATCH = (64, 30, 10), 16
 ACTIVATIONS = {"ReLU": fnn.relu, "leaky ReLU": fnn.leaky_relu(0.01)}
-SGD = fnn.sgd(0.0)
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,9 @@ class Config:
     """Folder for the files; the experiment makes its own folder in it."""
 
 
-def drawn(network: fnn.Layer, seeds: int) -> tuple[Params, Params]:
+def both(network: fnn.Layer, seeds: int) -> tuple[Params, Params]:
     """Ordinary parameters from each seed, and the same with hidden biases of -20: leaves (seeds, …)."""
-    states = [fnn.init_state(network, SGD, key).params for key in jax.random.split(jax.random.key(0), seeds)]
-    params = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    params = drawn(network, seeds)
     *hidden, last = params
     low = [layer._replace(b=np.full_like(layer.b, -20)) if layer else layer for layer in hidden]
     return params, (*low, last)
@@ -75,7 +74,7 @@ def train(g: fnn.Layer, config: Config, train: Data, test: Data) -> dict[str, di
         init=lambda hyper: hyper[0],
         validation=test,
     )
-    params, low = drawn(network, config.seeds)
+    params, low = both(network, config.seeds)
     starts = jax.tree.map(lambda *leaves: np.concatenate(leaves), low, params)
     rates = np.repeat(np.array([config.learning_rate, config.large], np.float32), config.seeds)
     keys = jax.random.split(jax.random.key(1), config.seeds)

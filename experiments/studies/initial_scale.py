@@ -26,14 +26,14 @@ import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
 from experiments.errors import at_least, positive
+from experiments.starts import scaled
 from experiments.study import Criterion, Outcome, Study
-from fnn.types import Data, Params
+from fnn.types import Data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DEEP, SHALLOW = (64, 50, 50, 50, 50, 10), (64, 50, 10)
-SGD = fnn.sgd(0.0)
 RULES = {  # name -> the standard deviation by n_in
     "0.01": lambda n_in: 0.01,
     "LeCun √(1/n)": lambda n_in: (1 / n_in) ** 0.5,
@@ -55,14 +55,6 @@ class Config:
     """Folder for the files; the experiment makes its own folder in it."""
 
 
-def starts(network: fnn.Layer, rules: tuple[str, ...], seeds: int) -> Params:
-    """The same weights of N(0, 1) for each seed, scaled by each rule: (rules · seeds, …)."""
-    states = [fnn.init_state(network, SGD, key).params for key in jax.random.split(jax.random.key(0), seeds)]
-    drawn = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-    scaled = [jax.tree.map(lambda leaf, rule=RULES[name]: leaf * rule(leaf.shape[-2]), drawn) for name in rules]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float32), *scaled)
-
-
 def train(
     sizes: tuple[int, ...], g: fnn.Layer, rules: tuple[str, ...], config: Config, train: Data, test: Data
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -79,7 +71,7 @@ def train(
         validation=test,
     )
     keys = jax.random.split(jax.random.key(1), config.seeds)
-    start = starts(network, rules, config.seeds)
+    start = scaled(network, [RULES[rule] for rule in rules], config.seeds)
     history = jax.vmap(run)(start, keys[np.tile(np.arange(config.seeds), len(rules))]).history
     of_rule = lambda values, i: np.asarray(values)[i * config.seeds : (i + 1) * config.seeds]
     return {rule: {name: of_rule(values, i) for name, values in history.items()} for i, rule in enumerate(rules)}

@@ -31,8 +31,8 @@ import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
 from experiments.errors import at_least
+from experiments.starts import scaled
 from experiments.study import Criterion, Outcome, Study
-from fnn.types import Params
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,6 @@ COSTS = {
 }
 RATES, RATE = (0.5, 1.0, 2.0, 3.0, 5.0), 0.5  # of the quadratic cost, and of the others
 STARTS = {"deviation 3": lambda n_in: 3.0, "deviation 1": lambda n_in: 1.0, "√(1/n)": lambda n_in: n_in**-0.5}
-SGD = fnn.sgd(0.0)
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,6 @@ def network(sizes: Sequence[int], loss: fnn.Loss) -> fnn.Layer:
     """Sigmoid layers; the last one's is in the loss, but for the quadratic cost."""
     body = fnn.mlp(sizes, fnn.sigmoid, w_init=fnn.init.normal(1.0))
     return fnn.serial(*body.layers, fnn.sigmoid) if loss is COSTS["quadratic"] else body
-
-
-def starts(layer: fnn.Layer, scales: Sequence, seeds: int) -> Params:
-    """For each scale, a function of n_in, the same weights of each seed: leaves (scales · seeds, …)."""
-    states = [fnn.init_state(layer, SGD, key).params for key in jax.random.split(jax.random.key(0), seeds)]
-    drawn = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-    scaled = [jax.tree.map(lambda leaf, scale=scale: leaf * scale(leaf.shape[-2]), drawn) for scale in scales]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float32), *scaled)
 
 
 def accuracies(
@@ -96,7 +87,7 @@ def accuracies(
         validation=one_hot(held_out),
         metrics={"accuracy": fnn.accuracy},
     )
-    start = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(rates)), starts(layer, scales, seeds))
+    start = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(rates)), scaled(layer, scales, seeds))
     rate = np.repeat(np.array(rates, np.float32), len(scales) * seeds)
     history = fnn.sweep(run, {"start": start, "rate": rate}, jax.random.key(1)).history["validation_accuracy"]
     return history.reshape(len(rates), len(scales), seeds, epochs)

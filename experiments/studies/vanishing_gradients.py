@@ -32,6 +32,7 @@ import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
 from experiments.errors import at_least, positive
+from experiments.starts import drawn
 from experiments.study import Criterion, Outcome, Study
 from fnn.init import Initializer
 from fnn.types import Data, Params
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 HIDDEN, WIDTH, FILTERS, EXAMPLES = 8, 30, 8, 256
 TRAINED = 5  # hidden layers of the networks that are trained
 ACTIVATIONS = {"sigmoid": fnn.sigmoid, "tanh": fnn.tanh, "ReLU": fnn.relu}
-LOSS, SGD, LECUN = fnn.softmax_cross_entropy, fnn.sgd(0.0), fnn.init.lecun_normal
+LOSS, LECUN = fnn.softmax_cross_entropy, fnn.init.lecun_normal
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,6 @@ def tapped_convolution(g: fnn.Layer) -> fnn.Layer:
     first, more = (fnn.conv2d(n, FILTERS, 3, padding="SAME") for n in (1, FILTERS))
     deep = fnn.repeat(fnn.serial(more, *z), HIDDEN - 1)
     return fnn.serial(fnn.serial(first, *z), deep, fnn.flatten, fnn.dense(64 * FILTERS, 10))
-
-
-def drawn(network: fnn.Layer, seeds: int) -> Params:
-    """The network's own initial parameters from each seed, stacked: (seeds, …)."""
-    states = [fnn.init_state(network, SGD, key) for key in jax.random.split(jax.random.key(0), seeds)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *(state.params for state in states))
 
 
 def norms(network: fnn.Layer, params: Params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
