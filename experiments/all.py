@@ -4,9 +4,10 @@
 
 Each study leaves its numbers and figure under results/NAME/, as `python -m experiments NAME` does.
 What is there already, from the same code and config, is not run again, so a run that was ended, by
-Ctrl-C too, goes on where it stopped; --fresh runs everything. A study that fails is shown with its
-error, which is kept in NAME.error.txt, and the others go on; one whose data are not there is skipped
-by name. At the end results/report.html shows all of them.
+Ctrl-C too, goes on where it stopped. --quick keeps what the full config left, too, as long as the code
+is the same; --fresh runs everything. A study that fails is shown with its error, which is kept in
+NAME.error.txt, and the others go on; one whose data are not there is skipped by name. At the end
+results/report.html shows all of them.
 
 Exit code 1 if a criterion does not hold or a study failed.
 """
@@ -80,12 +81,12 @@ def first_look(name: str, config: Config) -> Row:
         absent = study.missing(loaded)
     except Exception:
         return failed(row, config.results, traceback.format_exc())
-    wanted = outcomes.configured(loaded, config.quick, config.results)
     if absent:
         return row._replace(state=f"{outcomes.SKIPPED}: needs {', '.join(absent)}")
     values = outcomes.read(config.results, name)
     broke = outcomes.read_error(config.results, name) is not None
-    if values is None or broke or config.fresh or not outcomes.current(loaded, wanted, values):
+    enough = [outcomes.configured(loaded, quick, config.results) for quick in {config.quick, False}]
+    if values is None or broke or config.fresh or not any(outcomes.current(loaded, one, values) for one in enough):
         return row
     return finished(row, values, "kept from before")
 

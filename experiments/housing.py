@@ -22,6 +22,7 @@ import fnn
 from experiments import commands, figures, reports
 from experiments.data.prices import houses
 from experiments.errors import at_least, needs, usage
+from experiments.least_squares import line, on_line, r_squared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,11 +50,6 @@ class Config:
     """Draws the houses and the initial weights."""
     results: Path = Path("results")
     """Folder for the files; the experiment makes its own folder, housing, in it."""
-
-
-def r_squared(prediction: np.ndarray, y: np.ndarray) -> float:
-    """1 - Σ (y - prediction)² / Σ (y - mean y)²."""
-    return float(1 - np.sum((y - prediction) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
 def agreement(axes: "Axes", title: str, colour: str, prediction: np.ndarray, y: np.ndarray) -> None:
@@ -88,13 +84,12 @@ def main(config: Config) -> None:
         len(train_x),
         config.seed,
     )
-    design = lambda x: np.column_stack([x, np.ones(len(x), np.float32)])
-    line = np.linalg.lstsq(design(train_x), train_y, rcond=None)[0]
+    fitted = line(train_x, train_y)
     models = {
-        "line": lambda x: np.asarray(design(x) @ line),
+        "line": lambda x: on_line(fitted, x),
         f"4-{config.hidden}-1 network": lambda x: np.asarray(fnn.predict(network, params, jnp.asarray(x))),
     }
-    values = {name: r_squared(model(test_x), test_y) for name, model in models.items()}
+    values = {name: float(r_squared(model(test_x), test_y)) for name, model in models.items()}
     for name, value in values.items():
         print(f"{name:14}  R² {value:.4f} on houses not seen")
     answer = {}

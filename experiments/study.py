@@ -6,19 +6,18 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import figures, reports, sources
-from experiments.data.cats import find_cats
-from experiments.data.mnist import find_mnist
-from experiments.errors import ExperimentError, needs
+from experiments.data import cats, downloads, mnist
+from experiments.errors import ExperimentError, at_least, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATA = {"mnist": find_mnist, "cats": find_cats}  # what does not come with scikit-learn; None where it is not
+DATA = {"mnist": mnist.source, "cats": cats.source}  # what does not come with scikit-learn
 
 
 class Criterion(NamedTuple):
@@ -85,8 +84,26 @@ def load(name: str) -> Study:
 
 
 def missing(study: Study) -> list[str]:
-    """The data that the study needs and that are not there."""
-    return [name for name in study.needs if DATA[name]() is None]
+    """The data that the study needs and whose files are not there; what they hold is looked at when it runs."""
+    return [name for name in study.needs if downloads.find(DATA[name]()) is None]
+
+
+def check(config: Any) -> None:
+    """UsageError, naming the flag, for a count below 1, or a number that is not finite or below 0.
+
+    >>> from experiments.studies.planar_demo import Config
+    >>> check(Config(seeds=0))
+    Traceback (most recent call last):
+        ...
+    experiments.errors.UsageError: --seeds must be at least 1, got 0
+    """
+    for field in fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float):
+                at_least(flag, number, 0.0)
+            elif isinstance(number, int) and not isinstance(number, bool):
+                at_least(flag, number, 1)
 
 
 def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict[str, Any]:
@@ -120,6 +137,7 @@ def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict
 
 def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
     """Runs the study and saves results/NAME/NAME.json, .png and .svg; -> what the JSON says."""
+    check(config)
     needs("matplotlib", "sklearn")
     absent = missing(study)
     if absent:

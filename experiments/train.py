@@ -83,6 +83,8 @@ def check(config: Config) -> None:
         raise usage("--data", "a file .csv (.tsv, .txt) or .npz", config.data)
     if len(config.delimiter) != 1:
         raise usage("--delimiter", "one character", repr(config.delimiter))
+    if config.target in config.ignore:
+        raise usage("--ignore", "other columns than the target", config.target)
     for units in config.hidden:
         at_least("--hidden", units, 1)
     commands.check_flags(config, "epochs", "batch_size", "patience")

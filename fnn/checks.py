@@ -143,11 +143,23 @@ def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]
     return params
 
 
+def key_axes(value: Any) -> int | None:
+    """How many axes an array of keys has, typed or raw: 0 for a single key. None: it holds no keys.
+
+    >>> key_axes(jax.random.key(0)), key_axes(jax.random.split(jax.random.PRNGKey(0), 3)), key_axes(0)
+    (0, 1, None)
+    """
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is None or shape is None:
+        return None
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return len(shape)
+    return len(shape) - 1 if dtype == jnp.uint32 and shape else None
+
+
 def key(function: str, value: Any) -> PRNGKey:
     """A single key, typed or raw."""
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not ((typed and shape == ()) or (dtype == jnp.uint32 and shape is not None and len(shape) == 1)):
+    if key_axes(value) != 0:
         raise fail(function, "key", "a key, as jax.random.key(0) makes", value, TypeError)
     return value
 

@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Int
 
 from fnn import checks, init
 from fnn.activations import relu
+from fnn.combinators import serial
 from fnn.init import Initializer
-from fnn.layers import Dense, dense, serial
+from fnn.layers import Dense, dense
 from fnn.types import Layer, PRNGKey, Residuals
 
 Width = int | Int[Array, ""]

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from fnn import checks
 from fnn.activations import relu
+from fnn.combinators import serial
 from fnn.conv import conv2d, max_pool2d
 from fnn.init import Initializer, he_normal, zeros
-from fnn.layers import dense, flatten, serial
+from fnn.layers import dense, flatten
 from fnn.types import Layer
 
 

@@ -101,13 +101,11 @@ def _check_hypers(hypers: PyTree) -> tuple[PyTree, int]:
 
 def _check_keys(keys: Array) -> Array:
     """One key or an array of them, typed or raw, as an array (n_keys,) or raw (n_keys, words)."""
-    dtype, shape = getattr(keys, "dtype", None), tuple(getattr(keys, "shape", ()))
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    axes = len(shape) - (0 if typed else 1)
-    if not (typed or dtype == jnp.uint32) or axes not in (0, 1):
+    axes = checks.key_axes(keys)
+    if axes not in (0, 1):
         expected = "a key or an array of keys (n_keys,), as jax.random.split(key, n_keys) makes"
         raise checks.fail("sweep", "keys", expected, keys, TypeError)
-    if axes == 1 and 0 in shape:
+    if axes == 1 and 0 in keys.shape:
         raise checks.fail("sweep", "keys", "at least one key", keys)
     return jnp.asarray(keys)[None] if axes == 0 else jnp.asarray(keys)
 

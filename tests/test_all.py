@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import outcomes, sources, study
 from experiments.__main__ import main
+from experiments.all import Config, first_look
 from tests import fake_studies
 from tests.fake_studies import COMMAND
 
@@ -96,6 +98,24 @@ def test_all_ends_with_ctrl_c_and_keeps_what_is_done(tmp_path: Path):
     results = tmp_path / "results"
     assert json.loads((results / "short" / "short.json").read_text(encoding="utf-8"))["holds"] is False
     assert not (results / "good" / "good.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted", "state"),
+    [("full", "full", "holds"), ("full", "quick", "holds"), ("quick", "quick", "holds"), ("quick", "full", "waiting")],
+)
+def test_quick_does_not_replace_what_the_full_config_left(kept: str, wanted: str, state: str, tmp_path: Path):
+    loaded = study.load("linear_collapse")
+    settings = outcomes.settings(outcomes.configured(loaded, kept == "quick", tmp_path))
+    source = sources.fingerprint(loaded.path)
+    values = {"config": settings, "source": source, "criteria": [], "holds": True, "seconds": 1.0}
+    path = outcomes.json_path(tmp_path, loaded.name)
+    path.parent.mkdir()
+    path.write_text(json.dumps(values), encoding="utf-8")
+    config = Config(quick=wanted == "quick", results=tmp_path)
+    assert first_look(loaded.name, config).state == state
+    path.write_text(json.dumps(values | {"source": "other code"}), encoding="utf-8")
+    assert first_look(loaded.name, config).state == "waiting"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import claims, evidence, study
 from experiments.claims import KINDS, VERDICTS, Config, load, main
+from experiments.data.mnist import FILES
 from experiments.errors import ExperimentError, UsageError
 from experiments.studies import NAMES
 
@@ -142,7 +143,7 @@ def test_marked_tests_are_run_and_their_states_told(tmp_path):
         evidence.run_tests(names, tmp_path)
 
 
-def test_states_of_studies(tmp_path):
+def test_states_of_studies(tmp_path, monkeypatch):
     one = study.load("linear_collapse")
     file = tmp_path / one.name / f"{one.name}.json"
     assert evidence.study_state(one, tmp_path) == "not run"
@@ -153,9 +154,11 @@ def test_states_of_studies(tmp_path):
         assert evidence.study_state(one, tmp_path) == state
     file.unlink()
     away = one._replace(needs=("mnist",))
-    original = study.DATA["mnist"]
-    try:
-        study.DATA["mnist"] = lambda: None
-        assert evidence.study_state(away, tmp_path) == "data missing"
-    finally:
-        study.DATA["mnist"] = original
+    monkeypatch.delenv("FNN_DATA", raising=False)
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
+    assert evidence.study_state(away, tmp_path) == "data missing"
+    cached = tmp_path / "cache" / "fnn"
+    cached.mkdir(parents=True)
+    for name in FILES:
+        (cached / name).write_text("not read yet")
+    assert evidence.study_state(away, tmp_path) == "not run"

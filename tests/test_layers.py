@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
-from fnn.init import he_normal
 from tests.oracles import (
     assert_close,
     assert_same_structure,
@@ -239,94 +238,3 @@ def test_dropout_without_a_key_or_a_rate_is_the_identity(key):
         y, residuals = layer.forward((), x, k)
         np.testing.assert_array_equal(y, x)
         np.testing.assert_array_equal(layer.backward((), residuals, x)[1], x)
-
-
-def test_layers_of_a_network_draw_differently(key):
-    network = fnn.serial(fnn.dropout(0.5), fnn.dropout(0.5))
-    _, (first, second) = network.forward(((), ()), jnp.ones((10, 10)), key)
-    assert not np.array_equal(first, second)
-    _, (masks, _) = fnn.repeat(fnn.dropout(0.5), 3).forward((), jnp.ones((10, 10)), key)
-    assert not np.array_equal(masks[0], masks[1])
-    dense = fnn.serial(fnn.dense(4, 4), fnn.dense(4, 4)).init(key)
-    assert not np.array_equal(dense[0].w, dense[1].w)
-
-
-@pytest.mark.claim("C067")
-def test_repeat_equals_the_layers_written_out(key, x64):
-    block = fnn.serial(fnn.dense(5, 5), fnn.tanh)
-    deep = fnn.repeat(block, 4)
-    params, x = spread_params(deep, 0, "float64"), normal(1, (3, 5), "float64")
-    unrolled = fnn.serial(*[block] * 4)
-    separate = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(4))
-    dy = normal(2, (3, 5), "float64")
-    outcomes = []
-    for network, p in ((deep, params), (unrolled, separate)):
-        y, residuals = network.forward(p, x)
-        dparams, dx = network.backward(p, residuals, dy)
-        if network is unrolled:
-            dparams = jax.tree.map(lambda *leaves: jnp.stack(leaves), *dparams)
-        outcomes.append((y, dparams, dx))
-    assert_close(*outcomes, "float64")
-
-
-def test_repeat_compiles_to_the_same_program_size_at_any_depth(key):
-    def program(n):
-        layer = fnn.repeat(fnn.serial(fnn.dense(4, 4), fnn.tanh), n)
-        params = layer.init(key)
-
-        def both(params, x):
-            y, residuals = layer.forward(params, x)
-            return layer.backward(params, residuals, y)
-
-        return jax.jit(both).lower(params, jnp.ones((2, 4))).as_text()
-
-    assert program(2).count("\n") == program(200).count("\n")
-
-
-@pytest.mark.claim("C078")
-def test_one_hundred_layers_stay_finite(key):
-    network = fnn.repeat(fnn.serial(fnn.dense(64, 64, w_init=he_normal), fnn.relu), 100)
-    params, x = network.init(key), normal(1, (32, 64), "float32")
-    y, residuals = network.forward(params, x)
-    dparams, dx = network.backward(params, residuals, jnp.ones_like(y))
-    assert 1e-8 < float(jnp.mean(y * y)) < 1e8
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((dparams, dx)))
-
-
-def test_batch_norm_in_training_ignores_the_stored_statistics(key):
-    layer = fnn.batch_norm(3)
-    params, x = layer.init(key), 5 + 2 * normal(1, (200, 3), "float32")
-    y, _ = layer.forward(params, x, key)
-    np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(y.std(0), 1, atol=1e-3)
-    moved = params._replace(mean=params.mean + 7, var=params.var * 3)
-    np.testing.assert_array_equal(y, layer.forward(moved, x, key)[0])
-
-
-def test_calibrate_sets_the_statistics_of_every_batch_norm(key, x64):
-    x = 5 + 2 * normal(1, (300, 3), "float64")
-    block = fnn.residual(fnn.serial(fnn.dense(3, 3), fnn.batch_norm(3), fnn.tanh))
-    network = fnn.serial(fnn.batch_norm(3), fnn.repeat(block, 2), fnn.dense(3, 1))
-    params = spread_params(network, 0, "float64")
-    calibrated = fnn.calibrate(network, params, x)
-    # on the data they were set from, evaluation and training are the same function
-    assert_close(network.forward(calibrated, x)[0], network.forward(params, x, key)[0], "float64")
-    np.testing.assert_allclose(calibrated[0].mean, x.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(calibrated[0].var, x.var(0), rtol=1e-12)
-    assert_same_structure(calibrated, params)
-    np.testing.assert_array_equal(calibrated[2].w, params[2].w)
-
-
-def test_calibrate_leaves_other_networks_alone(key):
-    network = fnn.mlp([3, 4, 2])
-    params = network.init(key)
-    assert fnn.calibrate(network, params, jnp.ones((5, 3))) is params
-
-
-@pytest.mark.parametrize("shape", [(4, 6), (2, 3, 3, 6)])
-def test_layer_norm_sees_each_example_alone(shape, key):
-    x = normal(1, shape, "float32")
-    layer = fnn.layer_norm(6)
-    y, _ = layer.forward(layer.init(key), x)
-    np.testing.assert_allclose(y[:1], layer.forward(layer.init(key), x[:1])[0], rtol=1e-6)
-    np.testing.assert_allclose(y.mean(-1), 0, atol=1e-6)

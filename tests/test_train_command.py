@@ -11,7 +11,6 @@ import pytest
 
 from experiments import trained
 from experiments.__main__ import main
-from experiments.data.examples import Wanted, read_examples
 from experiments.train_reports import guessing, scores
 from experiments.trained import Answers, Model
 from fnn import checkpoint
@@ -124,6 +123,7 @@ def replaced(value: str, row: int = 4, column: int = 0) -> Callable[[Path], None
         (["--target", "color"], None, 2, "--target: {path} has no column 'color'; did you mean 'colour'?"),
         (["--target", "zzz"], None, 2, "--target: {path} has no column 'zzz' (x, y, colour)"),
         (["--target", "colour", "--ignore", "id"], None, 2, "--ignore: {path} has no column 'id' (x, y, colour)"),
+        (["--target", "x", "--ignore", "y", "x"], None, 2, "--ignore must be other columns than the target, got x"),
         (["--target", "x", "--ignore", "y"], None, 1, "{path}, line 2: 'colour' must be a finite number, got "),
         (["--target", "colour"], replaced("NaN"), 1, "{path}, line 5: 'x' is missing; --drop-missing leaves such"),
         (["--target", "colour"], replaced("", 4, 2), 1, "{path}, line 5: 'colour' is missing; --drop-missing leaves"),
@@ -179,17 +179,6 @@ def test_files_that_are_no_tables(tmp_path, capsys):
     np.savez(uneven, x=np.zeros((5, 2)), y=np.zeros(6))
     error = fails(capsys, 1, "train", "--data", uneven, "--target", "y")
     assert f"{uneven}: the arrays must have a row per example, got x[0] 5, x[1] 5, y 6" in error
-
-
-def test_rows_with_gaps_are_left_out_if_asked(tmp_path):
-    path = write(tmp_path / "gaps.csv", ["x", "y", "z"], [1, "", 3, 4], [5, 6, "n/a", 8], ["a", "b", "c", "?"])
-    found = read_examples(path, Wanted("z", drop_missing=True))
-    assert found == ((("x", "y")), found.x, ("a",), (1,), 3)
-    np.testing.assert_array_equal(found.x, [[1.0, 5.0]])
-    assert read_examples(path, Wanted("z", ("x",), drop_missing=True, optional=True)).rows == (1, 3, 4)
-    np.savez(tmp_path / "gaps.npz", x=[[1.0, np.nan], [2, 3]], y=[0, 1])
-    found = read_examples(tmp_path / "gaps.npz", Wanted("y", drop_missing=True))
-    assert (found.target, found.rows, found.dropped) == (("1",), (2,), 1)
 
 
 def test_whole_numbers_are_classes_unless_there_are_many():

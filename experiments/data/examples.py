@@ -86,7 +86,8 @@ def _chosen(path: Path, names: Sequence[str], wanted: Wanted) -> tuple[str, ...]
     if wanted.features is not None:
         absent = [name for name in wanted.features if name not in names]
         if absent:
-            raise DataError(f"{path}: has no column {', '.join(map(repr, absent[:5]))}, which the network needs")
+            hint = f": its only one is {names[0][:60]!r}; see --delimiter" if len(names) == 1 else ""
+            raise DataError(f"{path}: has no column {', '.join(map(repr, absent[:5]))}, which the network needs{hint}")
         return tuple(wanted.features)
     features = tuple(name for name in names if name != wanted.target and name not in wanted.ignore)
     if not features:
@@ -120,7 +121,7 @@ def _from_rows(path: Path, reader: Any, wanted: Wanted) -> Examples:
                 raise DataError(f"{where}: {empty!r} is missing; --drop-missing leaves such rows out")
             dropped += 1
             continue
-        values.extend(_number(where, name, row[i]) for name, i in zip(features, places, strict=True))
+        values.extend(_number(where, name, row[i], wanted) for name, i in zip(features, places, strict=True))
         rows.append(number)
         if place is not None:
             target.append(row[place].strip())
@@ -131,13 +132,14 @@ def _from_rows(path: Path, reader: Any, wanted: Wanted) -> Examples:
     return Examples(features, x, () if gaps else tuple(target), tuple(rows), dropped)
 
 
-def _number(where: str, name: str, field: str) -> float:
+def _number(where: str, name: str, field: str, wanted: Wanted) -> float:
     try:
         number = float(field)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"{where}: {name!r} must be a finite number, got {field[:40]!r}; --ignore leaves a column out")
+        hint = "; --ignore leaves a column out" if wanted.features is None else ""
+        raise DataError(f"{where}: {name!r} must be a finite number, got {field[:40]!r}{hint}")
     return number
 
 
@@ -162,6 +164,8 @@ def _from_arrays(path: Path, wanted: Wanted) -> Examples:
         raise DataError(f"{path}: the arrays must have a row per example, got {few}; --ignore leaves an array out")
     x = np.column_stack([columns[name] for name in features]).astype(np.float64)
     target = None if wanted.target is None else columns[wanted.target]
+    if target is not None and wanted.optional and not np.isfinite(target).all():
+        target = None
     good = np.isfinite(x).all(axis=1) & (True if target is None else np.isfinite(target))
     if not good.all() and not wanted.drop_missing:
         row = int(np.argmin(good))

@@ -168,12 +168,12 @@ def run(config: Config) -> Outcome:
     by_pass[EXAMPLES] = paths[EXAMPLES][:, 1:]  # a pass is a step
     noise, cosine = compare(data, keys, config.draws)
 
-    fall = by_pass[16][:, 0] / by_pass[EXAMPLES][:, 0]
+    fall = {size: by_pass[size][:, 0] / by_pass[EXAMPLES][:, 0] for size in (1, 16)}
     rising = lambda costs: (np.diff(costs) > 0).mean(axis=1).tolist()
     scaled = noise / np.sqrt((1 - np.array(SIZES) / EXAMPLES) / np.array(SIZES))[None]
     spread = np.abs(scaled / scaled.mean(axis=1, keepdims=True) - 1).max(axis=1)
     criteria = [
-        Criterion("cost after one pass, B = 16 / all", fall.tolist(), most=0.5),
+        *(Criterion(f"cost after one pass, {name(size)} / all", of.tolist(), most=0.5) for size, of in fall.items()),
         Criterion("share of steps that raise the cost on all digits, B = 1", rising(paths[1]), least=0.25),
         Criterion(f"the same, all at once, α = {CALM}", rising(calm), most=0.0),
         Criterion("noise / √((1 - B/m)/B): largest relative deviation from its mean over B", spread.tolist(), most=0.1),

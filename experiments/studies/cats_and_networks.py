@@ -28,8 +28,7 @@ import numpy as np
 
 import fnn
 from experiments import figures, study
-from experiments.data.cats import Cats, find_cats
-from experiments.errors import ExperimentError
+from experiments.data.cats import Cats, load_cats
 from experiments.study import Criterion, Outcome, Study
 
 if TYPE_CHECKING:
@@ -194,9 +193,7 @@ def run(config: Config) -> Outcome:
     """Trains the four networks."""
     from matplotlib.figure import Figure
 
-    cats = find_cats()
-    if cats is None:
-        raise ExperimentError("cats_and_networks needs the cat images: `python -m experiments data --download`")
+    cats = load_cats()
     data = rows(cats)
     scaled, seeds = standardized(data), config.seeds
     results = {

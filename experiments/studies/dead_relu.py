@@ -27,7 +27,7 @@ import numpy as np
 import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
-from experiments.errors import at_least, positive
+from experiments.errors import positive
 from experiments.starts import drawn
 from experiments.study import Criterion, Outcome, Study
 from fnn.types import Data, Params
@@ -120,8 +120,6 @@ def run(config: Config) -> Outcome:
     """Trains both networks from both starts, and the housing neuron."""
     from matplotlib.figure import Figure
 
-    at_least("--seeds", config.seeds, 1)
-    at_least("--epochs", config.epochs, 1)
     positive("--learning-rate", config.learning_rate)
     positive("--large", config.large)
     x, y = load_digits()

@@ -25,7 +25,7 @@ import numpy as np
 import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
-from experiments.errors import at_least, positive
+from experiments.errors import positive
 from experiments.starts import scaled
 from experiments.study import Criterion, Outcome, Study
 from fnn.types import Data
@@ -105,8 +105,6 @@ def run(config: Config) -> Outcome:
     """Trains from every scale."""
     from matplotlib.figure import Figure
 
-    at_least("--seeds", config.seeds, 1)
-    at_least("--epochs", config.epochs, 1)
     positive("--learning-rate", config.learning_rate)
     x, y = load_digits()
     parts = fnn.data.split(jax.random.key(0), (x, y), (0.8, 0.2), stratify=y)

@@ -27,6 +27,7 @@ import numpy as np
 import fnn
 from experiments import figures, study
 from experiments.data.mnist import load_mnist
+from experiments.errors import usage
 from experiments.study import Criterion, Outcome, Study
 from fnn.types import Layer, PRNGKey, TrainState
 
@@ -106,6 +107,8 @@ def run(config: Config) -> Outcome:
     """Trains each network on each number of images in each draw."""
     from matplotlib.figure import Figure
 
+    if any(n > MANY for n in config.between):
+        raise usage("--between", f"at most {MANY}", max(config.between))
     data = load_mnist()
     train, test = (data.train_x, data.train_y), (data.test_x, data.test_y)
     sizes = sorted({FEW, *config.between, MANY})
@@ -126,6 +129,7 @@ def run(config: Config) -> Outcome:
     criteria = [
         Criterion(f"10,000 images, test accuracy: {text}, every draw", largest[-1].tolist(), least=0.03),
         Criterion(f"50 images, test accuracy: {text}, mean of the draws", [float(largest[0].mean())], -0.015, 0.015),
+        Criterion(f"{base}: test accuracy, 10,000 images - 50", (accuracy[base][-1] - accuracy[base][0]).tolist(), 0.1),
     ]
     numbers = {
         f"{n:,} images, {name}": values[i].tolist() for i, n in enumerate(sizes) for name, values in accuracy.items()

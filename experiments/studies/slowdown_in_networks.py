@@ -30,7 +30,6 @@ import numpy as np
 import fnn
 from experiments import figures, study
 from experiments.data.bundled import load_digits
-from experiments.errors import at_least
 from experiments.starts import scaled
 from experiments.study import Criterion, Outcome, Study
 
@@ -110,8 +109,6 @@ def run(config: Config) -> Outcome:
     """Trains from the three starts with the three costs."""
     from matplotlib.figure import Figure
 
-    at_least("--seeds", config.seeds, 1)
-    at_least("--epochs", config.epochs, 1)
     digits, scales = load_digits(), list(STARTS.values())
     quadratic, cross, softmax = (
         accuracies(loss, SIZES, RATES if i == 0 else (RATE,), scales, config.seeds, config.epochs, digits, digits)

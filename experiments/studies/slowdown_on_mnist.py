@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments import figures, study
-from experiments.data.mnist import find_mnist
-from experiments.errors import ExperimentError, at_least
+from experiments.data.mnist import load_mnist
+from experiments.errors import at_least
 from experiments.studies.slowdown_in_networks import COSTS, STARTS, accuracies
 from experiments.study import Criterion, Outcome, Study
 
@@ -49,12 +49,8 @@ def run(config: Config) -> Outcome:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    at_least("--seeds", config.seeds, 1)
-    at_least("--epochs", config.epochs, 1)
     at_least("--images", config.images, 10)
-    data = find_mnist()
-    if data is None:
-        raise ExperimentError("slowdown_on_mnist needs MNIST: `python -m experiments data` tells more")
+    data = load_mnist()
     train, test = (data.train_x[: config.images], data.train_y[: config.images]), (data.test_x, data.test_y)
     scales = [STARTS[name] for name in SCALES]
     found = {

@@ -136,6 +136,7 @@ def run(config: Config) -> Outcome:
             least=0.005,
         ),
         Criterion("cross-entropy: costs reached, all starts, difference", (float(np.ptp(costs[CROSS])),), most=1e-3),
+        Criterion("cross-entropy: w reached, all starts, difference", (float(np.ptp(ends[CROSS])),), most=1e-3),
         Criterion("squared error: lowest curvature in each random place", hills.tolist(), most=0.0),
         Criterion("cross-entropy: lowest curvature in each random place", bowl.tolist(), least=-1e-12),
         Criterion("least squares: share of outputs outside 0 to 1", (outside,), least=0.2),

@@ -142,7 +142,6 @@ def run(config: Config) -> Outcome:
     """Trains both networks from all starts."""
     from matplotlib.figure import Figure
 
-    at_least("--seeds", config.seeds, 1)
     at_least("--iterations", config.iterations, 3)
     positive("--learning-rate", config.learning_rate)
     with jax.enable_x64(True):

@@ -156,9 +156,7 @@ def run(config: Config) -> Outcome:
     """Measures gradients at the start of training, then trains."""
     from matplotlib.figure import Figure
 
-    at_least("--seeds", config.seeds, 1)
     at_least("--deviations", config.deviations, 2)
-    at_least("--epochs", config.epochs, 1)
     positive("--learning-rate", config.learning_rate)
     x, y = load_digits()
     order = np.random.default_rng(0).permuted(np.tile(np.arange(len(x)), (config.seeds, 1)), axis=1)[:, :EXAMPLES]

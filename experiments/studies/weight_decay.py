@@ -25,6 +25,7 @@ import numpy as np
 import fnn
 from experiments import figures, study
 from experiments.data.mnist import load_mnist
+from experiments.errors import usage
 from experiments.study import Criterion, Outcome, Study
 from fnn.backprop import squared_norm
 from fnn.types import Batch, Params
@@ -119,6 +120,8 @@ def run(config: Config) -> Outcome:
     from matplotlib.figure import Figure
 
     data, rng = load_mnist(), np.random.default_rng(0)
+    if config.examples > len(data.train_x):
+        raise usage("--examples", f"at most {len(data.train_x)}", config.examples)
     parts = np.stack([rng.choice(len(data.train_x), config.examples, replace=False) for _ in range(config.seeds)])
     x, y = data.train_x[parts], data.train_y[parts]
     labels = np.stack([y, mislabelled(rng, y)])
@@ -145,6 +148,7 @@ def run(config: Config) -> Outcome:
             (accuracy[:, at(3e-2)] - accuracy[:, 0]).tolist(),
             least=0.04,
         ),
+        Criterion("‖d log p/dx‖ at λ = 0.01 / at 0", (true.slope[:, at(1e-2)] / true.slope[:, 0]).tolist(), most=0.5),
     ]
     numbers = {}
     for i, strength in enumerate(STRENGTHS):
