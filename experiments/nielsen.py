@@ -92,7 +92,7 @@ def run_row(row: Row, parts: Parts, seeds: int, folder: Path, fresh: bool, repor
         "row": row.name,
         "command": f"python -m experiments nielsen --rows {row.name}" + ("" if row.seeds else f" --seeds {seeds}"),
         "config": config,
-        "versions": reports.versions() | {"machine": platform.machine()},
+        "versions": reports.versions() | {"machine": machine()},
         "seconds": round(float(progress.seconds), 2),
         "validation": shares(progress.validation, n),
         "test": shares(progress.test, len(parts.test_y)),
@@ -106,6 +106,16 @@ def run_row(row: Row, parts: Parts, seeds: int, folder: Path, fresh: bool, repor
     reports.save_json(partial, result)
     partial.replace(folder / f"{row.name}.json")
     forget(checkpoints)
+
+
+def machine() -> str:
+    """The processor: its name where the system tells it, as Linux does, and its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return ", ".join([*named[:1], platform.machine()])
 
 
 def fingerprint(config: dict[str, Any]) -> str:

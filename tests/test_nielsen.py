@@ -1,6 +1,7 @@
 """The comparison with Nielsen: rows run, and go on where they were interrupted; the layers that change images."""
 
 import json
+import platform
 import shutil
 
 import jax
@@ -69,7 +70,7 @@ def test_rows_are_trained_and_saved(whole, mnist):
     assert conv["config"]["images"] == 100
     assert conv["config"]["seeds"] == 2
     assert lines["committee"].compared == conv["committee"]["test"]["vote"]
-    assert not (folder / "nielsen" / "checkpoints" / "quadratic_30").exists()
+    assert dense["versions"]["machine"].endswith(platform.machine())
     assert not list((folder / "nielsen" / "checkpoints").iterdir())
     assert (folder / "nielsen" / "figure.png").stat().st_size > 10_000
 
@@ -163,6 +164,16 @@ def test_the_published_figures():
         params = jax.eval_shape(row.network.init, jax.random.key(0))
         out = jax.eval_shape(lambda p, x, row=row: row.network.forward(p, x)[0], params, jnp.zeros(shape))
         assert out.shape == (2, 10), row.name
+
+
+def test_the_notes_name_each_dense_row_that_is_not_trained_as_published():
+    lines = nielsen_reports.NOTES.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("- Networks without convolutions"))
+    end = next(i for i, line in enumerate(lines) if line.startswith("- Convolutional"))
+    named = {name for name in BY_NAME if f"`{name}`" in "".join(lines[start:end])}
+    dense = [row for row in ROWS if row.together]
+    assert named == {row.name for row in dense if row.ours._replace(penalty=row.theirs.penalty) != row.theirs}
+    assert named == {"quadratic_100", "l2_30", "softmax_100"}
 
 
 def test_wrong_flags(tmp_path, monkeypatch, capsys):
