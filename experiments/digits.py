@@ -7,6 +7,12 @@ the network, 16 % decide which epoch's parameters are kept, 20 % are the test,
 used once, at the end. First the network's hand-written gradient is checked
 against jax.grad in float64.
 
+    export FNN_COORDINATOR=localhost:9876 FNN_PROCESSES=2
+    for i in 0 1; do FNN_PROCESS_ID=$i python -m experiments digits --distributed & done; wait
+
+trains the same network in two processes, each with its share of the scans; under
+SLURM (srun) and on a TPU pod the command alone does it.
+
 To expect: test accuracy 0.98 on average, 0.97 or more for each seed 0 to 9.
 """
 
@@ -21,10 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import STARTED, commands, figures, reports
+from experiments import STARTED, commands, distributed, figures, reports
 from experiments.data.bundled import load_digits
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.gradients import check_gradient, worst
+from fnn.sharding import Layout, rows_of_process
 from fnn.types import Params
 
 LOSS = fnn.softmax_cross_entropy
@@ -73,6 +80,8 @@ class Config:
     """Stop after this many epochs without a lower validation cost and keep the best; None: train on, keep the last."""
     seed: int = 0
     """Draws the split, the initial weights, the order of the examples and dropout."""
+    distributed: bool = False
+    """This is one of several processes that train together: see above."""
     results: Path = Path("results")
     """Folder for the files; the experiment makes its own folder, digits, in it."""
 
@@ -119,7 +128,17 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
     return data, np.asarray(parts[2][0]).reshape(-1, 8, 8)
 
 
-def train(config: Config, network: fnn.Layer, data: Mapping[str, Any], key: jax.Array) -> fnn.FitResult:
+def own(data: Mapping[str, Any], layout: Layout | None) -> Mapping[str, Any]:
+    """The rows of each part that are this process's; all of them where it is alone."""
+    if layout is None:
+        return data
+    rows = {name: rows_of_process(layout, len(y)) for name, (_, y) in data.items()}
+    return {name: (x[rows[name]], y[rows[name]]) for name, (x, y) in data.items()}
+
+
+def train(
+    config: Config, network: fnn.Layer, data: Mapping[str, Any], key: jax.Array, layout: Layout | None = None
+) -> fnn.FitResult:
     """fit with the optimizer and the learning rate asked for; ExperimentError if it diverged."""
     make_optimizer, suited = OPTIMIZERS[config.optimizer]
     rate = suited if config.learning_rate is None else config.learning_rate
@@ -136,16 +155,24 @@ def train(config: Config, network: fnn.Layer, data: Mapping[str, Any], key: jax.
             validation=data["validation"],
             patience=config.patience,
             report_every=max(1, config.epochs // 10),
+            sharding=layout,
         )
     except FloatingPointError as error:
         raise ExperimentError(f"{error}: try a --learning-rate below {rate:g}") from None
 
 
-def evaluate(network: fnn.Layer, params: Params, data: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Examples, wrong ones, cost and accuracy of each part."""
+def evaluate(
+    network: fnn.Layer,
+    params: Params,
+    data: Mapping[str, Any],
+    sizes: Mapping[str, int] | None = None,
+    layout: Layout | None = None,
+) -> dict[str, dict[str, float]]:
+    """Examples, wrong ones, cost and accuracy of each part; in several processes, of which these are the own rows."""
     results = {}
     for name, (x, y) in data.items():
-        values, size = fnn.evaluate(network, LOSS, params, (x, y)), len(y)
+        values = fnn.evaluate(network, LOSS, params, (x, y), sharding=layout)
+        size = len(y) if sizes is None else sizes[name]
         results[name] = {"examples": size, "wrong": round(size * (1 - values["accuracy"])), **values}
     return results
 
@@ -154,6 +181,12 @@ def main(config: Config) -> None:
     """Checks the gradient, trains, tests once, saves."""
     check(config)
     needs("sklearn", "matplotlib")
+    with distributed.started(config.distributed) as layout:
+        run(config, layout)
+
+
+def run(config: Config, layout: Layout | None) -> None:
+    """The experiment, by this process or by several with this layout."""
     folder = reports.make_folder(config.results, "digits")
     split_key, fit_key = jax.random.split(jax.random.key(config.seed))
     data, images = load(split_key)
@@ -172,16 +205,19 @@ def main(config: Config) -> None:
     print(f"hand-written gradient and jax.grad's is {difference:.1e} ({same}tolerance {tolerance:.1e})\n", flush=True)
 
     start = time.perf_counter()
-    result = train(config, network, data, fit_key)
+    test, data = data["test"], own(data, layout)
+    result = train(config, network, data, fit_key, layout)
     fit_seconds = time.perf_counter() - start
     epochs = len(result.history["cost"])
     kept = epochs if config.patience is None else int(np.argmin(result.history["validation_cost"])) + 1
 
-    results = evaluate(network, result.state.params, data)
-    logits = np.asarray(fnn.predict(network, result.state.params, data["test"][0]))
+    results = evaluate(network, result.state.params, data, sizes, layout)
+    if not distributed.speaks():
+        return
+    logits = np.asarray(fnn.predict(network, jax.device_get(result.state.params), test[0]))
     figure, history, report = folder / "figure.png", folder / "history.csv", folder / "run.json"
     terms = ", ".join(f"with {name}" for name, value in (("dropout", config.dropout), ("penalty", config.l2)) if value)
-    figures.classification(figure, result.history, kept, images, np.asarray(data["test"][1]), logits, terms)
+    figures.classification(figure, result.history, kept, images, np.asarray(test[1]), logits, terms)
     reports.save_history(history, result.history)
     seconds = {"compile_and_train": round(fit_seconds, 2), "whole": round(time.perf_counter() - STARTED, 2)}
     reports.save_json(
@@ -189,6 +225,7 @@ def main(config: Config) -> None:
         {
             "experiment": "digits",
             "config": asdict(config),
+            "processes": jax.process_count(),
             "versions": reports.versions(),
             "gradient_check": {"largest_difference": difference, "tolerance": tolerance},
             "epochs": epochs,

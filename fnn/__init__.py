@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from fnn import checkpoint as checkpoint
 from fnn import data as data
 from fnn import init as init
+from fnn import sharding as sharding
 from fnn.activations import elementwise as elementwise
 from fnn.activations import gelu as gelu
 from fnn.activations import gelu_tanh as gelu_tanh
@@ -35,6 +36,10 @@ from fnn.activations import tanh as tanh
 from fnn.adapters import as_custom_vjp as as_custom_vjp
 from fnn.adapters import autodiff as autodiff
 from fnn.backprop import value_and_grad as value_and_grad
+from fnn.combinators import Residual as Residual
+from fnn.combinators import repeat as repeat
+from fnn.combinators import residual as residual
+from fnn.combinators import serial as serial
 from fnn.conv import Conv2d as Conv2d
 from fnn.conv import avg_pool2d as avg_pool2d
 from fnn.conv import conv2d as conv2d
@@ -43,13 +48,9 @@ from fnn.evaluation import evaluate as evaluate
 from fnn.evaluation import predict as predict
 from fnn.fit import fit as fit
 from fnn.layers import Dense as Dense
-from fnn.layers import Residual as Residual
 from fnn.layers import dense as dense
 from fnn.layers import dropout as dropout
 from fnn.layers import flatten as flatten
-from fnn.layers import repeat as repeat
-from fnn.layers import residual as residual
-from fnn.layers import serial as serial
 from fnn.losses import accuracy as accuracy
 from fnn.losses import binary_accuracy as binary_accuracy
 from fnn.losses import binary_cross_entropy as binary_cross_entropy

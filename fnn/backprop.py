@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from fnn import checks
+from fnn.accumulation import in_parts
 from fnn.dtypes import widest
 from fnn.types import Layer, Loss, Params, PRNGKey
 
@@ -72,13 +73,28 @@ def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float
     return jnp.dot(weight, values, precision="highest") / _or_one(jnp.sum(weight))
 
 
-def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[..., Evaluation]:
+def passes(
+    network: Layer, loss: Loss, l2: float | Array = 0.0, micro_batch_size: int | None = None
+) -> Callable[..., Evaluation]:
     """fn(params, x, y, weight=None, key=None) -> Evaluation; `value_and_grad` without the prediction."""
     checks.layer("value_and_grad", "network", network)
     if not isinstance(loss, Loss):
         raise checks.fail("value_and_grad", "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
     checks.number("value_and_grad", "l2", l2, minimum=0.0)
     penalised = not (isinstance(l2, int | float) and l2 == 0)
+
+    def means(params: Params, x: Array, y: Array, weight: Array | None, key: PRNGKey | None) -> Evaluation:
+        prediction, network_residuals = network.forward(params, x, key)
+        values, loss_residuals = loss.forward(prediction, y)
+        values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
+        share = example_weights(values, weight)
+        dprediction = loss.backward(loss_residuals, share)
+        dparams, _ = network.backward(params, network_residuals, dprediction)
+        return Evaluation(weighted_mean(values, weight), prediction, dparams)
+
+    parts = means
+    if micro_batch_size is not None:
+        parts = in_parts(means, checks.positive_int("value_and_grad", "micro_batch_size", micro_batch_size))
 
     def evaluate(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
@@ -90,13 +106,9 @@ def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[...,
             raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
         if y.ndim < 1 or y.shape[0] != x.shape[0]:
             raise checks.fail("value_and_grad", "y", f"of as many rows as x, {x.shape[0]}", y)
-        prediction, network_residuals = network.forward(params, x, key)
-        values, loss_residuals = loss.forward(prediction, y)
-        values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
-        share = example_weights(values, weight)
-        dprediction = loss.backward(loss_residuals, share)
-        dparams, _ = network.backward(params, network_residuals, dprediction)
-        cost = weighted_mean(values, weight)
+        if weight is not None:
+            weight = checks.shaped("value_and_grad", "weight", weight, x.shape[:1])
+        cost, prediction, dparams = parts(params, x, y, weight, key)
         if penalised:
             cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params).astype(cost.dtype)
             dparams = add_scaled_weights(dparams, params, l2)
@@ -106,7 +118,7 @@ def passes(network: Layer, loss: Loss, l2: float | Array = 0.0) -> Callable[...,
 
 
 def value_and_grad(
-    network: Layer, loss: Loss, l2: float | Array = 0.0
+    network: Layer, loss: Loss, l2: float | Array = 0.0, micro_batch_size: int | None = None
 ) -> Callable[..., tuple[Float[Array, ""], Params]]:
     """The cost and its gradient: fn(params, x, y, weight=None, key=None) -> (cost, dparams).
 
@@ -115,7 +127,8 @@ def value_and_grad(
 
     x (batch, …), y as the loss wants it, weight (batch,), not negative, key for layers that draw (dropout), None:
     deterministic. dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the
-    penalty alone.
+    penalty alone. With `micro_batch_size` what backward needs is kept for so many examples at a time, and gradients
+    are summed over them: the same values to rounding, in less memory; `fnn.accumulation.in_parts` has the sums.
 
     >>> from fnn.layers import Dense, dense
     >>> from fnn.losses import squared_error
@@ -124,7 +137,7 @@ def value_and_grad(
     >>> float(cost), float(dparams.w[0, 0]), float(dparams.b[0])
     (0.5, 3.0, 1.0)
     """
-    evaluate = passes(network, loss, l2)
+    evaluate = passes(network, loss, l2, micro_batch_size)
 
     def cost_and_gradient(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None

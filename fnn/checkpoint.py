@@ -7,6 +7,7 @@ A checkpoint is a folder `step-00000042` among others of its kind:
     manifest.json          format, step, names, shapes and dtypes, versions, `fit`'s configuration, SHA-256 of each file
     manifest.sha256        SHA-256 of the manifest, as the program sha256sum writes it
 
+What several processes saved has a folder beside a file, for its leaves that are split (`fnn.sharded_checkpoint`).
 It is written under another name, flushed, then renamed, so a checkpoint that can be seen is whole; all of it is
 verified before any of it is used. Nothing is pickled: loading runs no code from a file.
 """
@@ -68,26 +69,40 @@ def listed(folder: Path) -> list[Path]:
     return [path for match, path in sorted(found, key=lambda item: (int(item[0][1]), int(item[0][2] or 0)))]
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether it is one by its name, not a folder of them."""
+    return bool(_NAME.fullmatch(path.name)) and not listed(path)
+
+
 def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) -> Path:
     """One more checkpoint, {file: tree}, in a folder whose lock is held; `about` joins the manifest."""
     leaves = {name: serialization.named_leaves("save", "tree", tree) for name, tree in trees.items()}
     data = {name: serialization.encode(serialization.to_host(tree)) for name, tree in leaves.items()}
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "files": {name: {"sha256": files.sha256(part), "bytes": len(part)} for name, part in data.items()},
-        "trees": {name: serialization.description(tree) for name, tree in leaves.items()},
-        "versions": versions(),
-    } | about
-    text = (json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
-    check = f"{files.sha256(text)}  {_MANIFEST}\n".encode()
-    same = [path for path in listed(folder) if _step(path) == step]
-    generation = f".{_generation(same[-1]) + 1}" if same else ""
-    path = folder / f"step-{step:08d}{generation}"
-    files.write_folder(path, data | {_MANIFEST: text, _SUM: check})
+    path, same = next_path(folder, step)
+    files.write_folder(path, data | manifest_files(step, entries(data), leaves, **about))
     for older in same:
         files.remove_folder(older)
     return path
+
+
+def next_path(folder: Path, step: int) -> tuple[Path, list[Path]]:
+    """The name of a new checkpoint of this step, and those there are of it, which it replaces."""
+    same = [path for path in listed(folder) if _step(path) == step]
+    generation = f".{_generation(same[-1]) + 1}" if same else ""
+    return folder / f"step-{step:08d}{generation}", same
+
+
+def entries(data: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """What the manifest says of files with these bytes."""
+    return {name: {"sha256": files.sha256(part), "bytes": len(part)} for name, part in data.items()}
+
+
+def manifest_files(step: int, entries: Mapping[str, Any], leaves: Mapping[str, Any], **about: Any) -> dict[str, bytes]:
+    """The two files that vouch for the others and for the leaves in them."""
+    trees = {name: serialization.description(tree) for name, tree in leaves.items()}
+    manifest = {"format": FORMAT, "step": step, "files": entries, "trees": trees, "versions": versions()} | about
+    text = (json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+    return {_MANIFEST: text, _SUM: f"{files.sha256(text)}  {_MANIFEST}\n".encode()}
 
 
 def _step(path: Path) -> int:
@@ -112,16 +127,23 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def load(path: Path) -> Loaded:
-    """All of a checkpoint, verified; DamagedError says what is wrong with it."""
+def load(path: Path, share: slice = slice(None)) -> Loaded:
+    """All of a checkpoint, verified; DamagedError says what is wrong with it.
+
+    Of files in folders, which are large, only this share is verified, and nothing kept.
+    """
     manifest, data = read_manifest(path), {}
-    for name, expected in manifest["files"].items():
+    large = sorted(name for name in manifest["files"] if "/" in name)
+    for name in [name for name in manifest["files"] if "/" not in name] + large[share]:
+        expected = manifest["files"][name]
         try:
-            data[name] = (path / name).read_bytes()
+            if "/" not in name:
+                data[name] = (path / name).read_bytes()
+            found, size = files.sha256_of(path / name) if "/" in name else (files.sha256(data[name]), len(data[name]))
         except OSError as error:
             raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
-        if files.sha256(data[name]) != expected["sha256"]:
-            sizes = f"{len(data[name])} bytes of {expected['bytes']}"
+        if found != expected["sha256"]:
+            sizes = f"{size} bytes of {expected['bytes']}"
             raise DamagedError(f"{path}: {name} does not have its SHA-256 ({sizes})")
     return Loaded(path, manifest, data)
 
@@ -156,7 +178,13 @@ def unpack(function: str, loaded: Loaded, name: str, like: PyTree) -> PyTree:
     """One of a checkpoint's trees, in the form of `like`."""
     source = f"{loaded.path / name}"
     leaves = serialization.check_like(function, like, loaded.manifest["trees"][name], source)
-    return serialization.rebuild(function, like, leaves, serialization.decode(loaded.files[name], source))
+    arrays = serialization.decode(loaded.files[name], source)
+    split = {leaf: leaves[leaf] for leaf in leaves if leaf not in arrays}
+    if split:
+        from fnn import sharded_checkpoint
+
+        arrays |= sharded_checkpoint.read_split(loaded.path / sharded_checkpoint.beside(name), split)
+    return serialization.rebuild(function, like, leaves, arrays)
 
 
 @contextlib.contextmanager
@@ -166,6 +194,17 @@ def opened(folder: Path) -> Iterator[None]:
     with files.lock(folder):
         files.sweep(folder)
         yield
+
+
+def step_of(function: str, tree: PyTree, step: Any) -> int:
+    """The step, given or the tree's own."""
+    if step is None:
+        if not hasattr(tree, "step"):
+            raise checks.fail(function, "step", "given, since the tree has none", came="None")
+        step = int(tree.step)
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
+        raise checks.fail(function, "step", "an integer of at least 0", step)
+    return int(step)
 
 
 def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
@@ -180,15 +219,10 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     ...     save(folder, state).name, restore(folder, state).params.w.shape
     ('step-00000000', (3, 2))
     """
-    if step is None:
-        if not hasattr(tree, "step"):
-            raise checks.fail("save", "step", "given, since the tree has none", came="None")
-        step = int(tree.step)
-    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
-        raise checks.fail("save", "step", "an integer of at least 0", step)
+    step = step_of("save", tree, step)
     folder = Path(folder)
     with opened(folder):
-        return write(folder, int(step), {STATE: tree})
+        return write(folder, step, {STATE: tree})
 
 
 def restore(path: str | Path, like: PyTree) -> PyTree:
@@ -202,7 +236,7 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"restore: there is no {path}")
-    if _NAME.fullmatch(path.name) and not listed(path):
+    if is_checkpoint(path):
         return unpack("restore", load(path), STATE, like)
     loaded, _ = newest(path)
     if loaded is None:

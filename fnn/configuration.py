@@ -15,8 +15,10 @@ from jax.core import Tracer
 
 from fnn.files import sha256
 from fnn.loop import Program
+from fnn.process_rows import fingerprint
+from fnn.rows import Examples, Rows
 from fnn.serialization import is_key
-from fnn.types import Batch, Layer, PRNGKey
+from fnn.types import Layer, PRNGKey
 
 _SHORT = 160
 
@@ -87,7 +89,7 @@ def array(value: Any) -> str:
     'float32 (2, 3) #9d908ecfb6b2'
     """
     data = jax.random.key_data(value) if is_key(value) else value
-    whole = getattr(data, "is_fully_addressable", True)
+    whole = getattr(data, "is_fully_addressable", True) or data.is_fully_replicated
     values = f" #{sha256(np.ascontiguousarray(jax.device_get(data)).tobytes())[:12]}" if whole else ""
     return f"{value.dtype} {tuple(value.shape)}{values}"
 
@@ -103,9 +105,21 @@ def layers(layer: Layer) -> str:
     return f"{name}({', '.join(map(layers, layer.layers))})" if layer.layers else name
 
 
-def configuration(program: Program, key: PRNGKey, data: Batch, validation: Batch | None) -> dict[str, Any]:
+def examples(data: Examples) -> list[str]:
+    """Each of their arrays; the same over any number of devices, and over any number of processes."""
+    if not isinstance(data, Rows):
+        return [array(part) for part in data]
+    if data.arrays[0].is_fully_addressable:
+        return [array(part[: data.size]) for part in map(np.asarray, data.arrays)]
+    return [
+        f"{part.dtype} {(data.size, *part.shape[1:])} ~{fingerprint(data.layout, part, data.size)}"
+        for part in data.arrays
+    ]
+
+
+def configuration(program: Program, key: PRNGKey, data: Examples, validation: Examples | None) -> dict[str, Any]:
     """What must be the same for a training to go on with what another one saved."""
-    network, loss, optimizer, l2, metrics, batch_size, patience = program
+    network, loss, optimizer, l2, metrics, batch_size, patience, micro_batch_size = program
     function = describe((network.forward, network.backward, network.calibrate))
     return {
         "network": f"{layers(network)} #{sha256(function.encode())[:12]}",
@@ -115,7 +129,8 @@ def configuration(program: Program, key: PRNGKey, data: Batch, validation: Batch
         "l2": l2,
         "batch_size": batch_size,
         "patience": patience,
-        "data": [array(part) for part in data],
-        "validation": None if validation is None else [array(part) for part in validation],
+        "micro_batch_size": micro_batch_size,
+        "data": examples(data),
+        "validation": None if validation is None else examples(validation),
         "key": array(key),
     }

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from fnn import checks
+from fnn.rows import take
 from fnn.types import PRNGKey
 
 
@@ -142,27 +143,6 @@ def shuffled(key: PRNGKey, size: int, batch_size: int) -> tuple[Int[Array, "n ba
     order = jax.random.permutation(key, size)
     n = size // batch_size
     return order[: n * batch_size].reshape(n, batch_size), order[n * batch_size :]
-
-
-_FEW_ROWS, _LONG_ROW = 16, 256
-
-
-def take(arrays: Sequence[Array], index: Int[Array, " batch"]) -> tuple[Array, ...]:
-    """The rows at these indices, which must be valid."""
-
-    def gathered(array: Array, index: Array) -> Array:
-        return array.at[index].get(mode="promise_in_bounds")
-
-    def one_by_one(array: Array, index: Array) -> Array:
-        return jax.lax.map(lambda i: jax.lax.dynamic_index_in_dim(array, i, keepdims=False), index)
-
-    def rows(array: Array) -> Array:
-        # XLA splits a gather over the CPU's cores, and for a few long rows waiting for them costs more than the copy
-        if index.size > _FEW_ROWS or array.size < _LONG_ROW * array.shape[0]:
-            return gathered(array, index)
-        return jax.lax.platform_dependent(array, index, cpu=one_by_one, default=gathered)
-
-    return tuple(map(rows, arrays))
 
 
 def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Iterator[tuple[Array, ...]]:

@@ -13,13 +13,23 @@ from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data import check_examples
 from fnn.dtypes import widest
+from fnn.layout import Layout, check
+from fnn.placement import over_mesh, place_params
+from fnn.rows import Examples, Rows, count, fetched, in_a_row, on_parts, parts, place, side_by_side, whole
 from fnn.train import metric_values, unpack
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 
-def in_batches(function: Callable[..., PyTree], arrays: tuple[Array, ...], batch_size: int | None) -> PyTree:
-    """function(*arrays), where it acts on each example alone, by batches: one scan, then the remainder as it is."""
-    size = arrays[0].shape[0]
+def in_batches(function: Callable[..., PyTree], data: Examples, batch_size: int | None) -> PyTree:
+    """function(*data), where it acts on each example alone, by batches: one scan, then the remainder as it is.
+
+    Of a mesh each device has batches of its own rows, all of the same size, and no example is sent.
+    """
+    if isinstance(data, Rows):
+        share = None if batch_size is None else -(-batch_size // parts(data))
+        out = in_batches(on_parts(function, data), side_by_side(data), share)
+        return jax.tree.map(functools.partial(in_a_row, data), out)
+    arrays, size = data, data[0].shape[0]
     if batch_size is None or batch_size >= size:
         return function(*arrays)
     n = size // batch_size
@@ -38,12 +48,17 @@ def evaluation_batch(batch_size: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _predict(network: Layer, params: Params, x: Array, batch_size: int | None) -> Array:
-    return in_batches(lambda x: network.forward(params, x)[0], (x,), batch_size)
+def _predict(network: Layer, params: Params, x: Examples, batch_size: int | None) -> Array:
+    return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
 
 
-def predict(network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None) -> Array:
+@over_mesh
+def predict(
+    network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None, *, sharding: Layout | None = None
+) -> Array:
     """The network's output for each row of x, without randomness; `batch_size` bounds the memory.
+
+    With `sharding` each device of the mesh computes its share of the rows.
 
     >>> import fnn
     >>> network = fnn.mlp([4, 8, 3])
@@ -53,7 +68,12 @@ def predict(network: Layer, params: Params, x: ArrayLike, batch_size: int | None
     checks.layer("predict", "network", network)
     x = checks.floating("predict", "x", x)
     check_examples("predict", (x,))
-    return _predict(network, params, x, _optional("predict", batch_size))
+    batch_size = _optional("predict", batch_size)
+    if sharding is None:
+        return _predict(network, params, (x,), batch_size)
+    layout = check("predict", sharding)
+    examples = place(layout, (x,))
+    return fetched(examples, _predict(network, place_params(layout, params), examples, batch_size))
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -61,17 +81,17 @@ def _optional(function: str, batch_size: int | None) -> int | None:
 
 
 def per_example(
-    network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int | None
+    network: Layer, loss: Loss, metrics: Metrics, params: Params, data: Examples, batch_size: int | None
 ) -> dict[str, Array]:
     """The cost and each metric of each example, (size,)."""
 
-    def values(x: Array, y: Array) -> dict[str, Array]:
+    def values_of(x: Array, y: Array) -> dict[str, Array]:
         prediction = network.forward(params, x)[0]
         out = {"cost": loss.forward(prediction, y)[0]} | metric_values("evaluate", metrics, prediction, y)
         return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
 
-    x, y, _ = unpack("evaluate", arrays)
-    return in_batches(values, (x, y), batch_size)
+    values = in_batches(lambda x, y, *_: values_of(x, y), data, batch_size)
+    return {name: value[: count(data)] for name, value in values.items()}
 
 
 def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
@@ -81,10 +101,11 @@ def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))
-def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, arrays: Batch, batch_size: int | None):
-    return means(per_example(network, loss, metrics, params, arrays, batch_size), arrays)
+def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, data: Examples, batch_size: int | None):
+    return means(per_example(network, loss, metrics, params, data, batch_size), whole(data))
 
 
+@over_mesh
 def evaluate(
     network: Layer,
     loss: Loss,
@@ -92,10 +113,13 @@ def evaluate(
     data: Data,
     batch_size: int | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    *,
+    sharding: Layout | None = None,
 ) -> dict[str, float]:
     """{"cost": …, "accuracy": …}: means over the examples of (x, y) or (x, y, weight), without randomness or penalty.
 
-    `metrics` maps names to functions (prediction, target) -> values (batch,); by default those of the loss.
+    `metrics` maps names to functions (prediction, target) -> values (batch,); by default those of the loss. With
+    `sharding` each device of the mesh evaluates its share of the examples.
 
     >>> import fnn
     >>> network = fnn.softmax_regression(4, 3)
@@ -104,10 +128,14 @@ def evaluate(
     {'accuracy': 1.0, 'cost': 1.0986}
     """
     checks.layer("evaluate", "network", network)
+    params = params if sharding is None else place_params(check("evaluate", sharding), params)
     pairs = metric_pairs("evaluate", loss, metrics)
     arrays = check_data("evaluate", "data", data)
     check_targets(network, loss, params, arrays)
-    values = _evaluate(network, loss, pairs, params, arrays, _optional("evaluate", batch_size))
+    batch_size, examples = _optional("evaluate", batch_size), arrays
+    if sharding is not None:
+        examples = place(sharding, arrays)
+    values = _evaluate(network, loss, pairs, params, examples, batch_size)
     return {name: float(value) for name, value in values.items()}
 
 

@@ -6,6 +6,7 @@ at the cost, the gradient and the parameters of every step.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from fnn import loop
+from fnn.chunks import Chunk, part_of_chunk
 from fnn.optimizers import apply_updates
-from fnn.train import as_transformation, make_logging_step
-from fnn.types import Batch, GradientTransformation, Params, TrainState
+from fnn.rows import Examples
+from fnn.train import Step, as_transformation, make_logging_step
+from fnn.types import GradientTransformation, Params, TrainState
 
 
 class Snapshot(NamedTuple):
@@ -56,16 +59,29 @@ def _watched(optimizer: GradientTransformation) -> GradientTransformation:
     return GradientTransformation(inner.init, update)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _watched_epoch(program: loop.Program, state: TrainState, data: Batch, position: Array) -> TrainState:
-    """The rest of an epoch, up to its first step of which something is not finite; opt_state is a `_Watched`."""
+def _watching(program: loop.Program, state: TrainState) -> tuple[Step, TrainState, Callable[[TrainState], Array]]:
+    """A step and a state whose opt_state is a `_Watched`, and whether all was finite so far."""
     good = jax.tree.map(lambda leaf: jnp.asarray(True), state.params)
     watched = state._replace(opt_state=_Watched(state.opt_state, jnp.asarray(True), good, good))
-    step = make_logging_step(program.network, program.loss, _watched(program.optimizer), program.l2, ())
-    until = jnp.int32(-(-data[0].shape[0] // program.batch_size))
+    program = program._replace(optimizer=_watched(program.optimizer), metrics=())
+    step = make_logging_step(*program[:5], program.micro_batch_size)
     silent = lambda state, batch: (step(state, batch)[0], ())
-    goes_on = lambda state: loop.all_true(state.opt_state[1:])
-    return loop.part_of_epoch(silent, program.batch_size, watched, (), data, position, until, goes_on)[0]
+    return silent, watched, lambda state: loop.all_true(state.opt_state[1:])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _watched_epoch(program: loop.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
+    """The rest of an epoch, up to its first step of which something is not finite; opt_state is a `_Watched`."""
+    step, state, goes_on = _watching(program, state)
+    until = jnp.int32(loop.steps_of(program, data))
+    return loop.part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _watched_chunk(program: loop.Program, state: TrainState, chunk: Chunk, position: Array, until: Array) -> TrainState:
+    """The same for a part of a chunk."""
+    step, state, goes_on = _watching(program, state)
+    return part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
 
 
 def _what(flags: _Watched) -> str:
@@ -83,7 +99,7 @@ def _what(flags: _Watched) -> str:
 
 
 def locate(
-    program: loop.Program, start: Snapshot, data: Batch, validation: Batch | None, good: int, until: int
+    program: loop.Program, start: Snapshot, data: Examples, validation: Examples | None, good: int, until: int
 ) -> str | None:
     """Epoch, step and leaf in words, for what went wrong after the first `good` epochs and before the end of `until`.
 
@@ -92,13 +108,26 @@ def locate(
     carry, position = start
     if position == 0 and good > int(carry.epoch):
         carry = loop.advance(program, _copy(carry), data, validation, jnp.int32(good))
-    state, steps = carry.state, -(-data[0].shape[0] // program.batch_size)
+    state, steps = carry.state, loop.steps_of(program, data)
     for epoch in range(int(carry.epoch) + 1, until + 1):
         begun = int(state.step) - position
         state = _watched_epoch(program, state, data, jnp.int32(position))
         if not loop.all_true(state.opt_state[1:]):
-            at = int(state.step) - begun
-            where = f"epoch {epoch}, step {at} of {steps}" + (f" (step {int(state.step)} in all)" if begun else "")
-            return f"{where}: {_what(state.opt_state)}"
+            return _where(state, epoch, begun, steps)
         state, position = state._replace(opt_state=state.opt_state.opt_state), 0
     return None
+
+
+def locate_in_chunk(
+    program: loop.Program, state: TrainState, chunk: Chunk, part: range, epoch: int, begun: int, steps: int | None
+) -> str | None:
+    """The same for this part of a chunk's steps, which begins at this state, in an epoch begun after `begun` steps."""
+    state = _watched_chunk(program, state, chunk, jnp.int32(part.start), jnp.int32(part.stop))
+    return None if loop.all_true(state.opt_state[1:]) else _where(state, epoch, begun, steps)
+
+
+def _where(state: TrainState, epoch: int, begun: int, steps: int | None) -> str:
+    """Epoch, step and leaf, of the state after the step that was not finite."""
+    where = f"epoch {epoch}, step {int(state.step) - begun}" + (f" of {steps}" if steps else "")
+    where += f" (step {int(state.step)} in all)" if begun else ""
+    return f"{where}: {_what(state.opt_state)}"

@@ -31,6 +31,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_of(path: Path) -> tuple[str, int]:
+    """The hash of a file of any size, and how many bytes it has."""
+    with open(path, "rb") as file, _named(path):
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
     """An OSError of an open file (disk full, file too large) says neither which file nor where: this adds it."""
@@ -69,13 +75,13 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     return path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}-{path.name}"
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Replaces the file, or leaves the one before as it is and raises the OSError that names what failed."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         _write(temporary, data)
         os.replace(temporary, path)
@@ -85,24 +91,35 @@ def write_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Flushes what another program wrote into the file to the disk."""
+    with open(path, "rb+") as file, _named(path):
+        os.fsync(file.fileno())
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """A new folder with these files: all of it, or an OSError that names what failed and nothing at `path`."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         temporary.mkdir()
-        for name, data in files.items():
-            _write(temporary / name, data)
-        sync_folder(temporary)
-        os.rename(temporary, path)
+        finish_folder(temporary, path, files)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes]) -> None:
+    """The temporary folder, with these files in it too, at `path`."""
+    for name, data in files.items():
+        _write(temporary / name, data)
+    sync_folder(temporary)
+    os.rename(temporary, path)
     sync_folder(path.parent)
 
 
 def remove_folder(path: Path) -> None:
     """Renamed before it is emptied: what is cut short leaves a temporary, never half of something good."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     os.rename(path, temporary)
     shutil.rmtree(temporary, ignore_errors=True)
 

@@ -1,20 +1,25 @@
-"""fit: trains on arrays, with history, early stopping, reports, and checkpoints to go on from."""
+"""fit: trains on arrays or streams, with history, early stopping, reports, and checkpoints to go on from."""
 
 import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-from fnn import checkpoint, checks, interrupts, loop
+from fnn import checks, interrupts, loop, processes, sharded_checkpoint, streaming, streams
 from fnn.configuration import configuration
 from fnn.data import check_batch_size
 from fnn.evaluation import check_data, check_targets, metric_pairs
+from fnn.layout import Layout, check
+from fnn.placement import over_mesh, place_state, returned
+from fnn.process_rows import check_processes
 from fnn.progress import reporting
 from fnn.resume import Saving
+from fnn.rows import count, place
+from fnn.streams import Stream
 from fnn.train import as_transformation, fresh_state, init_state
 from fnn.training import Callback, Training, train
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
@@ -38,11 +43,18 @@ def _saving(folder: Any, every: Any, every_steps: Any, keep: Any, resume: Any) -
     return Saving(Path(folder), every, every_steps, keep, resume, {})
 
 
+def _called_back(layout: Layout, callback: Callback, epoch: int, logs: dict[str, float], state: TrainState):
+    """The user's callback, on the user's mesh."""
+    with jax.set_mesh(layout.mesh):
+        return callback(epoch, logs, returned(layout, state))
+
+
+@over_mesh
 def fit(
     network: Layer,
     loss: Loss,
     optimizer: GradientTransformation,
-    data: Data,
+    data: Data | Stream,
     *,
     epochs: int,
     batch_size: int,
@@ -58,8 +70,12 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     report_every: int = 1,
+    sharding: Layout | None = None,
     callback: Callback | None = None,
     state: TrainState | None = None,
+    micro_batch_size: int | None = None,
+    device_memory: int | None = None,
+    window: int | None = None,
 ) -> FitResult:
     """Trains on (x, y) or (x, y, weight) for this many epochs -> FitResult(state, history).
 
@@ -69,7 +85,21 @@ def fit(
     metrics   names and functions (prediction, target) -> values (batch,); by default those of the loss.
     patience  stop after this many epochs without a lower validation cost, and return the state that had the lowest.
     progress  every `report_every` epochs a line, on a terminal with a progress bar; False: silence.
+    sharding  `fnn.sharding.data_parallel(mesh)` or `tensor_parallel(mesh, rules)`: trains over the devices of a mesh,
+              to what one device computes up to rounding. Of several processes (`fnn.sharding.initialize`) each passes
+              its own rows (`rows_of_process`) and calls the callback; process 0 alone shows progress. One that fails
+              ends the others; started again with `resume`, on as many devices or others, they go on.
     callback  callback(epoch, {name: value}, state) then too; the state is a copy, to keep. True ends training.
+
+    micro_batch_size   sums the gradient of a batch over parts of so many examples: less memory, the same step.
+
+    device_memory    bytes for examples on the device. Arrays that take more, which may lie in files (np.memmap), stay
+              where they are: chunks of batches are read and sent while the device computes on the one before.
+    window    then so many rows are shuffled among each other, a chunk's unless it is said; blocks of neighbours come
+              into it from anywhere. All of them: to the bit what training in memory computes.
+    data      may be a stream, too: a function epoch (from 0) -> iterator of batches of `batch_size` rows, the last
+              perhaps smaller, as often as asked; once more at the start, to see one. It is called in a thread. Its
+              order stays, unless `window` says how many rows are shuffled among each other.
 
     checkpoint_dir   saves there all that is needed to go on, every `checkpoint_every` epochs, at the end, and with
               `checkpoint_every_steps` after each so many steps too; the last `keep` and the one of the lowest
@@ -83,7 +113,7 @@ def fit(
     last checkpoint; gradients that the optimizer itself replaces (as optax.zero_nans does) are its affair.
     A second call with the same network, loss and optimizer (the same values, not others like them) compiles nothing.
     Epochs run on the device in as few calls as reports allow. If the network has batch_norm, its population
-    statistics are set from all of x before validation and at the end.
+    statistics are set from all of x before validation and at the end; of streams, from the epoch's first chunk.
 
     >>> import fnn, jax.numpy as jnp
     >>> x = jnp.linspace(-1, 1, 100)[:, None]
@@ -94,14 +124,37 @@ def fit(
     """
     checks.layer("fit", "network", network)
     pairs = metric_pairs("fit", loss, metrics)
+    if sharding is not None:
+        check("fit", sharding)
+    check_processes("fit", sharding)
     as_transformation("fit", optimizer)
     checks.number("fit", "l2", l2, minimum=0.0)
     if callback is not None and not callable(callback):
         raise checks.fail("fit", "callback", "a function: epoch, {name: value}, state", callback, TypeError)
     epochs = checks.positive_int("fit", "epochs", epochs)
     report_every = checks.positive_int("fit", "report_every", report_every)
-    arrays = check_data("fit", "data", data)
-    batch_size = check_batch_size("fit", batch_size, arrays[0].shape[0])
+    if micro_batch_size is not None:
+        micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
+    batch_size = checks.positive_int("fit", "batch_size", batch_size)
+    source = streams.source(data, batch_size, device_memory, window)
+    if source is not None and processes.several():
+        raise checks.fail("fit", "data", "arrays, where there are several processes", came="a stream")
+    if processes.several():
+        given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
+        options = {"epochs": epochs, "batch_size": batch_size, "l2": float(l2), "patience": patience, "keep": keep}
+        options |= {"micro_batch_size": micro_batch_size, "report_every": report_every, "resume": resume}
+        options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
+        options |= {name: None if value is None else "given" for name, value in given.items()}
+        drawn = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
+        processes.same("fit", **options, key=drawn)
+    if source is None:
+        with processes.together("fit"):
+            arrays = check_data("fit", "data", cast("Data", data))
+    else:
+        arrays = streams.blank(source.like, batch_size)
+    examples = arrays if sharding is None else place(sharding, arrays)
+    if source is None:
+        batch_size = check_batch_size("fit", batch_size, count(examples))
     if patience is not None:
         patience = checks.positive_int("fit", "patience", patience)
         if validation is None:
@@ -109,32 +162,48 @@ def fit(
     if (state is None) == (key is None):
         raise checks.fail("fit", "key", "given, or else `state`", came="neither" if key is None else "both")
     if key is not None:
-        state = init_state(network, optimizer, checks.key("fit", key))
+        state = init_state(network, optimizer, checks.key("fit", key), sharding=sharding)
     elif not isinstance(state, TrainState):
         raise checks.fail("fit", "state", "a TrainState", state, TypeError)
     else:
-        fresh = jax.eval_shape(functools.partial(fresh_state, network, optimizer), state.key)
+        like = jax.ShapeDtypeStruct(state.key.shape, state.key.dtype)  # wherever it lies
+        fresh = jax.eval_shape(functools.partial(fresh_state, network, optimizer), like)
         if jax.tree.structure(state) != jax.tree.structure(fresh):
             raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
-    check_targets(network, loss, state.params, arrays)
+    state = state if sharding is None else place_state(sharding, state)
     held_out = None
-    if validation is not None:
-        held_out = check_data("fit", "validation", validation)
-        check_targets(network, loss, state.params, held_out)
+    with processes.together("fit"):
+        if source is None:
+            check_targets(network, loss, state.params, arrays)
+        if validation is not None:
+            held_out = check_data("fit", "validation", validation)
+            check_targets(network, loss, state.params, held_out)
 
-    program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience)
+    program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
     saving = _saving(checkpoint_dir, checkpoint_every, checkpoint_every_steps, keep, resume)
+    if sharding is not None:
+        arrays, held_out = examples, None if held_out is None else place(sharding, held_out)
+        callback = None if callback is None else functools.partial(_called_back, sharding, callback)
     if saving is not None:
-        saving = saving._replace(configuration=configuration(program, state.key, arrays, held_out))
-    lock = contextlib.nullcontext() if saving is None else checkpoint.opened(saving.folder)
-    with lock, reporting(progress, epochs) as report, interrupts.deferred() as signalled:
-        reports = report_every if progress or callback else None
+        about = configuration(program, state.key, arrays, held_out)
+        about = about if source is None else about | {"data": source.about}
+        saving = saving._replace(configuration=about)
+    lock = contextlib.nullcontext() if saving is None else sharded_checkpoint.opened(saving.folder)
+    advice = "start all of them again" + (" with resume=True, to go on from the last checkpoint" if saving else "")
+    shown = reporting(progress and processes.main_process(), epochs)
+    with lock, processes.in_touch("fit", advice), shown as report, interrupts.deferred() as signalled:
+        reports = report_every if processes.largest(bool(progress or callback))[0] else None
         training = Training(program, arrays, held_out, epochs, saving, report, reports, callback, signalled)
-        carry = train(training, state)
+        if source is None:
+            carry = train(training, state)
+        else:
+            carry, arrays = streaming.train(training, source, state)
     history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
     final = carry.state
     if carry.best is not None:
         final = TrainState(carry.best.params, carry.best.opt_state, carry.best.step, final.key)
     elif network.calibrate is not None:
-        final = loop.copied(program, final, arrays[0])
+        final = loop.copied(program, final, arrays)
+    if sharding is not None:
+        final = returned(sharding, final)
     return FitResult(final, history)

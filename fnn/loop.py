@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
-from fnn import data as datasets
+from fnn import rows
 from fnn.normalization import calibrate
+from fnn.rows import Examples
 from fnn.run import report, reported_epoch
-from fnn.train import Step, epoch_order, make_logging_step
+from fnn.train import Step, epoch_order, make_logging_step, placed
 from fnn.types import Batch, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
 
 
@@ -29,6 +30,7 @@ class Program(NamedTuple):
     metrics: Metrics
     batch_size: int
     patience: int | None
+    micro_batch_size: int | None = None
 
 
 class Best(NamedTuple):
@@ -62,19 +64,19 @@ def finite_leaves(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
-def _step(program: Program) -> Step:
-    return make_logging_step(*program[:5])
+def logging_step(program: Program) -> Step:
+    return make_logging_step(*program[:5], program.micro_batch_size)
 
 
-def _one_epoch(program: Program, state: TrainState, data: Batch, validation: Batch | None):
+def _one_epoch(program: Program, state: TrainState, data: Examples, validation: Examples | None):
     """-> state, {name: what this epoch adds to history}"""
-    network, loss, _, _, metrics, batch_size, _ = program
-    return reported_epoch(network, loss, _step(program), metrics, batch_size, state, data, validation)
+    network, loss, _, _, metrics, batch_size, *_ = program
+    return reported_epoch(network, loss, logging_step(program), metrics, batch_size, state, data, validation)
 
 
-def _report(program: Program, state: TrainState, outs: PyTree, data: Batch, validation: Batch | None):
+def _report(program: Program, state: TrainState, outs: PyTree, data: Examples, validation: Examples | None):
     """What `_one_epoch` does after its last step."""
-    network, loss, _, _, metrics, batch_size, _ = program
+    network, loss, _, _, metrics, batch_size, *_ = program
     state, (weight, logs) = jax.lax.optimization_barrier((state, outs))
     params, logs = report(network, loss, metrics, batch_size, state.params, weight, logs, data, validation)
     return jax.lax.optimization_barrier((state._replace(params=params), logs))
@@ -98,16 +100,20 @@ def _record(carry: Carry, state: TrainState, logs: dict[str, Array]) -> Carry:
     return Carry(state, history, carry.epoch + 1, carry.finite, best)
 
 
+def _laid_out(carry: Carry, data: Examples) -> Carry:
+    return rows.laid_out(data, carry, carry.state.params)
+
+
 def _looked_at(carry: Carry) -> Carry:
     """With `finite` telling whether the costs so far and the parameters are."""
     columns = [carry.history[name] for name in ("cost", "validation_cost") if name in carry.history]
-    ahead = jnp.arange(columns[0].size) >= carry.epoch
+    ahead = jnp.arange(columns[0].size, dtype=jnp.int32) >= carry.epoch
     costs = jnp.all(jnp.stack([jnp.isfinite(column) | ahead for column in columns]))
     return carry._replace(finite=costs & all_true(finite_leaves(carry.state.params)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def start(program: Program, epochs: int, state: TrainState, data: Batch, validation: Batch | None) -> Carry:
+def start(program: Program, epochs: int, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
     """The carry before the first epoch, with buffers of its own: the caller's state is not donated."""
     logs = jax.eval_shape(functools.partial(_one_epoch, program), state, data, validation)[1]
     history = {name: jnp.full(epochs, jnp.nan, log.dtype) for name, log in logs.items()}
@@ -115,11 +121,12 @@ def start(program: Program, epochs: int, state: TrainState, data: Batch, validat
     if program.patience is not None:
         cost = jnp.asarray(jnp.inf, logs["validation_cost"].dtype)
         best = Best(*state[:3], cost, jnp.zeros((), jnp.int32))
-    return jax.tree.map(jnp.copy, Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best))
+    carry = Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best)
+    return _laid_out(jax.tree.map(jnp.copy, carry), data)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def advance(program: Program, carry: Carry, data: Batch, validation: Batch | None, until: Array) -> Carry:
+def advance(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
     """Epochs up to `until` (an argument: one compilation for any number), fewer if patience ends.
 
     Whether all is finite is looked at once, at the end: what is not stays in the history of costs, and a gradient
@@ -131,9 +138,9 @@ def advance(program: Program, carry: Carry, data: Batch, validation: Batch | Non
         return in_time if carry.best is None else in_time & patient(program, carry.best)
 
     def body(carry: Carry) -> Carry:
-        return _record(carry, *_one_epoch(program, carry.state, data, validation))
+        return _laid_out(_record(carry, *_one_epoch(program, carry.state, data, validation)), data)
 
-    return _looked_at(jax.lax.while_loop(goes_on, body, carry))
+    return _laid_out(_looked_at(jax.lax.while_loop(goes_on, body, carry)), data)
 
 
 def part_of_epoch(
@@ -141,20 +148,36 @@ def part_of_epoch(
     batch_size: int,
     state: TrainState,
     outs: PyTree,
-    data: Batch,
+    data: Examples,
     position: Array,
     until: Array,
     goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
 ) -> tuple[TrainState, PyTree]:
     """The steps position..until-1 of an epoch, what they return written into `outs` (steps, …)."""
-    size = data[0].shape[0]
+    size, step = rows.count(data), placed(step, data)
     begun = state.step - position
     if batch_size == size:  # one batch of everything is not shuffled
         full, rest = jnp.arange(0).reshape(0, size), jnp.arange(size)
-        batch = lambda index: data
+        batch = lambda index: rows.whole(data)
     else:
         full, rest = epoch_order(state.key, begun, size, batch_size)
-        batch = lambda index: datasets.take(data, index)
+        batch = lambda index: rows.take(data, index)
+    return in_order(step, batch, full, rest, full.shape[0], state, outs, begun, until, goes_on)
+
+
+def in_order(
+    step: Step,
+    batch: Callable[[Array], Batch],
+    full: Int[Array, "n batch_size"],
+    rest: Int[Array, " rest"],
+    count: Array | int,
+    state: TrainState,
+    outs: PyTree,
+    begun: Array,
+    until: Array,
+    goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
+) -> tuple[TrainState, PyTree]:
+    """The steps from state.step - begun to until - 1, on batches of these indices: the first `count`, then the rest."""
 
     def one(index: Array, at: Array, state: TrainState, outs: PyTree) -> tuple[TrainState, PyTree]:
         state, out = step(state, batch(index))
@@ -162,7 +185,7 @@ def part_of_epoch(
 
     def in_time(carry: tuple[TrainState, PyTree]) -> Array:
         at = carry[0].step - begun
-        return (at < jnp.minimum(until, full.shape[0])) & goes_on(carry[0])
+        return (at < jnp.minimum(until, count)) & goes_on(carry[0])
 
     def body(carry: tuple[TrainState, PyTree]) -> tuple[TrainState, PyTree]:
         at = carry[0].step - begun
@@ -172,39 +195,46 @@ def part_of_epoch(
         state, outs = jax.lax.while_loop(in_time, body, (state, outs))
     if rest.size:
         at = state.step - begun
-        due = (at == full.shape[0]) & (at < until) & goes_on(state)
+        due = (at == count) & (at < until) & goes_on(state)
         state, outs = jax.lax.cond(due, lambda s, o: one(rest, at, s, o), lambda s, o: (s, o), state, outs)
     return state, outs
 
 
+def steps_of(program: Program, data: Examples) -> int:
+    """The steps of an epoch."""
+    return -(-rows.count(data) // program.batch_size)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def start_epoch(program: Program, state: TrainState, data: Batch) -> PyTree:
+def start_epoch(program: Program, state: TrainState, data: Examples) -> PyTree:
     """Room for what each step of an epoch has to report: (weight, logs), each (steps,)."""
-    steps = -(-data[0].shape[0] // program.batch_size)
-    batch = tuple(array[: program.batch_size] for array in data)
-    out = jax.eval_shape(_step(program), state, batch)[1]
+    steps = steps_of(program, data)
+    batch = tuple(array[: program.batch_size] for array in rows.whole(data))
+    out = jax.eval_shape(logging_step(program), state, batch)[1]
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), out)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def advance_steps(program: Program, state: TrainState, outs: PyTree, data: Batch, position: Array, until: Array):
+def advance_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
     """The steps position..until-1 of an epoch -> state, outs, whether all is finite."""
-    state, outs = part_of_epoch(_step(program), program.batch_size, state, outs, data, position, until)
+    state, outs = part_of_epoch(logging_step(program), program.batch_size, state, outs, data, position, until)
+    state = rows.laid_out(data, state, state.params)
     return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & all_true(finite_leaves(state.params))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Batch, validation: Batch | None) -> Carry:
+def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, validation: Examples | None) -> Carry:
     """The carry after an epoch whose last step led to carry.state, as `advance` has it.
 
     In a loop of one round: XLA moves what does not change out of loops, and rounds differently where it does not.
     """
     until = carry.epoch + 1
-    body = lambda carry: _record(carry, *_report(program, carry.state, outs, data, validation))
-    return _looked_at(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry))
+    body = lambda carry: _laid_out(_record(carry, *_report(program, carry.state, outs, data, validation)), data)
+    return _laid_out(_looked_at(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry)), data)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def copied(program: Program, state: TrainState, x: Array) -> TrainState:
+def copied(program: Program, state: TrainState, data: Examples) -> TrainState:
     """The state as it can be used: with buffers of its own, and population statistics."""
-    return jax.tree.map(jnp.copy, state._replace(params=calibrate(program.network, state.params, x)))
+    params = calibrate(program.network, state.params, rows.whole(data)[0])
+    return rows.laid_out(data, jax.tree.map(jnp.copy, state._replace(params=params)), params)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from fnn import checkpoint, checks, files
+from fnn import checkpoint, checks, files, processes, sharded_checkpoint
 from fnn.loop import Carry
 
 
@@ -53,10 +53,11 @@ def save(saving: Saving, place: Place) -> Path:
     about = {"epoch": epoch, "position": place.position, "score": score}
     beside = _beside_state(place._replace(carry=carry._replace(history=history)))
     trees = {checkpoint.STATE: carry.state, checkpoint.TRAINING: beside}
-    path = checkpoint.write(
-        saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration
-    )
-    _prune(saving)
+    write = sharded_checkpoint.write if processes.several() else checkpoint.write
+    path = write(saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration)
+    with processes.together("fit"):
+        if processes.main_process():
+            _prune(saving)
     return path
 
 
@@ -76,19 +77,21 @@ def _prune(saving: Saving) -> None:
             files.remove_folder(path)
 
 
-def find(saving: Saving, start: Place, epoch_outs: Callable[[], PyTree], epochs: int) -> tuple[Place, Path] | None:
+def find(saving: Saving, start: Place, epoch_outs: Callable[[int], PyTree], epochs: int) -> tuple[Place, Path] | None:
     """Where to go on, and the checkpoint that says so: the newest good one. None if there is none and none was.
 
     ValueError if it is of another training; DamagedError if there are some and none is good. Damaged ones newer than
     the one used are renamed to `damaged-…`, out of the way and kept.
     """
+    if processes.several():
+        sharded_checkpoint.need_orbax("fit", start.carry)
     if not saving.resume:
         present = checkpoint.listed(saving.folder)
         if present:
             came = f"{saving.folder} with {len(present)} of them, {present[-1].name} the last"
             raise checks.fail("fit", "checkpoint_dir", "without checkpoints, or `resume` True to go on", came=came)
         return None
-    loaded, damaged = checkpoint.newest(saving.folder, "fit")
+    loaded, damaged = sharded_checkpoint.newest(saving.folder, "fit")
     if loaded is None:
         return None
     training = loaded.manifest.get("training")
@@ -101,13 +104,17 @@ def find(saving: Saving, start: Place, epoch_outs: Callable[[], PyTree], epochs:
         expected = f"at least {epoch}, which {loaded.path} has behind it"
         raise checks.fail("fit", "epochs", expected, epochs)
     carry = start.carry
-    columns = {name: jax.ShapeDtypeStruct((epoch,), column.dtype) for name, column in carry.history.items()}
-    form = Place(carry._replace(history=columns), position, epoch_outs() if position else None)
+    columns = {
+        name: jax.ShapeDtypeStruct((epoch,), column.dtype, sharding=column.sharding)
+        for name, column in carry.history.items()
+    }
+    form = Place(carry._replace(history=columns), position, epoch_outs(position) if position else None)
     state = checkpoint.unpack("fit", loaded, checkpoint.STATE, carry.state)
     beside = checkpoint.unpack("fit", loaded, checkpoint.TRAINING, _beside_state(form))
     history = {name: column.at[:epoch].set(beside["history"][name]) for name, column in carry.history.items()}
-    for path in damaged:
-        _set_aside(path)
+    with processes.together("fit"):
+        for path in damaged if processes.main_process() else []:
+            _set_aside(path)
     carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), beside.get("best"))
     return Place(carry, position, beside.get("epoch")), loaded.path
 
@@ -115,7 +122,7 @@ def find(saving: Saving, start: Place, epoch_outs: Callable[[], PyTree], epochs:
 def _check_same(saving: Saving, loaded: checkpoint.Loaded) -> None:
     """Whether what was saved is of a training like this one; a warning where the libraries are other versions."""
     then, now = loaded.manifest["configuration"], saving.configuration
-    different = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
+    different = [name for name in sorted(then | now) if not _same(then.get(name), now.get(name))]
     if different:
         changes = "; ".join(f"{name} was {then.get(name)}, is {now.get(name)}" for name in different)
         expected = "of a training like this one (`state` takes what fnn.checkpoint.restore returns for a new one)"
@@ -124,9 +131,18 @@ def _check_same(saving: Saving, loaded: checkpoint.Loaded) -> None:
     changes = [
         f"{name} {then.get(name)} -> {now.get(name)}" for name in sorted(then | now) if then.get(name) != now.get(name)
     ]
-    if changes:
+    if changes and processes.main_process():
         message = f"fit: {loaded.path} was saved with other versions ({', '.join(changes)}): results may differ in bits"
         warnings.warn(message, checkpoint.CheckpointWarning, stacklevel=4)
+
+
+def _same(then: Any, now: Any) -> bool:
+    """Whether the two are equal; data of one process (#) and of several (~) are told apart by dtype and shape alone."""
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        return all(map(_same, then, now))
+    if isinstance(then, str) and isinstance(now, str) and ("~" in then) != ("~" in now):
+        return then.partition(" ~")[0].partition(" #")[0] == now.partition(" ~")[0].partition(" #")[0]
+    return then == now
 
 
 def _set_aside(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Trees of arrays as the bytes of a safetensors file, a name per leaf: its key path, such as `layers.0.w`."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from fnn import checks
+from fnn import checks, processes
 from fnn.files import sha256
 
 Description = dict[str, list]
@@ -137,15 +138,15 @@ def _implementation(key: Any) -> Any:
     return next(impl for impl in known if jax.random.key(0, impl=impl).dtype == key.dtype)
 
 
-def rebuild(function: str, like: PyTree, leaves: dict[str, Any], arrays: dict[str, np.ndarray]) -> PyTree:
+def rebuild(function: str, like: PyTree, leaves: dict[str, Any], arrays: Mapping[str, Any]) -> PyTree:
     """The tree of `like` with the arrays' values, on the devices of its leaves where these are spread over several."""
 
     def put(name: str, leaf: Any) -> jax.Array:
-        if is_key(leaf):
-            return jax.random.wrap_key_data(jnp.array(arrays[name]), impl=_implementation(leaf))
         sharding = getattr(leaf, "sharding", None)
         spread = sharding is not None and len(sharding.device_set) > 1
-        value = jax.device_put(arrays[name], sharding) if spread else jnp.array(arrays[name])
+        value = processes.put(arrays[name], sharding) if spread else jnp.array(arrays[name])
+        if is_key(leaf):
+            return jax.random.wrap_key_data(value, impl=_implementation(leaf))
         if value.dtype != leaf.dtype:
             raise checks.fail(function, f"the leaf {name!r}", f"{leaf.dtype}, which needs jax_enable_x64", value)
         return value

@@ -13,9 +13,12 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from fnn import checks, data
+from fnn import checks, data, processes, rows
 from fnn.backprop import passes, weighted_mean
+from fnn.layout import Layout, check, everywhere, inside
 from fnn.optimizers import apply_updates
+from fnn.placement import constrain, constrained, over_mesh, place_state, returned
+from fnn.rows import Examples, Rows
 from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, TrainState
 
 Step = Callable[[TrainState, Any], tuple[TrainState, Any]]
@@ -46,13 +49,19 @@ def fresh_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey,
 
 
 # It runs once, so its time is that of compiling it: the same bits come out, three times as soon.
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 1})
-def _init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) -> TrainState:
-    return jax.tree.map(jnp.copy, fresh_state(network, optimizer, key))
+@functools.partial(jax.jit, static_argnums=(0, 1, 3), compiler_options={"xla_backend_optimization_level": 1})
+def _init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey, layout: Layout | None) -> TrainState:
+    state = jax.tree.map(jnp.copy, fresh_state(network, optimizer, key))
+    return state if layout is None else constrain(layout, state, state.params)
 
 
-def init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) -> TrainState:
+@over_mesh
+def init_state(
+    network: Layer, optimizer: GradientTransformation, key: PRNGKey, *, sharding: Layout | None = None
+) -> TrainState:
     """TrainState(params, opt_state, step=0, key): parameters drawn from the key, the optimizer's state for them.
+
+    With `sharding` each device makes its own part, and no device ever holds all of what is split.
 
     >>> import fnn
     >>> state = init_state(fnn.dense(3, 2), fnn.sgd(0.1), jax.random.key(0))
@@ -62,8 +71,12 @@ def init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey) 
     checks.layer("init_state", "network", network)
     as_transformation("init_state", optimizer)
     checks.key("init_state", key)
+    if sharding is not None:
+        layout = check("init_state", sharding)
+        key = processes.put(key, everywhere(layout))
+        return returned(layout, _init_state(network, optimizer, key, inside(layout)))
     traced = isinstance(key, Tracer) or isinstance(jnp.zeros(()), Tracer)  # there options for the compiler are refused
-    return fresh_state(network, optimizer, key) if traced else _init_state(network, optimizer, key)
+    return fresh_state(network, optimizer, key) if traced else _init_state(network, optimizer, key, None)
 
 
 def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
@@ -83,11 +96,16 @@ def metric_values(function: str, metrics: Metrics, prediction: Array, target: Ar
 
 
 def make_logging_step(
-    network: Layer, loss: Loss, optimizer: GradientTransformation, l2: float | Array, metrics: Metrics
+    network: Layer,
+    loss: Loss,
+    optimizer: GradientTransformation,
+    l2: float | Array,
+    metrics: Metrics,
+    micro_batch_size: int | None = None,
 ) -> Step:
     """step(state, batch) -> (state, (weight, logs)): the cost and each metric's mean, and what they count for."""
     optimizer = as_transformation("make_step", optimizer)
-    evaluate = passes(network, loss, l2)
+    evaluate = passes(network, loss, l2, micro_batch_size)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
         params, opt_state, count, key = state
@@ -110,10 +128,17 @@ def make_logging_step(
     return step
 
 
-def make_step(network: Layer, loss: Loss, optimizer: GradientTransformation, l2: float | Array = 0.0) -> Step:
+def make_step(
+    network: Layer,
+    loss: Loss,
+    optimizer: GradientTransformation,
+    l2: float | Array = 0.0,
+    micro_batch_size: int | None = None,
+) -> Step:
     """step(state, batch) -> (state, cost): gradient and update on one batch, (x, y) or (x, y, weight). Pure; jit it.
 
-    The cost contains λ/2 ‖W‖² with λ = `l2`. optax's extra arguments are given: value, grad, value_fn.
+    The cost contains λ/2 ‖W‖² with λ = `l2`. optax's extra arguments are given: value, grad, value_fn. With
+    `micro_batch_size` the gradient of a batch is summed over parts of so many examples, which takes less memory.
 
     >>> import fnn
     >>> network, optimizer = fnn.dense(1, 1), fnn.sgd(0.1)
@@ -122,7 +147,7 @@ def make_step(network: Layer, loss: Loss, optimizer: GradientTransformation, l2:
     >>> int(state.step)
     1
     """
-    logging_step = make_logging_step(network, loss, optimizer, l2, ())
+    logging_step = make_logging_step(network, loss, optimizer, l2, (), micro_batch_size)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
         state, (_, logs) = logging_step(state, batch)
@@ -131,37 +156,49 @@ def make_step(network: Layer, loss: Loss, optimizer: GradientTransformation, l2:
     return step
 
 
+def epoch_key(key: PRNGKey, number: int | Array) -> PRNGKey:
+    """What the shuffle of this epoch is drawn from."""
+    return _fold(key, _EPOCH, number)
+
+
 def epoch_order(key: PRNGKey, step: Array, size: int, batch_size: int) -> tuple[Array, Array]:
     """The epoch that begins with this step: indices of its full batches (n, batch_size), and of the remainder."""
-    number = step // -(-size // batch_size)
-    return data.shuffled(_fold(key, _EPOCH, number), size, batch_size)
+    return data.shuffled(epoch_key(key, step // -(-size // batch_size)), size, batch_size)
 
 
-def epoch(step: Step, batch_size: int, state: TrainState, arrays: Batch) -> tuple[TrainState, PyTree]:
+def epoch(step: Step, batch_size: int, state: TrainState, examples: Examples) -> tuple[TrainState, PyTree]:
     """One pass over the data, not compiled: shuffle, one scan over the full batches, then the remainder as it is.
 
     What the steps return comes back stacked (steps, …). A single batch of everything is not shuffled.
     """
-    size = data.check_examples("epoch", arrays)
+    size, step = data.check_examples("epoch", rows.whole(examples)), placed(step, examples)
     if data.check_batch_size("make_epoch", batch_size, size) == size:
-        state, out = step(state, arrays)
+        state, out = step(state, rows.whole(examples))
         return state, jax.tree.map(lambda leaf: leaf[None], out)
     full, rest = epoch_order(state.key, state.step, size, batch_size)
-    state, outs = jax.lax.scan(lambda state, index: step(state, data.take(arrays, index)), state, full)
+    state, outs = jax.lax.scan(lambda state, index: step(state, rows.take(examples, index)), state, full)
     if rest.size:
-        state, out = step(state, data.take(arrays, rest))
+        state, out = step(state, rows.take(examples, rest))
         outs = jax.tree.map(lambda leaves, leaf: jnp.concatenate([leaves, leaf[None]]), outs, out)
     return state, outs
+
+
+def placed(step: Step, examples: Examples) -> Step:
+    """The step for examples that lie there: over a mesh, batches and state keep their places."""
+    return constrained(examples.layout, step) if isinstance(examples, Rows) else step
 
 
 _epoch = jax.jit(epoch, static_argnums=(0, 1), donate_argnums=2)
 
 
-def make_epoch(step: Step, batch_size: int) -> Callable[[TrainState, Data], tuple[TrainState, Array]]:
+def make_epoch(
+    step: Step, batch_size: int, sharding: Layout | None = None
+) -> Callable[[TrainState, Data | Rows], tuple[TrainState, Array]]:
     """epoch(state, (x, y)) -> (state, costs): every example once, as one compiled program; costs has one per step.
 
     The data are shuffled on the device, the remainder of the division by batch_size is a last batch of its own size.
-    The given state is donated: its buffers are reused, do not read it again.
+    The given state is donated: its buffers are reused, do not read it again. With `sharding` it trains over a mesh;
+    `fnn.sharding.place(sharding, (x, y))` puts the data there once, instead of at each call.
 
     >>> import fnn
     >>> network, optimizer = fnn.dense(1, 1), fnn.sgd(0.1)
@@ -170,4 +207,15 @@ def make_epoch(step: Step, batch_size: int) -> Callable[[TrainState, Data], tupl
     >>> costs.shape
     (3,)
     """
-    return functools.partial(_epoch, step, checks.positive_int("make_epoch", "batch_size", batch_size))
+    batch_size = checks.positive_int("make_epoch", "batch_size", batch_size)
+    if sharding is not None:
+        return functools.partial(_epoch_over, step, batch_size, sharding=check("make_epoch", sharding))
+    return functools.partial(_epoch, step, batch_size)
+
+
+@over_mesh
+def _epoch_over(step: Step, batch_size: int, state: TrainState, examples: Data | Rows, *, sharding: Layout):
+    """`_epoch` over a mesh."""
+    if not isinstance(examples, Rows):
+        examples = rows.place(sharding, examples)
+    return returned(sharding, _epoch(step, batch_size, place_state(sharding, state), examples))

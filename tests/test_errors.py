@@ -10,10 +10,12 @@ from fnn import data
 
 KEY = jax.random.key(0)
 X, LABELS, TARGETS = np.zeros((6, 4), "float32"), np.zeros(6, "int32"), np.zeros((6, 3), "float32")
-NETWORK = fnn.mlp([4, 5, 3])
+NETWORK, SGD = fnn.mlp([4, 5, 3]), fnn.sgd(0.1)
 PARAMS = NETWORK.init(KEY)
 NAN = np.where(np.arange(24).reshape(6, 4) == 13, np.nan, 0).astype("float32")
 INF = np.where(np.arange(24).reshape(6, 4) == 13, np.inf, 0).astype("float32")
+
+ONCE = iter([(X[:3], LABELS[:3])] * 9)
 
 
 def forward(layer, x, params=None):
@@ -24,15 +26,15 @@ def loss(function, prediction, target):
     return lambda: jax.eval_shape(lambda p, t: function.forward(p, t)[0], prediction, target)
 
 
-def gradient(*args, network=NETWORK, function=fnn.softmax_cross_entropy, l2=0.0):
-    return lambda: jax.eval_shape(fnn.value_and_grad(network, function, l2), *args)
+def gradient(*args, network=NETWORK, function=fnn.softmax_cross_entropy, l2=0.0, micro=None):
+    return lambda: jax.eval_shape(fnn.value_and_grad(network, function, l2, micro), *args)
 
 
 def fit(**changes):
     options = {
         "network": NETWORK,
         "loss": fnn.softmax_cross_entropy,
-        "optimizer": fnn.sgd(0.1),
+        "optimizer": SGD,
         "data": (X, LABELS),
         "epochs": 1,
         "batch_size": 3,
@@ -41,6 +43,12 @@ def fit(**changes):
     } | changes
     first = [options.pop(name) for name in ("network", "loss", "optimizer", "data")]
     return lambda: fnn.fit(*first, **options)
+
+
+def stream(*items, batch=(X[:3], LABELS[:3]), **changes):
+    """fit on a stream whose every epoch has these batches; None stands for a good one."""
+    given = [batch if item is None else item for item in items]
+    return fit(data=lambda epoch: iter(given), **changes)
 
 
 def evaluate(*batch, function=fnn.softmax_cross_entropy, **options):
@@ -224,6 +232,41 @@ CASES = [  # what is called, the error, and words that its message must have
     (fit(callback=3), TypeError, "fit: callback function got int 3"),
     (fit(key=None, state=fnn.init_state(NETWORK, fnn.adam(0.1), KEY)), ValueError, "fit: state optimizer got another tree"),
     (fit(data=(X, TARGETS + 1)), ValueError, "softmax_cross_entropy: target sum to 1 got 3.0..3.0"),
+    # micro-batches, streams
+    (lambda: fnn.value_and_grad(NETWORK, fnn.squared_error, 0.0, 0), ValueError, "value_and_grad: micro_batch_size positive integer got int 0"),
+    (lambda: fnn.make_step(NETWORK, fnn.squared_error, fnn.sgd(0.1), micro_batch_size=1.5), TypeError, "value_and_grad: micro_batch_size positive integer got float 1.5"),
+    (gradient(PARAMS, X, LABELS[:5], micro=2), ValueError, "value_and_grad: y as many rows as x, 6 got int32 of shape (5,)"),
+    (gradient(PARAMS, X, LABELS, np.ones(5, "float32"), micro=2), ValueError, "value_and_grad: weight (6,) got float32 of shape (5,)"),
+    (fit(micro_batch_size=-1), ValueError, "fit: micro_batch_size positive integer got int -1"),
+    (fit(device_memory=0), ValueError, "fit: device_memory positive integer got int 0"),
+    (fit(device_memory=1e9), TypeError, "fit: device_memory positive integer got float 1000000000.0"),
+    (fit(device_memory=100), ValueError, "fit: device_memory at least 144 two chunks of one batch got int 100"),
+    (fit(window=3), ValueError, "fit: device_memory given window got None"),
+    (fit(window=0, device_memory=144), ValueError, "fit: window positive integer got int 0"),
+    (fit(window=3, device_memory=144, batch_size=7), ValueError, "fit: batch_size at most 6 got int 7"),
+    (fit(window=3, device_memory=150, data=(X, LABELS[:3])), ValueError, "fit: data same length got lengths [6, 3]"),
+    (fit(window=3, device_memory=150, data=(NAN, LABELS)), ValueError, "fit: data: x finite got first in row 3"),
+    (fit(window=3, device_memory=150, data=(X, LABELS + 3)), ValueError, "softmax_cross_entropy: target labels in 0..2 got 3..3"),
+    (fit(window=3, device_memory=150, data=(X.astype("uint8"), LABELS)), TypeError, "fit: data: x floating point got uint8"),
+    (fit(window=3, device_memory=180, data=(X, LABELS, -np.ones(6, "float32"))), ValueError, "fit: data: weight non-negative got negative weight, first in row"),
+    (fit(data=iter([(X, LABELS)])), TypeError, "fit: data function epoch -> iterator of batches got list_iterator"),
+    (fit(data=lambda epoch: 3), TypeError, "fit: data function epoch -> iterator of batches got one that returns int 3"),
+    (fit(data=lambda epoch: ONCE), ValueError, "fit: data new iterator at each call got same one again"),
+    (stream(), ValueError, "fit: data at least one batch in epoch 1 got none"),
+    (stream(None, X), TypeError, "fit: data: batch 2 of epoch 1 (x, y) got ndarray"),
+    (stream(None, (X[:3], "abc")), TypeError, "fit: data: batch 2 of epoch 1: y array of numbers got <U3"),
+    (stream(None, (X[:3], LABELS[:3], X[:3, 0])), ValueError, "fit: data: batch 2 of epoch 1 2 arrays as the first got 3"),
+    (stream(None, (X[:3, :2], LABELS[:3])), ValueError, "fit: data: batch 2 of epoch 1: x float32 (rows, 4) got float32 of shape (3, 2)"),
+    (stream(None, (X[:3].astype("float16"), LABELS[:3])), TypeError, "fit: data: batch 2 of epoch 1: x float32 (rows, 4) got float16 of shape (3, 4)"),
+    (stream(None, (X[:3].astype("int32"), LABELS[:3])), TypeError, "fit: data: batch 2 of epoch 1: x floating point got int32"),
+    (stream(None, (X[:3], LABELS[:2])), ValueError, "fit: data: batch 2 of epoch 1 3 rows last got 2 and 3"),
+    (stream((X[:4], LABELS[:4])), ValueError, "fit: data: batch 1 of epoch 1 3 rows last got 4"),
+    (stream((X[:0], LABELS[:0])), ValueError, "fit: data: batch 1 of epoch 1 3 rows last got 0"),
+    (stream(None, (X[:2], LABELS[:2]), None), ValueError, "fit: data: batch 2 of epoch 1 3 rows last got 2 and another batch after it"),
+    (stream(None, (NAN[2:5], LABELS[:3])), ValueError, "fit: data: x finite got first in row 1 of batch 2 of epoch 1"),
+    (stream(None, (X[:3], LABELS[:3] - 1)), ValueError, "softmax_cross_entropy: target labels in 0..2 got -1..-1"),
+    (fit(data=lambda epoch: iter([(X[:3], LABELS[:3])] * (3 - epoch)), epochs=2), ValueError, "fit: data as many examples in each epoch, 9 got 6 in epoch 2"),
+    (stream(None, device_memory=143), ValueError, "fit: device_memory at least 144 got int 143"),
     # evaluate, predict, runs
     (evaluate(X, LABELS + 3), ValueError, "softmax_cross_entropy: target labels in 0..2 got 3..3"),
     (evaluate(NAN, LABELS), ValueError, "evaluate: data: x finite got first in row 3"),

@@ -104,7 +104,7 @@ def test_a_cost_that_grows_beyond_bounds_is_found_in_its_epoch():
 
 
 def test_the_search_begins_at_the_last_snapshot(monkeypatch):
-    """With a copy before each dispatch, and with one from before the first: the same step is found."""
+    """With a copy before each dispatch but the first, and with none: the same step is found."""
     schedule = lambda step: jnp.where(step == 23, jnp.float32(np.inf), jnp.float32(0.1))
     optimizer, taken, messages = fnn.sgd(schedule), [], []
     monkeypatch.setattr(failures, "snapshot", lambda *place, take=failures.snapshot: taken.append(1) or take(*place))
@@ -114,7 +114,7 @@ def test_the_search_begins_at_the_last_snapshot(monkeypatch):
             with pytest.raises(FloatingPointError) as error:
                 fit(optimizer=optimizer, patience=None, epochs=20, **options)
             messages.append(str(error.value))
-    assert len(taken) > 8
+    assert len(taken) > 4
     for message in messages:
         assert "epoch 5, step 4 of 5 (step 24 in all): the new params.0.w (and 3 more of 4 leaves)" in message
 

@@ -1,0 +1,228 @@
+"""The communication that a compiled program does: every collective operation in its text, with its bytes.
+
+    collectives(jax.jit(step).lower(state, batch).compile().as_text())
+
+The text of a program partitioned by XLA is that of one device: shapes are those of its parts. For g devices in a
+group, and n bytes of the whole array that is summed, gathered or scattered, each device sends, by rings, the least
+that is possible (Patarasuk and Yuan 2009; Thakur, Rabenseifner and Gropp 2005)
+
+    all-reduce            2 (g - 1) / g · n     in 2 (g - 1) steps: reduce-scatter, then all-gather
+    all-gather              (g - 1) / g · n     in g - 1 steps
+    reduce-scatter          (g - 1) / g · n     in g - 1 steps
+    all-to-all              (g - 1) / g · n     in g - 1 steps
+    collective-broadcast              1 · n     in g - 1 steps, in many small pieces
+    collective-permute                1 · n     in 1 step
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+KINDS = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-broadcast",
+    "collective-permute",
+)
+
+_SHAPE = re.compile(r"\b(pred|token|opaque|[a-z]+\d+\w*)\[([\d,<=]*)\]")
+_INSTRUCTION = re.compile(r"(?:ROOT )?%?[\w.\-]+ = (.*)")
+_OPERATION = re.compile(r"\s*([\w\-]+)\(")
+_CALLS = re.compile(r"\b(calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"\b(?:branch_computations|called_computations)=\{([^}]*)\}")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_METADATA = re.compile(r'metadata=\{(?:"[^"]*"|[^}"])*\}')
+_PARTS = re.compile(r"\b(num_partitions|replica_count)=(\d+)")
+
+
+class Collective(NamedTuple):
+    """Operations of one kind and size in one execution of the program.
+
+    kind        of `KINDS`
+    bytes       of the whole array on one device: what is summed, what comes out of a gather, what goes into a scatter
+    times       how often it is executed; an operation on several arrays is one
+    group_size  devices that take part with each other: 2 for a permutation, 1 if nothing is sent
+    unbounded   it is in a loop whose number of iterations the text does not tell: `times` is for one of them
+    """
+
+    kind: str
+    bytes: int
+    times: int
+    group_size: int
+    unbounded: bool = False
+
+
+class _Operation(NamedTuple):
+    """An instruction: the text of its type, its name such as "all-reduce-start", the line."""
+
+    type: str
+    name: str
+    line: str
+
+
+def collectives(text: str) -> tuple[Collective, ...]:
+    """The collectives of a compiled program's text, in the order of their first execution, like ones together.
+
+    Pairs of a -start and a -done count once, what is in a loop as often as the loop runs, and each branch of a
+    condition as if it were taken. ValueError where the text is not that of a module of XLA's HLO.
+
+    >>> text = '''HloModule step, num_partitions=8
+    ... ENTRY %main (p: f32[100]) -> f32[100] {
+    ...   %p = f32[100]{0} parameter(0)
+    ...   ROOT %sum = f32[100]{0} all-reduce(%p), replica_groups=[2,4]<=[8], to_apply=%add
+    ... }'''
+    >>> collectives(text)
+    (Collective(kind='all-reduce', bytes=400, times=1, group_size=4, unbounded=False),)
+    """
+    computations, entry = _computations(text)
+    header = dict(_PARTS.findall(text.lstrip().partition("\n")[0]))
+    devices = math.prod(int(number) for number in header.values())
+    counts: dict[Collective, int] = {}
+
+    def visit(name: str, times: int, unbounded: bool) -> None:
+        for operation in computations.get(name, ()):
+            kind = _kind(operation.name)
+            if kind is not None:
+                size = _group_size(operation.line, kind, devices)
+                found = Collective(kind, _bytes(operation, kind, size), 0, size, unbounded)
+                counts[found] = counts.get(found, 0) + times
+            elif operation.name not in ("async-update", "async-done"):
+                for callee, repeats in _callees(operation):
+                    visit(callee, times * (1 if repeats is None else repeats), unbounded or repeats is None)
+
+    visit(entry, 1, False)
+    return tuple(found._replace(times=times) for found, times in counts.items() if times)
+
+
+def total(found: Iterable[Collective], kind: str | None = None) -> int:
+    """Bytes, as often as they are worked on, of one kind or of all, where more than one device takes part.
+
+    >>> total([Collective("all-reduce", 400, 2, 8), Collective("all-gather", 100, 1, 8)], "all-reduce")
+    800
+    """
+    return sum(c.bytes * c.times for c in found if c.group_size > 1 and kind in (None, c.kind))
+
+
+def ring_factor(collective: Collective) -> float:
+    """Bytes that a device sends for each of the array's, as the table above has them.
+
+    >>> ring_factor(Collective("all-reduce", 400, 1, 4))
+    1.5
+    """
+    g = collective.group_size
+    if collective.kind in ("collective-permute", "collective-broadcast"):
+        return float(g > 1)
+    return (2 if collective.kind == "all-reduce" else 1) * (g - 1) / g
+
+
+def ring_steps(collective: Collective) -> int:
+    """Messages after one another, each of which costs the latency once."""
+    return (2 if collective.kind == "all-reduce" else 1) * (collective.group_size - 1)
+
+
+def _computations(text: str) -> tuple[dict[str, list[_Operation]], str]:
+    """The instructions of each computation by its name, and the name of the one that is executed."""
+    computations: dict[str, list[_Operation]] = {}
+    entry, current = None, None
+    for line in map(str.strip, text.splitlines()):
+        if line.endswith("{") and " = " not in line and not line.startswith("HloModule"):
+            words = line.replace("(", " ").split()
+            current = words[1 if words[0] == "ENTRY" else 0].lstrip("%")
+            computations[current] = []
+            entry = current if words[0] == "ENTRY" else entry
+        elif current is not None and (match := _INSTRUCTION.match(line)):
+            kind, rest = _split_type(match[1])
+            if name := _OPERATION.match(rest):
+                computations[current].append(_Operation(kind, name[1], _METADATA.sub("", rest)))
+    if not text.lstrip().startswith("HloModule") or entry is None:
+        raise ValueError(f"collectives: text must be a compiled program's, compiled.as_text(), got {text[:60]!r}")
+    return computations, entry
+
+
+def _split_type(text: str) -> tuple[str, str]:
+    """The type at the start of an instruction, (…) where there are several arrays, and what follows it."""
+    if not text.startswith("("):
+        first, _, rest = text.partition(" ")
+        return first, rest
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return text[: i + 1], text[i + 1 :]
+    return text, ""
+
+
+def _kind(name: str) -> str | None:
+    """all-reduce for all-reduce and all-reduce-start; None for all-reduce-done and everything else."""
+    name = name.removesuffix("-start")
+    return name if name in KINDS else None
+
+
+def _callees(operation: _Operation) -> Iterator[tuple[str, int | None]]:
+    """The computations that an instruction executes, and how often; None: the text does not tell."""
+    trips = _TRIPS.search(operation.line)
+    for role, callee in _CALLS.findall(operation.line):
+        if role in ("body", "condition"):
+            yield callee, None if trips is None else int(trips[1]) + (role == "condition")
+        else:
+            yield callee, 1
+    for branches in _BRANCHES.findall(operation.line):
+        yield from ((branch.strip().lstrip("%"), 1) for branch in branches.split(","))
+
+
+def _bytes(operation: _Operation, kind: str, group_size: int) -> int:
+    """Of the whole array. A -start returns (operands, results, …), that of an all-reduce only its results."""
+    result = operation.type
+    if operation.name.endswith("-start") and kind != "all-reduce":
+        result = _second(result)
+    bits = sum(_bits(dtype) * _entries(shape) for dtype, shape in _SHAPE.findall(result))
+    return math.ceil(bits / 8) * (group_size if kind == "reduce-scatter" else 1)
+
+
+def _second(type_: str) -> str:
+    """The second of the types in (…, …), the type itself if it is no pair."""
+    parts, depth = [""], 0
+    for character in re.sub(r"/\*.*?\*/|\{[^}]*\}", "", type_)[1:-1]:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts[1] if len(parts) > 1 else type_
+
+
+def _bits(dtype: str) -> int:
+    """Of an entry.
+
+    >>> [_bits(dtype) for dtype in ("f32", "bf16", "pred", "s4", "f8e4m3fn", "c64", "token")]
+    [32, 16, 8, 4, 8, 64, 0]
+    """
+    number = re.search(r"\d+", dtype)
+    return int(number[0]) if number else 8 * (dtype == "pred")
+
+
+def _entries(shape: str) -> int:
+    return math.prod(int(size.lstrip("<=")) for size in shape.split(",") if size)
+
+
+def _group_size(line: str, kind: str, devices: int) -> int:
+    """From {{0,1},{2,3}}, from [2,2]<=[4], from mesh['a'=2,'b'=2] {'b'}, or, of {}, all devices."""
+    if kind == "collective-permute":
+        pairs = re.findall(r"\{(\d+),(\d+)\}", line.partition("source_target_pairs=")[2])
+        return 2 if any(source != target for source, target in pairs) else 1
+    groups = line.partition("replica_groups=")[2]
+    if iota := re.match(r"\[\d+,(\d+)\]<=", groups):
+        return int(iota[1])
+    if listed := re.match(r"\{\{([\d,]+)\}", groups):
+        return len(listed[1].split(","))
+    if axes := re.match(r"mesh\[([^\]]*)\][^{]*\{([^}]*)\}", groups):
+        sizes = dict(re.findall(r"'([\w.\-]+)'=(\d+)", axes[1]))
+        parts = re.findall(r"'([\w.\-]+)'?(?::\(\d+\)(\d+))?", axes[2])  # 'a', or of an axis a part: 'a':(1)2
+        return math.prod(int(part or sizes[name]) for name, part in parts)
+    if not groups or groups.startswith("{}"):
+        return devices
+    raise ValueError(f"collectives: replica_groups must be of a known form, got {groups[:60]!r}")

@@ -1,0 +1,199 @@
+"""What tests/test_processes.py asks of several processes: `python -m tests.over_processes NAME DEVICES FOLDER [WORD]`.
+
+Each prints, as its last line, what it found as JSON. Who it is, is in the environment: see `fnn.sharding.initialize`.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+
+import fnn
+from fnn import checkpoint, processes, sharded_checkpoint, sharding
+from fnn.sharding import Layout
+
+SIZE, BATCH = 203, 32  # neither the batches nor the devices divide it
+NETWORK = fnn.mlp([8, 16, 3])
+LOSS, OPTIMIZER = fnn.softmax_cross_entropy, fnn.momentum(0.5)
+ADAM = optax.adam(0.01)  # of fit: its state has moments to split, and a count
+
+
+def examples(dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """x and y, all of them."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(SIZE, 8)).astype(dtype), rng.integers(0, 3, SIZE).astype(np.int32)
+
+
+def part(layout: Layout | None, arrays: Any) -> tuple[np.ndarray, ...]:
+    """This process's rows."""
+    return arrays if layout is None else tuple(a[sharding.rows_of_process(layout, len(a))] for a in arrays)
+
+
+def over_all(split_optimizer: bool = False) -> Layout:
+    """Data-parallel over every device there is."""
+    return sharding.data_parallel(jax.make_mesh((jax.device_count(),), ("data",)), split_optimizer)
+
+
+def listed(tree: Any) -> list[Any]:
+    """The leaves, wherever they lie, as lists of numbers with all their digits."""
+    split = lambda leaf: sharded_checkpoint.is_split(leaf) and not leaf.is_fully_addressable
+    fetched = lambda leaf: multihost_utils.process_allgather(leaf, tiled=True) if split(leaf) else leaf
+    return [np.asarray(fetched(leaf)).tolist() for leaf in jax.tree.leaves(tree)]
+
+
+def trajectory(layout: Layout | None, dtype: Any) -> dict[str, Any]:
+    """Three epochs, 21 steps, the last of each epoch on 11 examples: every cost, and the parameters at the end."""
+    with jax.enable_x64(dtype == np.float64):
+        key = jax.random.key(1)
+        state = fnn.init_state(NETWORK, OPTIMIZER, key)
+        cast = lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        state = jax.tree.map(cast, state)
+        step = fnn.make_step(NETWORK, LOSS, OPTIMIZER, l2=1e-3)
+        epoch = fnn.make_epoch(step, BATCH, sharding=layout)
+        data, costs = part(layout, examples(dtype)), []
+        for _ in range(3):
+            state, more = epoch(state, data)
+            costs += np.asarray(more).tolist()
+        return {"costs": costs, "params": listed(state.params), "dtype": str(jax.tree.leaves(state.params)[0].dtype)}
+
+
+def message(function: Any, *args: Any, **options: Any) -> str:
+    """What it raises."""
+    try:
+        function(*args, **options)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was raised"
+
+
+def trains(folder: Path, word: str) -> dict[str, Any]:
+    """Trajectories, and the rows that lie here."""
+    layout = over_all()
+    x, y = part(layout, examples())
+    found: dict[str, Any] = {"float32": trajectory(layout, np.float32), "float64": trajectory(layout, np.float64)}
+    rows = sharding.place(layout, (x, y))
+    found["shards"] = [np.asarray(shard.data).tolist() for shard in rows.arrays[0].addressable_shards]
+    found["size"], found["shape"] = rows.size, list(rows.arrays[0].shape)
+    return found if word == "only" else found | says(layout, x, y)
+
+
+def says(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """A trajectory of split parameters, what is evaluated and predicted, and what all processes alike refuse."""
+    mesh = jax.make_mesh((2, 2), ("model", "data"))  # the parameters split over the processes, all rows in each
+    found = {"tensor": trajectory(sharding.tensor_parallel(mesh, sharding.dense_pairs(NETWORK)), np.float32)}
+    params = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(1), sharding=layout).params
+    found["evaluated"] = fnn.evaluate(NETWORK, LOSS, params, (x, y), sharding=layout)
+    found["predicted"] = np.asarray(fnn.predict(NETWORK, params, x, sharding=layout)).tolist()
+    first, late, bad = jax.process_index() == 0, jax.process_index() == jax.process_count() - 1, x.copy()
+    bad[-1, 0] = np.nan
+    options = {"epochs": 1, "batch_size": BATCH, "key": jax.random.key(1), "progress": False, "sharding": layout}
+    found["refused"] = {
+        "few": message(sharding.place, layout, (x[first:], y[first:])),
+        "kind": message(sharding.place, layout, (x, y.astype(np.float32) if late else y)),
+        "nan": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (bad if late else x, y), **options),
+        "alone": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"sharding": None}),
+        "callback": message(
+            fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"callback": print if first else None}
+        ),
+        "key": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"key": jax.random.key(first)}),
+        "stream": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, lambda epoch: iter([(x[:BATCH], y[:BATCH])]), **options),
+        "again": message(sharding.initialize),
+        "other": message(sharding.initialize, num_processes=7),
+    }
+    return found
+
+
+def fits(folder: Path, word: str) -> dict[str, Any]:
+    """`fit` of 28 steps, checkpoints inside epochs; `word` says what happens to one of the processes on the way."""
+    layout, steps = over_all(split_optimizer=True), []
+    victim = jax.process_index() == (0 if word.endswith("first") else jax.process_count() - 1)
+
+    def callback(epoch: int, logs: dict[str, float], state: fnn.TrainState) -> None:
+        steps.append(int(state.step))
+        if victim and epoch == 3 and word.startswith("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if victim and epoch == 3 and word == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if victim and epoch == 3 and word == "raise":
+            raise ArithmeticError("only here")
+
+    result = fnn.fit(
+        NETWORK,
+        LOSS,
+        ADAM,
+        part(layout, examples()),
+        epochs=4,
+        batch_size=BATCH,
+        key=jax.random.key(1),
+        validation=part(layout, tuple(a[:50] for a in examples())),
+        checkpoint_dir=folder,
+        checkpoint_every=2,
+        checkpoint_every_steps=10,
+        resume=word == "resume",
+        callback=callback,
+        sharding=layout,
+    )
+    split = [leaf for leaf in jax.tree.leaves(result.state.opt_state) if sharded_checkpoint.is_split(leaf)]
+    return {
+        "params": listed(result.state.params),
+        "moments": listed(result.state.opt_state),
+        "cost": result.history["validation_cost"].tolist(),
+        "split": len(split),
+        "steps": steps,
+    }
+
+
+def restores(folder: Path, word: str) -> dict[str, Any]:
+    """What lies in the folder, on the devices that there are."""
+    state = fnn.init_state(NETWORK, ADAM, jax.random.key(9), sharding=over_all(split_optimizer=True))
+    back = (sharded_checkpoint if processes.several() else checkpoint).restore(folder, state)
+    split = [leaf for leaf in jax.tree.leaves(back.opt_state) if sharded_checkpoint.is_split(leaf)]
+    same = jax.tree.map(lambda a, b: a.sharding == b.sharding, back, state)
+    return {
+        "params": listed(back.params),
+        "split": len(split),
+        "step": int(back.step),
+        "placed": all(jax.tree.leaves(same)),
+    }
+
+
+def goes_on(folder: Path, word: str) -> dict[str, Any]:
+    """What lies in the folder, and what a training makes of it."""
+    return {"restored": restores(folder, word), "trained": fits(folder, "resume")}
+
+
+def sleeps(folder: Path, word: str) -> dict[str, Any]:
+    """One dies, the other waits for nothing of it."""
+    processes.largest(1)
+    if jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(100)
+    return {}
+
+
+def waits(folder: Path, word: str) -> dict[str, Any]:
+    """Two that start where three should; process 0 waits longer."""
+    patience = 3 if os.environ.get("FNN_PROCESS_ID") == "1" else 6
+    return {"message": message(sharding.initialize, initialization_timeout=patience)}
+
+
+ASKED = {function.__name__: function for function in (trains, fits, restores, goes_on, sleeps, waits)}
+
+if __name__ == "__main__":
+    name, devices, folder, *words = sys.argv[1:]
+    jax.config.update("jax_num_cpu_devices", int(devices))
+    jax.config.update("jax_numpy_dtype_promotion", "strict" if name == "trains" else "standard")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    if name != "waits" and "FNN_PROCESSES" in os.environ:
+        # a machine that pauses is not to end the tests, but for the one of silence
+        sharding.initialize(heartbeat_timeout_seconds=20 if name == "sleeps" else 300)
+    print(json.dumps(ASKED[name](Path(folder), "".join(words))), flush=True)

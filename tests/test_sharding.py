@@ -1,0 +1,225 @@
+"""Over 1, 2, 4 and 8 virtual CPU devices a training is what it is on one; and what is sent between them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+import fnn
+from experiments.collectives import collectives, total
+from fnn import sharding
+from tests import over_devices
+
+ROOT = Path(__file__).resolve().parents[1]
+NARROW, WIDE = False, True
+RTOL = {NARROW: 1e-5, WIDE: 1e-12}
+
+
+def over(name: str, devices: int, x64: bool = False) -> dict[str, Any]:
+    """What a function of tests/over_devices.py finds, in a process that is killed if it hangs."""
+    command = [sys.executable, "-W", "error", "-m", "tests.over_devices", name, str(devices), str(x64)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_full(*cases: tuple[int, bool]) -> list[Any]:
+    """All counts of devices in both precisions; those that are not named here are slow ones."""
+    every = [(n, x64) for n in (1, 2, 4, 8) for x64 in (NARROW, WIDE)]
+    return [case if case in cases else pytest.param(*case, marks=pytest.mark.slow) for case in every]
+
+
+@pytest.mark.parametrize(("devices", "x64"), in_full((2, WIDE), (8, NARROW)))
+def test_twenty_steps_are_those_of_one_device(devices, x64):
+    found = over("trajectories", devices, x64)
+    assert len(found) == (9 if devices == 1 else 11)
+    assert max(found.values()) < RTOL[x64], found
+
+
+@pytest.mark.parametrize(("devices", "x64"), in_full((4, WIDE)))
+def test_epochs_evaluation_and_prediction_are_those_of_one_device(devices, x64):
+    found = over("epochs", devices, x64)
+    assert max(found.values()) < RTOL[x64], found
+
+
+@pytest.mark.parametrize(("devices", "x64"), in_full((8, WIDE)))
+def test_a_sweep_of_64_runs_is_that_of_one_device(devices, x64):
+    found = over("sweeps", devices, x64)
+    assert max(found.values()) < RTOL[x64], found
+
+
+@pytest.mark.parametrize(("devices", "x64"), in_full((4, NARROW)))
+def test_resume_is_exact_over_the_same_devices_and_possible_on_one(devices, x64):
+    found = over("resumes", devices, x64)
+    assert found["resumed"] == 0
+    assert found["alone"] < RTOL[x64]
+    assert devices == 1 or "P('data',)" in found["specs"]
+
+
+@pytest.mark.parametrize(("devices", "x64"), in_full((4, NARROW)))
+def test_init_state_makes_the_same_parameters_in_parts(devices, x64):
+    found = over("layout_of_init", devices, x64)
+    assert found["distance"] == 0
+    assert found["shapes"] == [str((12, 16 // devices))]
+
+
+def test_what_is_sent_in_a_step():
+    found = over("programs", 8)
+    sent = {case: collectives(text) for case, text in found.items() if "bytes" not in case}
+    bytes_of_params = found["bytes"]
+    for size in (32, 27):
+        # data-parallel: the gradient and the cost, summed; nothing else, whether or not the devices divide the batch
+        here = sent[f"data AxisType.Auto {size}"]
+        assert {one.kind for one in here} == {"all-reduce"}, here
+        assert total(here) == bytes_of_params + 4
+        # the optimizer's state split: new parameters are gathered from their parts, too
+        here = sent[f"zero AxisType.Auto {size}"]
+        assert {one.kind for one in here} <= {"all-reduce", "reduce-scatter", "all-gather"}, here
+        assert total(here, "all-gather") <= bytes_of_params
+        # pairs of dense layers: Z of the second one forward, dX of what is before it backward: 16 numbers an example
+        here = sent[f"tensor AxisType.Auto {size}"]
+        assert {one.kind for one in here} == {"all-reduce"}, here
+        assert total(here) == 4 * 16 * size
+    split, whole = found["zero AxisType.Auto optimizer bytes"], found["data AxisType.Auto optimizer bytes"]
+    assert split - 4 == (whole - 4) / 8  # four bytes count the steps
+
+
+def test_in_this_process_over_two_devices():
+    """Both axes types here as well, where a debugger can look; a mesh without "data" keeps examples whole."""
+    data = over_devices.examples("mlp")
+    options = {"epochs": 2, "batch_size": 40, "progress": False}
+    network, loss, optimizer = over_devices.MLP, over_devices.LOSS, over_devices.OPTIMIZER
+    alone = fnn.fit(network, loss, optimizer, data, state=over_devices.state_of(network), **options)
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        mesh = Mesh(np.array(jax.devices()[:2]), ("model",), axis_types=(kind,))
+        layout = sharding.tensor_parallel(mesh, [(r".*\.w", PartitionSpec(None, "model"))])
+        there = fnn.fit(network, loss, optimizer, data, key=None, state=alone.state, sharding=layout, **options)
+        here = fnn.fit(network, loss, optimizer, data, state=alone.state, **options)
+        assert over_devices.distance(here.state.params, there.state.params) < 1e-5
+        assert there.state.params[0].w.sharding.spec == PartitionSpec(None, "model")
+        assert {shard.data.shape for shard in there.state.params[0].w.addressable_shards} == {(12, 8)}
+
+
+def test_callbacks_get_states_on_the_users_mesh():
+    mesh = jax.make_mesh((2,), ("data",))
+    seen = []
+    x = jnp.ones((5, 3))
+    layout = sharding.data_parallel(mesh)
+    callback = lambda epoch, logs, state: seen.append(state.params.w.sharding.mesh)
+    fnn.fit(
+        fnn.dense(3, 1), fnn.squared_error, fnn.sgd(0.1), (x, x[:, :1]),
+        epochs=2, batch_size=2, key=jax.random.key(0), progress=False, sharding=layout, callback=callback,
+    )  # fmt: skip
+    assert seen == [mesh, mesh]
+
+
+def test_under_a_mesh_that_is_set_and_step_by_step():
+    """As users of Explicit axes write: the mesh set outside, the state on it, a jitted step of their own."""
+    network, loss, optimizer = over_devices.MLP, over_devices.LOSS, over_devices.OPTIMIZER
+    data = tuple(part[:32] for part in over_devices.examples("mlp")[:2])
+    step = fnn.make_step(network, loss, optimizer)
+    alone = fnn.init_state(network, optimizer, jax.random.key(0))
+    expected = fnn.fit(network, loss, optimizer, data, epochs=1, batch_size=32, state=alone, progress=False)
+    mesh = jax.make_mesh((1, 2), ("data", "model"))
+    layout = sharding.tensor_parallel(mesh, sharding.dense_pairs(network))
+    places = jax.sharding.NamedSharding(mesh, PartitionSpec("data"))
+    with jax.set_mesh(mesh):
+        state = fnn.init_state(network, optimizer, jax.random.key(0), sharding=layout)
+        stepped, _ = jax.jit(sharding.constrained(layout, step))(state, jax.device_put(data, places))
+        fitted = fnn.fit(
+            network, loss, optimizer, data,
+            epochs=1, batch_size=32, state=state, progress=False, sharding=layout,
+            callback=lambda epoch, logs, state: state.params[0].w + 1 is None,
+        )  # fmt: skip
+        fnn.evaluate(network, loss, fitted.state.params, data, sharding=layout)
+    for state in (stepped, fitted.state):
+        assert over_devices.distance(expected.state.params, state.params) < 1e-5
+        assert state.params[0].w.sharding == jax.sharding.NamedSharding(mesh, PartitionSpec(None, "model"))
+        assert state.opt_state.v[0].w.sharding == state.params[0].w.sharding
+
+
+def test_a_cost_that_is_not_finite_is_found_over_devices():
+    x = jnp.ones((6, 3)).at[4].set(1e30)
+    layout = sharding.data_parallel(jax.make_mesh((2,), ("data",)))
+    with pytest.raises(FloatingPointError, match="epoch 1, step"):
+        fnn.fit(
+            fnn.dense(3, 1), fnn.squared_error, fnn.sgd(0.1), (x, x[:, :1]),
+            epochs=2, batch_size=2, key=jax.random.key(0), progress=False, sharding=layout,
+        )  # fmt: skip
+
+
+MESH = Mesh(np.array(jax.devices()[:2]), ("data",))
+BAD = [
+    (lambda: sharding.data_parallel(2), TypeError, "data_parallel: mesh must be a jax.sharding.Mesh, got int 2"),
+    (
+        lambda: sharding.data_parallel(Mesh(np.array(jax.devices()[:2]), ("x",))),
+        ValueError,
+        "data_parallel: mesh must be one with an axis named 'data', got axes ('x',)",
+    ),
+    (lambda: sharding.tensor_parallel(MESH, "w"), TypeError, "tensor_parallel: rules must be pairs (regular"),
+    (lambda: sharding.tensor_parallel(MESH, [("w", 1)]), TypeError, "tensor_parallel: rules must be pairs (regular"),
+    (
+        lambda: sharding.tensor_parallel(MESH, [("(", PartitionSpec())]),
+        ValueError,
+        "tensor_parallel: rules must be regular expressions, got '('",
+    ),
+    (
+        lambda: sharding.tensor_parallel(MESH, [("w", PartitionSpec("model"))]),
+        ValueError,
+        "tensor_parallel: rules must be of the mesh's axes ('data',), got 'model'",
+    ),
+    (
+        lambda: fnn.init_state(
+            fnn.dense(3, 5), fnn.sgd(0.1), jax.random.key(0),
+            sharding=sharding.tensor_parallel(MESH, [("w", PartitionSpec("data"))]),
+        ),
+        ValueError,
+        "tensor_parallel: rules must be such that axes divide the parameter 'w' of shape (3, 5), got 3 entries over 2",
+    ),
+    (
+        lambda: fnn.init_state(
+            fnn.dense(4, 4), fnn.sgd(0.1), jax.random.key(0),
+            sharding=sharding.tensor_parallel(MESH, [("b", PartitionSpec(None, "data"))]),
+        ),
+        ValueError,
+        "tensor_parallel: rules must be of at most 1 entries for the parameter 'b' of shape (4,)",
+    ),
+    (lambda: sharding.place(MESH, (jnp.ones(3),)), TypeError, "place: sharding must be a Layout"),
+    (
+        lambda: sharding.place(sharding.data_parallel(MESH), (jnp.ones(3), jnp.ones(4))),
+        ValueError,
+        "place: arrays must be of the same length, at least 1, got shapes [(3,), (4,)]",
+    ),
+    (
+        lambda: fnn.predict(fnn.dense(3, 1), (), jnp.ones((2, 3)), sharding=MESH),
+        TypeError,
+        "predict: sharding must be a Layout",
+    ),
+    (
+        lambda: fnn.make_epoch(lambda state, batch: (state, 0.0), 2, sharding="data"),
+        TypeError,
+        "make_epoch: sharding must be a Layout",
+    ),
+    (
+        lambda: fnn.fit(
+            fnn.dense(3, 1), fnn.squared_error, fnn.sgd(0.1), (jnp.ones((2, 3)), jnp.ones((2, 1))),
+            epochs=1, batch_size=1, key=jax.random.key(0), sharding=MESH,
+        ),
+        TypeError,
+        "fit: sharding must be a Layout",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD)
+def test_bad_layouts_are_refused(call, error, message):
+    with pytest.raises(error) as refused:
+        call()
+    assert str(refused.value).startswith(message)
