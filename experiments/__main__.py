@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments import cache
@@ -31,6 +31,7 @@ EXPERIMENTS = {
     "gradcheck": "experiments.benchmarks.gradcheck",
     "bench": "experiments.bench",
     "speedrun": "experiments.speedrun",
+    "plan": "experiments.plan",
     "nielsen": "experiments.nielsen",
     "all": "experiments.all",
     "report": "experiments.report",
@@ -47,24 +48,27 @@ def first_line(module: str) -> str:
     return docstring.partition("\n")[0]
 
 
-def listing() -> str:
+def listing(names: Iterable[str]) -> str:
     """A line per experiment."""
     width = max(map(len, EXPERIMENTS))
-    return "\n".join(f"  {name:{width}}  {first_line(module)}" for name, module in EXPERIMENTS.items())
+    return "\n".join(f"  {name:{width}}  {first_line(EXPERIMENTS[name])}" for name in names)
 
 
 def overview() -> str:
     """What is shown without a name and for --help."""
+    others = [name for name in EXPERIMENTS if name not in NAMES]
     return (
-        f"usage: {PROGRAM} NAME [flags]\n\nexperiments:\n{listing()}\n\n`{PROGRAM} NAME --help` lists the flags of one."
+        f"usage: {PROGRAM} NAME [flags]\n\nexperiments:\n{listing(others)}\n\n"
+        f"studies of the notes' claims (all of them: `{PROGRAM} all`):\n{listing(NAMES)}\n\n"
+        f"`{PROGRAM} NAME --help` lists the flags of one."
     )
 
 
 def unknown(name: str) -> UsageError:
     """The error for a name that is not there, with the one that may have been meant."""
     close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return UsageError(f"no experiment {name!r} (there are: {', '.join(EXPERIMENTS)}){hint}")
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(EXPERIMENTS)}"
+    return UsageError(f"no experiment {name!r}; {hint}")
 
 
 def run(name: str, arguments: Sequence[str]) -> None:

@@ -1,0 +1,104 @@
+"""Accuracy with mixed precision: the same networks trained in float32, and in bfloat16 with float32 parameters.
+
+    python -m experiments.benchmarks.mixed_precision
+    python -m experiments.benchmarks.mixed_precision --works digits
+
+digits needs nothing; mnist and convnet need MNIST, in FNN_DATA's folder or in the cache, and are skipped by name
+without it. Both sides have the same seeds, batches and initial parameters. What is printed is the accuracy on the
+test set after the last epoch, mean and standard error over the seeds, and the difference; not the time, which on a
+CPU says nothing: it computes bfloat16 in float32.
+"""
+
+import argparse
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments import digits, mnist
+from experiments.data.mnist import find_mnist
+from fnn.types import Data
+
+LOSS = fnn.softmax_cross_entropy
+
+
+class Work(NamedTuple):
+    """A training. seeds: how many, side by side."""
+
+    network: fnn.Layer
+    train: Data
+    test: Data
+    learning_rate: float
+    l2: float
+    epochs: int
+    batch_size: int
+    seeds: int
+
+
+def digits_work(seeds: int = 10, epochs: int = 60) -> Work:
+    """The main job's network and data, without early stopping."""
+    config = digits.Config()
+    data, _ = digits.load(jax.random.key(config.seed))
+    network, rate = digits.make_network(config), digits.OPTIMIZERS[config.optimizer][1]
+    return Work(network, data["train"], data["test"], rate, config.l2, epochs, config.batch_size, seeds)
+
+
+def mnist_work(name: str, seeds: int) -> Work | None:
+    """Of the mnist command's networks the one of this name, on all 60,000 images; None where MNIST is not there."""
+    found = find_mnist()
+    if found is None:
+        return None
+    network, shape, epochs = mnist.NETWORKS[name]
+    train = jnp.asarray(found.train_x.reshape(-1, *shape)), jnp.asarray(found.train_y)
+    test = jnp.asarray(found.test_x.reshape(-1, *shape)), jnp.asarray(found.test_y)
+    config = mnist.Config()
+    return Work(network, train, test, config.learning_rate, config.l2, epochs, config.batch_size, seeds)
+
+
+WORKS = {  # name -> what makes it
+    "digits": digits_work,
+    "mnist": lambda: mnist_work("dense", seeds=3),
+    "convnet": lambda: mnist_work("convnet", seeds=1),
+}
+
+
+def accuracies(work: Work, bfloat16: bool) -> np.ndarray:
+    """The test accuracy of each seed after the last epoch, in percent."""
+    network = fnn.mixed_precision(work.network, jnp.bfloat16) if bfloat16 else work.network
+    run = fnn.make_run(
+        network,
+        LOSS,
+        lambda rate: fnn.adam(rate),
+        work.train,
+        epochs=work.epochs,
+        batch_size=work.batch_size,
+        l2=work.l2,
+    )
+    keys = jax.random.split(jax.random.key(1), work.seeds)
+    # one after the other: under vmap a layer's product is another one than alone
+    params = [run(jnp.float32(work.learning_rate), key).params for key in keys]
+    return np.array([100 * fnn.evaluate(network, LOSS, p, work.test, batch_size=1000)["accuracy"] for p in params])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
+    for name in parser.parse_args().works:
+        work = WORKS[name]()
+        if work is None:
+            print(f"{name}: skipped, MNIST is not there")
+            continue
+        single, mixed = accuracies(work, False), accuracies(work, True)
+        error = lambda values: np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+        print(
+            f"{name}: {len(single)} seeds, {work.epochs} epochs: float32 {single.mean():.2f} ± {error(single):.2f}, "
+            f"bfloat16 {mixed.mean():.2f} ± {error(mixed):.2f}, difference {(mixed - single).mean():+.2f} "
+            f"± {error(mixed - single):.2f} points",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
