@@ -17,6 +17,7 @@ Means = Callable[..., tuple[Array, Array, Params]]
 def in_parts(means: Means, micro_batch_size: int) -> Means:
     """The same means over the same examples, by micro-batches of this size in a scan, the remainder at its own size.
 
+    Micro-batch k of n has the examples k, k + n, k + 2n, …
     J = Σ_k W_k J_k / Σ_k W_k, W_k the sum of the weights of micro-batch k (of ones where there are none), and dJ/dW
     likewise, summed in float32 at least. What one pass keeps for its backward is kept for one micro-batch at a time.
     Layers draw (dropout) from fold_in(key, k), and take batch statistics (batch_norm) of the micro-batch.
@@ -42,11 +43,12 @@ def in_parts(means: Means, micro_batch_size: int) -> Means:
             return jax.tree.map(jnp.add, sums, more), prediction
 
         batch = x, y, weight
-        stacked = jax.tree.map(lambda a: a[:cut].reshape(n, micro_batch_size, *a.shape[1:]), batch)
+        # every n-th row, so that of a batch split over devices each of them has its share of every part
+        stacked = jax.tree.map(lambda a: a[:cut].reshape(micro_batch_size, n, *a.shape[1:]).swapaxes(0, 1), batch)
         like = jax.eval_shape(part, params, jax.tree.map(lambda a: a[0], stacked), key)[0]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         sums, prediction = jax.lax.scan(add, zeros, (jnp.arange(n), stacked))
-        prediction = prediction.reshape(cut, *prediction.shape[2:])
+        prediction = prediction.swapaxes(0, 1).reshape(cut, *prediction.shape[2:])
         if cut < size:
             sums, last = add(sums, (n, jax.tree.map(lambda a: a[cut:], batch)))
             prediction = jnp.concatenate([prediction, last])

@@ -39,7 +39,8 @@ def data_parallel(mesh: Mesh, split_optimizer: bool = False) -> Layout:
     """Parameters on every device, examples split over the axis "data".
 
     Each device computes the gradient of its share of a batch; their sum, and the cost's, is all that is sent in a
-    step. With `split_optimizer` each device also keeps, and updates, only its share of the optimizer's state.
+    step. An epoch shuffles over all devices: for each step the rows of its batch are sent, too. With `split_optimizer`
+    each device also keeps, and updates, only its share of the optimizer's state.
 
     >>> layout = data_parallel(jax.make_mesh((1,), ("data",)))
     >>> layout.rules
@@ -74,6 +75,9 @@ def dense_pairs(network: Layer, axis: str = "model") -> tuple[tuple[str, Partiti
     """
     checks.layer("dense_pairs", "network", network)
     dense = [i for i, layer in enumerate(network.layers) if layer.name.startswith("dense(")]
+    if len(dense) < 2:
+        came = f"{len(dense)} of them among {[layer.name for layer in network.layers]}"
+        raise checks.fail("dense_pairs", "network", "a `serial` of at least two dense layers", came=came)
     rules = []
     for first, second in zip(dense[::2], dense[1::2], strict=False):
         rules += [(rf"{first}\.w", PartitionSpec(None, axis)), (rf"{first}\.b", PartitionSpec(axis))]
@@ -143,7 +147,10 @@ def _name(path: tuple) -> str:
 
 def param_specs(layout: Layout, params: Params) -> dict[str, PartitionSpec]:
     """The PartitionSpec of each parameter by its path; ValueError where a rule does not fit its shape."""
-    specs = {}
+    specs, names = {}, [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    idle = next((rule for rule, _ in layout.rules if not any(re.fullmatch(rule, name) for name in names)), None)
+    if idle is not None:
+        raise checks.fail("tensor_parallel", "rules", f"each of a parameter, of {names}", came=repr(idle))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = _name(path)
         spec = next((spec for rule, spec in layout.rules if re.fullmatch(rule, name)), PartitionSpec())

@@ -218,4 +218,7 @@ def _epoch_over(step: Step, batch_size: int, state: TrainState, examples: Data |
     """`_epoch` over a mesh."""
     if not isinstance(examples, Rows):
         examples = rows.place(sharding, examples)
+    if examples.layout != inside(sharding):
+        expected = "placed with the layout that `sharding` is"
+        raise checks.fail("make_epoch", "the data", expected, came=f"Rows with {examples.layout}")
     return returned(sharding, _epoch(step, batch_size, place_state(sharding, state), examples))

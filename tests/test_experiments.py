@@ -85,6 +85,17 @@ def test_interrupt_ends_without_a_traceback(tmp_path: Path):
     assert errors.strip() == "python -m experiments: interrupted"
 
 
+def test_digits_goes_on_from_its_checkpoints(tmp_path: Path):
+    options = ["--checkpoints", str(tmp_path / "saved"), "--results", str(tmp_path), "--hidden", "8"]
+    for epochs, says in (("1", "saved:"), ("2", "going on from")):
+        done = subprocess.run(
+            [*COMMAND, "digits", *options, "--epochs", epochs],
+            cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=True,
+        )  # fmt: skip
+        assert says in done.stdout + done.stderr
+    assert "after epoch 1" in done.stdout + done.stderr
+
+
 def test_listing_imports_nothing_heavy():
     code = (
         "import sys, experiments.__main__ as m; c = m.main([]); print(c, 'jax' in sys.modules, 'tyro' in sys.modules)"

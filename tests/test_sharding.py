@@ -91,6 +91,19 @@ def test_what_is_sent_in_a_step():
     assert split - 4 == (whole - 4) / 8  # four bytes count the steps
 
 
+def test_micro_batches_are_split_over_the_devices():
+    """Each device has its share of each part: gradients are sent, examples are not."""
+    network, loss, optimizer = over_devices.MLP, over_devices.LOSS, over_devices.OPTIMIZER
+    layout = sharding.data_parallel(jax.make_mesh((2,), ("data",)))
+    step = fnn.make_step(network, loss, optimizer, micro_batch_size=8)
+    state, data = over_devices.state_of(network), tuple(part[:32] for part in over_devices.examples("mlp"))
+    over = jax.jit(sharding.constrained(layout, step))
+    args = sharding.place_state(layout, state), sharding.place(layout, data).arrays
+    assert {one.kind for one in collectives(over.lower(*args).compile().as_text())} == {"all-reduce"}
+    (expected, _), (got, _) = jax.jit(step)(state, data), over(*args)
+    assert over_devices.distance(expected.params, got.params) < 1e-5
+
+
 def test_in_this_process_over_two_devices():
     """Both axes types here as well, where a debugger can look; a mesh without "data" keeps examples whole."""
     data = over_devices.examples("mlp")
@@ -190,6 +203,22 @@ BAD = [
         ),
         ValueError,
         "tensor_parallel: rules must be of at most 1 entries for the parameter 'b' of shape (4,)",
+    ),
+    (
+        lambda: sharding.place_params(
+            sharding.tensor_parallel(MESH, [(r"1\.w", PartitionSpec("data"))]), fnn.dense(4, 4).init(jax.random.key(0))
+        ),
+        ValueError,
+        "tensor_parallel: rules must be each of a parameter, of ['w', 'b'], got '1\\\\.w'",
+    ),
+    (lambda: sharding.dense_pairs(fnn.serial(fnn.dense(3, 2))), ValueError, "dense_pairs: network must be a `serial`"),
+    (
+        lambda: fnn.make_epoch(lambda state, batch: (state, 0.0), 2, sharding=sharding.data_parallel(MESH))(
+            fnn.init_state(fnn.dense(3, 1), fnn.sgd(0.1), jax.random.key(0)),
+            sharding.place(sharding.data_parallel(Mesh(np.array(jax.devices()[:1]), ("data",))), (jnp.ones((4, 3)),)),
+        ),
+        ValueError,
+        "make_epoch: the data must be placed with the layout that `sharding` is, got Rows",
     ),
     (lambda: sharding.place(MESH, (jnp.ones(3),)), TypeError, "place: sharding must be a Layout"),
     (

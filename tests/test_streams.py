@@ -282,20 +282,21 @@ def test_batch_norm_is_calibrated_on_the_first_chunk(tmp_path):
     assert bits(streamed(checkpoint_dir=tmp_path, resume=True, **options)) == bits(result)
 
 
-def test_two_chunks_are_on_the_device_at_a_time():
+def test_two_chunks_are_on_the_device_at_a_time(monkeypatch):
     """The data are eight times what the device is given for them."""
     x, y = normal(5, (4096, 64)), np.arange(4096) % 2
     budget, seen = (x.nbytes + 4096 * 4) // 8, []
     network = fnn.mlp([64, 4, 2])
     live = lambda: sum(array.nbytes for array in jax.live_arrays())
-    watched = Read(x, lambda: seen.append(live()))
+    load = chunks.load
+    monkeypatch.setattr(chunks, "load", lambda *args: (load(*args), seen.append(live()))[0])  # when one more is there
     options = {"network": network, "batch_size": 16, "validation": None, "patience": None, "epochs": 2}
     before = live()
-    fit((watched, y), device_memory=budget, **options)
+    fit((x, y), device_memory=budget, **options)
     state = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(network.init(KEY)))
     slack = 2 * state + 16 * 1024
     assert max(seen) - before <= budget + slack
-    assert max(seen) - before >= 0.4 * budget, "what is on the device is seen"
+    assert max(seen) - before >= 0.9 * budget, "two chunks are seen"
     assert live() - before <= slack
 
 
