@@ -106,25 +106,31 @@ def test_one_that_dies_ends_the_others_and_a_restart_goes_on(word, victim, undis
     assert clear or "another task died" in survivor.err, survivor.err[-2000:]
     names = [path.name for path in checkpoint.listed(tmp_path / "checkpoints")]
     assert names == ["step-00000010", "step-00000014", "step-00000020"], "it was far from its end"
-    flip(next((tmp_path / "checkpoints" / names[-1] / "state.orbax").rglob("d/*")), random.Random(1))
+    damaged = word != "raise"  # where it is not, the restart begins inside an epoch
+    if damaged:
+        flip(next((tmp_path / "checkpoints" / names[-1] / "state.orbax").rglob("d/*")), random.Random(1))
     ended, said = asked("fits", 2, 4, tmp_path / "again", cache, "resume", checkpoints=tmp_path / "checkpoints")
     assert [end.code for end in ended] == [0, 0], ended[0].err[-2000:]
-    assert "going on from" in ended[0].out
-    assert f"damaged: {tmp_path / 'checkpoints' / names[-1]}: state.orbax/" in ended[0].err
-    assert f"{names[-2]} is used instead" in ended[0].err
+    assert f"going on from {tmp_path / 'checkpoints' / names[-1 - damaged]}" in ended[0].out.replace("\n", "")
+    if damaged:
+        assert f"damaged: {tmp_path / 'checkpoints' / names[-1]}: state.orbax/" in ended[0].err
+        assert f"{names[-2]} is used instead" in ended[0].err
+        assert (tmp_path / "checkpoints" / f"damaged-{names[-1]}").is_dir()
     assert "damaged" not in ended[1].err, "process 0 alone warns"
-    assert (tmp_path / "checkpoints" / f"damaged-{names[-1]}").is_dir()
     for name in ("params", "moments", "cost"):
         assert said[0][name] == undisturbed[0][name], name
 
 
 @pytest.mark.slow
-def test_one_of_four_that_dies_ends_the_others(tmp_path, cache):
+def test_one_of_four_that_dies_ends_the_others_and_a_restart_goes_on(undisturbed, tmp_path, cache):
     ended, _ = asked("fits", 4, 1, tmp_path / "run", cache, "kill", checkpoints=tmp_path / "checkpoints")
     assert [end.code for end in ended] == [1, 1, 1, -9]
     for i, end in enumerate(ended[:3]):
         assert end.after < 30, f"{end.after:.1f} s"
         assert f"LostProcessError: fit: process {i} of 4 has lost another one" in end.err
+    ended, said = asked("fits", 4, 1, tmp_path / "again", cache, "resume", checkpoints=tmp_path / "checkpoints")
+    assert [end.code for end in ended] == [0] * 4, ended[0].err[-2000:]
+    np.testing.assert_allclose(said[0]["cost"], undisturbed[0]["cost"], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Over 1, 2, 4 and 8 virtual CPU devices a training is what it is on one; and what is sent between them."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,10 @@ def test_what_is_sent_in_a_step():
         here = sent[f"tensor AxisType.Auto {size}"]
         assert {one.kind for one in here} == {"all-reduce"}, here
         assert total(here) == 4 * 16 * size
+        # both: within the groups of each axis what that one alone sends, of a device's own parts
+        here = sent[f"both AxisType.Auto {size}"]
+        over_model = [one for one in here if one.kind == "all-reduce" and one.group_size == 4]
+        assert total(over_model) == 4 * 16 * math.ceil(size / 2), here
     split, whole = found["zero AxisType.Auto optimizer bytes"], found["data AxisType.Auto optimizer bytes"]
     assert split - 4 == (whole - 4) / 8  # four bytes count the steps
 
@@ -145,13 +150,17 @@ def test_under_a_mesh_that_is_set_and_step_by_step():
     places = jax.sharding.NamedSharding(mesh, PartitionSpec("data"))
     with jax.set_mesh(mesh):
         state = fnn.init_state(network, optimizer, jax.random.key(0), sharding=layout)
-        stepped, _ = jax.jit(sharding.constrained(layout, step))(state, jax.device_put(data, places))
+        compiled = jax.jit(sharding.constrained(layout, step)).lower(state, jax.device_put(data, places)).compile()
+        stepped, _ = compiled(state, jax.device_put(data, places))
         fitted = fnn.fit(
             network, loss, optimizer, data,
             epochs=1, batch_size=32, state=state, progress=False, sharding=layout,
             callback=lambda epoch, logs, state: state.params[0].w + 1 is None,
         )  # fmt: skip
         fnn.evaluate(network, loss, fitted.state.params, data, sharding=layout)
+    sent = collectives(compiled.as_text())
+    assert {one.kind for one in sent} == {"all-reduce"}
+    assert total(sent) == 4 * 16 * 32  # as over Auto axes
     for state in (stepped, fitted.state):
         assert over_devices.distance(expected.state.params, state.params) < 1e-5
         assert state.params[0].w.sharding == jax.sharding.NamedSharding(mesh, PartitionSpec(None, "model"))
