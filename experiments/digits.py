@@ -32,6 +32,7 @@ from experiments import STARTED, commands, distributed, figures, reports
 from experiments.data.bundled import load_digits
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.gradients import check_gradient, worst
+from fnn import processes
 from fnn.sharding import Layout, rows_of_process
 from fnn.types import Params
 
@@ -217,7 +218,7 @@ def run(config: Config, layout: Layout | None) -> None:
     kept = epochs if config.patience is None else int(np.argmin(result.history["validation_cost"])) + 1
 
     results = evaluate(network, result.state.params, data, sizes, layout)
-    if not distributed.speaks():
+    if not processes.main_process():
         return
     logits = np.asarray(fnn.predict(network, jax.device_get(result.state.params), test[0]))
     figure, history, report = folder / "figure.png", folder / "history.csv", folder / "run.json"

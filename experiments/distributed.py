@@ -42,8 +42,3 @@ def started(distributed: bool) -> Iterator[Layout | None]:
         except ExperimentError as error:
             start.abandon(error.code)
             raise
-
-
-def speaks() -> bool:
-    """Whether this process is the one that reports and writes."""
-    return processes.main_process()

@@ -17,13 +17,12 @@ import json
 import platform
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks, files, serialization
@@ -134,12 +133,16 @@ def load(path: Path, share: slice = slice(None)) -> Loaded:
     """
     manifest, data = read_manifest(path), {}
     large = sorted(name for name in manifest["files"] if "/" in name)
-    for name in [name for name in manifest["files"] if "/" not in name] + large[share]:
-        expected = manifest["files"][name]
+    others = set(large) - set(large[share])
+    for name, expected in manifest["files"].items():
+        if name in others:
+            continue
         try:
-            if "/" not in name:
+            if name in large:
+                found, size = files.sha256_of(path / name)
+            else:
                 data[name] = (path / name).read_bytes()
-            found, size = files.sha256_of(path / name) if "/" in name else (files.sha256(data[name]), len(data[name]))
+                found, size = files.sha256(data[name]), len(data[name])
         except OSError as error:
             raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
         if found != expected["sha256"]:
@@ -153,21 +156,29 @@ def newest(folder: Path, function: str = "restore") -> tuple[Loaded | None, list
 
     None if there are none at all; DamagedError if there are some and none is good.
     """
-    damaged: dict[Path, str] = {}
+    found, damaged = None, []
     for _ in range(10):  # a training may be removing old ones meanwhile
-        damaged.clear()
-        for path in reversed(listed(folder)):
-            try:
-                found = load(path)
-            except DamagedError as error:
-                if path.exists():
-                    damaged[path] = str(error)
-                continue
-            for message in damaged.values():
-                warnings.warn(f"{function}: damaged: {message}; {path.name} is used instead", CheckpointWarning, 3)
-            return found, list(damaged)
-        if damaged or not listed(folder):
+        found, damaged = last_good(function, folder, listed(folder), load)
+        if found or not listed(folder):
             break
+    return found, damaged
+
+
+def last_good(
+    function: str, folder: Path, paths: list[Path], load: Callable[[Path], Loaded], warn: bool = True
+) -> tuple[Loaded | None, list[Path]]:
+    """`newest` among these of a folder's checkpoints."""
+    damaged: dict[Path, str] = {}
+    for path in reversed(paths):
+        try:
+            found = load(path)
+        except DamagedError as error:
+            if path.exists():
+                damaged[path] = str(error)
+            continue
+        for message in damaged.values() if warn else ():
+            warnings.warn(f"{function}: damaged: {message}; {path.name} is used instead", CheckpointWarning, 4)
+        return found, list(damaged)
     if damaged:
         reasons = "; ".join(damaged.values())
         raise DamagedError(f"{function}: none of the {len(damaged)} checkpoints in {folder} is good: {reasons}")
@@ -196,17 +207,6 @@ def opened(folder: Path) -> Iterator[None]:
         yield
 
 
-def step_of(function: str, tree: PyTree, step: Any) -> int:
-    """The step, given or the tree's own."""
-    if step is None:
-        if not hasattr(tree, "step"):
-            raise checks.fail(function, "step", "given, since the tree has none", came="None")
-        step = int(tree.step)
-    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
-        raise checks.fail(function, "step", "an integer of at least 0", step)
-    return int(step)
-
-
 def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     """Saves a TrainState, or any tree of arrays with the step it belongs to, durably -> the new checkpoint's path.
 
@@ -219,7 +219,7 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     ...     save(folder, state).name, restore(folder, state).params.w.shape
     ('step-00000000', (3, 2))
     """
-    step = step_of("save", tree, step)
+    step = checks.step_of("save", tree, step)
     folder = Path(folder)
     with opened(folder):
         return write(folder, step, {STATE: tree})

@@ -170,3 +170,14 @@ def per_example(function: str, argument: str, value: Any, x: jax.Array) -> jax.A
     if value.shape != x.shape[:1]:
         raise fail(function, argument, f"of shape ({x.shape[0]},), a number per example", value)
     return value
+
+
+def step_of(function: str, tree: Any, step: Any) -> int:
+    """The step, given or the tree's own."""
+    if step is None:
+        if not hasattr(tree, "step"):
+            raise fail(function, "step", "given, since the tree has none", came="None")
+        step = int(tree.step)
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
+        raise fail(function, "step", "an integer of at least 0", step)
+    return int(step)

@@ -13,9 +13,9 @@ from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data import check_examples
 from fnn.dtypes import widest
-from fnn.layout import Layout, check
+from fnn.layout import Layout, check, row_parts
 from fnn.placement import over_mesh, place_params
-from fnn.rows import Examples, Rows, count, fetched, in_a_row, on_parts, parts, place, side_by_side, whole
+from fnn.rows import Examples, Rows, count, fetched, in_a_row, on_parts, place, side_by_side, whole
 from fnn.train import metric_values, unpack
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
@@ -26,7 +26,7 @@ def in_batches(function: Callable[..., PyTree], data: Examples, batch_size: int 
     Of a mesh each device has batches of its own rows, all of the same size, and no example is sent.
     """
     if isinstance(data, Rows):
-        share = None if batch_size is None else -(-batch_size // parts(data))
+        share = None if batch_size is None else -(-batch_size // row_parts(data.layout))
         out = in_batches(on_parts(function, data), side_by_side(data), share)
         return jax.tree.map(functools.partial(in_a_row, data), out)
     arrays, size = data, data[0].shape[0]
@@ -85,12 +85,12 @@ def per_example(
 ) -> dict[str, Array]:
     """The cost and each metric of each example, (size,)."""
 
-    def values_of(x: Array, y: Array) -> dict[str, Array]:
+    def of_batch(x: Array, y: Array, *weight: Array) -> dict[str, Array]:
         prediction = network.forward(params, x)[0]
         out = {"cost": loss.forward(prediction, y)[0]} | metric_values("evaluate", metrics, prediction, y)
         return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
 
-    values = in_batches(lambda x, y, *_: values_of(x, y), data, batch_size)
+    values = in_batches(of_batch, data, batch_size)
     return {name: value[: count(data)] for name, value in values.items()}
 
 
@@ -132,10 +132,8 @@ def evaluate(
     pairs = metric_pairs("evaluate", loss, metrics)
     arrays = check_data("evaluate", "data", data)
     check_targets(network, loss, params, arrays)
-    batch_size, examples = _optional("evaluate", batch_size), arrays
-    if sharding is not None:
-        examples = place(sharding, arrays)
-    values = _evaluate(network, loss, pairs, params, examples, batch_size)
+    examples = arrays if sharding is None else place(sharding, arrays)
+    values = _evaluate(network, loss, pairs, params, examples, _optional("evaluate", batch_size))
     return {name: float(value) for name, value in values.items()}
 
 

@@ -136,6 +136,11 @@ def over_rows(layout: Layout) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA) if DATA in mesh.axis_names else PartitionSpec())
 
 
+def row_parts(layout: Layout) -> int:
+    """Over how many devices rows are split."""
+    return layout.mesh.shape.get(DATA, 1)
+
+
 def everywhere(layout: Layout) -> NamedSharding:
     """On every device."""
     return NamedSharding(inner_mesh(layout.mesh), PartitionSpec())

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike
 
 from fnn import checks, processes
-from fnn.layout import DATA, Layout, over_rows
+from fnn.layout import DATA, Layout, over_rows, row_parts
 
 
-def _parts(mesh: Mesh) -> tuple[int, dict[int, tuple[int, int]]]:
+def _parts(layout: Layout) -> tuple[int, dict[int, tuple[int, int]]]:
     """Into how many parts rows are split, and which of them, first..last-1, lie in each process."""
-    count = mesh.shape.get(DATA, 1)
+    mesh = layout.mesh
     indices: dict[int, set[int]] = {}
     for place, device in np.ndenumerate(mesh.devices):
         part = place[mesh.axis_names.index(DATA)] if DATA in mesh.axis_names else 0
@@ -24,7 +23,7 @@ def _parts(mesh: Mesh) -> tuple[int, dict[int, tuple[int, int]]]:
         if max(own) - min(own) + 1 != len(own):
             expected = f"such that each process's devices are neighbours along {DATA!r}"
             raise checks.fail("rows_of_process", "the mesh", expected, came=f"parts {sorted(own)} in process {process}")
-    return count, {process: (min(own), max(own) + 1) for process, own in indices.items()}
+    return row_parts(layout), {process: (min(own), max(own) + 1) for process, own in indices.items()}
 
 
 def _rows(parts: tuple[int, dict[int, tuple[int, int]]], n: int, process: int) -> slice:
@@ -43,7 +42,7 @@ def rows_of_process(layout: Layout, n: int) -> slice:
     >>> rows_of_process(sharding.data_parallel(jax.make_mesh((1,), ("data",))), 1797)
     slice(0, 1797, None)
     """
-    return _rows(_parts(layout.mesh), checks.positive_int("rows_of_process", "n", n), jax.process_index())
+    return _rows(_parts(layout), checks.positive_int("rows_of_process", "n", n), jax.process_index())
 
 
 def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Array, ...], int]:
@@ -58,7 +57,7 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
     if len(kinds) > 1:
         came = "; ".join(f"{kind} in process {i}" for kind, i in reversed(kinds.items()))
         raise checks.fail("place", "the arrays", "of the same dtypes and row shapes in every process", came=came)
-    parts, counts = _parts(layout.mesh), [one["rows"] for one in told]
+    parts, counts = _parts(layout), [one["rows"] for one in told]
     n = sum({own: counts[process] for process, own in parts[1].items()}.values())
     expected = [len(range(n)[_rows(parts, n, process)]) for process in range(len(counts))]
     if counts != expected:
@@ -83,7 +82,7 @@ def own_rows(layout: Layout, array: Array, n: int) -> np.ndarray:
 
 def fingerprint(layout: Layout, array: Array, n: int) -> str:
     """A hash of the n rows of a global array, the same however many processes hold them; all of them call it."""
-    parts, first = _parts(layout.mesh)[1], rows_of_process(layout, n).start
+    parts, first = _parts(layout)[1], rows_of_process(layout, n).start
     number = 0
     for i, row in enumerate(own_rows(layout, array, n), first):
         number += int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=i.to_bytes(16, "little")).digest())

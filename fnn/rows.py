@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from fnn import checks, placement
 from fnn import layout as layouts
-from fnn.layout import DATA, Layout
+from fnn.layout import Layout, row_parts
 from fnn.process_rows import global_rows, own_rows
 from fnn.types import Batch, Params
 
@@ -53,7 +53,7 @@ def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     if not layouts.over_rows(layout).is_fully_addressable:
         return Rows(*global_rows(layout, arrays), layout)
     size = sizes.pop()
-    short = -size % layout.mesh.shape.get(DATA, 1)
+    short = -size % row_parts(layout)
     padded = (np.pad(np.asarray(array), [(0, short)] + [(0, 0)] * (np.ndim(array) - 1)) for array in arrays)
     return Rows(tuple(jax.device_put(array, layouts.over_rows(layout)) for array in padded), size, layout)
 
@@ -68,14 +68,9 @@ def whole(data: Examples) -> Batch:
     return tuple(array[: data.size] for array in data.arrays) if isinstance(data, Rows) else data
 
 
-def parts(data: Rows) -> int:
-    """Over how many devices the rows are split."""
-    return data.layout.mesh.shape.get(DATA, 1)
-
-
 def side_by_side(data: Rows) -> Batch:
     """The rows with each device's own along the first axis, and the devices along the second: (rows, devices, …)."""
-    n = parts(data)
+    n = row_parts(data.layout)
     return tuple(jnp.moveaxis(array.reshape(n, -1, *array.shape[1:]), 0, 1) for array in data.arrays)
 
 
@@ -87,7 +82,7 @@ def in_a_row(data: Rows, array: Array) -> Array:
 
 def on_parts(function: Callable[..., PyTree], data: Rows) -> Callable[..., PyTree]:
     """A function of rows as one of arrays (rows, devices, …)."""
-    n = parts(data)
+    n = row_parts(data.layout)
     apart = lambda out: jnp.moveaxis(out.reshape(n, -1, *out.shape[1:]), 0, 1)
     return lambda *arrays: jax.tree.map(apart, function(*(in_a_row(data, array) for array in arrays)))
 

@@ -15,7 +15,6 @@ import contextlib
 import importlib.util
 import json
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from fnn import checkpoint, files, processes, serialization
-from fnn.checkpoint import CheckpointWarning, DamagedError, Loaded
+from fnn import checkpoint, checks, files, processes, serialization
+from fnn.checkpoint import DamagedError, Loaded
 
 
 def beside(name: str) -> str:
@@ -43,10 +42,13 @@ def is_split(leaf: Any) -> bool:
 
 def need_orbax(function: str, tree: PyTree) -> None:
     """ImportError, which names the extra, if the tree has leaves that only orbax can write, and it is not there."""
-    if any(map(is_split, jax.tree.leaves(tree))) and importlib.util.find_spec("orbax") is None:
-        raise ImportError(
-            f"{function}: to save arrays that are split over devices needs orbax: pip install 'fnn[distributed]'"
-        )
+    if any(map(is_split, jax.tree.leaves(tree))):
+        _need_orbax(f"{function}: to save arrays that are split over devices")
+
+
+def _need_orbax(what: str) -> None:
+    if importlib.util.find_spec("orbax") is None:
+        raise ImportError(f"{what} needs orbax: pip install 'fnn[distributed]'")
 
 
 def _orbax() -> tuple[Any, Any]:
@@ -130,27 +132,13 @@ def newest(folder: Path, function: str = "restore") -> tuple[Loaded | None, list
     if not processes.several():
         return checkpoint.newest(folder, function)
     names = json.loads(processes.gathered(json.dumps([path.name for path in checkpoint.listed(folder)]))[0])
-    damaged: dict[Path, str] = {}
-    for name in reversed(names):
-        try:
-            found = load(folder / name)
-        except DamagedError as error:
-            damaged[folder / name] = str(error)
-            continue
-        for message in damaged.values() if processes.main_process() else ():
-            warnings.warn(f"{function}: damaged: {message}; {name} is used instead", CheckpointWarning, 3)
-        return found, list(damaged)
-    if damaged:
-        reasons = "; ".join(damaged.values())
-        raise DamagedError(f"{function}: none of the {len(damaged)} checkpoints in {folder} is good: {reasons}")
-    return None, []
+    paths = [folder / name for name in names]
+    return checkpoint.last_good(function, folder, paths, load, warn=processes.main_process())
 
 
 def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
     """The leaves of these names out of orbax's folder, verified before, on the devices of their likes."""
-    need = importlib.util.find_spec("orbax")
-    if need is None:
-        raise ImportError(f"restore: to read {folder} needs orbax: pip install 'fnn[distributed]'")
+    _need_orbax(f"restore: to read {folder}")
     ocp, checkpointer = _orbax()
     alone = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = {
@@ -177,7 +165,7 @@ def opened(folder: Path) -> Iterator[None]:
 
 def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     """`fnn.checkpoint.save` of a tree that may be split over devices and processes: all of these call it."""
-    step = checkpoint.step_of("save", tree, step)
+    step = checks.step_of("save", tree, step)
     folder = Path(folder)
     with opened(folder):
         return write(folder, step, {checkpoint.STATE: tree})

@@ -70,7 +70,7 @@ def accuracies(work: Work, bfloat16: bool) -> np.ndarray:
     run = fnn.make_run(
         network,
         LOSS,
-        lambda rate: fnn.adam(rate),
+        fnn.adam,
         work.train,
         epochs=work.epochs,
         batch_size=work.batch_size,
