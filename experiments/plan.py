@@ -26,6 +26,8 @@ and from the flags, R = --rate, B = --bandwidth, L = --latency:
 
 --model splits pairs of dense layers, columns then rows (Shoeybi et al. 2019), --data the batch;
 --split-optimizer splits the optimizer's state over the data axis (ZeRO-1; Rajbhandari et al. 2020).
+--split-rows says that no device has all examples (more than a GiB, or several processes): then a
+shuffled batch is put together by an all-reduce of its rows.
 
 What is not known here: R, B and L are yours, every link is taken to be the same, and the time
 that a device's own memory takes is in R or nowhere. The compiler is XLA's for CPUs. Those for
@@ -69,6 +71,8 @@ class Config:
     """One of fnn's."""
     split_optimizer: bool = False
     """Split the optimizer's state over the data axis."""
+    split_rows: bool = False
+    """The examples are split over the data axis, as those of several processes are."""
     bandwidth: float = 100.0
     """GB/s (10⁹ bytes) that a device sends while it receives as much."""
     latency: float = 1.0
@@ -140,6 +144,13 @@ def predict(facts: Comparison, bandwidth: float, latency: float, rate: float) ->
     return Prediction(compute, communication, one, step, pair(compute), pair(one))
 
 
+def with_rows(facts: Comparison, program: Program) -> Comparison:
+    """With the rows of each batch sent, too: summed over the devices, of which all but one add zeros to each row."""
+    rows = facts.one.memory.batch
+    sent = (*facts.many.collectives, Collective("all-reduce", rows, 1, program.data))
+    return facts._replace(many=facts.many._replace(collectives=sent))
+
+
 def table(title: str, *columns: str) -> "Table":
     """With the first column left and the others right."""
     from rich.table import Table
@@ -204,6 +215,7 @@ def main(config: Config) -> None:
     program = program_of(config)
     folder = reports.make_folder(config.results, "plan")
     facts = compile_plan(program, config.timeout)
+    facts = with_rows(facts, program) if config.split_rows else facts
     bandwidth, latency, rate = 1e9 * config.bandwidth, 1e-6 * config.latency, 1e12 * config.rate
     prediction = predict(facts, bandwidth, latency, rate)
     print(

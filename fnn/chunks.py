@@ -45,12 +45,16 @@ class Piece(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A chunk with what the host knows of it: how many rows and steps it has, and if an epoch ends with it."""
+    """A chunk with what the host knows of it: how many rows and steps it has, and if an epoch ends with it.
+
+    first   with the last one of an epoch, for a network that calibrates: x of its first one, in host memory
+    """
 
     chunk: Chunk
     rows: int
     steps: int
     ends: bool
+    first: np.ndarray | None = None
 
 
 def slots(steps: int) -> int:

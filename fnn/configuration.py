@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import PyTree
 
 from fnn.files import sha256
 from fnn.loop import Program
@@ -119,6 +120,15 @@ def examples(data: Examples) -> list[str]:
 
 def configuration(program: Program, key: PRNGKey, data: Examples, validation: Examples | None) -> dict[str, Any]:
     """What must be the same for a training to go on with what another one saved."""
+    return about(program) | {
+        "data": examples(data),
+        "validation": None if validation is None else examples(validation),
+        "key": array(key),
+    }
+
+
+def about(program: Program) -> dict[str, Any]:
+    """What it computes with, whatever the data are."""
     network, loss, optimizer, l2, metrics, batch_size, patience, micro_batch_size = program
     function = describe((network.forward, network.backward, network.calibrate))
     return {
@@ -130,7 +140,9 @@ def configuration(program: Program, key: PRNGKey, data: Examples, validation: Ex
         "batch_size": batch_size,
         "patience": patience,
         "micro_batch_size": micro_batch_size,
-        "data": examples(data),
-        "validation": None if validation is None else examples(validation),
-        "key": array(key),
     }
+
+
+def values(tree: PyTree) -> str:
+    """A hash of all leaves; of one that is split over processes, of its form."""
+    return sha256(" ".join(map(array, jax.tree.leaves(tree))).encode())[:12]

@@ -9,13 +9,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, PyTree
 
-from fnn import checks
+from fnn import checks, processes
 from fnn.backprop import weighted_mean
 from fnn.data import check_examples
 from fnn.dtypes import widest
-from fnn.layout import Layout, check, row_parts
+from fnn.layout import Layout, check, described, row_parts
 from fnn.placement import over_mesh, place_params
-from fnn.rows import Examples, Rows, count, fetched, in_a_row, on_parts, place, side_by_side, whole
+from fnn.rows import Examples, Rows, count, fetched, in_a_row, on_parts, side_by_side, spread, whole
 from fnn.train import metric_values, unpack
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
@@ -52,6 +52,7 @@ def _predict(network: Layer, params: Params, x: Examples, batch_size: int | None
     return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
 
 
+@processes.in_touch("predict", processes.AGAIN)
 @over_mesh
 def predict(
     network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None, *, sharding: Layout | None = None
@@ -66,13 +67,14 @@ def predict(
     (10, 3)
     """
     checks.layer("predict", "network", network)
-    x = checks.floating("predict", "x", x)
-    check_examples("predict", (x,))
     batch_size = _optional("predict", batch_size)
+    with processes.together("predict", sharding is not None):
+        x = checks.floating("predict", "x", x)
+        check_examples("predict", (x,), processes.least_rows(sharding is not None))
     if sharding is None:
         return _predict(network, params, (x,), batch_size)
     layout = check("predict", sharding)
-    examples = place(layout, (x,))
+    examples = spread(layout, (x,))
     return fetched(examples, _predict(network, place_params(layout, params), examples, batch_size))
 
 
@@ -105,6 +107,7 @@ def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, data
     return means(per_example(network, loss, metrics, params, data, batch_size), whole(data))
 
 
+@processes.in_touch("evaluate", processes.AGAIN)
 @over_mesh
 def evaluate(
     network: Layer,
@@ -128,12 +131,16 @@ def evaluate(
     {'accuracy': 1.0, 'cost': 1.0986}
     """
     checks.layer("evaluate", "network", network)
-    params = params if sharding is None else place_params(check("evaluate", sharding), params)
-    pairs = metric_pairs("evaluate", loss, metrics)
-    arrays = check_data("evaluate", "data", data)
-    check_targets(network, loss, params, arrays)
-    examples = arrays if sharding is None else place(sharding, arrays)
-    values = _evaluate(network, loss, pairs, params, examples, _optional("evaluate", batch_size))
+    pairs, batch_size = metric_pairs("evaluate", loss, metrics), _optional("evaluate", batch_size)
+    if sharding is not None:
+        text = described(check("evaluate", sharding))
+        processes.same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
+        params = place_params(sharding, params)
+    with processes.together("evaluate", sharding is not None):
+        arrays = check_data("evaluate", "data", data, processes.least_rows(sharding is not None))
+        check_targets(network, loss, params, arrays)
+    examples = arrays if sharding is None else spread(sharding, arrays)
+    values = _evaluate(network, loss, pairs, params, examples, batch_size)
     return {name: float(value) for name, value in values.items()}
 
 
@@ -162,15 +169,15 @@ def _all_finite(array: Array) -> bool:
     return bool(np.isfinite(np.asarray(array)).all() if on_host else jnp.all(jnp.isfinite(array)))
 
 
-def check_data(function: str, argument: str, data: Data) -> Batch:
-    """(x, y) or (x, y, weight) as arrays on the device: x floating, lengths equal, everything finite."""
+def check_data(function: str, argument: str, data: Data, least: int = 1) -> Batch:
+    """(x, y) or (x, y, weight) as arrays on the device: x floating, so many rows at least, everything finite."""
     x, y, weight = unpack(function, data)
     x, y = checks.floating(function, f"{argument}: x", x), checks.array(function, f"{argument}: y", y)
     arrays: Batch = (x, y)
     if weight is not None:
         weight = checks.floating(function, f"{argument}: weight", weight)
         arrays = (x, y, weight)
-    check_examples(function, arrays)
+    check_examples(function, arrays, least)
     for name, array in zip(("x", "y", "weight"), arrays, strict=False):
         if isinstance(array, Tracer):
             continue  # values are seen outside jit only
@@ -183,7 +190,7 @@ def check_data(function: str, argument: str, data: Data) -> Batch:
 
 
 def check_targets(network: Layer, loss: Loss, params: Params, data: Batch) -> None:
-    """The loss's own check of the target's values against the prediction's shape."""
-    if loss.validate is not None and not isinstance(data[1], Tracer):
+    """The loss's own check of the target's values, if there are any, against the prediction's shape."""
+    if loss.validate is not None and not isinstance(data[1], Tracer) and data[1].shape[0]:
         prediction = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, data[0])
         loss.validate(prediction.shape, data[1])

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn import checks, interrupts, loop, processes, sharded_checkpoint, streaming, streams
-from fnn.configuration import configuration
+from fnn.configuration import about, configuration, values
 from fnn.data import check_batch_size
 from fnn.evaluation import check_data, check_targets, metric_pairs
 from fnn.layout import Layout, check
@@ -18,7 +18,7 @@ from fnn.placement import over_mesh, place_state, returned
 from fnn.process_rows import check_processes
 from fnn.progress import reporting
 from fnn.resume import Saving
-from fnn.rows import count, place
+from fnn.rows import count, place, spread
 from fnn.streams import Stream
 from fnn.train import as_transformation, fresh_state, init_state
 from fnn.training import Callback, Training, train
@@ -49,6 +49,7 @@ def _called_back(layout: Layout, callback: Callback, epoch: int, logs: dict[str,
         return callback(epoch, logs, returned(layout, state))
 
 
+@processes.in_touch("fit", processes.AGAIN + ", with resume=True if it saved checkpoints, to go on from the last")
 @over_mesh
 def fit(
     network: Layer,
@@ -140,16 +141,17 @@ def fit(
     if source is not None and processes.several():
         raise checks.fail("fit", "data", "arrays, where there are several processes", came="a stream")
     if processes.several():
-        given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
-        options = {"epochs": epochs, "batch_size": batch_size, "l2": float(l2), "patience": patience, "keep": keep}
-        options |= {"micro_batch_size": micro_batch_size, "report_every": report_every, "resume": resume}
+        given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir}
+        options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
         options |= {name: None if value is None else "given" for name, value in given.items()}
         drawn = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
-        processes.same("fit", **options, key=drawn)
+        options |= {"state": values(state) if isinstance(state, TrainState) else str(type(state))}
+        program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
+        processes.same("fit", **options, key=drawn, **about(program))
     if source is None:
         with processes.together("fit"):
-            arrays = check_data("fit", "data", cast("Data", data))
+            arrays = check_data("fit", "data", cast("Data", data), processes.least_rows())
     else:
         arrays = streams.blank(source.like, batch_size)
     examples = arrays if sharding is None else place(sharding, arrays)
@@ -176,28 +178,28 @@ def fit(
         if source is None:
             check_targets(network, loss, state.params, arrays)
         if validation is not None:
-            held_out = check_data("fit", "validation", validation)
+            held_out = check_data("fit", "validation", validation, processes.least_rows())
             check_targets(network, loss, state.params, held_out)
 
     program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
     saving = _saving(checkpoint_dir, checkpoint_every, checkpoint_every_steps, keep, resume)
     if sharding is not None:
-        arrays, held_out = examples, None if held_out is None else place(sharding, held_out)
+        arrays, held_out = examples, None if held_out is None else spread(sharding, held_out)
         callback = None if callback is None else functools.partial(_called_back, sharding, callback)
     if saving is not None:
-        about = configuration(program, state.key, arrays, held_out)
-        about = about if source is None else about | {"data": source.about}
-        saving = saving._replace(configuration=about)
+        made_of = configuration(program, state.key, arrays, held_out)
+        saving = saving._replace(configuration=made_of if source is None else made_of | {"data": source.about})
     lock = contextlib.nullcontext() if saving is None else sharded_checkpoint.opened(saving.folder)
-    advice = "start all of them again" + (" with resume=True, to go on from the last checkpoint" if saving else "")
     shown = reporting(progress and processes.main_process(), epochs)
-    with lock, processes.in_touch("fit", advice), shown as report, interrupts.deferred() as signalled:
+    with lock, shown as report, interrupts.deferred() as signalled:
         reports = report_every if processes.largest(bool(progress or callback))[0] else None
         training = Training(program, arrays, held_out, epochs, saving, report, reports, callback, signalled)
         if source is None:
             carry = train(training, state)
         else:
-            carry, arrays = streaming.train(training, source, state)
+            given = [state]
+            del state  # while chunks come and go no second one is kept
+            carry, arrays = streaming.train(training, source, given.pop())
     history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
     final = carry.state
     if carry.best is not None:

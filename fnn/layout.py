@@ -39,8 +39,9 @@ def data_parallel(mesh: Mesh, split_optimizer: bool = False) -> Layout:
     """Parameters on every device, examples split over the axis "data".
 
     Each device computes the gradient of its share of a batch; their sum, and the cost's, is all that is sent in a
-    step. An epoch shuffles over all devices: for each step the rows of its batch are sent, too. With `split_optimizer`
-    each device also keeps, and updates, only its share of the optimizer's state.
+    step. (Of examples that are split over devices, a GiB or more or those of several processes, the rows of each
+    shuffled batch are sent, too.) With `split_optimizer` each device also keeps, and updates, only its share of the
+    optimizer's state.
 
     >>> layout = data_parallel(jax.make_mesh((1,), ("data",)))
     >>> layout.rules
@@ -117,6 +118,18 @@ def check(function: str, layout: Any) -> Layout:
     if not isinstance(layout, Layout):
         raise checks.fail(function, "sharding", "a Layout (of fnn.sharding.data_parallel …)", layout, TypeError)
     return layout
+
+
+def described(layout: Layout) -> str:
+    """Text that is the same for the same layout in any process.
+
+    >>> described(data_parallel(jax.make_mesh((1,), ("data",))))
+    "{'data': 1} of devices [0]"
+    """
+    mesh = layout.mesh
+    text = f"{dict(mesh.shape)} of devices {[device.id for device in mesh.devices.flat]}"
+    text += "".join(f", {path!r}: {spec}" for path, spec in layout.rules)
+    return text + (", the optimizer's state split" if layout.split_optimizer else "")
 
 
 @functools.cache

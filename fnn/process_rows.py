@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from fnn import checks, processes
-from fnn.layout import DATA, Layout, over_rows, row_parts
+from fnn.layout import DATA, Layout, described, over_rows, row_parts
 
 
 def _parts(layout: Layout) -> tuple[int, dict[int, tuple[int, int]]]:
@@ -52,13 +52,17 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
     """
     own = [np.asarray(array) for array in arrays]
     kind = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)
-    told = [json.loads(text) for text in processes.gathered(json.dumps({"rows": len(own[0]), "kind": kind}))]
-    kinds = {one["kind"]: i for i, one in reversed([*enumerate(told)])}
-    if len(kinds) > 1:
-        came = "; ".join(f"{kind} in process {i}" for kind, i in reversed(kinds.items()))
-        raise checks.fail("place", "the arrays", "of the same dtypes and row shapes in every process", came=came)
+    about = {"rows": len(own[0]), "the layout": described(layout), "the arrays' rows": kind}
+    told = [json.loads(text) for text in processes.gathered(json.dumps(about))]
+    for name in ("the layout", "the arrays' rows"):
+        values = {one[name]: i for i, one in reversed([*enumerate(told)])}
+        if len(values) > 1:
+            came = "; ".join(f"{value} in process {i}" for value, i in reversed(values.items()))
+            raise checks.fail("place", name, "the same in every process", came=came)
     parts, counts = _parts(layout), [one["rows"] for one in told]
     n = sum({own: counts[process] for process, own in parts[1].items()}.values())
+    if not n:
+        raise checks.fail("place", "the arrays", "of at least one row in all processes", came="none")
     expected = [len(range(n)[_rows(parts, n, process)]) for process in range(len(counts))]
     if counts != expected:
         text = f"{expected} in the processes, as rows_of_process(layout, {n}) says"

@@ -19,6 +19,9 @@ from jaxtyping import Array, PyTree
 
 from fnn import checks
 
+AGAIN = "start all of them again"
+"""What to do then."""
+
 _LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|peer|heartbeat|coordination)|UNAVAILABLE: ", re.DOTALL)
 
 
@@ -90,6 +93,11 @@ def _put(leaf: Any, sharding: Sharding) -> Array:
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
+def least_rows(together: bool = True) -> int:
+    """How many examples a process must have at least: where several share them, it may be none."""
+    return 0 if together and several() else 1
+
+
 def same(function: str, **options: Any) -> None:
     """ValueError in all processes, naming the first that differs, unless they pass the same numbers, flags or lists."""
     if not several():
@@ -102,12 +110,12 @@ def same(function: str, **options: Any) -> None:
 
 
 @contextlib.contextmanager
-def together(function: str) -> Iterator[None]:
-    """What each process does alone, such as reading a file: where one fails, all of them do.
+def together(function: str, also: bool = True) -> Iterator[None]:
+    """What each process does alone, such as reading a file: where one fails, all of them do, if `also`.
 
     The one that failed with its own error, the others with a RuntimeError that quotes it.
     """
-    if not several():
+    if not (also and several()):
         yield
         return
     failure = None

@@ -10,25 +10,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from fnn import checks, placement
+from fnn import checks, placement, processes
 from fnn import layout as layouts
 from fnn.layout import Layout, row_parts
 from fnn.process_rows import global_rows, own_rows
 from fnn.types import Batch, Params
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["size", "layout"])
+@partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["size", "layout", "split"])
 @dataclass(frozen=True)
 class Rows:
-    """Examples split over the devices of a mesh.
+    """Examples on the devices of a mesh.
 
     arrays   x, y and, if there is one, weight: (size or more, …); what follows the first `size` rows fills up the
              devices and is never looked at
+    split    each device has its part of them; False: all of them
     """
 
     arrays: Batch
     size: int
     layout: Layout
+    split: bool = True
+
+
+_EVERYWHERE = 2**30
+"""Bytes of examples up to which every device of a process has them all."""
 
 
 Examples: TypeAlias = Batch | Rows
@@ -36,26 +42,43 @@ Examples: TypeAlias = Batch | Rows
 
 
 def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
-    """The examples split over the mesh's axis "data", whether or not it divides them.
+    """Examples to train on over a mesh, whether or not its axis "data" divides them.
 
-    In several processes each passes its own, those of `rows_of_process`.
+    Up to a GiB lies on every device: each takes its share of a shuffled batch from there, and no example is sent.
+    More is split over the devices, as it is over several processes, of which each passes its own (`rows_of_process`):
+    then the rows of each batch are sent.
 
     >>> import fnn
     >>> mesh = jax.make_mesh((1,), ("data",))
     >>> place(fnn.sharding.data_parallel(mesh), (jnp.zeros((5, 3)), jnp.zeros(5))).size
     5
     """
-    layout = layouts.inside(layouts.check("place", layout))
-    sizes = {np.shape(array)[0] if np.ndim(array) else 0 for array in arrays}
-    if len(sizes) != 1 or 0 in sizes:
-        came = f"shapes {[np.shape(array) for array in arrays]}"
-        raise checks.fail("place", "arrays", "of the same length, at least 1", came=came)
+    layout, size = _checked(layout, arrays)
+    here, room = layouts.everywhere(layout), sum(np.asarray(array).nbytes for array in arrays)
+    if room > _EVERYWHERE or not here.is_fully_addressable:
+        return spread(layout, arrays)
+    return Rows(tuple(jax.device_put(array, here) for array in arrays), size, layout, split=False)
+
+
+def spread(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
+    """Examples to go through in their order, once: split over the mesh's axis "data"."""
+    layout, size = _checked(layout, arrays)
     if not layouts.over_rows(layout).is_fully_addressable:
         return Rows(*global_rows(layout, arrays), layout)
-    size = sizes.pop()
     short = -size % row_parts(layout)
     padded = (np.pad(np.asarray(array), [(0, short)] + [(0, 0)] * (np.ndim(array) - 1)) for array in arrays)
     return Rows(tuple(jax.device_put(array, layouts.over_rows(layout)) for array in padded), size, layout)
+
+
+def _checked(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
+    """The layout as programs have it, and how many examples these are; in one of several processes it may be none."""
+    layout = layouts.inside(layouts.check("place", layout))
+    sizes = {np.shape(array)[0] if np.ndim(array) else -1 for array in arrays}
+    least = processes.least_rows()
+    if len(sizes) != 1 or min(sizes) < least:
+        came = f"shapes {[np.shape(array) for array in arrays]}"
+        raise checks.fail("place", "arrays", f"of the same length, at least {least}", came=came)
+    return layout, sizes.pop()
 
 
 def count(data: Examples) -> int:
@@ -64,8 +87,11 @@ def count(data: Examples) -> int:
 
 
 def whole(data: Examples) -> Batch:
-    """All of them as arrays: inside jit those of a mesh too, and nothing is sent for it."""
-    return tuple(array[: data.size] for array in data.arrays) if isinstance(data, Rows) else data
+    """All of them as arrays: inside jit those of a mesh too, each device with its part, and nothing is sent for it."""
+    if not isinstance(data, Rows):
+        return data
+    arrays = tuple(array[: data.size] for array in data.arrays)
+    return arrays if data.split else placement.pin(arrays, layouts.over_rows(data.layout))
 
 
 def side_by_side(data: Rows) -> Batch:
@@ -111,6 +137,7 @@ def take(data: Examples, index: Int[Array, " batch"]) -> Batch:
         return _take(data, index)
     everywhere, split = layouts.everywhere(data.layout), layouts.over_rows(data.layout)
     index = placement.pin(index, everywhere)  # the split of what is taken would reach the shuffle
+    index = index if data.split else placement.pin(index, split)
     return placement.pin(tuple(_gathered(array, index) for array in data.arrays), split)
 
 

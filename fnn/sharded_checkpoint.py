@@ -113,17 +113,21 @@ def _share() -> slice:
 
 def load(path: Path) -> Loaded:
     """`fnn.checkpoint.load` by all processes: what one of them finds damaged is damaged for all."""
-    loaded, damage = None, ""
+    loaded, found = None, {"damage": "", "sum": ""}
     with processes.together("restore"):
         if not path.exists():
             raise FileNotFoundError(f"{path}: the folder of checkpoints must be one that all processes see")
         try:
             loaded = checkpoint.load(path, _share())
+            found["sum"] = files.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
         except DamagedError as error:
-            damage = str(error)
-    said = [text for text in processes.gathered(damage) if text]
-    if said or loaded is None:
-        raise DamagedError(said[0])
+            found["damage"] = str(error)
+    said = [json.loads(text) for text in processes.gathered(json.dumps(found))]
+    damage = [one["damage"] for one in said if one["damage"]]
+    if damage or loaded is None:
+        raise DamagedError(damage[0])
+    if len({one["sum"] for one in said}) > 1:
+        raise ValueError(f"restore: {path} must be the same checkpoint for every process, got others of that name")
     return loaded
 
 

@@ -1,5 +1,6 @@
 """The host's loop of fit on data larger than the device: chunks of steps, the next one read and sent meanwhile."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Generator
@@ -12,6 +13,7 @@ from jaxtyping import PyTree
 
 from fnn import checks, chunks, failures, loop, rows
 from fnn.chunks import Loaded, Piece
+from fnn.reading import Validate
 from fnn.resume import Place
 from fnn.rows import Examples
 from fnn.streams import Source
@@ -24,17 +26,19 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[loop.C
 
     Steps, history, early stopping and checkpoints are those of data on the device.
     """
-    program, data, _, _, saving, *_ = training
+    program, data, *_ = training
     like = loop.start_epoch(program, state, data)
     outs_of = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
     place, saved = begin(training, state, outs_of)
-    made = [place.outs] if place.position else []  # what the steps of the epoch under way reported
+    made = jax.tree.map(np.asarray, place.outs if place.position else outs_of(0))  # what the epoch's steps reported
     seen, size = place.position * program.batch_size, source.size  # of its examples
-    pieces = _pieces(program, source, place, state.key)
+    pieces, validate = _pieces(program, source, place, state.key), _validate(program, state, data)
+    del state  # the caller's; it need not stay on the device
     room, loaded, at, amount, stopped = outs_of(chunks.slots(source.steps)), None, 0, 1, False
-    coming = _chunks(training, pieces, source, place, state)
+    coming = _chunks(training, pieces, source.size, validate, int(place.carry.epoch), place.position)
     with chunks.prefetched(coming, training.signalled) as following:
         while going_on(training, place) and not stopped:
+            data = training.data  # what calibrates takes as much as a chunk
             if loaded is None:
                 loaded, at = following(), 0
             if loaded is None:
@@ -50,28 +54,40 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[loop.C
                 raise FloatingPointError(message)
             if brief(started):
                 amount = min(2 * amount, source.steps)
-            made.append(outs)
-            place = Place(place.carry._replace(state=state), place.position + until - at)
-            at, ends = until, until == loaded.steps and loaded.ends
+            made = _appended(made, place.position, outs)
+            position = place.position + until - at
+            outs = jax.tree.map(lambda leaf, count=position: leaf[:count], made)
+            place = Place(place.carry._replace(state=state), position, outs)
+            at, ends, first = until, until == loaded.steps and loaded.ends, loaded.first
             if at == loaded.steps:
                 seen += loaded.rows
                 chunks.free(loaded)
                 loaded = None
             if ends:
                 size = _same(size, seen, place)
-                place, data = _end(training, pieces, place, _joined(made), saved)
-                made, seen = [], 0
-            elif saving is not None:
-                place = place._replace(outs=_joined(made))
+                place, data = _end(training, place, first, saved)
+                made, seen = jax.tree.map(lambda leaf: leaf[:0], made), 0
             saved, stopped = look_after(training, place, saved, data)
-            data = training.data  # what calibrates takes as much as a chunk
-    if program.network.calibrate is not None and place.carry.best is None:
-        data = _calibrating(training, pieces, int(place.carry.epoch) - 1)
+        if _only_calibrates(training, int(place.carry.epoch)) and data is training.data:
+            loaded = following()
+            if loaded is None:
+                heed(training, place, saved, current=True)
+            else:
+                data = _calibrating(training, loaded.first)
     return place.carry, data
 
 
-def _joined(outs: list[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *outs)
+def _appended(made: PyTree, count: int, outs: PyTree) -> PyTree:
+    """`outs` after the first `count` rows, in the same memory; twice as much where it is full."""
+
+    def appended(held: np.ndarray, more: np.ndarray) -> np.ndarray:
+        until, size = count + len(more), len(held)
+        if until > size:
+            held = np.concatenate([held, np.empty_like(held, shape=(max(until, 2 * size) - size, *held.shape[1:]))])
+        held[count:until] = more
+        return held
+
+    return jax.tree.map(appended, made, outs)
 
 
 def _to_save(training: Training, place: Place) -> int:
@@ -91,20 +107,48 @@ def _pieces(
     return lambda epoch, *options: source.pieces(key, before + epoch, *options)
 
 
-def _chunks(
-    training: Training, pieces: Callable, source: Source, place: Place, state: TrainState
-) -> Generator[Loaded, None, None]:
-    """From this place on, epoch after epoch. Values are looked at once where they stay the same."""
-    program, data, _, epochs, *_ = training
-    remainder = 0 if source.size is None else source.size % program.batch_size
+def _validate(program: loop.Program, state: TrainState, data: Examples) -> Validate:
+    """Raises unless targets can be meant."""
     forward = lambda params, data: program.network.forward(params, rows.whole(data)[0])[0]
     shape = jax.eval_shape(forward, state.params, data).shape
-    validate = functools.partial(program.loss.validate or (lambda *_: None), shape)
-    first = int(place.carry.epoch)
+    return functools.partial(program.loss.validate or (lambda *_: None), shape)
+
+
+def _chunks(
+    training: Training, pieces: Callable, size: int | None, validate: Validate, first: int, position: int
+) -> Generator[Loaded, None, None]:
+    """From this step of this epoch on, epoch after epoch. Values are looked at once where they stay the same."""
+    program, data, _, epochs, *_ = training
+    remainder = 0 if size is None else size % program.batch_size
+    if _only_calibrates(training, first):
+        nothing = chunks.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
+        yield Loaded(nothing, 0, 0, True, _first(pieces, first - 1))
     for epoch in range(first, epochs):
-        looked_at = validate if epoch == first or source.size is None else None
-        for piece in pieces(epoch, place.position if epoch == first else 0, looked_at):
-            yield chunks.load(piece, program.batch_size, remainder, rows.layout_of(data))
+        looked_at = validate if epoch == first or size is None else None
+        calibrates = program.network.calibrate is not None
+        x = _first(pieces, epoch) if calibrates and position else None  # here: no other thread may read meanwhile
+        for piece in pieces(epoch, position, looked_at):
+            x = _x(piece) if calibrates and x is None else x
+            loaded = chunks.load(piece, program.batch_size, remainder, rows.layout_of(data))
+            yield loaded._replace(first=x if piece.ends else None)
+        position = 0
+
+
+def _only_calibrates(training: Training, epoch: int) -> bool:
+    """Whether all epochs lie behind it, and the state at their end is to be calibrated: not the best one."""
+    program = training.program
+    return epoch == training.epochs and program.network.calibrate is not None and program.patience is None
+
+
+def _x(piece: Piece) -> np.ndarray:
+    """A copy: the memory is read into again."""
+    return piece.arrays[0][: len(piece.order)].copy()
+
+
+def _first(pieces: Callable, epoch: int) -> np.ndarray:
+    """x of the epoch's first chunk, read for itself."""
+    with contextlib.closing(pieces(epoch, 0, None)) as begun:
+        return _x(next(begun))
 
 
 def _same(size: int | None, seen: int, place: Place) -> int:
@@ -115,15 +159,12 @@ def _same(size: int | None, seen: int, place: Place) -> int:
     return seen
 
 
-def _end(
-    training: Training, pieces: Callable, place: Place, outs: PyTree, saved: Path | None
-) -> tuple[Place, Examples]:
-    """The end of an epoch -> the place after it, and what calibrates: the epoch's first chunk, read again."""
-    program, data, validation, *_ = training
+def _end(training: Training, place: Place, first: np.ndarray | None, saved: Path | None) -> tuple[Place, Examples]:
+    """The end of an epoch, after its last step -> the place after it, and what calibrates: its first chunk's x."""
+    program, _, validation, *_ = training
     epoch = int(place.carry.epoch)
-    if program.network.calibrate is not None:
-        data = _calibrating(training, pieces, epoch)
-    carry = loop.end_epoch(program, place.carry, outs, data, validation)
+    data = _calibrating(training, first)
+    carry = loop.end_epoch(program, place.carry, place.outs, data, validation)
     if not carry.finite:
         costs = {name: carry.history[name] for name in ("cost", "validation_cost") if name in carry.history}
         costs = {name: float(column[epoch]) for name, column in costs.items()}
@@ -131,10 +172,11 @@ def _end(
     return Place(carry), data
 
 
-def _calibrating(training: Training, pieces: Callable, epoch: int) -> Examples:
-    """x of the epoch's first chunk, read again."""
-    piece, layout = next(pieces(epoch, 0, None)), rows.layout_of(training.data)
-    x = piece.arrays[0][: len(piece.order)]
+def _calibrating(training: Training, x: np.ndarray | None) -> Examples:
+    """x where the examples lie; without one what nothing is calibrated on."""
+    if x is None:
+        return training.data
+    layout = rows.layout_of(training.data)
     return (jax.device_put(x),) if layout is None else rows.place(layout, (x,))
 
 

@@ -157,6 +157,8 @@ def sweep(
     limit = sys.maxsize if chunk_size is None else checks.positive_int("sweep", "chunk_size", chunk_size)
     if mesh is not None and not isinstance(mesh, Mesh):
         raise checks.fail("sweep", "mesh", "a jax.sharding.Mesh", mesh, TypeError)
+    if mesh is not None and any(device.process_index != jax.process_index() for device in mesh.devices.flat):
+        raise checks.fail("sweep", "mesh", "one of this process's devices", came=f"devices of others in {mesh}")
 
     devices = 1 if mesh is None else mesh.devices.size
     limit *= devices

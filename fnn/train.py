@@ -213,6 +213,7 @@ def make_epoch(
     return functools.partial(_epoch, step, batch_size)
 
 
+@processes.in_touch("epoch", processes.AGAIN)
 @over_mesh
 def _epoch_over(step: Step, batch_size: int, state: TrainState, examples: Data | Rows, *, sharding: Layout):
     """`_epoch` over a mesh."""

@@ -1,7 +1,9 @@
-"""The strictest settings that JAX has, and two CPU devices."""
+"""The strictest settings that JAX has, two CPU devices, and an end to what hangs."""
 
+import faulthandler
 import os
 import signal
+import threading
 
 import jax
 import pytest
@@ -19,6 +21,33 @@ settings.register_profile("fnn", deadline=None, max_examples=20, derandomize=Tru
 settings.load_profile("fnn")
 
 
+class _Limits:
+    """Ends a process whose test hangs, and says where each of its threads is; xdist then says in which test that was.
+
+    A plugin: what a conftest has of hooks is asked about the tests beside it, not about doctests.
+    """
+
+    seconds, slow_seconds = 600.0, 2400.0  # for what is set up, the test, and what follows it
+
+    def __init__(self, stderr: int) -> None:
+        self.stderr = stderr
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item):
+        seconds = self.slow_seconds if item.get_closest_marker("slow") else self.seconds
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self.stderr)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Limits(os.dup(2)), "limits")  # a copy: 2 is captured while a test runs
+
+
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(20)
@@ -28,3 +57,9 @@ def key() -> jax.Array:
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def no_stream_is_left():
+    yield
+    assert "fnn stream" not in [thread.name for thread in threading.enumerate()]

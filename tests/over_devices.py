@@ -18,7 +18,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
-from fnn import sharding
+from fnn import rows, sharding
+from fnn.layout import inner_mesh
+from fnn.train import _epoch
 
 BATCH, EPOCHS, SIZE = 32, 5, 103  # four steps an epoch, the last one of seven examples: 20 steps
 LOSS, OPTIMIZER = fnn.softmax_cross_entropy, fnn.momentum(0.3)
@@ -116,11 +118,15 @@ def epochs(n: int) -> dict[str, Any]:
     for case, name, layout in layouts(n):
         if name != "mlp":
             continue
-        epoch = fnn.make_epoch(step, BATCH, sharding=layout)
+        epoch, compiled = fnn.make_epoch(step, BATCH, sharding=layout), _epoch._cache_size()
         ours, theirs = epoch(sharding.place_state(layout, state_of(MLP)), sharding.place(layout, data))
         again, _ = epoch(state_of(MLP), data)
+        assert _epoch._cache_size() <= compiled + 1
         same = all(map(np.array_equal, jax.tree.leaves(ours.params), jax.tree.leaves(again.params)))
         found[case] = max(distance(costs, theirs), distance(state.params, ours.params), 0.0 if same else np.inf)
+        if case == "data AxisType.Auto":
+            ours, theirs = epoch(state_of(MLP), rows.spread(layout, data))
+            found["of split examples"] = max(distance(costs, theirs), distance(state.params, ours.params))
         for batch_size in (None, 25):
             got = fnn.evaluate(MLP, LOSS, ours.params, data, batch_size, sharding=layout)
             found[f"evaluate {batch_size} {case}"] = distance(values["cost"], got["cost"])
@@ -142,12 +148,15 @@ def sweeps(n: int) -> dict[str, Any]:
     return {"params": distance(one.params, many.params), "history": distance(one.history, many.history)}
 
 
-def on_all(step: Callable, state: fnn.TrainState, rows: sharding.Rows) -> Any:
-    return step(state, tuple(array[: rows.size] for array in rows.arrays))
+def on_all(step: Callable, state: fnn.TrainState, some: sharding.Rows) -> Any:
+    return step(state, rows.whole(some))
 
 
 def programs(n: int) -> dict[str, Any]:
-    """The compiled step's text, and the bytes of the parameters: for a batch that n divides and for one it does not."""
+    """The texts of the compiled step, for a batch that n divides and for one it does not, and of an epoch; bytes.
+
+    Of the epoch, which has four steps, twice: of examples that every device has, and of examples that are split.
+    """
     found: dict[str, Any] = {}
     for case, name, layout in layouts(n):
         if name != "mlp" or "Explicit" in case:
@@ -155,8 +164,12 @@ def programs(n: int) -> dict[str, Any]:
         state = sharding.place_state(layout, state_of(MLP))
         step = sharding.constrained(layout, fnn.make_step(MLP, LOSS, OPTIMIZER))
         for size in (32, 27):
-            rows = sharding.place(layout, [part[:size] for part in examples("mlp")[:2]])
-            found[f"{case} {size}"] = jax.jit(functools.partial(on_all, step)).lower(state, rows).compile().as_text()
+            some = rows.spread(layout, [part[:size] for part in examples("mlp")[:2]])
+            found[f"{case} {size}"] = jax.jit(functools.partial(on_all, step)).lower(state, some).compile().as_text()
+        epoch = functools.partial(_epoch.lower, fnn.make_step(MLP, LOSS, OPTIMIZER), BATCH, state)
+        with jax.set_mesh(inner_mesh(layout.mesh)):
+            for place in (sharding.place, rows.spread):
+                found[f"{case} {place.__name__}"] = epoch(place(layout, examples("mlp")[:2])).compile().as_text()
         leaves = jax.tree.leaves(state.opt_state)
         found[f"{case} optimizer bytes"] = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
     found["bytes"] = sum(leaf.nbytes for leaf in jax.tree.leaves(state_of(MLP).params))

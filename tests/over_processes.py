@@ -101,6 +101,30 @@ def says(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         "kind": message(sharding.place, layout, (x, y.astype(np.float32) if late else y)),
         "nan": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (bad if late else x, y), **options),
         "alone": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"sharding": None}),
+        "layout": message(
+            fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"sharding": over_all(split_optimizer=first)}
+        ),
+        "placed": message(sharding.place, over_all(split_optimizer=late), (x, y)),
+        "metrics": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"metrics": {} if first else None}),
+        "evaluated": message(
+            fnn.evaluate, NETWORK, LOSS, params, (x, y), sharding=layout, metrics={} if first else None
+        ),
+        "unlike": message(fnn.evaluate, NETWORK, LOSS, params, (bad if late else x, y), sharding=layout),
+        "state": message(
+            fnn.fit,
+            NETWORK,
+            LOSS,
+            OPTIMIZER,
+            (x, y),
+            **options | {"key": None, "state": fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(late))},
+        ),
+        "sweep": message(
+            fnn.sweep,
+            fnn.make_run(NETWORK, LOSS, fnn.sgd, (x, y), epochs=1, batch_size=9),
+            np.ones(2, np.float32),
+            jax.random.key(0),
+            mesh=layout.mesh,
+        ),
         "callback": message(
             fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"callback": print if first else None}
         ),
@@ -152,6 +176,35 @@ def fits(folder: Path, word: str) -> dict[str, Any]:
     }
 
 
+def few(folder: Path, word: str) -> dict[str, Any]:
+    """All of it on five examples, validated on one: where there are four processes the last has none."""
+    layout = None if word == "alone" else over_all()
+    x, y = (array[:5] for array in examples())
+    own, held_out = part(layout, (x, y)), part(layout, (x[:1], y[:1]))
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 2, "progress": False, "key": jax.random.key(1)}
+    result = fnn.fit(NETWORK, LOSS, OPTIMIZER, own, validation=held_out, sharding=layout, **options)
+    params = result.state.params
+    return {
+        "rows": len(own[0]),
+        "params": listed(params),
+        "history": [column.tolist() for _, column in sorted(result.history.items())],
+        "evaluated": fnn.evaluate(NETWORK, LOSS, params, own, sharding=layout),
+        "predicted": np.asarray(fnn.predict(NETWORK, params, own[0], sharding=layout)).tolist(),
+        "none": message(fnn.predict, NETWORK, params, x[:0], sharding=layout),
+    }
+
+
+def loses(folder: Path, word: str) -> dict[str, Any]:
+    """The last one dies before all of them evaluate."""
+    layout = over_all()
+    params = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(1), sharding=layout).params
+    data = part(layout, examples())
+    processes.largest(1)
+    if jax.process_index() == jax.process_count() - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fnn.evaluate(NETWORK, LOSS, params, data, sharding=layout)
+
+
 def restores(folder: Path, word: str) -> dict[str, Any]:
     """What lies in the folder, on the devices that there are."""
     state = fnn.init_state(NETWORK, ADAM, jax.random.key(9), sharding=over_all(split_optimizer=True))
@@ -186,7 +239,7 @@ def waits(folder: Path, word: str) -> dict[str, Any]:
     return {"message": message(sharding.initialize, initialization_timeout=patience)}
 
 
-ASKED = {function.__name__: function for function in (trains, fits, restores, goes_on, sleeps, waits)}
+ASKED = {function.__name__: function for function in (trains, few, fits, loses, restores, goes_on, sleeps, waits)}
 
 if __name__ == "__main__":
     name, devices, folder, *words = sys.argv[1:]

@@ -133,6 +133,17 @@ def test_the_peak_counts_outputs_that_replace_arguments_once():
     assert MEMORY.peak == 190 + 400 + 10
 
 
+def test_rows_that_are_split_are_sent_too():
+    """As tests/test_sharding.py reads off an epoch: once a step all rows of the batch."""
+    both = Comparison(facts(1e9, Collective("all-reduce", 404, 1, 4)), Facts(MEMORY._replace(batch=120), 4e9, (), 1.0))
+    program = Program((2, 1), 4, 2, 10, "float32", "sgd", False)
+    sent = plan.with_rows(both, program)
+    assert sent.many.collectives == (*both.many.collectives, Collective("all-reduce", 120, 1, 4))
+    assert sent.one == both.one
+    slower = [plan.predict(found, 1e9, 1e-6, 1e12).communication for found in (both, sent)]
+    assert slower[1] - slower[0] == pytest.approx(1.5 * 120 / 1e9 + 6e-6)
+
+
 def test_facts_survive_json():
     both = Comparison(facts(8e9, Collective("all-gather", 7, 2, 4, True)), facts(6e10))
     assert from_json(json.dumps(to_json(both))) == both

@@ -72,6 +72,16 @@ def check_refusals(first, second):
     assert "process 1 of 2 failed: ValueError: fit: data: x must be finite" in first["nan"]
     for one in (first, second):
         assert "sharding must be a layout over the devices of all 2 processes, got None" in one["alone"]
+        split = ", the optimizer's state split"
+        for name in ("layout", "placed"):
+            there = [f"{text} in process {i}" for i, text in enumerate(one[name].split("got ")[1].split("; "))]
+            assert one[name].startswith("ValueError: place: the layout must be the same in every process"), there
+            assert [split in text for text in there] == [name == "layout", name == "placed"]
+        assert one["metrics"].startswith("ValueError: fit: metrics must be the same in every process")
+        assert one["evaluated"].startswith("ValueError: evaluate: metrics must be the same in every process")
+        assert one["state"].startswith("ValueError: fit: state must be the same in every process")
+        assert one["sweep"].startswith("ValueError: sweep: mesh must be one of this process's devices")
+        assert "evaluate: data: x must be finite, got NaN" in one["unlike"]
         assert one["callback"] == "ValueError: fit: callback must be the same in every process, got ['given', None]"
         assert one["key"] == "ValueError: fit: key must be the same in every process, got [[0, 1], [0, 0]]"
         assert "got a stream" in one["stream"]
@@ -131,6 +141,28 @@ def test_one_of_four_that_dies_ends_the_others_and_a_restart_goes_on(undisturbed
     ended, said = asked("fits", 4, 1, tmp_path / "again", cache, "resume", checkpoints=tmp_path / "checkpoints")
     assert [end.code for end in ended] == [0] * 4, ended[0].err[-2000:]
     np.testing.assert_allclose(said[0]["cost"], undisturbed[0]["cost"], rtol=1e-5)
+
+
+def test_one_that_dies_before_an_evaluation_is_named(tmp_path, cache):
+    first, second = asked("loses", 2, 1, tmp_path, cache)[0]
+    assert (first.code, second.code) == (1, -9), first.err[-2000:]
+    assert first.after < 30
+    assert "LostProcessError: evaluate: process 0 of 2 has lost another one" in first.err
+
+
+def test_a_process_may_have_no_rows(tmp_path, cache):
+    """Five over four processes are two, two, one and none; of one row for validation three have none."""
+    ended, said = asked("few", 4, 1, tmp_path, cache)
+    assert [end.code for end in ended] == [0] * 4, ended[-1].err[-2000:]
+    alone = over_processes.few(tmp_path, "alone")
+    assert [found["rows"] for found in said] == [2, 2, 1, 0]
+    for found in said:
+        close(found["params"], alone["params"], 1e-5)
+        close(found["history"], alone["history"], 1e-5)
+        assert found["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-5)
+        assert "of at least one row in all processes, got none" in found["none"]
+    predicted = [row for found in said for row in found["predicted"]]
+    close([predicted], [alone["predicted"]], 1e-5)
 
 
 @pytest.mark.slow

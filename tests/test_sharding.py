@@ -47,6 +47,7 @@ def test_twenty_steps_are_those_of_one_device(devices, x64):
 @pytest.mark.parametrize(("devices", "x64"), in_full((4, WIDE)))
 def test_epochs_evaluation_and_prediction_are_those_of_one_device(devices, x64):
     found = over("epochs", devices, x64)
+    assert "of split examples" in found
     assert max(found.values()) < RTOL[x64], found
 
 
@@ -82,8 +83,9 @@ def test_what_is_sent_in_a_step():
         assert total(here) == bytes_of_params + 4
         # the optimizer's state split: new parameters are gathered from their parts, too
         here = sent[f"zero AxisType.Auto {size}"]
-        assert {one.kind for one in here} <= {"all-reduce", "reduce-scatter", "all-gather"}, here
-        assert total(here, "all-gather") <= bytes_of_params
+        assert {one.kind for one in here} == {"all-reduce", "all-gather"}, here
+        assert total(here, "all-reduce") == bytes_of_params + 4
+        assert total(here, "all-gather") == bytes_of_params
         # pairs of dense layers: Z of the second one forward, dX of what is before it backward: 16 numbers an example
         here = sent[f"tensor AxisType.Auto {size}"]
         assert {one.kind for one in here} == {"all-reduce"}, here
@@ -92,6 +94,16 @@ def test_what_is_sent_in_a_step():
         here = sent[f"both AxisType.Auto {size}"]
         over_model = [one for one in here if one.kind == "all-reduce" and one.group_size == 4]
         assert total(over_model) == 4 * 16 * math.ceil(size / 2), here
+    # an epoch: its steps send just that, and the shuffle nothing, where every device has the examples
+    here = sent["data AxisType.Auto place"]
+    assert {one.kind for one in here} == {"all-reduce"}, here
+    assert total(here) == 4 * (bytes_of_params + 4)
+    here = sent["zero AxisType.Auto place"]
+    assert {one.kind for one in here} == {"all-reduce", "all-gather"}, here
+    assert total(here, "all-reduce") == 4 * (bytes_of_params + 4)
+    # where they are split the rows of each batch are summed, of which all but one are zero: 13 numbers of 4 bytes each
+    here = sent["data AxisType.Auto spread"]
+    assert total(here, "all-reduce") == 4 * (bytes_of_params + 4) + 4 * 13 * over_devices.SIZE
     split, whole = found["zero AxisType.Auto optimizer bytes"], found["data AxisType.Auto optimizer bytes"]
     assert split - 4 == (whole - 4) / 8  # four bytes count the steps
 

@@ -1,11 +1,8 @@
-"""Data larger than the device: the same bits as in memory, every example once, two chunks at a time, exact resume."""
+"""Data larger than the device: the same bits as in memory, every example once, two chunks at a time."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import jax
@@ -16,45 +13,17 @@ from hypothesis import strategies as st
 
 import fnn
 from experiments.benchmarks import streams as benchmark
-from fnn import checkpoint, chunks, loop, reading, streams
-from fnn.train import epoch_key
-from tests import training
+from fnn import chunks, loop, reading, streams
 from tests.oracles import assert_close, normal
+from tests.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, streamed
 from tests.training import bits
 
-SIZE, BATCH = 330, 16  # 330 = 20 · 16 + 10: 21 steps an epoch
-X = normal(0, (SIZE + 60, 4))
-Y = (X[:, 0] + 0.5 * normal(1, (SIZE + 60,)) > 0).astype("int32")
-DATA, VALIDATION = (X[:SIZE], Y[:SIZE]), (X[SIZE:], Y[SIZE:])
-BUDGET = 4 * 2 * BATCH * (5 * 4 + 4)  # chunks of 4 steps
-KEY = jax.random.key(0)
-
-
-def fit(data=DATA, **options):
-    """Momentum, dropout, early stopping, a ragged batch; 3 epochs."""
-    return training.fit(data=data, **({"epochs": 3, "validation": VALIDATION, "patience": 2} | options))
-
-
-def streamed(data=DATA, **options):
-    return fit(data, **({"device_memory": BUDGET, "window": SIZE} | options))
-
-
-def batches(epoch, data=DATA, order=None):
-    """The batches of an epoch in memory."""
-    order = np.asarray(jax.random.permutation(epoch_key(KEY, epoch), len(data[0]))) if order is None else order
-    for begin in range(0, len(order), BATCH):
-        yield tuple(part[order[begin : begin + BATCH]] for part in data)
+pytestmark = pytest.mark.usefixtures("no_stream_is_left")
 
 
 @pytest.fixture(scope="module")
 def in_memory():
     return fit()
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    yield
-    assert "fnn stream" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_the_same_order_gives_the_same_bits(in_memory):
@@ -87,18 +56,6 @@ def test_so_it_does_for_other_networks(name):
 def test_data_that_fit_are_put_on_the_device(in_memory, monkeypatch):
     monkeypatch.setattr(chunks, "advance_chunk", None)
     assert bits(fit(device_memory=DATA[0].nbytes + DATA[1].nbytes)) == bits(in_memory)
-
-
-class Read:
-    """Like a data set of h5py: neither an array of NumPy nor one in memory, indices must ascend."""
-
-    def __init__(self, array, watch=lambda: None):
-        self.array, self.shape, self.dtype, self.watch = array, array.shape, array.dtype, watch
-
-    def __getitem__(self, index):
-        self.watch()
-        assert isinstance(index, slice) or (np.diff(index) > 0).all()
-        return self.array[index]
 
 
 def test_it_reads_files_and_other_layouts(in_memory, tmp_path):
@@ -171,115 +128,6 @@ def test_a_stream_keeps_its_order_or_is_mixed_within_a_window():
         part = mixed[begin : begin + 5 * BATCH]
         assert not np.array_equal(part, np.sort(part))
         np.testing.assert_array_equal(np.sort(part), x[begin : begin + 5 * BATCH, 0])
-
-
-def content(folder):
-    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in checkpoint.listed(folder)}
-
-
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
-def test_going_on_inside_an_epoch_gives_the_same_bits(kind, tmp_path):
-    options = {"window": 40, "device_memory": BUDGET}
-    options |= {"data": DATA if kind == "arrays" else lambda epoch: batches(epoch)}
-    whole = fit(**options)
-    saving = {"checkpoint_every_steps": 5, "keep": 100}
-    assert bits(fit(checkpoint_dir=tmp_path / "whole", **saving, **options)) == bits(whole)
-    done = content(tmp_path / "whole")
-    assert [int(name[5:]) for name in done] == sorted({*range(5, 64, 5), 21, 42, 63})
-    for step in (5, 20, 21, 60, 63):
-        folder = tmp_path / str(step)
-        for name, files in done.items():
-            if int(name[5:]) <= step:
-                (folder / name).mkdir(parents=True)
-                for file, data in zip(sorted((tmp_path / "whole" / name).iterdir()), files, strict=True):
-                    (folder / name / file.name).write_bytes(data)
-        assert bits(fit(checkpoint_dir=folder, resume=True, **saving, **options)) == bits(whole), f"after {step}"
-        assert content(folder) == done
-    other = {"data": (X[:SIZE], 1 - Y[:SIZE])} if kind == "arrays" else {"window": 80}
-    for changed in ({"window": 41}, {"batch_size": 17}, other):
-        with pytest.raises(ValueError, match="of a training like this one"):
-            fit(checkpoint_dir=tmp_path / "5", resume=True, **(options | changed))
-
-
-def test_a_signal_is_heeded_inside_an_epoch_and_while_waiting(tmp_path, capfd):
-    plain = fit(batches, device_memory=BUDGET)
-    held = threading.Event()
-
-    def stream(epoch):
-        for number, batch in enumerate(batches(epoch)):
-            if epoch == 1 and number == 12 and not held.is_set():
-                held.set()
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.5)  # the signal finds a training that waits for its batches
-            yield batch
-
-    with pytest.raises(SystemExit):
-        fit(stream, device_memory=BUDGET, checkpoint_dir=tmp_path)
-    step = int(checkpoint.listed(tmp_path)[-1].name[5:])
-    assert 21 < step < 42
-    assert f"stopped by SIGTERM after epoch 1, step {step}; saved" in capfd.readouterr().err
-    assert bits(fit(stream, device_memory=BUDGET, checkpoint_dir=tmp_path, resume=True)) == bits(plain)
-
-
-def test_what_the_stream_raises_is_raised():
-    def stream(epoch):
-        yield from batches(epoch) if epoch == 0 else ()
-        raise OSError("the disk is gone")
-
-    with pytest.raises(OSError, match="the disk is gone"):
-        fit(stream, device_memory=BUDGET)
-
-
-def poisoned(params, residuals, dy):
-    """The gradient of a dense layer, not a number where the batch holds a 7."""
-    x, inner = residuals
-    gradient, dx = DENSE.backward(params, inner, dy)
-    return jax.tree.map(lambda leaf: jax.numpy.where((x == 7).any(), np.float32(np.nan), leaf), gradient), dx
-
-
-def forward(params, x, key=None):
-    y, residuals = DENSE.forward(params, x)
-    return y, (x, residuals)
-
-
-DENSE = fnn.dense(4, 2)
-POISONED = DENSE._replace(forward=forward, backward=poisoned)
-
-
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
-def test_what_is_not_finite_is_named(kind, tmp_path):
-    x = DATA[0].copy()
-    order = np.concatenate([index for *_, index in batches(0, (*DATA, np.arange(SIZE)))])
-    x[order[9 * BATCH + 3]] = 7  # seen in step 10
-    data = (x, DATA[1]) if kind == "arrays" else (lambda epoch: batches(epoch, (x, DATA[1])))
-    options = {"network": POISONED, "checkpoint_dir": tmp_path, "checkpoint_every_steps": 2}
-    with pytest.raises(FloatingPointError) as error:
-        streamed(data, window=SIZE if kind == "arrays" else None, **options)
-    of = " of 21" if kind == "arrays" else ""
-    assert f"first in epoch 1, step 10{of}: the gradient of params.w (and 1 more of 2 leaves)" in str(error.value)
-    assert f"the last good checkpoint is {tmp_path}/step-00000008" in str(error.value)
-
-
-def test_reports_and_callbacks_come_as_they_do_in_memory():
-    def told(run, *args):
-        seen = []
-        run(*args, callback=lambda epoch, logs, state: seen.append((epoch, logs, bits(state))) or epoch == 2)
-        return seen
-
-    assert told(streamed) == told(fit)
-    assert len(told(streamed)) == 2
-
-
-def test_batch_norm_is_calibrated_on_the_first_chunk(tmp_path):
-    network = fnn.serial(fnn.dense(4, 6), fnn.batch_norm(6), fnn.relu, fnn.dense(6, 2))
-    source = streams.source(DATA, BATCH, BUDGET, 100)
-    assert source is not None
-    options = {"network": network, "window": 100, "patience": None}
-    result = streamed(checkpoint_dir=tmp_path, **options)
-    piece = next(source.pieces(KEY, 2, 0, None))
-    expected = fnn.calibrate(network, result.state.params, jax.numpy.asarray(piece.arrays[0][: len(piece.order)]))
-    assert_close(result.state.params, expected, "float32")
-    assert bits(streamed(checkpoint_dir=tmp_path, resume=True, **options)) == bits(result)
 
 
 def test_two_chunks_are_on_the_device_at_a_time(monkeypatch):
@@ -363,7 +211,7 @@ def test_it_follows_the_default_device(monkeypatch):
 
     monkeypatch.setattr(chunks, "load", watched)
     with jax.default_device(second):
-        streamed(network=DENSE, validation=None, patience=None, epochs=1, key=jax.random.key(0))
+        streamed(network=fnn.dense(4, 2), validation=None, patience=None, epochs=1, key=jax.random.key(0))
     assert seen == {second}
 
 
