@@ -54,10 +54,15 @@ def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     5
     """
     layout, size = _checked(layout, arrays)
-    here, room = layouts.everywhere(layout), sum(np.asarray(array).nbytes for array in arrays)
+    here, room = layouts.everywhere(layout), sum(map(_bytes, arrays))
     if room > _EVERYWHERE or not here.is_fully_addressable:
         return spread(layout, arrays)
     return Rows(tuple(jax.device_put(array, here) for array in arrays), size, layout, split=False)
+
+
+def _bytes(array: ArrayLike) -> int:
+    """Without fetching it from its device."""
+    return array.nbytes if isinstance(array, jax.Array | np.ndarray) else np.asarray(array).nbytes
 
 
 def spread(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:

@@ -1,4 +1,4 @@
-"""fit, evaluate, predict and make_run: history, early stopping, reports, and how rarely the host is visited."""
+"""fit: history, early stopping, reports, and how rarely the host is visited."""
 
 import io
 from contextlib import redirect_stdout
@@ -11,18 +11,8 @@ import pytest
 import fnn
 from fnn import loop
 from fnn.progress import format_line
+from tests.classifying import LOSS, NETWORK, OPTIMIZER, TRAIN, VALIDATION, X, fit
 from tests.oracles import assert_close, normal
-
-rng = np.random.default_rng(0)
-LABELS = rng.integers(0, 3, 230)
-X = normal(0, (230, 4)) + 2 * np.eye(3, 4, dtype="float32")[LABELS]
-TRAIN, VALIDATION = (X[:150], LABELS[:150]), (X[150:], LABELS[150:])
-NETWORK, LOSS, OPTIMIZER = fnn.mlp([4, 8, 3], fnn.tanh), fnn.softmax_cross_entropy, fnn.momentum(0.5)
-
-
-def fit(key, network=NETWORK, optimizer=OPTIMIZER, data=TRAIN, **options):
-    options = {"epochs": 6, "batch_size": 32, "progress": False} | options
-    return fnn.fit(network, LOSS, optimizer, data, key=key, **options)
 
 
 @pytest.mark.claim("C146", "C248")
@@ -193,82 +183,6 @@ def test_squared_error_has_no_accuracy(key):
     assert set(result.history) == {"cost"}
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 7, 150, 1000])
-def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size, key):
-    params = NETWORK.init(key)
-    y = fnn.predict(NETWORK, params, TRAIN[0], batch_size)
-    np.testing.assert_allclose(y, NETWORK.forward(params, TRAIN[0])[0], rtol=1e-5, atol=1e-6)
-    got = fnn.evaluate(NETWORK, LOSS, params, TRAIN, batch_size)
-    values = np.asarray(LOSS.forward(y, TRAIN[1])[0])
-    np.testing.assert_allclose(got["cost"], values.mean(), rtol=1e-5)
-    np.testing.assert_allclose(got["accuracy"], (np.argmax(y, 1) == TRAIN[1]).mean(), rtol=1e-6)
-    assert all(type(value) is float for value in got.values())
-
-
-def test_predict_and_evaluate_draw_nothing(key):
-    network = fnn.serial(fnn.dropout(0.9), fnn.dense(4, 3))
-    params = network.init(key)
-    np.testing.assert_allclose(
-        fnn.predict(network, params, X), X @ params[1].w + params[1].b.reshape(1, 3), rtol=1e-4, atol=1e-5
-    )
-
-
-def test_weighted_evaluation(key):
-    params, weight = NETWORK.init(key), (np.arange(150) < 50).astype("float32")
-    got = fnn.evaluate(NETWORK, LOSS, params, (*TRAIN, weight))
-    expected = fnn.evaluate(NETWORK, LOSS, params, (TRAIN[0][:50], TRAIN[1][:50]))
-    for name in expected:
-        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)
-
-
-def test_make_run_equals_fit_and_maps_over_everything(key):
-    def network(hyper):
-        return fnn.mlp([4, 8, 3], fnn.tanh, w_init=fnn.init.normal(hyper["scale"]))
-
-    run = fnn.make_run(
-        network,
-        LOSS,
-        lambda hyper: fnn.momentum(hyper["rate"], hyper["beta"]),
-        TRAIN,
-        epochs=4,
-        batch_size=32,
-        l2=lambda hyper: hyper["l2"],
-        validation=VALIDATION,
-    )
-    hypers = {
-        name: jnp.array(values)
-        for name, values in {"rate": [0.1, 0.5], "beta": [0.5, 0.9], "l2": [0.0, 0.01], "scale": [0.5, 1.0]}.items()
-    }
-    keys = jnp.stack([key, jax.random.fold_in(key, 1)])
-    result = jax.vmap(run)(hypers, keys)
-    assert result.history["cost"].shape == (2, 4)
-    alone = run(jax.tree.map(lambda leaf: leaf[1], hypers), keys[1])
-    assert_close(jax.tree.map(lambda leaf: leaf[1], result.params), alone.params, "float32")
-    fixed = fnn.mlp([4, 8, 3], fnn.tanh, w_init=fnn.init.normal(1.0))
-    fitted = fit(keys[1], network=fixed, optimizer=fnn.momentum(0.5, 0.9), epochs=4, l2=0.01, validation=VALIDATION)
-    for name in fitted.history:
-        np.testing.assert_allclose(alone.history[name], fitted.history[name], rtol=1e-4)
-    assert_close(alone.params, fitted.state.params, "float32")
-
-
-def test_make_run_starts_from_given_parameters(key):
-    start = NETWORK.init(key)
-    options = {"epochs": 1, "batch_size": 150}
-    for init in (start, lambda rate: start):
-        run = fnn.make_run(NETWORK, LOSS, fnn.sgd, TRAIN, init=init, **options)
-        cost = run(jnp.float32(0.1), key).history["cost"][0]
-        np.testing.assert_allclose(cost, fnn.value_and_grad(NETWORK, LOSS)(start, *TRAIN)[0], rtol=1e-5)
-
-
-def test_the_data_of_a_run_are_an_argument_of_its_program(key):
-    big = normal(0, (1000, 4)), rng.integers(0, 3, 1000)
-    run = fnn.make_run(NETWORK, LOSS, fnn.sgd, big, epochs=1, batch_size=1000)
-    assert [leaf.shape for leaf in jax.tree.leaves(run)] == [(1000, 4), (1000,)]
-    text = run.func.one.lower(*run.args, jnp.float32(0.1), key).as_text()
-    assert "1000x4xf32>" in text.split("{")[1] + text.split("(")[1]
-    assert len(text) < 200_000
-
-
 def test_format_line():
     line = format_line(3, 10, {"validation_cost": 1e-5, "accuracy": 0.5, "cost": 2.0}, 1.0)
     assert line == "epoch  3/10  cost 2.0000  accuracy 0.5000  validation cost 1.000e-05  1.0 s"
@@ -298,10 +212,3 @@ def test_a_callbacks_state_can_be_kept_and_is_calibrated(key):
     fit(key, network=network, epochs=3, callback=lambda epoch, logs, state: kept.append(state))
     assert [int(state.step) for state in kept] == [5, 10, 15]
     np.testing.assert_allclose(kept[0].params[0].mean, TRAIN[0].mean(0), rtol=1e-5, atol=1e-6)
-
-
-def test_a_run_inside_a_jit_takes_its_data_as_arguments(key):
-    big = normal(0, (5000, 4)), rng.integers(0, 3, 5000)
-    run = fnn.make_run(NETWORK, LOSS, fnn.sgd, big, epochs=1, batch_size=5000)
-    outer = jax.jit(lambda run, rate, key: run(rate, key).history["cost"])
-    assert len(outer.lower(run, jnp.float32(0.1), key).as_text()) < 100_000

@@ -11,7 +11,7 @@ import pytest
 import fnn
 from fnn import checkpoint, sharded_checkpoint
 from tests import over_processes
-from tests.over_processes import NETWORK, SIZE, examples
+from tests.distributed import NETWORK, SIZE, examples
 from tests.processes import asked, flip, run
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 import fnn
+from fnn import checkpoint
 from fnn.serialization import is_key
 
 rng = np.random.default_rng(0)
@@ -30,3 +31,8 @@ def bits(tree) -> list[bytes]:
     """Every leaf's bytes."""
     leaves = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(tree)]
     return [np.asarray(leaf).tobytes() for leaf in leaves]
+
+
+def content(folder):
+    """{checkpoint: the bytes of all of its files}"""
+    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in checkpoint.listed(folder)}

@@ -1,0 +1,95 @@
+"""Wrong layouts are refused by the function that gets them, before anything is placed or trained."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+import fnn
+from fnn import sharding
+
+MESH = Mesh(np.array(jax.devices()[:2]), ("data",))
+BAD = [
+    (lambda: sharding.data_parallel(2), TypeError, "data_parallel: mesh must be a jax.sharding.Mesh, got int 2"),
+    (
+        lambda: sharding.data_parallel(Mesh(np.array(jax.devices()[:2]), ("x",))),
+        ValueError,
+        "data_parallel: mesh must be one with an axis named 'data', got axes ('x',)",
+    ),
+    (lambda: sharding.tensor_parallel(MESH, "w"), TypeError, "tensor_parallel: rules must be pairs (regular"),
+    (lambda: sharding.tensor_parallel(MESH, [("w", 1)]), TypeError, "tensor_parallel: rules must be pairs (regular"),
+    (
+        lambda: sharding.tensor_parallel(MESH, [("(", PartitionSpec())]),
+        ValueError,
+        "tensor_parallel: rules must be regular expressions, got '('",
+    ),
+    (
+        lambda: sharding.tensor_parallel(MESH, [("w", PartitionSpec("model"))]),
+        ValueError,
+        "tensor_parallel: rules must be of the mesh's axes ('data',), got 'model'",
+    ),
+    (
+        lambda: fnn.init_state(
+            fnn.dense(3, 5), fnn.sgd(0.1), jax.random.key(0),
+            sharding=sharding.tensor_parallel(MESH, [("w", PartitionSpec("data"))]),
+        ),
+        ValueError,
+        "tensor_parallel: rules must be such that axes divide the parameter 'w' of shape (3, 5), got 3 entries over 2",
+    ),
+    (
+        lambda: fnn.init_state(
+            fnn.dense(4, 4), fnn.sgd(0.1), jax.random.key(0),
+            sharding=sharding.tensor_parallel(MESH, [("b", PartitionSpec(None, "data"))]),
+        ),
+        ValueError,
+        "tensor_parallel: rules must be of at most 1 entries for the parameter 'b' of shape (4,)",
+    ),
+    (
+        lambda: sharding.place_params(
+            sharding.tensor_parallel(MESH, [(r"1\.w", PartitionSpec("data"))]), fnn.dense(4, 4).init(jax.random.key(0))
+        ),
+        ValueError,
+        "tensor_parallel: rules must be each of a parameter, of ['w', 'b'], got '1\\\\.w'",
+    ),
+    (lambda: sharding.dense_pairs(fnn.serial(fnn.dense(3, 2))), ValueError, "dense_pairs: network must be a `serial`"),
+    (
+        lambda: fnn.make_epoch(lambda state, batch: (state, 0.0), 2, sharding=sharding.data_parallel(MESH))(
+            fnn.init_state(fnn.dense(3, 1), fnn.sgd(0.1), jax.random.key(0)),
+            sharding.place(sharding.data_parallel(Mesh(np.array(jax.devices()[:1]), ("data",))), (jnp.ones((4, 3)),)),
+        ),
+        ValueError,
+        "make_epoch: the data must be placed with the layout that `sharding` is, got Rows",
+    ),
+    (lambda: sharding.place(MESH, (jnp.ones(3),)), TypeError, "place: sharding must be a Layout"),
+    (
+        lambda: sharding.place(sharding.data_parallel(MESH), (jnp.ones(3), jnp.ones(4))),
+        ValueError,
+        "place: arrays must be of the same length, at least 1, got shapes [(3,), (4,)]",
+    ),
+    (
+        lambda: fnn.predict(fnn.dense(3, 1), (), jnp.ones((2, 3)), sharding=MESH),
+        TypeError,
+        "predict: sharding must be a Layout",
+    ),
+    (
+        lambda: fnn.make_epoch(lambda state, batch: (state, 0.0), 2, sharding="data"),
+        TypeError,
+        "make_epoch: sharding must be a Layout",
+    ),
+    (
+        lambda: fnn.fit(
+            fnn.dense(3, 1), fnn.squared_error, fnn.sgd(0.1), (jnp.ones((2, 3)), jnp.ones((2, 1))),
+            epochs=1, batch_size=1, key=jax.random.key(0), sharding=MESH,
+        ),
+        TypeError,
+        "fit: sharding must be a Layout",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD)
+def test_bad_layouts_are_refused(call, error, message):
+    with pytest.raises(error) as refused:
+        call()
+    assert str(refused.value).startswith(message)
