@@ -13,10 +13,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-import jax
+from jax.sharding import Mesh
 
 from experiments.errors import ExperimentError, UsageError
-from fnn import processes, sharding, start
+from fnn import processes, sharding
 from fnn.sharding import Layout
 
 
@@ -38,7 +38,7 @@ def started(distributed: bool) -> Iterator[Layout | None]:
             silence = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(silence))
         try:
-            yield sharding.data_parallel(jax.make_mesh((jax.device_count(),), ("data",)))
+            yield sharding.data_parallel(Mesh(sharding.devices(), ("data",)))
         except ExperimentError as error:
-            start.abandon(error.code)
+            processes.abandon(error.code)
             raise

@@ -2,13 +2,15 @@
 
 import math
 import operator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.types import Layer, PRNGKey
+
+A = TypeVar("A", jax.Array, np.ndarray)
 
 
 def describe(value: Any) -> str:
@@ -100,9 +102,24 @@ def array(function: str, argument: str, value: Any) -> jax.Array:
         raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
 
 
+def on_host(function: str, argument: str, value: Any) -> np.ndarray:
+    """The same as NumPy's array, in the dtype that JAX has for it: no device needs room for it."""
+    if not getattr(value, "is_fully_addressable", True):
+        raise fail(function, argument, "this process's own rows", came="an array of several processes")
+    try:
+        found = np.asarray(value)
+        return found.astype(jax.dtypes.canonicalize_dtype(found.dtype), copy=False)
+    except (TypeError, ValueError):
+        raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
+
+
 def floating(function: str, argument: str, value: Any) -> jax.Array:
     """An array of floating point numbers."""
-    value = array(function, argument, value)
+    return floats(function, argument, array(function, argument, value))
+
+
+def floats(function: str, argument: str, value: A) -> A:
+    """This array if its numbers are floating point."""
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise fail(function, argument, "floating point (cast it first: x.astype(jnp.float32))", value, TypeError)
     return value

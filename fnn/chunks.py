@@ -73,7 +73,7 @@ def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = 
     full = np.zeros((slots(len(arrays[0]) // batch_size), batch_size), np.int32)
     full.ravel()[: count * batch_size] = order[: count * batch_size]
     rest = order[count * batch_size :].astype(np.int32) if short else np.zeros(remainder, np.int32)
-    data = tuple(map(jax.device_put, arrays)) if layout is None else rows.place(layout, arrays)
+    data = tuple(map(jax.device_put, arrays)) if layout is None else rows.spread(layout, arrays)
     chunk = Chunk(data, *jax.device_put((full, rest, np.int32(count))))
     return Loaded(jax.block_until_ready(chunk), len(order), count + bool(short), ends)
 
@@ -96,11 +96,13 @@ def prefetched(
     room, over = threading.Semaphore(1), threading.Event()
     ready: queue.SimpleQueue[tuple[Loaded | None, BaseException | None]] = queue.SimpleQueue()
     x64 = jax.config.read("jax_enable_x64")  # which, as what follows, a context sets for its own thread only
+    partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
     def make() -> None:
         try:
-            with contextlib.closing(chunks), jax.enable_x64(x64), jax.default_device(device):
+            threefry = jax.threefry_partitionable(partitionable)
+            with contextlib.closing(chunks), jax.enable_x64(x64), jax.default_device(device), threefry:
                 while room.acquire() and not over.is_set():
                     ready.put((next(chunks, None), None))
         except BaseException as error:

@@ -12,13 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import PyTree
 
+from fnn.digests import array
+from fnn.dtypes import is_key
 from fnn.files import sha256
 from fnn.loop import Program
 from fnn.process_rows import fingerprint
 from fnn.rows import Examples, Rows
-from fnn.serialization import is_key
 from fnn.types import Layer, PRNGKey
 
 _SHORT = 160
@@ -83,18 +83,6 @@ def _function(function: types.FunctionType, inner: Any) -> str:
     return f"{function.__module__}.{function.__qualname__}" + (f"({', '.join(parts)})" if parts else "")
 
 
-def array(value: Any) -> str:
-    """dtype, shape and a hash of the values.
-
-    >>> array(np.zeros((2, 3), "float32"))
-    'float32 (2, 3) #9d908ecfb6b2'
-    """
-    data = jax.random.key_data(value) if is_key(value) else value
-    whole = getattr(data, "is_fully_addressable", True) or data.is_fully_replicated
-    values = f" #{sha256(np.ascontiguousarray(jax.device_get(data)).tobytes())[:12]}" if whole else ""
-    return f"{value.dtype} {tuple(value.shape)}{values}"
-
-
 def layers(layer: Layer) -> str:
     """The network as one would write it.
 
@@ -141,8 +129,3 @@ def about(program: Program) -> dict[str, Any]:
         "patience": patience,
         "micro_batch_size": micro_batch_size,
     }
-
-
-def values(tree: PyTree) -> str:
-    """A hash of all leaves; of one that is split over processes, of its form."""
-    return sha256(" ".join(map(array, jax.tree.leaves(tree))).encode())[:12]

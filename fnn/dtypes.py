@@ -1,5 +1,7 @@
 """Explicit dtypes, so that fnn's own code never relies on implicit promotion."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
@@ -29,3 +31,8 @@ def contract(spec: str, a: Array, b: Array, like: Array) -> Array:
     if dtype == total:
         return product(dtype)(a, b).astype(like.dtype)
     return jax.lax.platform_dependent(a, b, cpu=product(total), default=product(dtype)).astype(like.dtype)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

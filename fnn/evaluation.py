@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import AxisType
 from jaxtyping import Array, ArrayLike, PyTree
 
 from fnn import checks, processes
@@ -15,6 +17,7 @@ from fnn.data import check_examples
 from fnn.dtypes import widest
 from fnn.layout import Layout, check, described, row_parts
 from fnn.placement import over_mesh, place_params
+from fnn.process_rows import least_rows, shared
 from fnn.rows import Examples, Rows, count, fetched, in_a_row, on_parts, side_by_side, spread, whole
 from fnn.train import metric_values, unpack
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
@@ -67,15 +70,15 @@ def predict(
     (10, 3)
     """
     checks.layer("predict", "network", network)
-    batch_size = _optional("predict", batch_size)
-    with processes.together("predict", sharding is not None):
-        x = checks.floating("predict", "x", x)
-        check_examples("predict", (x,), processes.least_rows(sharding is not None))
+    batch_size, sharding = _optional("predict", batch_size), None if sharding is None else check("predict", sharding)
+    with processes.together("predict", shared(sharding)):
+        examples: Batch = (checks.floats("predict", "x", _taken(sharding)("predict", "x", x)),)
+        check_examples("predict", examples, least_rows(sharding))
     if sharding is None:
-        return _predict(network, params, (x,), batch_size)
-    layout = check("predict", sharding)
-    examples = spread(layout, (x,))
-    return fetched(examples, _predict(network, place_params(layout, params), examples, batch_size))
+        _check_whole("predict", params)
+        return _predict(network, params, examples, batch_size)
+    rows = spread(sharding, examples)
+    return fetched(rows, _predict(network, place_params(sharding, params), rows, batch_size))
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -132,12 +135,15 @@ def evaluate(
     """
     checks.layer("evaluate", "network", network)
     pairs, batch_size = metric_pairs("evaluate", loss, metrics), _optional("evaluate", batch_size)
-    if sharding is not None:
+    if sharding is None:
+        _check_whole("evaluate", params)
+    else:
         text = described(check("evaluate", sharding))
-        processes.same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
+        if shared(sharding):
+            processes.same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
         params = place_params(sharding, params)
-    with processes.together("evaluate", sharding is not None):
-        arrays = check_data("evaluate", "data", data, processes.least_rows(sharding is not None))
+    with processes.together("evaluate", shared(sharding)):
+        arrays = check_data("evaluate", "data", data, sharding)
         check_targets(network, loss, params, arrays)
     examples = arrays if sharding is None else spread(sharding, arrays)
     values = _evaluate(network, loss, pairs, params, examples, batch_size)
@@ -163,28 +169,46 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None
     return tuple(metrics.items())
 
 
-def _all_finite(array: Array) -> bool:
+def _check_whole(function: str, params: Params) -> None:
+    """ValueError for parameters that are split over a mesh whose axes are Explicit: JAX asks how to multiply them."""
+    for leaf in jax.tree.leaves(params):
+        split = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and not leaf.is_fully_replicated
+        if split and AxisType.Explicit in getattr(jax.typeof(leaf).sharding.mesh, "axis_types", ()):
+            raise checks.fail(function, "sharding", "the layout by which params are split over devices", came="None")
+
+
+def _taken(layout: Layout | None) -> Callable[[str, str, Any], Any]:
+    """What makes an array of what was given."""
+    return checks.array if layout is None else checks.on_host
+
+
+def _all_finite(array: Array | np.ndarray) -> bool:
     """On the host where it has the values anyway: nothing to compile."""
+    if isinstance(array, np.ndarray):
+        return bool(np.isfinite(array).all())
     on_host = all(device.platform == "cpu" for device in array.devices()) and array.is_fully_addressable
     return bool(np.isfinite(np.asarray(array)).all() if on_host else jnp.all(jnp.isfinite(array)))
 
 
-def check_data(function: str, argument: str, data: Data, least: int = 1) -> Batch:
-    """(x, y) or (x, y, weight) as arrays on the device: x floating, so many rows at least, everything finite."""
-    x, y, weight = unpack(function, data)
-    x, y = checks.floating(function, f"{argument}: x", x), checks.array(function, f"{argument}: y", y)
-    arrays: Batch = (x, y)
-    if weight is not None:
-        weight = checks.floating(function, f"{argument}: weight", weight)
-        arrays = (x, y, weight)
-    check_examples(function, arrays, least)
-    for name, array in zip(("x", "y", "weight"), arrays, strict=False):
+def check_data(function: str, argument: str, data: Data, layout: Layout | None = None) -> Batch:
+    """(x, y) or (x, y, weight) as arrays on the device: x floating, lengths equal, everything finite.
+
+    Those for a layout on the host: no device needs room for all of them.
+    """
+    parts = zip(("x", "y", "weight"), unpack(function, data), strict=True)
+    named = {name: _taken(layout)(function, f"{argument}: {name}", part) for name, part in parts if part is not None}
+    for name in named.keys() - {"y"}:
+        checks.floats(function, f"{argument}: {name}", named[name])
+    arrays: Batch = tuple(named.values())
+    check_examples(function, arrays, least_rows(layout))
+    for name, array in named.items():
         if isinstance(array, Tracer):
             continue  # values are seen outside jit only
         if jnp.issubdtype(array.dtype, jnp.inexact) and not _all_finite(array):
             row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
             raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
-    if weight is not None and not isinstance(weight, Tracer) and bool(jnp.any(weight < 0)):
+    weight = named.get("weight")
+    if weight is not None and not isinstance(weight, Tracer) and bool((weight < 0).any()):
         raise checks.fail(function, f"{argument}: weight", "non-negative", came="a negative weight")
     return arrays
 

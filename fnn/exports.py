@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fnn import checks, files, serialization
+from fnn.dtypes import is_key
 from fnn.serialization import DamagedError
 from fnn.types import Params
 
@@ -23,7 +24,7 @@ def export_params(path: str | Path, params: Params) -> None:
     """
     leaves = serialization.named_leaves("export_params", "params", params)
     for name, leaf in leaves.items():
-        if serialization.is_key(leaf):
+        if is_key(leaf):
             raise checks.fail("export_params", f"the leaf {name!r} of params", "an array of numbers", leaf, TypeError)
     arrays = serialization.to_host(leaves)
     digest = serialization.digest(arrays)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn import checks, interrupts, loop, processes, sharded_checkpoint, streaming, streams
-from fnn.configuration import about, configuration, values
+from fnn.configuration import about, configuration
 from fnn.data import check_batch_size
 from fnn.evaluation import check_data, check_targets, metric_pairs
 from fnn.layout import Layout, check
@@ -92,7 +92,8 @@ def fit(
               ends the others; started again with `resume`, on as many devices or others, they go on.
     callback  callback(epoch, {name: value}, state) then too; the state is a copy, to keep. True ends training.
 
-    micro_batch_size   sums the gradient of a batch over parts of so many examples: less memory, the same step.
+    micro_batch_size   sums the gradient of a batch over parts of so many examples: less memory, the same step. Over a
+              mesh each part sends its gradient's sum; make it a multiple of the devices.
 
     device_memory    bytes for examples on the device. Arrays that take more, which may lie in files (np.memmap), stay
               where they are: chunks of batches are read and sent while the device computes on the one before.
@@ -100,7 +101,7 @@ def fit(
               into it from anywhere. All of them: to the bit what training in memory computes.
     data      may be a stream, too: a function epoch (from 0) -> iterator of batches of `batch_size` rows, the last
               perhaps smaller, as often as asked; once more at the start, to see one. It is called in a thread. Its
-              order stays, unless `window` says how many rows are shuffled among each other.
+              order stays, unless `window` says how many rows are shuffled among each other. Not of several processes.
 
     checkpoint_dir   saves there all that is needed to go on, every `checkpoint_every` epochs, at the end, and with
               `checkpoint_every_steps` after each so many steps too; the last `keep` and the one of the lowest
@@ -137,21 +138,22 @@ def fit(
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
-    source = streams.source(data, batch_size, device_memory, window)
-    if source is not None and processes.several():
-        raise checks.fail("fit", "data", "arrays, where there are several processes", came="a stream")
     if processes.several():
-        given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir}
+        given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
+        options |= {"device_memory": device_memory, "window": window, "data": str(callable(data))}
         options |= {name: None if value is None else "given" for name, value in given.items()}
         drawn = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
-        options |= {"state": values(state) if isinstance(state, TrainState) else str(type(state))}
         program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
         processes.same("fit", **options, key=drawn, **about(program))
+        if callable(data) or device_memory is not None or window is not None:
+            came = "a stream" if callable(data) else f"device_memory={device_memory}, window={window}"
+            raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=came)
+    source = streams.source(data, batch_size, device_memory, window)
     if source is None:
         with processes.together("fit"):
-            arrays = check_data("fit", "data", cast("Data", data), processes.least_rows())
+            arrays = check_data("fit", "data", cast("Data", data), sharding)
     else:
         arrays = streams.blank(source.like, batch_size)
     examples = arrays if sharding is None else place(sharding, arrays)
@@ -178,7 +180,7 @@ def fit(
         if source is None:
             check_targets(network, loss, state.params, arrays)
         if validation is not None:
-            held_out = check_data("fit", "validation", validation, processes.least_rows())
+            held_out = check_data("fit", "validation", validation, sharding)
             check_targets(network, loss, state.params, held_out)
 
     program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)

@@ -75,7 +75,7 @@ def dense_pairs(network: Layer, axis: str = "model") -> tuple[tuple[str, Partiti
     [('0\\\\.w', (None, 'model')), ('0\\\\.b', ('model',)), ('2\\\\.w', ('model', None))]
     """
     checks.layer("dense_pairs", "network", network)
-    dense = [i for i, layer in enumerate(network.layers) if layer.name.startswith("dense(")]
+    dense = [i for i, layer in enumerate(network.layers) if layer.name.removeprefix("remat(").startswith("dense(")]
     if len(dense) < 2:
         came = f"{len(dense)} of them among {[layer.name for layer in network.layers]}"
         raise checks.fail("dense_pairs", "network", "a `serial` of at least two dense layers", came=came)
@@ -117,6 +117,9 @@ def check(function: str, layout: Any) -> Layout:
     """`layout` if it is one."""
     if not isinstance(layout, Layout):
         raise checks.fail(function, "sharding", "a Layout (of fnn.sharding.data_parallel …)", layout, TypeError)
+    if layout.split_optimizer and DATA not in layout.mesh.axis_names:
+        came = f"axes {layout.mesh.axis_names}"
+        raise checks.fail(function, "sharding", f"with an axis {DATA!r} to split the optimizer's state over", came=came)
     return layout
 
 

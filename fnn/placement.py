@@ -51,7 +51,8 @@ def constrained(layout: Layout, step: Callable) -> Callable:
     """step(state, batch) with the batch split over the devices and the new state laid out as the old one.
 
     `jax.jit` it to train step by step, on a mesh of any axes; `make_epoch(…, sharding=layout)` and
-    `fit(…, sharding=layout)` do it inside.
+    `fit(…, sharding=layout)` do it inside. Over virtual CPU devices call `jax.block_until_ready` every few steps: where
+    hundreds of them wait in line, XLA takes those that sum for stuck, and aborts.
     """
 
     def placed(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
@@ -73,12 +74,12 @@ def constrained(layout: Layout, step: Callable) -> Callable:
 
 def place_params(layout: Layout, params: Params) -> Params:
     """The parameters on the devices of the mesh, as the rules say, with Auto axes."""
-    return processes.put(params, shardings(layout, params, params))
+    return processes.put(params, shardings(layout, params, params), "place_params", "params")
 
 
 def place_state(layout: Layout, state: TrainState) -> TrainState:
     """The state on the devices of the mesh: where `shardings` says, with Auto axes."""
-    return processes.put(state, shardings(layout, state, state.params))
+    return processes.put(state, shardings(layout, state, state.params), "place_state", "state")
 
 
 def returned(layout: Layout, tree: PyTree) -> PyTree:

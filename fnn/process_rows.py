@@ -21,7 +21,7 @@ def _parts(layout: Layout) -> tuple[int, dict[int, tuple[int, int]]]:
         indices.setdefault(device.process_index, set()).add(part)
     for process, own in indices.items():
         if max(own) - min(own) + 1 != len(own):
-            expected = f"such that each process's devices are neighbours along {DATA!r}"
+            expected = f"such that each process's devices are neighbours along {DATA!r} (see fnn.sharding.devices)"
             raise checks.fail("rows_of_process", "the mesh", expected, came=f"parts {sorted(own)} in process {process}")
     return row_parts(layout), {process: (min(own), max(own) + 1) for process, own in indices.items()}
 
@@ -31,6 +31,27 @@ def _rows(parts: tuple[int, dict[int, tuple[int, int]]], n: int, process: int) -
     first, last = own.get(process, (0, 0))
     each = -(-n // count)
     return slice(min(n, first * each), min(n, last * each))
+
+
+def devices() -> np.ndarray:
+    """All devices, those of a process side by side: for a Mesh whose rows are split over the processes in their order.
+
+    `jax.make_mesh` orders them as they are wired, which on TPU pods is another order.
+
+    >>> jax.sharding.Mesh(devices().reshape(-1, 1), ("data", "model")).axis_names
+    ('data', 'model')
+    """
+    return np.array(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
+
+
+def shared(layout: Layout | None) -> bool:
+    """Whether other processes have devices of it."""
+    return layout is not None and any(d.process_index != jax.process_index() for d in layout.mesh.devices.flat)
+
+
+def least_rows(layout: Layout | None) -> int:
+    """How many examples a process must have at least: where several share them, it may be none."""
+    return 1 - shared(layout)
 
 
 def rows_of_process(layout: Layout, n: int) -> slice:

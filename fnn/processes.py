@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array, PyTree
 
-from fnn import checks
+from fnn import checks, digests
 
 AGAIN = "start all of them again"
 """What to do then."""
@@ -27,6 +27,19 @@ _LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|peer|heartbeat|coordination)|UNAVAILA
 
 class LostProcessError(RuntimeError):
     """Another process has ended or no longer answers: this one cannot go on without it."""
+
+
+failed: list[int] = []
+"""The exit code, where this process is to end without waiting for the others."""
+
+
+def abandon(code: int = 1) -> None:
+    """From now on this process, when it ends, does so with this exit code and without waiting for the others.
+
+    They then notice. For a process that failed alone, and catches its own exception. Nothing unless
+    `fnn.sharding.initialize` was called.
+    """
+    failed[:] = [code]
 
 
 def several() -> bool:
@@ -75,27 +88,31 @@ def gathered(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def put(tree: PyTree, shardings: PyTree) -> PyTree:
-    """`jax.device_put`, onto devices of other processes too: every process passes the same values."""
+def put(tree: PyTree, shardings: PyTree, function: str = "put", argument: str = "the values") -> PyTree:
+    """`jax.device_put`, onto devices of other processes too: every process passes the same, ValueError if not."""
     if not several():
         return jax.device_put(tree, shardings)
     if isinstance(shardings, Sharding):
         shardings = jax.tree.map(lambda leaf: shardings, tree)
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
+    own = [leaf for leaf, there in pairs if not there.is_fully_addressable and _is_own(leaf)]
+    if own:
+        same(function, **{argument: digests.tree(own)})
     return jax.tree.map(_put, tree, shardings)
+
+
+def _is_own(leaf: Any) -> bool:
+    """Whether it is this process's alone."""
+    return getattr(leaf, "is_fully_addressable", True)
 
 
 def _put(leaf: Any, sharding: Sharding) -> Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
-    if sharding.is_fully_addressable or not getattr(leaf, "is_fully_addressable", True):
+    if sharding.is_fully_addressable or not _is_own(leaf):
         return jax.device_put(leaf, sharding)
     value = np.asarray(leaf)
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
-
-
-def least_rows(together: bool = True) -> int:
-    """How many examples a process must have at least: where several share them, it may be none."""
-    return 0 if together and several() else 1
 
 
 def same(function: str, **options: Any) -> None:
@@ -121,8 +138,10 @@ def together(function: str, also: bool = True) -> Iterator[None]:
     failure = None
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failure = error
+        if isinstance(error, SystemExit):  # which ends this process without waiting for those that go on
+            abandon(error.code if isinstance(error.code, int) else int(error.code is not None))
     texts = gathered("" if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
         raise failure
@@ -140,5 +159,6 @@ def in_touch(function: str, advice: str) -> Iterator[None]:
         if not (several() and _LOST.match(str(error))):
             raise
         first = str(error).partition("\n")[0]
+        abandon()
         who = f"process {jax.process_index()} of {jax.process_count()} has lost another one"
         raise LostProcessError(f"{function}: {who} ({first}); {advice}") from error

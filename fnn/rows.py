@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from fnn import checks, placement, processes
+from fnn import checks, placement
 from fnn import layout as layouts
 from fnn.layout import Layout, row_parts
-from fnn.process_rows import global_rows, own_rows
+from fnn.process_rows import global_rows, least_rows, own_rows
 from fnn.types import Batch, Params
 
 
@@ -71,15 +71,15 @@ def spread(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     if not layouts.over_rows(layout).is_fully_addressable:
         return Rows(*global_rows(layout, arrays), layout)
     short = -size % row_parts(layout)
-    padded = (np.pad(np.asarray(array), [(0, short)] + [(0, 0)] * (np.ndim(array) - 1)) for array in arrays)
-    return Rows(tuple(jax.device_put(array, layouts.over_rows(layout)) for array in padded), size, layout)
+    fill = lambda array: np.pad(np.asarray(array), [(0, short)] + [(0, 0)] * (np.ndim(array) - 1)) if short else array
+    return Rows(tuple(jax.device_put(fill(array), layouts.over_rows(layout)) for array in arrays), size, layout)
 
 
 def _checked(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
     """The layout as programs have it, and how many examples these are; in one of several processes it may be none."""
     layout = layouts.inside(layouts.check("place", layout))
     sizes = {np.shape(array)[0] if np.ndim(array) else -1 for array in arrays}
-    least = processes.least_rows()
+    least = least_rows(layout)
     if len(sizes) != 1 or min(sizes) < least:
         came = f"shapes {[np.shape(array) for array in arrays]}"
         raise checks.fail("place", "arrays", f"of the same length, at least {least}", came=came)

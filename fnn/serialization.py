@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks, processes
+from fnn.dtypes import is_key
 from fnn.files import sha256
 
 Description = dict[str, list]
@@ -37,11 +38,6 @@ _DTYPES = {  # how safetensors calls them; what is not here it cannot hold
 
 class DamagedError(ValueError):
     """A file does not hold what was written into it."""
-
-
-def is_key(leaf: Any) -> bool:
-    """Whether it is an array of typed keys, which are stored as their data."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fnn.layout import tensor_parallel as tensor_parallel
 from fnn.placement import constrained as constrained
 from fnn.placement import place_params as place_params
 from fnn.placement import place_state as place_state
+from fnn.process_rows import devices as devices
 from fnn.process_rows import rows_of_process as rows_of_process
 from fnn.processes import LostProcessError as LostProcessError
 from fnn.rows import Rows as Rows

@@ -15,14 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import checks
+from fnn import checks, processes
 
 COORDINATOR, PROCESSES, PROCESS_ID = "FNN_COORDINATOR", "FNN_PROCESSES", "FNN_PROCESS_ID"
 _GRACE_SECONDS = 2.0  # how much longer the coordinator lives than the others, so that these end by their own errors
 _VARIABLES = (COORDINATOR, PROCESSES, PROCESS_ID)
 
 _begun: list[tuple[Any, ...]] = []  # the arguments of the call that started this process
-_failed: list[int] = []  # the exit code, when this process is to end without waiting for the others
 
 
 def _from_environment(argument: str, value: Any, variable: str) -> Any:
@@ -96,6 +95,7 @@ def initialize(
     _begun.append(given)
     atexit.register(_leave)  # called before JAX's own, which would wait for the others
     sys.excepthook = functools.partial(_uncaught, sys.excepthook)
+    processes.largest(0)  # they connect now, while they wait for each other: later one may be long at its own rows
 
 
 def _start(given: tuple[Any, Any, Any], heartbeat: int, patience: int) -> None:
@@ -151,23 +151,13 @@ def _missing(given: tuple[Any, Any, Any], patience: int) -> str:
         return f"{message}, where process 0 should listen: {error.strerror or error}"
 
 
-def abandon(code: int = 1) -> None:
-    """From now on this process, when it ends, does so with this exit code and without waiting for the others.
-
-    They then notice. For a process that failed alone, and catches its own exception. Nothing unless `initialize` was
-    called.
-    """
-    if _begun:
-        _failed[:] = [code]
-
-
 def _uncaught(before: Any, kind: type[BaseException], error: BaseException, trace: Any) -> None:
     before(kind, error, trace)
-    abandon(130 if issubclass(kind, KeyboardInterrupt) else 1)
+    processes.abandon(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 
 def _leave() -> None:
-    if not _failed:
+    if not processes.failed:
         return
     _, count, number = _begun[0]
     who = "this process" if number is None else f"process {number} of {count}"
@@ -176,4 +166,4 @@ def _leave() -> None:
         time.sleep(_GRACE_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(_failed[0])
+    os._exit(processes.failed[0])

@@ -177,7 +177,7 @@ def _calibrating(training: Training, x: np.ndarray | None) -> Examples:
     if x is None:
         return training.data
     layout = rows.layout_of(training.data)
-    return (jax.device_put(x),) if layout is None else rows.place(layout, (x,))
+    return (jax.device_put(x),) if layout is None else rows.spread(layout, (x,))
 
 
 def _failure(

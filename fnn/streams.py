@@ -9,8 +9,8 @@ import numpy as np
 
 from fnn import checks, reading
 from fnn.chunks import Piece
-from fnn.configuration import array as described
 from fnn.data import check_batch_size, check_examples
+from fnn.digests import array as described
 from fnn.reading import NAMES, Form, Rows, Validate
 from fnn.train import unpack
 from fnn.types import Batch, Data, PRNGKey

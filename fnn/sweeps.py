@@ -5,6 +5,7 @@ large matrix product. That is why the program is nested as it is: hyperparameter
 keys outside, by vmap.
 """
 
+import contextlib
 import functools
 import math
 import sys
@@ -166,15 +167,18 @@ def sweep(
     h = _evenly(n, limit // devices if over_keys else limit, 1 if over_keys else devices)
     k = _evenly(n_keys, limit // h, devices if over_keys else 1)
     if mesh is None:
-        program = _one_device
+        program, there = _one_device, contextlib.nullcontext()
     else:
         flat = Mesh(mesh.devices.reshape(-1), ("runs",))
-        program = functools.partial(_spread, flat, over_keys)
-        run = jax.device_put(run, jax.sharding.NamedSharding(flat, PartitionSpec()))
+        whole = functools.partial(jax.device_put, device=jax.sharding.NamedSharding(flat, PartitionSpec()))
+        run, hypers, keys = whole((run, hypers, keys))
+        program = lambda run, *some: _spread(flat, over_keys, run, *whole(some))
+        there = jax.set_mesh(flat)  # whatever mesh is set outside
 
     columns = []
-    for j in range(0, n_keys, k):
-        some = [jax.device_get(program(run, _piece(hypers, i, h), _piece(keys, j, k))) for i in range(0, n, h)]
-        columns.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *some))
+    with there:
+        for j in range(0, n_keys, k):
+            some = [jax.device_get(program(run, _piece(hypers, i, h), _piece(keys, j, k))) for i in range(0, n, h)]
+            columns.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *some))
     params, history = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *columns)
     return SweepResult(params, history, jax.device_get(hypers))

@@ -73,7 +73,7 @@ def init_state(
     checks.key("init_state", key)
     if sharding is not None:
         layout = check("init_state", sharding)
-        key = processes.put(key, everywhere(layout))
+        key = processes.put(key, everywhere(layout), "init_state", "key")
         return returned(layout, _init_state(network, optimizer, key, inside(layout)))
     traced = isinstance(key, Tracer) or isinstance(jnp.zeros(()), Tracer)  # there options for the compiler are refused
     return fresh_state(network, optimizer, key) if traced else _init_state(network, optimizer, key, None)

@@ -93,7 +93,9 @@ def look_after(training: Training, place: Place, saved: Path | None, data: Examp
         logs = {name: float(np.asarray(column)[done - 1]) for name, column in place.carry.history.items()}
         report.line(done, logs)
         if callback is not None:
-            stopped = bool(callback(done, logs, loop.copied(program, place.carry.state, data)))
+            state = loop.copied(program, place.carry.state, data)
+            with processes.together("fit"):
+                stopped = bool(callback(done, logs, state))
             stopped = bool(processes.largest(stopped)[0])
     report.advance(done)
     if stopped and saving is not None and not current:

@@ -75,7 +75,7 @@ def distance(a: Any, b: Any) -> float:
     """The largest difference, relative to the largest entry of all."""
     pairs = [(np.asarray(u), np.asarray(v)) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
     largest = max(float(np.abs(u).max()) for u, _ in pairs)
-    return max(float(np.abs(u - v).max()) for u, v in pairs) / largest
+    return float(np.max([np.abs(u - v).max() for u, v in pairs])) / largest  # NaN where there is one
 
 
 def parts(result: fnn.FitResult) -> tuple[Any, ...]:
@@ -95,7 +95,7 @@ def trajectories(n: int) -> dict[str, Any]:
         if name not in reference:
             reference[name] = fnn.fit(network, LOSS, OPTIMIZER, data, state=state_of(network), **options)
         result = fnn.fit(network, LOSS, OPTIMIZER, data, state=state_of(network), sharding=layout, **options)
-        found[case] = max(map(distance, parts(reference[name]), parts(result)))
+        found[case] = float(np.max([*map(distance, parts(reference[name]), parts(result))]))
         assert distance(reference[name].history, result.history) < 1e-6  # with accuracies, which are of float32
         leaves = jax.tree.leaves(result.state)
         assert all(leaf.sharding.mesh == layout.mesh for leaf in leaves)
@@ -123,10 +123,10 @@ def epochs(n: int) -> dict[str, Any]:
         again, _ = epoch(state_of(MLP), data)
         assert _epoch._cache_size() <= compiled + 1
         same = all(map(np.array_equal, jax.tree.leaves(ours.params), jax.tree.leaves(again.params)))
-        found[case] = max(distance(costs, theirs), distance(state.params, ours.params), 0.0 if same else np.inf)
+        found[case] = np.max([distance(costs, theirs), distance(state.params, ours.params), 0.0 if same else np.inf])
         if case == "data AxisType.Auto":
             ours, theirs = epoch(state_of(MLP), rows.spread(layout, data))
-            found["of split examples"] = max(distance(costs, theirs), distance(state.params, ours.params))
+            found["of split examples"] = np.max([distance(costs, theirs), distance(state.params, ours.params)])
         for batch_size in (None, 25):
             got = fnn.evaluate(MLP, LOSS, ours.params, data, batch_size, sharding=layout)
             found[f"evaluate {batch_size} {case}"] = distance(values["cost"], got["cost"])
@@ -171,6 +171,8 @@ def programs(n: int) -> dict[str, Any]:
             for place in (sharding.place, rows.spread):
                 found[f"{case} {place.__name__}"] = epoch(place(layout, examples("mlp")[:2])).compile().as_text()
         leaves = jax.tree.leaves(state.opt_state)
+        own = [leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state.params)]
+        found[f"{case} bytes of a device"] = sum(own)
         found[f"{case} optimizer bytes"] = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
     found["bytes"] = sum(leaf.nbytes for leaf in jax.tree.leaves(state_of(MLP).params))
     return found

@@ -87,6 +87,19 @@ def says(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         ),
         "key": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"key": jax.random.key(first)}),
         "stream": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, lambda epoch: iter([(x[:BATCH], y[:BATCH])]), **options),
+        "memory": message(
+            fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"device_memory": 102 * 52 - 1 if first else None}
+        ),
+        "streamed": message(fnn.fit, NETWORK, LOSS, OPTIMIZER, (x, y), **options | {"device_memory": 102 * 52 - 1}),
+        "drawn": message(fnn.init_state, NETWORK, OPTIMIZER, jax.random.key(first), sharding=layout),
+        "params": message(
+            fnn.evaluate,
+            NETWORK,
+            LOSS,
+            jax.tree.map(lambda leaf: np.asarray(leaf) + first, params),
+            (x, y),
+            sharding=layout,
+        ),
         "again": message(sharding.initialize),
         "other": message(sharding.initialize, num_processes=7),
     }
@@ -104,6 +117,8 @@ def fits(folder: Path, word: str) -> dict[str, Any]:
             os.kill(os.getpid(), signal.SIGKILL)
         if victim and epoch == 3 and word == "terminate":
             os.kill(os.getpid(), signal.SIGTERM)
+        if victim and epoch == 3 and word == "exit":
+            sys.exit("the quota is used up")
         if victim and epoch == 3 and word == "raise":
             raise ArithmeticError("only here")
 
@@ -162,6 +177,14 @@ def loses(folder: Path, word: str) -> dict[str, Any]:
     return fnn.evaluate(NETWORK, LOSS, params, data, sharding=layout)
 
 
+def late(folder: Path, word: str) -> dict[str, Any]:
+    """The last one needs longer to read its rows than gloo waits for a first connection."""
+    layout = over_all()
+    if jax.process_index() == jax.process_count() - 1:
+        time.sleep(40)
+    return fnn.evaluate(NETWORK, LOSS, NETWORK.init(jax.random.key(0)), part(layout, examples()), sharding=layout)
+
+
 def restores(folder: Path, word: str) -> dict[str, Any]:
     """What lies in the folder, on the devices that there are."""
     state = fnn.init_state(NETWORK, ADAM, jax.random.key(9), sharding=over_all(split_optimizer=True))
@@ -196,7 +219,7 @@ def waits(folder: Path, word: str) -> dict[str, Any]:
     return {"message": message(sharding.initialize, initialization_timeout=patience)}
 
 
-ASKED = {function.__name__: function for function in (trains, few, fits, loses, restores, goes_on, sleeps, waits)}
+ASKED = {function.__name__: function for function in (trains, few, fits, loses, late, restores, goes_on, sleeps, waits)}
 
 if __name__ == "__main__":
     name, devices, folder, *words = sys.argv[1:]

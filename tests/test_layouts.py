@@ -1,5 +1,8 @@
 """Wrong layouts are refused by the function that gets them, before anything is placed or trained."""
 
+import types
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +10,17 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import fnn
-from fnn import sharding
+from fnn import process_rows, sharding
+from tests import over_devices
 
 MESH = Mesh(np.array(jax.devices()[:2]), ("data",))
+WITHOUT = Mesh(MESH.devices, ("x",))
 BAD = [
+    (
+        lambda: fnn.predict(fnn.relu, (), jnp.ones((2, 3)), sharding=sharding.Layout(WITHOUT, (), True)),
+        ValueError,
+        "predict: sharding must be with an axis 'data' to split the optimizer's state over, got axes ('x',)",
+    ),
     (lambda: sharding.data_parallel(2), TypeError, "data_parallel: mesh must be a jax.sharding.Mesh, got int 2"),
     (
         lambda: sharding.data_parallel(Mesh(np.array(jax.devices()[:2]), ("x",))),
@@ -93,3 +103,33 @@ def test_bad_layouts_are_refused(call, error, message):
     with pytest.raises(error) as refused:
         call()
     assert str(refused.value).startswith(message)
+
+
+def test_parameters_that_are_split_ask_for_their_layout():
+    network = over_devices.MLP
+    layout = sharding.tensor_parallel(jax.make_mesh((2,), ("model",)), sharding.dense_pairs(network))
+    params = fnn.init_state(network, over_devices.OPTIMIZER, jax.random.key(0), sharding=layout).params
+    data = over_devices.examples("mlp")
+    for function in (
+        lambda: fnn.predict(network, params, data[0]),
+        lambda: fnn.evaluate(network, over_devices.LOSS, params, data),
+    ):
+        with pytest.raises(ValueError, match="sharding must be the layout by which params are split over devices"):
+            function()
+
+
+def wired(*processes: int) -> Any:
+    """Devices of these processes, in this order, as `jax.devices` would have them."""
+    return [types.SimpleNamespace(process_index=process, id=i) for i, process in enumerate(processes)]
+
+
+def test_devices_of_a_process_are_side_by_side(monkeypatch):
+    """On TPU pods `jax.make_mesh` follows the wires: v5e-16, four hosts."""
+    torus = wired(0, 0, 1, 1, 1, 1, 0, 2, 3, 3, 3, 3, 2, 2, 2, 0)
+    monkeypatch.setattr(jax, "devices", lambda: torus)
+    assert [device.process_index for device in sharding.devices()] == [p for p in range(4) for _ in range(4)]
+    mesh: Any = types.SimpleNamespace(devices=np.array(torus), axis_names=("data",), shape={"data": 16})
+    with pytest.raises(ValueError, match=r"see fnn.sharding.devices\), got parts \[0, 1, 6, 15\]"):
+        process_rows.rows_of_process(sharding.Layout(mesh), 100)
+    mesh.devices = sharding.devices()
+    assert process_rows.rows_of_process(sharding.Layout(mesh), 100) == slice(0, 28)

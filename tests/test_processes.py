@@ -79,7 +79,11 @@ def check_refusals(first, second):
             assert [split in text for text in there] == [name == "layout", name == "placed"]
         assert one["metrics"].startswith("ValueError: fit: metrics must be the same in every process")
         assert one["evaluated"].startswith("ValueError: evaluate: metrics must be the same in every process")
-        assert one["state"].startswith("ValueError: fit: state must be the same in every process")
+        assert one["memory"].startswith("ValueError: fit: device_memory must be the same in every process")
+        assert "fit: data must be arrays for the devices, where there are several processes" in one["streamed"]
+        assert one["drawn"].startswith("ValueError: init_state: key must be the same in every process")
+        assert one["params"].startswith("ValueError: place_params: params must be the same in every process")
+        assert one["state"].startswith("ValueError: place_state: state must be the same in every process")
         assert one["sweep"].startswith("ValueError: sweep: mesh must be one of this process's devices")
         assert "evaluate: data: x must be finite, got NaN" in one["unlike"]
         assert one["callback"] == "ValueError: fit: callback must be the same in every process, got ['given', None]"
@@ -102,21 +106,25 @@ def undisturbed(tmp_path_factory, cache):
     return said[0], folder / "checkpoints"
 
 
-ALSO = [pytest.param(*row, marks=pytest.mark.slow) for row in (("kill-first", 0), ("raise", 1))]
+ALSO = [pytest.param(*row, marks=pytest.mark.slow) for row in (("kill-first", 0), ("raise", 1), ("exit", 1))]
 
 
 @pytest.mark.parametrize(("word", "victim"), [("kill", 1), *ALSO])
 def test_one_that_dies_ends_the_others_and_a_restart_goes_on(word, victim, undisturbed, tmp_path, cache):
     ended, _ = asked("fits", 2, 4, tmp_path / "first", cache, word, checkpoints=tmp_path / "checkpoints")
     survivor = ended[1 - victim]
-    assert ended[victim].code == (1 if word == "raise" else -9)
+    alone = word in ("raise", "exit")
+    assert ended[victim].code == (1 if alone else -9)
     assert survivor.code != 0
     assert survivor.after < 30, f"{survivor.after:.1f} s"
+    said = "process 1 of 2 failed: ArithmeticError: only here"
+    said = said if word == "raise" else "process 1 of 2 failed: SystemExit: the quota is used up"
+    assert (said in survivor.err) == alone
     clear = "LostProcessError: fit: process" in survivor.err and "with resume=True" in survivor.err
-    assert clear or "another task died" in survivor.err, survivor.err[-2000:]
+    assert alone or clear or "another task died" in survivor.err, survivor.err[-2000:]
     names = [path.name for path in checkpoint.listed(tmp_path / "checkpoints")]
     assert names == ["step-00000010", "step-00000014", "step-00000020"], "it was far from its end"
-    damaged = word != "raise"  # where it is not, the restart begins inside an epoch
+    damaged = not alone  # where it is not, the restart begins inside an epoch
     if damaged:
         flip(next((tmp_path / "checkpoints" / names[-1] / "state.orbax").rglob("d/*")), random.Random(1))
     ended, said = asked("fits", 2, 4, tmp_path / "again", cache, "resume", checkpoints=tmp_path / "checkpoints")
@@ -163,6 +171,13 @@ def test_a_process_may_have_no_rows(tmp_path, cache):
         assert "of at least one row in all processes, got none" in found["none"]
     predicted = [row for found in said for row in found["predicted"]]
     close([predicted], [alone["predicted"]], 1e-5)
+
+
+@pytest.mark.slow
+def test_one_that_is_long_at_its_rows_is_waited_for(tmp_path, cache):
+    ended, (first, second) = asked("late", 2, 1, tmp_path, cache)
+    assert [end.code for end in ended] == [0, 0], ended[0].err[-2000:]
+    assert first == second
 
 
 @pytest.mark.slow

@@ -41,20 +41,20 @@ def in_full(*cases: tuple[int, bool]) -> list[Any]:
 def test_twenty_steps_are_those_of_one_device(devices, x64):
     found = over("trajectories", devices, x64)
     assert len(found) == (9 if devices == 1 else 11)
-    assert max(found.values()) < RTOL[x64], found
+    assert np.max([*found.values()]) < RTOL[x64], found
 
 
 @pytest.mark.parametrize(("devices", "x64"), in_full((4, WIDE)))
 def test_epochs_evaluation_and_prediction_are_those_of_one_device(devices, x64):
     found = over("epochs", devices, x64)
     assert "of split examples" in found
-    assert max(found.values()) < RTOL[x64], found
+    assert np.max([*found.values()]) < RTOL[x64], found
 
 
 @pytest.mark.parametrize(("devices", "x64"), in_full((8, WIDE)))
 def test_a_sweep_of_64_runs_is_that_of_one_device(devices, x64):
     found = over("sweeps", devices, x64)
-    assert max(found.values()) < RTOL[x64], found
+    assert np.max([*found.values()]) < RTOL[x64], found
 
 
 @pytest.mark.parametrize(("devices", "x64"), in_full((4, NARROW)))
@@ -92,8 +92,14 @@ def test_what_is_sent_in_a_step():
         assert total(here) == 4 * 16 * size
         # both: within the groups of each axis what that one alone sends, of a device's own parts
         here = sent[f"both AxisType.Auto {size}"]
-        over_model = [one for one in here if one.kind == "all-reduce" and one.group_size == 4]
+        over_model, over_data = ([one for one in here if one.group_size == group] for group in (4, 2))
+        assert {one.kind for one in over_model} == {"all-reduce"}, here
         assert total(over_model) == 4 * 16 * math.ceil(size / 2), here
+        own = found["both AxisType.Auto bytes of a device"]  # a sum of which a device keeps half: the other half moves
+        assert {one.kind for one in over_data} == {"all-reduce", "all-gather", "collective-permute"}
+        assert total(over_data, "all-reduce") + total(over_data, "collective-permute") == own + 4, here
+        assert total(over_data, "all-gather") == own, here
+        assert len(over_data) + len(over_model) == len(here)
     # an epoch: its steps send just that, and the shuffle nothing, where every device has the examples
     here = sent["data AxisType.Auto place"]
     assert {one.kind for one in here} == {"all-reduce"}, here
@@ -116,7 +122,10 @@ def test_micro_batches_are_split_over_the_devices():
     state, data = over_devices.state_of(network), tuple(part[:32] for part in over_devices.examples("mlp"))
     over = jax.jit(sharding.constrained(layout, step))
     args = sharding.place_state(layout, state), sharding.place(layout, data).arrays
-    assert {one.kind for one in collectives(over.lower(*args).compile().as_text())} == {"all-reduce"}
+    sent = collectives(over.lower(*args).compile().as_text())
+    assert {one.kind for one in sent} == {"all-reduce"}
+    bytes_of_params = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+    assert total(sent) == 4 * (bytes_of_params + 16), "each of the four parts sends its sums"
     (expected, _), (got, _) = jax.jit(step)(state, data), over(*args)
     assert over_devices.distance(expected.params, got.params) < 1e-5
 
@@ -187,3 +196,52 @@ def test_a_cost_that_is_not_finite_is_found_over_devices():
             fnn.dense(3, 1), fnn.squared_error, fnn.sgd(0.1), (x, x[:, :1]),
             epochs=2, batch_size=2, key=jax.random.key(0), progress=False, sharding=layout,
         )  # fmt: skip
+
+
+def test_data_on_a_mesh_that_is_set():
+    """Arrays made under it, and arrays put onto it, lie on Explicit axes: fit, evaluate and predict take both."""
+    network, loss, optimizer = over_devices.MLP, over_devices.LOSS, over_devices.OPTIMIZER
+    data = tuple(part[:32] for part in over_devices.examples("mlp"))
+    options = {"epochs": 2, "batch_size": 12, "key": jax.random.key(0), "progress": False}
+    alone = fnn.fit(network, loss, optimizer, data, validation=data, **options)
+    expected = fnn.evaluate(network, loss, alone.state.params, data)
+    mesh = jax.make_mesh((2,), ("data",))
+    layout, rows = sharding.data_parallel(mesh), jax.sharding.NamedSharding(mesh, PartitionSpec("data"))
+    with jax.set_mesh(mesh):
+        for there in (tuple(map(jnp.asarray, map(np.asarray, data))), jax.device_put(data, rows)):
+            assert jax.typeof(there[0]).sharding.mesh.axis_types == (AxisType.Explicit,)
+            result = fnn.fit(network, loss, optimizer, there, validation=there, sharding=layout, **options)
+            assert over_devices.distance(alone.state.params, result.state.params) < 1e-5
+            found = fnn.evaluate(network, loss, result.state.params, there, sharding=layout)
+            assert found["cost"] == pytest.approx(expected["cost"], rel=1e-5)
+            assert fnn.predict(network, result.state.params, there[0], sharding=layout).shape == (32, 8)
+
+
+def test_a_sweep_under_a_mesh_that_is_set():
+    x, y, _ = over_devices.examples("mlp")
+    run = fnn.make_run(over_devices.MLP, over_devices.LOSS, fnn.sgd, (x, y), epochs=2, batch_size=50)
+    hypers, mesh = jnp.array([0.1, 0.2, 0.3]), Mesh(np.array(jax.devices()[:2]), ("data",))
+    alone = fnn.sweep(run, hypers, jax.random.key(0))
+    with jax.set_mesh(jax.make_mesh((2,), ("other",))):
+        over = fnn.sweep(run, hypers, jax.random.key(0), mesh=mesh)
+    assert over_devices.distance(alone.params, over.params) < 1e-5
+
+
+def test_no_device_holds_more_examples_than_its_own(monkeypatch):
+    """Where not all examples lie on every device; neither of those to train on nor of those to validate with."""
+    monkeypatch.setattr("fnn.rows._EVERYWHERE", 10_000)
+    x = np.ones((1001, 50), np.float32)
+    held: list[int] = []
+
+    def look(epoch: int, logs: dict[str, float], state: fnn.TrainState) -> None:
+        arrays = [array for array in jax.live_arrays() if array.ndim == 2 and array.shape[1] == 50]
+        shards = [shard for array in arrays for shard in array.addressable_shards]
+        rows = {(s.device, s.data.unsafe_buffer_pointer()): s.data.shape[0] for s in shards}
+        held.append(max(sum(n for (on, _), n in rows.items() if on == device) for device in jax.devices()[:2]))
+
+    fnn.fit(
+        fnn.dense(50, 1), fnn.squared_error, fnn.sgd(0.001), (x, x[:, :1]), validation=(x[:101], x[:101, :1]),
+        epochs=2, batch_size=100, key=jax.random.key(0), progress=False, callback=look,
+        sharding=sharding.data_parallel(jax.make_mesh((2,), ("data",))),
+    )  # fmt: skip
+    assert held == [501 + 51] * 2

@@ -201,6 +201,11 @@ def test_doubles_stay_doubles(x64):
     assert bits(result) == bits(fit(data, **options))
 
 
+def test_it_draws_as_the_caller_does():
+    with jax.threefry_partitionable(False):
+        assert bits(fit()) == bits(streamed())
+
+
 def test_it_follows_the_default_device(monkeypatch):
     seen, second, load = set(), jax.devices()[1], chunks.load
 

@@ -5,7 +5,7 @@ import numpy as np
 
 import fnn
 from fnn import checkpoint
-from fnn.serialization import is_key
+from fnn.dtypes import is_key
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((94, 4)).astype("float32")
