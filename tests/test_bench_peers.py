@@ -110,5 +110,5 @@ def test_rates_are_of_the_same_arithmetic():
         job = peers.make(name, work, tiny_data(work))
         job.unit()
         assert job.scale == (1.0 if name == "products" else pytest.approx(flops(work) / (4 * 2 * 2048**3)))
-    many = TINY["nets"]
-    peers.make("products", many, tiny_data(many)).unit()
+    for many in (TINY["nets"], shrunk(WORKS["sweep"], 250)):
+        peers.make("products", many, tiny_data(many)).unit()

@@ -106,8 +106,8 @@ def remarks(work: Work, rows: Rows) -> list[str]:
         power, _ = growth(rows["fnn"])
         lines.append(f"seconds of an epoch grow with the power {power:.3f} of its examples")
     shares = {rate: ratio(rows, rate) for rate in RATES}
-    if all(shares.values()):
-        told = [f"{100 * (share or 0):.0f} % of {PEERS[rate].label}" for rate, share in shares.items()]
+    told = [f"{100 * share:.0f} % of {PEERS[rate].label}" for rate, share in shares.items() if share]
+    if told:
         lines.append(f"fnn's rate: {', '.join(told)}")
     if work.kind == "sweep" and rows["fnn"].first_unit:
         lines.append(f"fnn's first call, which compiles: {rows['fnn'].first_unit:.2f} s")

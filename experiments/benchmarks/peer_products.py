@@ -1,6 +1,7 @@
 """The rate of matrix products beside a work: those of its own shapes, or square ones, as one compiled chain."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ from experiments.benchmarks.peers import Job
 from experiments.benchmarks.works import Data, Work, flops
 
 SIDE, COUNT = 2048, 4
+PART = 50
+"""Regressions at a time."""
 
 
 def square(work: Work) -> Job:
@@ -67,6 +70,30 @@ def shapes(work: Work) -> Job:
     return Job(unit, lambda: None)
 
 
+def regressions(work: Work) -> Job:
+    """A unit is all that many softmax regressions on the same examples cannot do without: Z = X W, exp Z, dW = Xᵀ dZ.
+
+    Nothing else of the loss, no bias and no penalty; laid out as suits the products best, in parts that fit the caches.
+    """
+    rng, part = np.random.default_rng(0), math.gcd(work.networks, PART)
+    x = jnp.asarray(rng.standard_normal((work.batch, work.sizes[0])).astype(np.float32))
+    w = jnp.zeros((work.networks // part, work.sizes[0], part * work.sizes[1]), jnp.float32)
+
+    @jax.jit
+    def train(x, xt, w):
+        descend = lambda _, w: w - 1e-6 * (xt @ jnp.exp(x @ w))
+        return lax.map(lambda part: lax.fori_loop(0, work.epochs, descend, part), w)
+
+    xt = jnp.array(x.T)
+
+    def unit() -> None:
+        train(x, xt, w).block_until_ready()
+
+    return Job(unit, lambda: None)
+
+
 def make(name: str, work: Work, data: Data) -> Job:
     """The products that go with a work."""
+    if work.kind == "sweep":
+        return regressions(work)
     return square(work) if name == "square" else shapes(work)

@@ -51,7 +51,7 @@ PEERS = {
     "torch-compile": Peer("PyTorch, torch.compile", "peer_torch", _NETWORKS, ("torch",)),
     "sklearn": Peer("scikit-learn", "peer_sklearn", ("mlp", "predict"), ("sklearn",)),
     "numpy": Peer("NumPy loop", "peer_numpy", ("mlp", "predict")),
-    "products": Peer("products of these shapes alone", "peer_products", ("mlp", "nets")),
+    "products": Peer("products of these shapes alone", "peer_products", ("mlp", "nets", "sweep")),
     "square": Peer("products 2048x2048 alone", "peer_products", ("mlp", "nets")),
 }
 
