@@ -37,7 +37,7 @@ def in_full(*cases: tuple[int, bool]) -> list[Any]:
     return [case if case in cases else pytest.param(*case, marks=pytest.mark.slow) for case in every]
 
 
-@pytest.mark.parametrize(("devices", "x64"), in_full((2, WIDE), (8, NARROW)))
+@pytest.mark.parametrize(("devices", "x64"), in_full((8, WIDE)))
 def test_twenty_steps_are_those_of_one_device(devices, x64):
     found = over("trajectories", devices, x64)
     assert len(found) == (9 if devices == 1 else 11)
