@@ -138,6 +138,7 @@ def fit(
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
+    program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
     if processes.several():
         given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
@@ -145,7 +146,6 @@ def fit(
         options |= {"device_memory": device_memory, "window": window, "data": str(callable(data))}
         options |= {name: None if value is None else "given" for name, value in given.items()}
         drawn = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
-        program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
         processes.same("fit", **options, key=drawn, **about(program))
         if callable(data) or device_memory is not None or window is not None:
             came = "a stream" if callable(data) else f"device_memory={device_memory}, window={window}"
@@ -158,9 +158,9 @@ def fit(
         arrays = streams.blank(source.like, batch_size)
     examples = arrays if sharding is None else place(sharding, arrays)
     if source is None:
-        batch_size = check_batch_size("fit", batch_size, count(examples))
+        check_batch_size("fit", batch_size, count(examples))
     if patience is not None:
-        patience = checks.positive_int("fit", "patience", patience)
+        checks.positive_int("fit", "patience", patience)
         if validation is None:
             raise checks.fail("fit", "validation", "given when patience is: it decides what is best", came="None")
     if (state is None) == (key is None):
@@ -183,7 +183,6 @@ def fit(
             held_out = check_data("fit", "validation", validation, sharding)
             check_targets(network, loss, state.params, held_out)
 
-    program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
     saving = _saving(checkpoint_dir, checkpoint_every, checkpoint_every_steps, keep, resume)
     if sharding is not None:
         arrays, held_out = examples, None if held_out is None else spread(sharding, held_out)

@@ -19,6 +19,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from fnn import checks
+from fnn.layout import Layout
+from fnn.process_rows import shared
 from fnn.run import Programs
 from fnn.tables import Table, best_of, hyper_columns, mean_of
 from fnn.types import Params, PRNGKey, RunResult
@@ -158,7 +160,7 @@ def sweep(
     limit = sys.maxsize if chunk_size is None else checks.positive_int("sweep", "chunk_size", chunk_size)
     if mesh is not None and not isinstance(mesh, Mesh):
         raise checks.fail("sweep", "mesh", "a jax.sharding.Mesh", mesh, TypeError)
-    if mesh is not None and any(device.process_index != jax.process_index() for device in mesh.devices.flat):
+    if mesh is not None and shared(Layout(mesh)):
         raise checks.fail("sweep", "mesh", "one of this process's devices", came=f"devices of others in {mesh}")
 
     devices = 1 if mesh is None else mesh.devices.size
