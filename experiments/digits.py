@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import fnn
@@ -119,8 +118,7 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
     pixel, those at the border that are blank in almost every scan would become the loudest inputs.
     """
     x, y = load_digits()
-    arrays = (jnp.asarray(x), jnp.asarray(y))
-    parts = fnn.data.split(key, arrays, (0.64, 0.16, 0.2), stratify=arrays[1])
+    parts = fnn.data.split(key, (x, y), (0.64, 0.16, 0.2), stratify=y)
     fitted = jax.jit(fnn.data.fit_standardization)(parts[0][0].reshape(-1, 1))
 
     @jax.jit
@@ -128,8 +126,8 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
         return fnn.data.standardize(x.reshape(-1, 1), fitted).reshape(x.shape)
 
     names = ("train", "validation", "test")
-    data = {name: (standardized(x), y) for name, (x, y) in zip(names, parts, strict=True)}
-    return data, np.asarray(parts[2][0]).reshape(-1, 8, 8)
+    data = {name: (standardized(x), jax.device_put(y)) for name, (x, y) in zip(names, parts, strict=True)}
+    return data, parts[2][0].reshape(-1, 8, 8)
 
 
 def own(data: Mapping[str, Any], layout: Layout | None) -> Mapping[str, Any]:

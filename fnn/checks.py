@@ -97,7 +97,8 @@ def layer(function: str, argument: str, value: Any) -> Layer:
 def array(function: str, argument: str, value: Any) -> jax.Array:
     """Anything that `jnp.asarray` takes without a loss; lists of arrays and objects are refused."""
     try:
-        return jnp.asarray(value)
+        # by jnp.asarray, each shape is a program to compile
+        return jax.device_put(value) if isinstance(value, np.ndarray) else jnp.asarray(value)
     except (TypeError, ValueError):
         raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
 

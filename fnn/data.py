@@ -100,7 +100,7 @@ def split(
 
 
 def _like(array: np.ndarray, given: Any) -> Any:
-    return jnp.asarray(array) if isinstance(given, Array) else array
+    return jax.device_put(array) if isinstance(given, Array) else array
 
 
 def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:

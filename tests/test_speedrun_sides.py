@@ -70,8 +70,9 @@ def test_from_the_same_weights_both_sides_train_the_same_network(recipe):
     np.testing.assert_allclose(torch_logits(recipe, theirs, data.test_x), start, atol=1e-5)
     told: dict[str, list] = {"fnn": [], "torch": []}
     copy = jax.tree.map(jnp.copy, params)  # the state is donated
-    trained = speedrun_fnn.train(recipe, data, 0, lambda *line: told["fnn"].append(line), copy)
-    theirs = speedrun_torch.train(recipe, data, 0, lambda *line: told["torch"].append(line), theirs)
+    loaded, examples = lambda: data, len(data.x)
+    trained = speedrun_fnn.train(recipe, loaded, 0, lambda *line: told["fnn"].append(line), copy, examples)
+    theirs = speedrun_torch.train(recipe, loaded, 0, lambda *line: told["torch"].append(line), theirs)
     end = logits(trained)
     assert np.abs(end - start).max() > 0.1
     np.testing.assert_allclose(torch_logits(recipe, theirs, data.test_x), end, atol=1e-4)

@@ -9,7 +9,7 @@ import os
 import sys
 
 from experiments.benchmarks import speedrun_recipes as recipes
-from experiments.benchmarks.speedrun_recipes import Arrays, Recipe, Report
+from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 
 if __name__ == "__main__":  # before JAX is imported: the data load beside it, and no cache of compiled programs
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -36,9 +36,19 @@ def images(recipe: Recipe, x: np.ndarray) -> jax.Array:
     return jnp.asarray(x[..., None] if recipe.filters else x)
 
 
-def train(recipe: Recipe, data: Arrays, seed: int, report: Report, params: Params = None) -> Params:
-    """Reports after each epoch; starts at `params` if they are given. -> the trained parameters."""
-    network, total = make_network(recipe), recipes.steps(recipe, len(data.x))
+def train(
+    recipe: Recipe,
+    loaded: Loaded,
+    seed: int,
+    report: Report,
+    params: Params = None,
+    examples: int = recipes.EXAMPLES,
+) -> Params:
+    """Reports after each epoch; starts at `params` if they are given. -> the trained parameters.
+
+    The first are drawn, by a program that takes half a second to compile, while the data are still being loaded.
+    """
+    network, total = make_network(recipe), recipes.steps(recipe, examples)
 
     def schedule(step: jax.Array) -> jax.Array:
         return recipes.step_length(recipe, total, step.astype(jnp.float32), jnp.minimum)
@@ -47,6 +57,7 @@ def train(recipe: Recipe, data: Arrays, seed: int, report: Report, params: Param
     epoch = fnn.make_epoch(fnn.make_step(network, fnn.softmax_cross_entropy, optimizer), recipe.batch_size)
     state = fnn.init_state(network, optimizer, jax.random.key(seed))
     state = state if params is None else state._replace(params=params)
+    data = loaded()
     train_data = images(recipe, data.x), jnp.asarray(data.y)
     test_x = images(recipe, data.test_x)
     for number in range(1, recipe.epochs + 1):

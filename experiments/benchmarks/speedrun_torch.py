@@ -9,7 +9,7 @@ import itertools
 import sys
 
 from experiments.benchmarks import speedrun_recipes as recipes
-from experiments.benchmarks.speedrun_recipes import Arrays, Recipe, Report
+from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 
 if __name__ == "__main__":  # before PyTorch is imported: the data load beside it
     RECIPE, SEED = recipes.arguments("experiments.benchmarks.speedrun_torch", sys.argv[1:])
@@ -51,11 +51,14 @@ def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
     return float((answers == y).float().mean())
 
 
-def train(recipe: Recipe, data: Arrays, seed: int, report: Report, start: nn.Sequential | None = None) -> nn.Sequential:
+def train(
+    recipe: Recipe, loaded: Loaded, seed: int, report: Report, start: nn.Sequential | None = None
+) -> nn.Sequential:
     """Reports after each epoch; trains the network `start` if it is given. -> the trained network."""
     torch.manual_seed(seed)
     network = make_network(recipe) if start is None else start
     optimizer = torch.optim.SGD(network.parameters(), lr=recipe.peak, momentum=recipe.beta, nesterov=True, fused=True)
+    data = loaded()
     x, y = images(recipe, data.x), torch.from_numpy(data.y.astype(np.int64))
     test_x, test_y = images(recipe, data.test_x), torch.from_numpy(data.test_y.astype(np.int64))
     total, step = recipes.steps(recipe, len(x)), 0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.precision import narrowing, primitives, unit_roundoff
-from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs
+from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs, to_jax
 from fnn.gradcheck.trees import Arguments, cast, is_array, take_apart
 
 
@@ -162,7 +162,7 @@ def _batch(struct, request: Request) -> int:
 
 
 def _arrays(leaves: Sequence) -> list:
-    return [jnp.asarray(v) for v in leaves]
+    return [to_jax(v) for v in leaves]
 
 
 def _traced(thunk: Callable):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.kinks import JUMP, KINK, classify, one_sided
-from fnn.gradcheck.problem import Options, Point, Problem, generator, rms, to_numpy
+from fnn.gradcheck.problem import Options, Point, Problem, generator, rms, to_jax, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
 
 COARSE = (12, 13, 18, 19, 24, 25)
@@ -65,8 +65,8 @@ def projection(problem: Problem) -> Callable:
 
 def potential(phi: Callable, problem: Problem, options: Options, point: Point) -> Potential:
     """φ at a point, its noise measured by changing x in its last bit."""
-    x = [jnp.asarray(v) for v in point.x]
-    ct = [jnp.asarray(c) for c in point.ct]
+    x = [to_jax(v) for v in point.x]
+    ct = [to_jax(c) for c in point.ct]
     here = lambda x: phi(x, problem.data, ct)  # not waited for: several are under way at once
     zero = float(here(x))
     draws = [perturbed(point.x, problem.u_fun, generator(options.seed, "noise", point.name, d)) for d in range(DRAWS)]
@@ -83,7 +83,7 @@ def along(p: Potential, leaf: int, v, powers: Sequence[int] = FINE, known: Line 
     """φ at x ± t v for t = 2^-power scale(x), v a direction of one leaf; what is `known` is not computed again."""
     values = {} if known is None else dict(zip(known.powers, zip(known.plus, known.minus, strict=True), strict=True))
     t = 2.0 ** -np.array(powers, np.float64) * scale(p.x[leaf])
-    v = jnp.asarray(v, p.x[leaf].dtype)
+    v = to_jax(v, p.x[leaf].dtype)
     at = lambda s: p.phi([*p.x[:leaf], axpy(p.x[leaf], s, v), *p.x[leaf + 1 :]])
     values |= {power: (at(s), at(-s)) for power, s in zip(powers, t, strict=True) if power not in values}
     plus, minus = np.array([[float(side) for side in values[power]] for power in powers]).T

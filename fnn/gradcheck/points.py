@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.problem import GIVEN, SAMPLED, Options, Point, Problem, generator, rms, signs, to_numpy
+from fnn.gradcheck.problem import GIVEN, SAMPLED, Options, Point, Problem, generator, rms, signs, to_jax, to_numpy
 
 SPREADS = ((0.25, True, True), (0.25, True, False), (0.25, False, False), (0.03, False, False), (1e-3, False, False))
 """(σ, flip signs, flip those of leaves with one sign only too), from the widest to the narrowest."""
@@ -52,7 +51,7 @@ def jittered(problem: Problem, options: Options, finite: Callable, y: list) -> P
         for path, leaf in zip(problem.paths, problem.x, strict=True):
             rng = generator(options.seed, path, "jitter", attempt)
             moved = to_numpy(leaf) + size * (rms(leaf) or 0.1) * rng.standard_normal(leaf.shape)
-            x.append(jnp.asarray(moved, leaf.dtype))
+            x.append(to_jax(moved, leaf.dtype))
         if finite(x, ct):
             return Point(x, ct, f"jittered by {size:g}")
     return None
@@ -65,4 +64,4 @@ def _moved(leaf, rng, sigma: float, flip: bool, flip_all: bool) -> jax.Array:
         flipped = np.ones(x.shape)
     moved = x * flipped * (1 + sigma * rng.uniform(-1.7, 1.7, x.shape))
     moved = np.where(x == 0, 0.4 * sigma * (rms(x) or 1.0) * rng.standard_normal(x.shape), moved)
-    return jnp.asarray(moved, leaf.dtype)
+    return to_jax(moved, leaf.dtype)

@@ -126,6 +126,13 @@ def to_numpy(g) -> np.ndarray:
     return np.asarray(g).astype(np.float64, copy=False)
 
 
+def to_jax(v, dtype=None) -> jax.Array:
+    """jnp.asarray; what comes from the host is cast there, as each shape would be two programs to compile."""
+    if isinstance(v, np.ndarray):
+        return jax.device_put(v if dtype is None else v.astype(dtype))
+    return jnp.asarray(v, dtype)
+
+
 def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Random ±1."""
     return 1.0 - 2.0 * rng.integers(0, 2, shape, np.int8)

@@ -1,5 +1,6 @@
 """The checks in their order, on a Problem: structure, reference, differences, then the identities."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -78,20 +79,18 @@ def _one_point(
     """Structure, reference and differences at one point."""
     expected = conditioned(reference, problem, options, point, "reference") if reference else None
     findings = structure.finite(g, expected.g if expected else None, skip, point.name)
-    potential = None
-    if expected or "differences" in options.checks:
-        potential = lines.potential(phi, problem, options, point)
+    potential = functools.cache(lambda: lines.potential(phi, problem, options, point))  # compiled only if needed
     for i in range(len(g)):
         if i in skip:
             continue
         b = _by_reference(problem, point, i, g[i], expected, reference, potential, batch) if expected else None
         c = None
-        if "differences" in options.checks and potential and np.all(np.isfinite(g[i])):
-            c = differences.check_leaf(potential, problem, options, point, i, g[i])
+        if "differences" in options.checks and np.all(np.isfinite(g[i])):
+            c = differences.check_leaf(potential(), problem, options, point, i, g[i])
             if b and expected and b.status == "FAIL" and c.status == "PASS":
-                b = _refuted(b, differences.check_leaf(potential, problem, options, point, i, expected.g[i]))
+                b = _refuted(b, differences.check_leaf(potential(), problem, options, point, i, expected.g[i]))
             if c.status == "FAIL" and b is None:
-                exact = locate(potential, problem, options, i, g[i])
+                exact = locate(potential(), problem, options, i, g[i])
                 c = c if exact is None else exact._replace(lines=c.lines + exact.lines, step=c.step, hint=c.hint)
             if c.status == "FAIL" and b is not None and b.status == "PASS":
                 c = c._replace(
@@ -110,7 +109,7 @@ def _by_reference(
     if found.status != "FAIL":
         return found
     wrong = wrong_elements(g, expected, i)
-    if differences.kinked_elements(potential, i, wrong):
+    if differences.kinked_elements(potential(), i, wrong):
         text = f"{len(wrong)} elements differ from the reference at a kink of fun"
         return found._replace(status="KINK", kink=text, hint="another convention at a kink")
     if point.ct[0].ndim and len(point.ct[0]) > 1 and not problem.fixed:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradcheck.problem import to_jax
 from fnn.gradcheck.report import GradientTreeError
 
 TRACED_SIZE = 4096
@@ -67,7 +68,7 @@ def is_complex(leaf) -> bool:
 
 def cast(leaf, precision: str):
     """An inexact array in float64 ("x64") or as it is ("native")."""
-    return jnp.asarray(leaf, np.float64) if precision == "x64" else jnp.asarray(leaf)
+    return to_jax(leaf, np.float64 if precision == "x64" else None)
 
 
 def take_apart(who: str, args: tuple, argnums: int | Sequence[int], static: Sequence[int], precision: str) -> Arguments:
@@ -176,7 +177,7 @@ def _is_key(leaf) -> bool:
 
 def _dtype(leaf) -> str:
     if is_inexact(leaf):
-        return str(jnp.asarray(leaf).dtype)
+        return str(jnp.result_type(leaf))
     return str(leaf.dtype) if is_array(leaf) else type(leaf).__name__
 
 
