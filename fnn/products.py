@@ -1,11 +1,13 @@
 """The products of a dense layer, in the forms that XLA compiles best."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fnn.dtypes import contract, widest
 
 _TINY = 16  # entries of W: so few cost less than the call of a matrix product, above all one for each network
+_FEW, _SMALL, _LARGE = 12, 256, 2**18  # examples at most, and entries of W, where outer products are faster on the CPU
 
 
 def _tiny(w: Array) -> bool:
@@ -38,10 +40,38 @@ def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
 def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: Array) -> Float[Array, "n m"]:
     """Xᵀ dZ in the dtype of W; of one output and a tiny W as the column sums of X ∘ dZ.
 
+    Of a few examples, on the CPU, as Σ_k x_kᵀ dz_k: XLA makes this sum where it is used, so that with the update of W
+    there is one pass over W, instead of three.
+
     >>> weight_gradient(jnp.ones((3, 2)), jnp.ones((3, 1)), jnp.ones((2, 1)))[:, 0]
     Array([3., 3.], dtype=float32)
     """
-    if w.shape[1] > 1 or not _tiny(w):
-        return contract("bi,bo->io", x, dz, like=w)
-    dtype = widest(x, dz, w)
-    return column_sum(x.astype(dtype) * dz.astype(dtype), w)[:, None].astype(w.dtype)
+    if w.shape[1] == 1 and _tiny(w):
+        dtype = widest(x, dz, w)
+        return column_sum(x.astype(dtype) * dz.astype(dtype), w)[:, None].astype(w.dtype)
+    if _outer_products_are_faster(x, dz, w):
+        return jax.lax.platform_dependent(x, dz, cpu=_outer_products, default=lambda x, dz: x.T @ dz)
+    return contract("bi,bo->io", x, dz, like=w)
+
+
+def _outer_products_are_faster(x: Array, dz: Array, w: Array) -> bool:
+    """Not over a mesh either, which may have split the examples."""
+    wide = x.dtype == dz.dtype == w.dtype and x.dtype.itemsize >= 4
+    alone = jax.sharding.get_abstract_mesh().empty
+    return wide and alone and 1 < x.shape[0] <= _FEW and _SMALL <= w.size <= _LARGE
+
+
+def _outer_products(x: Array, dz: Array) -> Array:
+    """Σ_k x_kᵀ dz_k"""
+    dz = _computed_once(dz)
+    terms = [x[k, :, None] * dz[k, None, :] for k in range(x.shape[0])]
+    return sum(terms[1:], start=terms[0])
+
+
+def _computed_once(a: Array) -> Array:
+    """a, but XLA, which on the CPU would compute it again for every row of W, does not fuse it into what uses it.
+
+    It drops a barrier before it fuses (jax 0.10), but not a branch whose condition was behind one.
+    """
+    true = jax.lax.optimization_barrier(jnp.ones((), bool))
+    return jax.lax.cond(true, lambda a: a, jnp.zeros_like, a)
