@@ -158,7 +158,7 @@ def _softmax_rows() -> list[Row]:
     each, shifted = {"together": False}, {"together": False, "seeds": 1, "optimizer": _nesterov}
     dropout = _softmax(
         "dropout", networks.dropout_convnet(1000, 1000), f"{two}, 1000, 1000, ReLU, dropout 0.5",
-        99.60, dropped, wide._replace(penalty=0.0, epochs=30), **shifted | {"seeds": 5},
+        99.60, dropped, wide._replace(penalty=0.0, epochs=20), **shifted | {"seeds": 5},
     )  # fmt: skip
     about = "five of the networks above, from five seeds"
     return [
