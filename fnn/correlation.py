@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn.dtypes import contract, widest
+from fnn.products import computed_once
 from fnn.windows import Pads, Pair, add_slices, crop, pad, slices
 
 
@@ -99,7 +100,7 @@ def correlate_backward(x: Array, w: Array, dz: Array, strides: Pair, pads: Pads)
     def product(x: Array, w: Array, dz: Array) -> tuple[Array, Array]:
         windows = _windows(x, w, strides, pads)
         rows = _rows(x, windows)
-        dz = dz.transpose(1, 0, 2, 3).reshape(-1, windows.tile * dz.shape[3])
+        dz = computed_once(dz.transpose(1, 0, 2, 3).reshape(-1, windows.tile * dz.shape[3]))
         # with dz first, the factor that has to be transposed is the small one
         dfactors = [contract("mo,mk->ok", dz, _flat(row), like=w).T for row in rows]
         drows = [(dz @ factor.astype(dz.dtype).T).reshape(rows[0].shape) for factor in _factors(w, windows)]

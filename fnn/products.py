@@ -63,15 +63,22 @@ def _outer_products_are_faster(x: Array, dz: Array, w: Array) -> bool:
 
 def _outer_products(x: Array, dz: Array) -> Array:
     """Σ_k x_kᵀ dz_k"""
-    dz = _computed_once(dz)
+    dz = computed_once(dz)
     terms = [x[k, :, None] * dz[k, None, :] for k in range(x.shape[0])]
     return sum(terms[1:], start=terms[0])
 
 
-def _computed_once(a: Array) -> Array:
-    """a, but XLA, which on the CPU would compute it again for every row of W, does not fuse it into what uses it.
+def computed_once(a: Array) -> Array:
+    """a, computed by itself: on the CPU XLA may compute what it fuses again for each of its uses.
 
     It drops a barrier before it fuses (jax 0.10), but not a branch whose condition was behind one.
+
+    >>> computed_once(jnp.ones(2))
+    Array([1., 1.], dtype=float32)
     """
-    true = jax.lax.optimization_barrier(jnp.ones((), bool))
-    return jax.lax.cond(true, lambda a: a, jnp.zeros_like, a)
+
+    def branch(a: Array) -> Array:
+        true = jax.lax.optimization_barrier(jnp.ones((), bool))
+        return jax.lax.cond(true, lambda a: a, jnp.zeros_like, a)
+
+    return jax.lax.platform_dependent(a, cpu=branch, default=lambda a: a)
