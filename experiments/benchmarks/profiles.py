@@ -1,0 +1,140 @@
+"""Where the time of a work goes: the operations of its compiled program, one by one, on one core.
+
+    python -m experiments.benchmarks.profiles --work cnn
+
+Traces a unit of fnn's side with JAX's profiler and adds up its operations by kind: matrix products, what moves data
+(copies, slices, concatenations, gathers, transposes) and the rest, element by element. Beside it stand the rate that
+its products reach and that of square ones. Tracing itself takes time: with many small operations more than they do.
+`--work start` traces nothing: it tells what imports, tracing and compiling take in a run of digits with one epoch.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+STARTED = time.perf_counter()
+
+_PRODUCT = re.compile(r"(dot|ynn_fusion|convolution|custom-call)")
+_MOVE = re.compile(r"^[a-z_]*(copy|slice|concatenate|gather|transpose|pad|broadcast_in_dim)")
+_NOT_OPERATIONS = re.compile(r"^(\$|\w+::|while|call|cond|Pjit|[A-Z])|\(|/| ")
+
+
+def kind(name: str) -> str | None:
+    """What an operation of XLA's CPU programs does, by its name; None: it is none, or holds others.
+
+    >>> [kind(name) for name in ("dot.5", "copy.1", "slice_concatenate_fusion", "add_fusion.2", "while.3")]
+    ['products', 'moves', 'moves', 'element-wise', None]
+    """
+    if _NOT_OPERATIONS.search(name) and not name.startswith("convert"):
+        return None
+    if _PRODUCT.match(name):
+        return "products"
+    return "moves" if _MOVE.match(name) else "element-wise"
+
+
+def totals(events: Iterable[dict]) -> tuple[Counter[str], Counter[str]]:
+    """Seconds by kind, and by operation, of the complete events of a trace."""
+    kinds, operations = Counter(), Counter()
+    for event in events:
+        of = kind(event.get("name", "")) if event.get("ph") == "X" else None
+        if of is not None:
+            kinds[of] += event["dur"] / 1e6
+            operations[event["name"]] += event["dur"] / 1e6
+    return kinds, operations
+
+
+def square_rate() -> float:
+    """Operations per second of a product of 2048 x 2048, the best of five."""
+    import jax
+    import numpy as np
+
+    a = jax.device_put(np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32))
+    product, seconds = jax.jit(lambda a: a @ a), []
+    for _ in range(6):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(seconds[1:])
+
+
+def profile(name: str, shrink: int, listed: int) -> None:
+    """Traces a unit of the work and prints what its time consists of."""
+    import jax
+
+    from experiments.benchmarks import peer_fnn, works
+
+    work = works.shrunk(works.WORKS[name], shrink)
+    job = peer_fnn.make("fnn", work, works.load(work, None))
+    job.unit()
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        job.unit()
+        seconds.append(time.perf_counter() - start)
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, create_perfetto_trace=True):
+            job.unit()
+        (path,) = Path(folder).rglob("perfetto_trace.json.gz")
+        with gzip.open(path) as file:
+            kinds, operations = totals(json.load(file)["traceEvents"])
+    whole, flops = sum(kinds.values()), works.flops(work)
+    print(f"{work.title}: {min(seconds):.3f} s on one core; {whole:.3f} s of operations in the trace")
+    for of, value in kinds.most_common():
+        print(f"  {value:8.3f} s  {100 * value / whole:3.0f} %  {of}")
+    products = kinds["products"]
+    rate = square_rate()
+    print(f"its products: {flops / 1e9:.1f} GFLOP; at {flops / products / 1e9:.0f} GFLOP/s", end=", ")
+    print(f"square ones at {rate / 1e9:.0f}: at that rate they alone would take {flops / rate:.3f} s")
+    for operation, value in operations.most_common(listed):
+        print(f"  {value:8.3f} s  {operation}")
+
+
+def start() -> None:
+    """Trains digits for an epoch in this process and prints what came before its end."""
+    import jax
+    from jax import monitoring
+
+    spent, count = Counter(), Counter()
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        part = event.rsplit("/", 1)[-1]
+        spent[part] += duration_secs
+        count[part] += 1
+
+    monitoring.register_event_duration_secs_listener(listen)
+    from experiments import digits
+
+    imported = time.perf_counter() - STARTED
+    with tempfile.TemporaryDirectory() as folder:
+        digits.main(digits.Config(epochs=1, results=Path(folder)))
+    parts = {"tracing": "jaxpr_trace_duration", "lowering": "jaxpr_to_mlir_module_duration"}
+    print(f"\nimports {imported:.2f} s", end="")
+    for text, part in (parts | {"compiling": "backend_compile_duration"}).items():
+        print(f", {text} {spent[part]:.2f} s ({count[part]} programs)", end="")
+    print(f"; all of it, with figures and files, {time.perf_counter() - STARTED:.2f} s; jax {jax.__version__}")
+
+
+def main() -> None:
+    """The flags; one core unless more are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.profiles")
+    parser.add_argument("--work", choices=("sigmoid", "relu", "wide", "cnn", "deep", "start"), required=True)
+    parser.add_argument("--shrink", type=int, default=1, help="so many times less work")
+    parser.add_argument("--list", type=int, default=0, help="print so many operations, the longest first")
+    flags = parser.parse_args()
+    if flags.work == "start":
+        start()
+        return
+    if hasattr(os, "sched_setaffinity"):  # before JAX starts its threads: on one core times add up
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    profile(flags.work, flags.shrink, flags.list)
+
+
+if __name__ == "__main__":
+    main()
