@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def start() -> None:
     import jax
     from jax import monitoring
 
-    spent, count = Counter(), Counter()
+    spent, count = defaultdict[str, float](float), Counter()
 
     def listen(event: str, duration_secs: float, **_: str | int) -> None:
         part = event.rsplit("/", 1)[-1]
