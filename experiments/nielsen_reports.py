@@ -22,7 +22,8 @@ chapters 1, 3, 5 and 6. The first 50,000 training images of MNIST train, the oth
   three): mean ± standard deviation over the seeds, and the best seed. "minus published" is the mean's difference.
 - "last" and "best" are of the test images, mean over the seeds: after the last epoch; the best over the epochs, which
   looks at them.
-- A committee's accuracy is one number, after the last epoch; "last" and "best" beside it are means of its members.
+- A committee's accuracy is one number, after the last epoch; "last" and "best" beside it are means of its members. The
+  book counts votes; `record` was to be counted by the mean probability, and is by both.
 - l2 is our strength, of l2/2 ‖w‖²; the book's λ divided by 50,000, in chapter 6, whose program divides by the number of
   mini-batches, by 5,000 (with expanded data: 25,000). The softmax layer starts at 0 in the book, with dense layers here
   too.
@@ -80,6 +81,14 @@ def _cells(of: Line) -> dict[str, str]:
     }
 
 
+def _is_of(row: Row, of: Line | None) -> str:
+    """What the accuracies are of; a committee's also as it is counted in the other way."""
+    if of is None or row.measure not in COMMITTEES:
+        return row.measure
+    other, name = (AVERAGE, "mean probability") if row.measure == VOTE else (VOTE, "vote")
+    return f"{row.measure}; by {name} {of.result['committee']['test'][COMMITTEES[other]]:.2f}"
+
+
 def _empty(row: Row) -> dict[str, str]:
     names = ("ours", "best seed", "minus published", "last", "best", "seeds", "seconds")
     return {"published": f"{row.published:.2f}"} | dict.fromkeys(names, "") | {"ours": "not run"}
@@ -104,7 +113,7 @@ def markdown(rows: Sequence[Row], lines: Mapping[str, Line]) -> str:
     body = []
     for row in rows:
         cells = _cells(lines[row.name]) if row.name in lines else _empty(row)
-        about = (row.measure, words(row.theirs, "λ"), words(row.ours, "l2"))
+        about = (_is_of(row, lines.get(row.name)), words(row.theirs, "λ"), words(row.ours, "l2"))
         body.append((f"`{row.name}`", str(row.chapter), row.about, *cells.values(), *about))
     parts = ["# MNIST: Nielsen's published results and ours", "", "Accuracies in per cent.", ""]
     parts += [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *body)]

@@ -147,6 +147,8 @@ def test_the_table(whole):
     assert "test, best epoch" in line
     assert "η 3, batch 10, 30 epochs, w, b N(0, 1)" in line
     assert f"| {np.mean([column[-1] for column in first['test']]):.2f} |" in line
+    average = result(whole[0], "dropout")["committee"]["test"]["average"]
+    assert f"test, vote at the end; by mean probability {average:.2f} |" in text
     assert "| 99.67 | not run |" in text
     assert "`python -m experiments nielsen --rows quadratic_30 --seeds 3`" in text
     assert "jax " + jax.__version__ in text
