@@ -97,8 +97,7 @@ def layer(function: str, argument: str, value: Any) -> Layer:
 def array(function: str, argument: str, value: Any) -> jax.Array:
     """Anything that `jnp.asarray` takes without a loss; lists of arrays and objects are refused."""
     try:
-        # by jnp.asarray, each shape is a program to compile
-        return jax.device_put(value) if isinstance(value, np.ndarray) else jnp.asarray(value)
+        return jnp.asarray(value)
     except (TypeError, ValueError):
         raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
 

@@ -40,8 +40,8 @@ def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
 def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: Array) -> Float[Array, "n m"]:
     """Xᵀ dZ in the dtype of W; of one output and a tiny W as the column sums of X ∘ dZ.
 
-    Of a few examples, on the CPU, as Σ_k x_kᵀ dz_k: XLA makes this sum where it is used, so that with the update of W
-    there is one pass over W, instead of three.
+    Of a few examples, on the CPU, as Σ_k x_kᵀ dz_k: XLA makes this sum where it is used, so that with an update that
+    uses it once, as that of `sgd`, there is one pass over W instead of three.
 
     >>> weight_gradient(jnp.ones((3, 2)), jnp.ones((3, 1)), jnp.ones((2, 1)))[:, 0]
     Array([3., 3.], dtype=float32)
@@ -50,15 +50,20 @@ def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: 
         dtype = widest(x, dz, w)
         return column_sum(x.astype(dtype) * dz.astype(dtype), w)[:, None].astype(w.dtype)
     if _outer_products_are_faster(x, dz, w):
-        return jax.lax.platform_dependent(x, dz, cpu=_outer_products, default=lambda x, dz: x.T @ dz)
+        return jax.lax.platform_dependent(x, dz, cpu=_outer_products, default=_product).astype(w.dtype)
     return contract("bi,bo->io", x, dz, like=w)
 
 
 def _outer_products_are_faster(x: Array, dz: Array, w: Array) -> bool:
-    """Not over a mesh either, which may have split the examples."""
+    """Not of symbolic shapes, nor over a mesh that is set, where the examples may be split."""
+    if not all(isinstance(n, int) for n in (*x.shape, *w.shape)) or not jax.sharding.get_abstract_mesh().empty:
+        return False
     wide = x.dtype == dz.dtype == w.dtype and x.dtype.itemsize >= 4
-    alone = jax.sharding.get_abstract_mesh().empty
-    return wide and alone and 1 < x.shape[0] <= _FEW and _SMALL <= w.size <= _LARGE
+    return wide and 1 < x.shape[0] <= _FEW and _SMALL <= w.size <= _LARGE
+
+
+def _product(x: Array, dz: Array) -> Array:
+    return x.T @ dz
 
 
 def _outer_products(x: Array, dz: Array) -> Array:
@@ -76,9 +81,13 @@ def computed_once(a: Array) -> Array:
     >>> computed_once(jnp.ones(2))
     Array([1., 1.], dtype=float32)
     """
+    return jax.lax.platform_dependent(a, cpu=_branch, default=_same)
 
-    def branch(a: Array) -> Array:
-        true = jax.lax.optimization_barrier(jnp.ones((), bool))
-        return jax.lax.cond(true, lambda a: a, jnp.zeros_like, a)
 
-    return jax.lax.platform_dependent(a, cpu=branch, default=lambda a: a)
+def _branch(a: Array) -> Array:
+    true = jax.lax.optimization_barrier(jnp.ones((), bool))
+    return jax.lax.cond(true, _same, jnp.zeros_like, a)
+
+
+def _same(a: Array) -> Array:
+    return a

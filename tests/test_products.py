@@ -97,3 +97,42 @@ def test_tiny_and_other_products(shape):
     x, dz, w = arrays(9, shape)
     np.testing.assert_allclose(product(x, w), np.asarray(x) @ np.asarray(w), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(column_sum(dz, w), np.asarray(dz).sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_out_of_jit_it_is_compiled_once():
+    """A function made anew in each call would be a program to compile in each call."""
+    programs = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, duration_secs, **_: programs.append(event) if "backend_compile" in event else None
+    )
+    dense, pool = fnn.dense(40, 20), fnn.max_pool2d(2)
+    conv = fnn.conv2d(2, 3, 3)
+    params, filters = dense.init(jax.random.key(0)), conv.init(jax.random.key(1))
+    x, images = jnp.ones((5, 40)), jnp.ones((2, 8, 8, 2))
+
+    def run():
+        dense.backward(params, x, jnp.ones((5, 20)))
+        pool.forward((), images)
+        conv.backward(filters, images, jnp.ones((2, 6, 6, 3)))
+
+    run()
+    assert programs
+    programs.clear()
+    run()
+    assert not programs
+
+
+def test_a_symbolic_number_of_examples_can_be_exported():
+    (batch,) = jax.export.symbolic_shape("b")
+    struct = jax.ShapeDtypeStruct
+    exported = jax.export.export(jax.jit(weight_gradient))(
+        struct((batch, 64), np.float32), struct((batch, 32), np.float32), struct((64, 32), np.float32)
+    )
+    x, dz, w = arrays(3, (64, 32))
+    np.testing.assert_allclose(exported.call(x, dz, w), x.T @ dz, rtol=1e-5, atol=1e-5)
+
+
+def test_its_type_is_that_of_the_weights():
+    x, dz, w = jnp.full((5, 64), 1.0), jnp.full((5, 32), 1.0), jnp.ones((64, 32))
+    assert x.weak_type
+    assert not weight_gradient(x, dz, w).weak_type

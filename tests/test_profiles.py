@@ -22,7 +22,7 @@ def test_a_work_is_traced(capsys):
     out = capsys.readouterr().out
     shares = [int(share) for share in re.findall(r"(\d+) %", out)]
     assert 98 <= sum(shares) <= 102
-    assert "GFLOP/s, square ones at" in out
+    assert "GFLOP/s; square ones at" in out
     assert len(out.splitlines()) == 2 + len(shares) + 2
 
 

@@ -129,7 +129,7 @@ def to_numpy(g) -> np.ndarray:
 def to_jax(v, dtype=None) -> jax.Array:
     """jnp.asarray; what comes from the host is cast there, as each shape would be two programs to compile."""
     if isinstance(v, np.ndarray):
-        return jax.device_put(v if dtype is None else v.astype(dtype))
+        return jax.device_put(np.array(v, dtype))  # a copy: the device may use the memory of what it is given
     return jnp.asarray(v, dtype)
 
 
