@@ -15,7 +15,6 @@ from fnn.activations import parameterless
 from fnn.correlation import correlate, correlate_backward
 from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
-from fnn.products import computed_once
 from fnn.types import Layer, PRNGKey, Residuals
 from fnn.windows import Pair, add_views, pad_widths, views
 
@@ -97,7 +96,8 @@ def _largest(views: Array, axis: int) -> tuple[Array, Array]:
         stays = (largest >= part) | (largest != largest)
         largest = jnp.where(stays, largest, part)
         position = jnp.where(stays, position, positions.dtype.type(p))
-    return computed_once(jnp.squeeze(largest, axis)), position
+    # summed out of its window, not passed on from the loop above: XLA would repeat the loop in all that reads y
+    return jnp.sum(jnp.where(position == positions, views, 0), axis), position
 
 
 def _largest_backward(position: Array, dy: Array, window: int, axis: int) -> Array:

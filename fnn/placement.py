@@ -63,7 +63,8 @@ def constrained(layout: Layout, step: Callable) -> Callable:
         meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves((state, batch))]
         explicit = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if explicit is None:
-            return placed(state, batch)
+            with jax.sharding.use_abstract_mesh(inner_mesh(layout.mesh).abstract_mesh):  # so that layers see it
+                return placed(state, batch)
         places = shardings(layout, state, state.params), everywhere(layout)
         out = jax.tree.map(lambda place: NamedSharding(explicit, place.spec), places)
         run: Callable = jax.sharding.auto_axes(placed, axes=explicit.axis_names, out_sharding=out)
