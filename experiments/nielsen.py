@@ -5,7 +5,7 @@
     python -m experiments nielsen --rows relu dropout committee
 
 Needs MNIST, in FNN_DATA's folder or in the cache. --quick trains the rows of dense layers, in about 15 minutes on two
-CPU cores; all rows take about four hours. Each epoch is saved, and each row once it is done: what was
+CPU cores; all rows take four to five hours. Each epoch is saved, and each row once it is done: what was
 interrupted goes on where it was, and what is done is not trained again, unless its recipe or --seeds has changed.
 
 To expect: rows as published trained come within 0.3 of what is published; the last row reads 99.7 % right.
