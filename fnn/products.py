@@ -50,8 +50,8 @@ def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: 
         dtype = widest(x, dz, w)
         return column_sum(x.astype(dtype) * dz.astype(dtype), w)[:, None].astype(w.dtype)
     if _outer_products_are_faster(x, dz, w):
-        return jax.lax.platform_dependent(x, dz, cpu=_outer_products, default=_product).astype(w.dtype)
-    return contract("bi,bo->io", x, dz, like=w)
+        return jax.lax.platform_dependent(x, dz, w, cpu=_outer_products, default=_contracted)
+    return _contracted(x, dz, w)
 
 
 def _outer_products_are_faster(x: Array, dz: Array, w: Array) -> bool:
@@ -62,15 +62,16 @@ def _outer_products_are_faster(x: Array, dz: Array, w: Array) -> bool:
     return wide and 1 < x.shape[0] <= _FEW and _SMALL <= w.size <= _LARGE
 
 
-def _product(x: Array, dz: Array) -> Array:
-    return x.T @ dz
+def _contracted(x: Array, dz: Array, w: Array) -> Array:
+    """Xᵀ dZ"""
+    return contract("bi,bo->io", x, dz, like=w)
 
 
-def _outer_products(x: Array, dz: Array) -> Array:
+def _outer_products(x: Array, dz: Array, w: Array) -> Array:
     """Σ_k x_kᵀ dz_k"""
     dz = computed_once(dz)
     terms = [x[k, :, None] * dz[k, None, :] for k in range(x.shape[0])]
-    return sum(terms[1:], start=terms[0])
+    return sum(terms[1:], start=terms[0]).astype(w.dtype)
 
 
 def computed_once(a: Array) -> Array:

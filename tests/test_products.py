@@ -102,9 +102,11 @@ def test_tiny_and_other_products(shape):
 def test_out_of_jit_it_is_compiled_once():
     """A function made anew in each call would be a program to compile in each call."""
     programs = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, duration_secs, **_: programs.append(event) if "backend_compile" in event else None
-    )
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if "backend_compile" in event:
+            programs.append(event)
+
     dense, pool = fnn.dense(40, 20), fnn.max_pool2d(2)
     conv = fnn.conv2d(2, 3, 3)
     params, filters = dense.init(jax.random.key(0)), conv.init(jax.random.key(1))
@@ -115,11 +117,15 @@ def test_out_of_jit_it_is_compiled_once():
         pool.forward((), images)
         conv.backward(filters, images, jnp.ones((2, 6, 6, 3)))
 
-    run()
-    assert programs
-    programs.clear()
-    run()
-    assert not programs
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        run()
+        assert programs
+        programs.clear()
+        run()
+        assert not programs
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_a_symbolic_number_of_examples_can_be_exported():

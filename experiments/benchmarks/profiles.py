@@ -19,7 +19,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-STARTED = time.perf_counter()
+from experiments import STARTED
+from experiments.benchmarks.peers import Job
 
 _PRODUCT = re.compile(r"(^|_)(dot|ynn_fusion|convolution)")
 _MOVE = re.compile(r"(copy|slice|concatenate|gather|transpose|pad|wrapped_broadcast)")
@@ -50,34 +51,25 @@ def totals(events: Iterable[dict]) -> tuple[Counter[str], Counter[str]]:
     return kinds, operations
 
 
-def square_rate() -> float:
-    """Operations per second of a product of 2048 x 2048, the best of five."""
-    import jax
-    import numpy as np
-
-    a = jax.device_put(np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32))
-    product, seconds = jax.jit(lambda a: a @ a), []
-    for _ in range(6):
+def fastest(job: Job) -> float:
+    """Seconds of a unit, the least of three after one that compiles."""
+    seconds = []
+    for _ in range(4):
         start = time.perf_counter()
-        product(a).block_until_ready()
+        job.unit()
         seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(seconds[1:])
+    return job.scale * min(seconds[1:])
 
 
 def profile(name: str, shrink: int, listed: int) -> None:
     """Traces a unit of the work and prints what its time consists of."""
     import jax
 
-    from experiments.benchmarks import peer_fnn, works
+    from experiments.benchmarks import peer_fnn, peer_products, works
 
     work = works.shrunk(works.WORKS[name], shrink)
     job = peer_fnn.make("fnn", work, works.load(work, None))
-    job.unit()
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        job.unit()
-        seconds.append(time.perf_counter() - start)
+    seconds = fastest(job)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             job.unit()
@@ -85,13 +77,13 @@ def profile(name: str, shrink: int, listed: int) -> None:
         with gzip.open(path) as file:
             kinds, operations = totals(json.load(file)["traceEvents"])
     whole, flops = sum(kinds.values()), works.flops(work)
-    print(f"{work.title}: {min(seconds):.3f} s on one core; {whole:.3f} s of operations in the trace")
+    print(f"{work.title}: {seconds:.3f} s on one core; {whole:.3f} s of operations in the trace")
     for of, value in kinds.most_common():
         print(f"  {value:8.3f} s  {100 * value / whole:3.0f} %  {of}")
-    products, rate = kinds["products"], square_rate()
+    products, square = kinds["products"], fastest(peer_products.square(work))
     at = f" at {flops / products / 1e9:.0f} GFLOP/s" if products else " none by their names"
     print(f"its products: {flops / 1e9:.1f} GFLOP,{at}", end="; ")
-    print(f"square ones at {rate / 1e9:.0f}: at that rate they alone would take {flops / rate:.3f} s")
+    print(f"square ones at {flops / square / 1e9:.0f}: at that rate they alone would take {square:.3f} s")
     for operation, value in operations.most_common(listed):
         print(f"  {value:8.3f} s  {operation}")
 
@@ -114,6 +106,7 @@ def start() -> None:
     imported = time.perf_counter() - STARTED
     with tempfile.TemporaryDirectory() as folder:
         digits.main(digits.Config(epochs=1, results=Path(folder)))
+    monitoring.unregister_event_duration_listener(listen)
     parts = {"tracing": "jaxpr_trace_duration", "lowering": "jaxpr_to_mlir_module_duration"}
     print(f"\nimports {imported:.2f} s", end="")
     for text, part in (parts | {"compiling": "backend_compile_duration"}).items():

@@ -92,7 +92,7 @@ def inputs(recipe: Recipe) -> int:
     return side * side * (recipe.filters[-1] if recipe.filters else 1)
 
 
-def steps(recipe: Recipe, examples: int = EXAMPLES) -> int:
+def steps(recipe: Recipe, examples: int) -> int:
     """Of the whole training; the remainder of an epoch is a step."""
     return recipe.epochs * -(-examples // recipe.batch_size)
 
