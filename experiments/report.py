@@ -58,7 +58,8 @@ def part(name: str, results: Path) -> Part:
             return base._replace(state=outcomes.FAILED, error=str(damaged))
         return base._replace(state=f"{outcomes.SKIPPED}: needs {', '.join(absent)}") if absent else base
     notes = ()
-    if outcomes.same_settings(outcomes.configured(loaded, True, results), values):
+    quick, full = (outcomes.same_settings(outcomes.configured(loaded, one, results), values) for one in (True, False))
+    if quick and not full:
         notes += (QUICK,)
     if values.get("source") != sources.fingerprint(loaded.path):
         notes += (EARLIER,)
@@ -120,6 +121,10 @@ def tiles(parts: Sequence[Part], rows: Sequence[dict[str, Any]]) -> str:
         shown = sum(row["state"] == "shown" for row in rows)
         nothing = sum(row["state"] == "nothing to test" for row in rows)
         counts.append((f"{shown} of {len(rows) - nothing}", "testable claims shown"))
+        waiting = sum(any(by["kind"] == "test" and by["state"] == "not run" for by in row["shown_by"]) for row in rows)
+        if waiting:
+            how = "<code>claims --run</code>, then <code>report</code>"
+            counts.append((str(waiting), f"have tests that were not run here: {how}"))
         counts.append((str(sum(row["verdict"] in report_parts.KINDS for row in rows)), "errors found in the notes"))
     return "".join(f"<li><b>{number}</b> {words}</li>" for number, words in counts)
 

@@ -136,11 +136,30 @@ def test_page_tells_every_state(results: Path):
     assert "<b>1 of 6</b> studies hold" in text
     assert "<b>3</b> do not hold or failed" in text
     assert "<b>2 of 3</b> testable claims shown" in text
+    assert "have tests that were not run here" not in text
     assert "<b>2</b> errors found in the notes" in text
     assert parts["good"].notes == (report.QUICK,)
     assert parts["good"].command == "python -m experiments good --seeds 3 --wait 0.0 --no-fast"
     rows = {row["id"]: row["state"] for row in report.read_claims(results, list(parts.values()))}
     assert rows == {"C001": "shown", "C002": "shown", "C003": "not shown"}
+
+
+def test_page_says_which_claims_wait_for_their_tests(results: Path):
+    path = results / "claims" / "claims.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    tests = [by for row in rows for by in row["shown_by"] if by["kind"] == "test"]
+    assert tests
+    tests[0]["state"] = "not run"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    text = report.build(results)
+    assert "<b>1 of 3</b> testable claims shown" in text
+    assert "<b>1</b> have tests that were not run here" in text
+
+
+def test_a_study_whose_quick_settings_are_its_full_ones_is_not_called_quick(results: Path, monkeypatch):
+    configured = report.outcomes.configured
+    monkeypatch.setattr(report.outcomes, "configured", lambda one, quick, folder: configured(one, True, folder))
+    assert report.part("good", results).notes == ()
 
 
 def test_page_of_an_earlier_version_says_so(results: Path, monkeypatch: pytest.MonkeyPatch):
