@@ -13,6 +13,7 @@ from fnn.data import check_batch_size
 from fnn.dtypes import widest
 from fnn.evaluation import check_data, check_targets, evaluation_batch, means, metric_pairs, per_example
 from fnn.normalization import calibrate
+from fnn.products import computed_once
 from fnn.rows import Examples, whole
 from fnn.train import Step, as_transformation, epoch, fresh_state, make_logging_step
 from fnn.types import (
@@ -79,6 +80,21 @@ def _mean_of_steps(values: Array, weight: Array) -> Array:
     return product[0, 0] / jnp.where(product[0, 1] == 0, 1, product[0, 1])
 
 
+def _transposed_once(network: Layer) -> Layer:
+    """The network as one of many under vmap. A product leaves the batch of all as (batch, runs, n), vmap wants the loss
+    of it as (runs, batch, n), and the gradient goes the way back: on the CPU each use would transpose for itself.
+    """
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Any]:
+        prediction, residuals = network.forward(params, x, key)
+        return computed_once(prediction), residuals
+
+    def backward(params: Params, residuals: Any, dprediction: Array) -> tuple[Params, Array]:
+        return network.backward(params, residuals, computed_once(dprediction))
+
+    return network._replace(forward=forward, backward=backward)
+
+
 class Programs(NamedTuple):
     """What the Partial of `make_run` is made of.
 
@@ -136,8 +152,9 @@ def make_run(
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
 
-    def pieces(hyper: Any) -> tuple[Layer, GradientTransformation, Step]:
+    def pieces(hyper: Any, beside_others: bool = False) -> tuple[Layer, GradientTransformation, Step]:
         model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
+        model = _transposed_once(model) if beside_others else model
         optimizer = as_transformation("make_run", make_optimizer(hyper))
         step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, pairs)
         return model, optimizer, step
@@ -165,7 +182,7 @@ def make_run(
 
         @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
         def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
-            return pieces(hyper)[2](state, batch)
+            return pieces(hyper, beside_others=True)[2](state, batch)
 
         @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
         def reports(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
