@@ -1,6 +1,7 @@
-"""The strictest settings that JAX has, two CPU devices, and an end to what hangs."""
+"""The strictest settings that JAX has, two CPU devices, room for what is compiled, and an end to what hangs."""
 
 import faulthandler
+import gc
 import os
 import signal
 import threading
@@ -44,8 +45,23 @@ class _Limits:
     pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
 
 
+class _Programs:
+    """Lets go of what a file's tests compiled when its last one ends.
+
+    Each program keeps some mappings of memory. Linux gives a process 65,530 (vm.max_map_count), which the whole suite
+    could use up; then XLA ends the process with a segmentation fault in whichever test compiles next.
+    """
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        if nextitem is None or nextitem.path != item.path:
+            jax.clear_caches()
+            gc.collect()  # what is in a cycle too
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Limits(os.dup(2)), "limits")  # a copy: 2 is captured while a test runs
+    config.pluginmanager.register(_Programs(), "programs")
 
 
 @pytest.fixture
