@@ -119,14 +119,15 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
     """
     x, y = load_digits()
     parts = fnn.data.split(key, (x, y), (0.64, 0.16, 0.2), stratify=y)
-    fitted = jax.jit(fnn.data.fit_standardization)(parts[0][0].reshape(-1, 1))
 
     @jax.jit
-    def standardized(x: jax.Array) -> jax.Array:
-        return fnn.data.standardize(x.reshape(-1, 1), fitted).reshape(x.shape)
+    def standardized(*parts: jax.Array) -> tuple[jax.Array, ...]:
+        fitted = fnn.data.fit_standardization(parts[0].reshape(-1, 1))
+        return tuple(fnn.data.standardize(x.reshape(-1, 1), fitted).reshape(x.shape) for x in parts)
 
+    inputs = standardized(*(x for x, _ in parts))
     names = ("train", "validation", "test")
-    data = {name: (standardized(x), jax.device_put(y)) for name, (x, y) in zip(names, parts, strict=True)}
+    data = {name: (x, jax.device_put(y)) for name, x, (_, y) in zip(names, inputs, parts, strict=True)}
     return data, parts[2][0].reshape(-1, 8, 8)
 
 
@@ -201,7 +202,7 @@ def run(config: Config, layout: Layout | None) -> None:
 
     network = make_network(config)
     print(f"\n{fnn.summary(network, (1, 64))}\n")
-    x, y = data["train"]
+    x, y = (np.asarray(array) for array in data["train"])
     gradient = check_gradient(network, LOSS, config.l2, x[:CHECKED], y[:CHECKED], config.seed)
     difference, tolerance = worst(gradient)
     same = "equal to the bit, " if difference == 0 else ""

@@ -13,6 +13,8 @@ from experiments.errors import ExperimentError
 from fnn.gradcheck import GradReport, check_grad
 from fnn.types import Params
 
+Examples = Array | np.ndarray
+
 
 def random_params(network: fnn.Layer, seed: int) -> Params:
     """Normal entries of deviation 1/√n, n the length of the first axis: biases are not zero here."""
@@ -25,7 +27,7 @@ def random_params(network: fnn.Layer, seed: int) -> Params:
     return jax.tree.map(draw, shapes)
 
 
-def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: Array, y: Array, seed: int) -> GradReport:
+def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: Examples, y: Examples, seed: int) -> GradReport:
     """The report on `fnn.value_and_grad` at random parameters on this batch; ExperimentError if a leaf is wrong.
 
     The reference differentiates the cost written out here, which uses no backward function. `seed` draws the
@@ -63,8 +65,8 @@ def compiling_fast() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-def _like(x: Array, params: Params) -> Array:
-    return x.astype(jax.tree.leaves(params)[0].dtype)
+def _like(x: Examples, params: Params) -> Array:
+    return jnp.asarray(x, jax.tree.leaves(params)[0].dtype)
 
 
 def worst(report: GradReport) -> tuple[float, float]:

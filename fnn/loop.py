@@ -68,8 +68,9 @@ def logging_step(program: Program) -> Step:
     return make_logging_step(*program[:5], program.micro_batch_size)
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def _one_epoch(program: Program, state: TrainState, data: Examples, validation: Examples | None):
-    """-> state, {name: what this epoch adds to history}"""
+    """-> state, {name: what this epoch adds to history}. A jit, so that `start` and `advance` trace it once."""
     network, loss, _, _, metrics, batch_size, *_ = program
     return reported_epoch(network, loss, logging_step(program), metrics, batch_size, state, data, validation)
 
