@@ -6,6 +6,7 @@ Traces a unit of fnn's side with JAX's profiler and adds up its operations by ki
 (copies, slices, concatenations, gathers, transposes) and the rest, element by element. Beside it stand the rate that
 its products reach and that of square ones. What does several things, a fusion, counts by its name alone.
 `--work start` traces nothing: it tells what imports, tracing and compiling take in a run of digits with one epoch.
+With `FNN_CACHE=` before it nothing is compiled already; else the second such run tells of a warm start.
 """
 
 import argparse
@@ -101,8 +102,9 @@ def start() -> None:
         count[part] += 1
 
     monitoring.register_event_duration_secs_listener(listen)
-    from experiments import digits
+    from experiments import cache, digits
 
+    cache.enable()
     imported = time.perf_counter() - STARTED
     with tempfile.TemporaryDirectory() as folder:
         digits.main(digits.Config(epochs=1, results=Path(folder)))
