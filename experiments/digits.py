@@ -121,9 +121,9 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
     parts = fnn.data.split(key, (x, y), (0.64, 0.16, 0.2), stratify=y)
 
     @jax.jit
-    def standardized(*parts: jax.Array) -> tuple[jax.Array, ...]:
-        fitted = fnn.data.fit_standardization(parts[0].reshape(-1, 1))
-        return tuple(fnn.data.standardize(x.reshape(-1, 1), fitted).reshape(x.shape) for x in parts)
+    def standardized(train: jax.Array, *others: jax.Array) -> tuple[jax.Array, ...]:
+        fitted = fnn.data.fit_standardization(train.reshape(-1, 1))
+        return tuple(fnn.data.standardize(x.reshape(-1, 1), fitted).reshape(x.shape) for x in (train, *others))
 
     inputs = standardized(*(x for x, _ in parts))
     names = ("train", "validation", "test")
@@ -202,7 +202,7 @@ def run(config: Config, layout: Layout | None) -> None:
 
     network = make_network(config)
     print(f"\n{fnn.summary(network, (1, 64))}\n")
-    x, y = (np.asarray(array) for array in data["train"])
+    x, y = (np.asarray(array) for array in data["train"])  # on the device each slice is a program to compile
     gradient = check_gradient(network, LOSS, config.l2, x[:CHECKED], y[:CHECKED], config.seed)
     difference, tolerance = worst(gradient)
     same = "equal to the bit, " if difference == 0 else ""

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 import fnn
 from experiments.errors import ExperimentError
 from fnn.gradcheck import GradReport, check_grad
 from fnn.types import Params
-
-Examples = Array | np.ndarray
 
 
 def random_params(network: fnn.Layer, seed: int) -> Params:
@@ -27,7 +25,7 @@ def random_params(network: fnn.Layer, seed: int) -> Params:
     return jax.tree.map(draw, shapes)
 
 
-def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: Examples, y: Examples, seed: int) -> GradReport:
+def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: ArrayLike, y: ArrayLike, seed: int) -> GradReport:
     """The report on `fnn.value_and_grad` at random parameters on this batch; ExperimentError if a leaf is wrong.
 
     The reference differentiates the cost written out here, which uses no backward function. `seed` draws the
@@ -65,7 +63,7 @@ def compiling_fast() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-def _like(x: Examples, params: Params) -> Array:
+def _like(x: ArrayLike, params: Params) -> Array:
     return jnp.asarray(x, jax.tree.leaves(params)[0].dtype)
 
 

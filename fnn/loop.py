@@ -70,7 +70,7 @@ def logging_step(program: Program) -> Step:
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _one_epoch(program: Program, state: TrainState, data: Examples, validation: Examples | None):
-    """-> state, {name: what this epoch adds to history}. A jit, so that `start` and `advance` trace it once."""
+    """-> state, {name: what this epoch adds to history}. A jit: `start` and `advance` trace it once."""
     network, loss, _, _, metrics, batch_size, *_ = program
     return reported_epoch(network, loss, logging_step(program), metrics, batch_size, state, data, validation)
 

@@ -48,8 +48,8 @@ class _Limits:
 class _Programs:
     """Lets go of what a file's tests compiled when its last one ends.
 
-    Each program keeps some mappings of memory. Linux gives a process 65,530 (vm.max_map_count), which the whole suite
-    could use up; then XLA ends the process with a segmentation fault in whichever test compiles next.
+    Each program keeps some mappings of memory. Linux gives a process 65,530 by default (vm.max_map_count), which the
+    whole suite could use up; then XLA ends the process with a segmentation fault in whichever test compiles next.
     """
 
     @pytest.hookimpl(trylast=True)

@@ -110,6 +110,20 @@ def test_a_second_fit_of_the_same_does_not_compile_again(key):
     assert loop.advance._cache_size() == before
 
 
+def test_an_epoch_is_traced_once(key, monkeypatch):
+    traced, reported_epoch = [], loop.reported_epoch
+
+    def counted(*arguments):
+        traced.append(None)
+        return reported_epoch(*arguments)
+
+    monkeypatch.setattr(loop, "reported_epoch", counted)
+    network = fnn.serial(*NETWORK.layers)  # another value: nothing is compiled for it already
+    options = {"epochs": 3, "batch_size": 16, "validation": VALIDATION, "patience": 2, "report_every": 2}
+    fnn.fit(network, LOSS, OPTIMIZER, TRAIN, key=key, progress=False, **options)
+    assert len(traced) == 1
+
+
 def test_lines_and_callbacks_come_every_so_many_epochs(key, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     seen = []

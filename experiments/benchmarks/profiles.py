@@ -6,7 +6,8 @@ Traces a unit of fnn's side with JAX's profiler and adds up its operations by ki
 (copies, slices, concatenations, gathers, transposes) and the rest, element by element. Beside it stand the rate that
 its products reach and that of square ones. What does several things, a fusion, counts by its name alone.
 `--work start` traces nothing: it tells what imports, tracing and compiling take in a run of digits with one epoch.
-With `FNN_CACHE=` before it nothing is compiled already; else the second such run tells of a warm start.
+With `FNN_CACHE=` before it nothing is compiled already; else the second such run tells of a warm start. It may use
+all cores.
 """
 
 import argparse
@@ -111,13 +112,13 @@ def start() -> None:
     monitoring.unregister_event_duration_listener(listen)
     parts = {"tracing": "jaxpr_trace_duration", "lowering": "jaxpr_to_mlir_module_duration"}
     print(f"\nimports {imported:.2f} s", end="")
-    for text, part in (parts | {"compiling": "backend_compile_duration"}).items():
+    for text, part in (parts | {"compiling or reading": "backend_compile_duration"}).items():
         print(f", {text} {spent[part]:.2f} s ({count[part]} programs)", end="")
     print(f"; all of it, with figures and files, {time.perf_counter() - STARTED:.2f} s; jax {jax.__version__}")
 
 
 def main() -> None:
-    """The flags; one core unless more are asked for."""
+    """The flags. What is traced runs on one core."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.profiles")
     parser.add_argument("--work", choices=("relu", "wide", "cnn", "nets", "sweep", "deep", "start"), required=True)
     parser.add_argument("--shrink", type=int, default=1, help="so many times less work")
