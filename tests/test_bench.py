@@ -136,6 +136,18 @@ def test_a_worker_answers_line_by_line(tmp_path):
     assert running.process.poll() is not None
 
 
+def test_a_worker_keeps_bytecode_and_knows_no_cache_of_jaxs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    body = (
+        "import json, os, sys; input(); cached = 'JAX_COMPILATION_CACHE_DIR' in os.environ; "
+        "print(json.dumps({'without bytecode': sys.dont_write_bytecode, 'cached': cached}), flush=True)"
+    )
+    running = fake(tmp_path, body)
+    assert processes.ask(running, "go", 30) == {"without bytecode": False, "cached": False}
+    processes.stop(running)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

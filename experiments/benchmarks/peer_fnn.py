@@ -139,17 +139,12 @@ def resident() -> float:
 
 
 def start(name: str, work: Work, data: Data) -> Job:
-    """A unit starts `python -m experiments digits` twice: with an empty compilation cache, then with what that left.
-
-    Python keeps the bytecode of modules, as it does unless told otherwise: it is there from the unit of warm-up.
-    """
+    """A unit starts `python -m experiments digits` twice: with an empty compilation cache, then with what that left."""
 
     def seconds(cache: str, results: str) -> float:
         command = [sys.executable, "-u", "-m", "experiments", "digits", "--epochs", "1", "--results", results]
         begun, ended = time.perf_counter(), float("nan")
-        others = ("PYTHONDONTWRITEBYTECODE", "JAX_COMPILATION_CACHE_DIR")
-        environment = {name: value for name, value in os.environ.items() if name not in others}
-        environment |= {"FNN_CACHE": cache}
+        environment = os.environ | {"FNN_CACHE": cache}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:

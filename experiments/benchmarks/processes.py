@@ -31,9 +31,14 @@ class Worker(NamedTuple):
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """This process's, with the checkout importable and caches of compilers where they are removed."""
+    """This process's, with the checkout importable and caches of compilers where they are removed, JAX's not at all.
+
+    Python keeps the bytecode of modules, as it does unless told otherwise: else each start would compile them again.
+    """
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return inherited | {
+        "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share an accelerator
