@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fnn
-from tests.oracles import assert_close, normal
-from tests.training import TRAIN, fit
+from tests.support.oracles import assert_close, normal
+from tests.support.training import TRAIN, fit
 
 NETWORK, LOSS = fnn.mlp([6, 8, 3], fnn.tanh), fnn.softmax_cross_entropy
 SIZE = 14

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fnn
 from fnn.backprop import is_weight, squared_norm
-from tests.oracles import assert_close, normal, spread_params
+from tests.support.oracles import assert_close, normal, spread_params
 
 rng = np.random.default_rng(0)
 NETWORKS = {

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tests import wrong_layers, wrong_training
-from tests.wrong_layers import KEY, LABELS, X
-from tests.wrong_training import evaluate, fit
+from tests.support import wrong_layers, wrong_training
+from tests.support.wrong_layers import KEY, LABELS, X
+from tests.support.wrong_training import evaluate, fit
 
 CASES = wrong_layers.CASES + wrong_training.CASES
 

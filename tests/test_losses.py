@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
-from tests.oracles import assert_close, loss_by_autodiff, loss_by_hand, normal
+from tests.support.oracles import assert_close, loss_by_autodiff, loss_by_hand, normal
 
 rng = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ import pytest
 
 import fnn
 from fnn.optimizers import apply_updates
-from tests.oracles import assert_close, normal
+from tests.support.oracles import assert_close, normal
 
 BETA, RATE, DECAY = 0.85, 0.01, 0.01
 

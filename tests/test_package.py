@@ -25,7 +25,7 @@ TYPED = """
 from jaxtyping import install_import_hook, TypeCheckError
 install_import_hook("fnn", "beartype.beartype")
 import jax, jax.numpy as jnp, fnn
-from tests.test_layers import LAYERS
+from tests.layers.test_layers import LAYERS
 
 key = jax.random.key(0)
 for layer, shape in LAYERS.values():

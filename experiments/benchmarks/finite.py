@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from fnn import loop
+from fnn.training import programs as loop
 
 
 class Work(NamedTuple):

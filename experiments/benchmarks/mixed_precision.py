@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import digits, mnist
 from experiments.data.mnist import find_mnist
+from experiments.examples import digits, mnist
 from fnn.types import Data
 
 LOSS = fnn.softmax_cross_entropy

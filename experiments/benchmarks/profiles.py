@@ -103,7 +103,8 @@ def start() -> None:
         count[part] += 1
 
     monitoring.register_event_duration_secs_listener(listen)
-    from experiments import cache, digits
+    from experiments import cache
+    from experiments.examples import digits
 
     cache.enable()
     imported = time.perf_counter() - STARTED

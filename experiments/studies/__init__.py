@@ -1,4 +1,4 @@
-"""One file per study of the notes' claims, named by its subject; experiments/study.py says what each consists of."""
+"""One file per study of the notes' claims, named by its subject; shared/study.py says what each consists of."""
 
 NAMES = (
     "activation_speed",

@@ -31,9 +31,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.bundled import load_digits
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Batch, Params, TrainState
 
 if TYPE_CHECKING:

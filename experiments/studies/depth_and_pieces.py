@@ -29,8 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
-from experiments.study import Criterion, Outcome, Study
+from experiments import figures
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Layer, Params
 
 if TYPE_CHECKING:

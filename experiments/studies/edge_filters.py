@@ -25,9 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.patterns import Images, bars
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import RunResult
 
 if TYPE_CHECKING:

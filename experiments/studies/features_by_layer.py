@@ -28,10 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.generators import planar_flower
 from experiments.data.mnist import load_mnist
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Layer, Params, PRNGKey, RunResult
 
 if TYPE_CHECKING:

@@ -27,10 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.prices import OFFSET, SLOPE, houses, prices_by_size
 from experiments.least_squares import line, on_line, r_squared
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Layer, Params
 
 if TYPE_CHECKING:

@@ -23,11 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.errors import positive
-from experiments.starts import scaled
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.starts import scaled
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Data
 
 if TYPE_CHECKING:

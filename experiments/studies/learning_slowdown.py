@@ -30,9 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.errors import at_least, positive
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.generators import planar_flower
 from experiments.data.points import moons
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Params, RunResult
 
 if TYPE_CHECKING:

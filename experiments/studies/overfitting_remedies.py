@@ -26,10 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.mnist import Mnist, load_mnist
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from experiments.studies.weight_decay import mislabelled
-from experiments.study import Criterion, Outcome, Study
 from fnn.types import Batch, Layer
 
 WIDE, NARROW, LINEAR = fnn.mlp([784, 64, 10]), fnn.mlp([784, 16, 10]), fnn.softmax_regression(784, 10)

@@ -22,9 +22,10 @@ import jax
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.bundled import load_diabetes
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Layer
 
 OUTPUTS = {"identity": fnn.identity, "ReLU": fnn.relu, "sigmoid": fnn.sigmoid}

@@ -26,10 +26,11 @@ import jax
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.data.patterns import mixtures
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Layer, Loss, Params
 
 if TYPE_CHECKING:

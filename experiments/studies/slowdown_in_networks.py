@@ -28,10 +28,11 @@ import jax
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.bundled import load_digits
-from experiments.starts import scaled
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.starts import scaled
+from experiments.studies.shared.study import Criterion, Outcome, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

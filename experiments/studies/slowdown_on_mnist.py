@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import figures, study
+from experiments import figures
 from experiments.data.mnist import load_mnist
 from experiments.errors import at_least
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from experiments.studies.slowdown_in_networks import COSTS, STARTS, accuracies
-from experiments.study import Criterion, Outcome, Study
 
 SIZES = (784, 30, 10)
 RATES = {"quadratic": 3.0, "cross-entropy": 0.5}

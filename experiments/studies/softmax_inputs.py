@@ -28,10 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.bundled import load_digits
-from experiments.study import Criterion, Outcome, Study
-from fnn.activations import parameterless
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
+from fnn.layers.activations import parameterless
 from fnn.types import Layer, Loss, RunResult
 
 if TYPE_CHECKING:

@@ -29,10 +29,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.errors import at_least
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from experiments.studies.vanishing_gradients import tap
-from experiments.study import Criterion, Outcome, Study
 from fnn.types import Params
 
 if TYPE_CHECKING:

@@ -30,8 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
-from experiments.study import Criterion, Outcome, Study
+from experiments import figures
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 
 M, N = 500, 100  # examples and features of logistic regression
 

@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.data.mnist import load_mnist
 from experiments.errors import usage
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.backprop import squared_norm
 from fnn.types import Batch, Params
 

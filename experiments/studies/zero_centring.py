@@ -23,9 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import figures, study
+from experiments import figures
 from experiments.studies.activation_speed import costs, reached
-from experiments.study import Criterion, Outcome, Study
+from experiments.studies.shared import study
+from experiments.studies.shared.study import Criterion, Outcome, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

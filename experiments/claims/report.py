@@ -1,0 +1,170 @@
+"""The page of what the studies found: results/report.html, one file that needs nothing else.
+
+    python -m experiments report
+
+Made of the files that `all`, the single studies and `claims` left in the results folder; `all` makes it,
+too. It shows which studies hold, each with its figure, criteria and numbers, the errors in the notes with
+their corrections, and the table of the claims. What is missing is said.
+"""
+
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from experiments import studies
+from experiments.claims import evidence, report_figures, report_parts, report_text
+from experiments.claims.claims import VERDICTS
+from experiments.claims.report_parts import Part
+from experiments.errors import ExperimentError
+from experiments.studies.shared import outcomes, sources, study
+
+BAD = (outcomes.BROKEN, outcomes.FAILED)
+QUICK, EARLIER = "quick settings", "earlier version of the code"
+
+
+@dataclass(frozen=True)
+class Config:
+    results: Path = Path("results")
+    """Folder with the studies' files; the page is made in it."""
+
+
+def drawn(results: Path, name: str) -> report_figures.Inline | None:
+    """The study's figure, if it is there."""
+    try:
+        svg = (results / name / f"{name}.svg").read_text(encoding="utf-8")
+        return report_figures.inline(svg, name)
+    except (OSError, SyntaxError):  # xml's ParseError is a SyntaxError
+        return None
+
+
+def part(name: str, results: Path) -> Part:
+    """What there is of a study."""
+    try:
+        loaded = study.load(name)
+    except Exception:
+        said = traceback.format_exc()
+        return Part(name, "?", (), f"{name} cannot be loaded.", "", outcomes.FAILED, error=said)
+    values, error = outcomes.read(results, name), outcomes.read_error(results, name)
+    docstring = sources.docstring(loaded.path)
+    base = Part(name, loaded.id, loaded.claims, docstring, outcomes.command(loaded, None), outcomes.ABSENT)
+    if error is not None:
+        return base._replace(state=outcomes.FAILED, error=error)
+    if values is None:
+        try:
+            absent = study.missing(loaded)
+        except ExperimentError as damaged:
+            return base._replace(state=outcomes.FAILED, error=str(damaged))
+        return base._replace(state=f"{outcomes.SKIPPED}: needs {', '.join(absent)}") if absent else base
+    notes = ()
+    quick, full = (outcomes.same_settings(outcomes.configured(loaded, one, results), values) for one in (True, False))
+    if quick and not full:
+        notes += (QUICK,)
+    if values.get("source") != sources.fingerprint(loaded.path):
+        notes += (EARLIER,)
+    command = outcomes.command(loaded, values)
+    found = base._replace(state=outcomes.state(values), values=values, command=command, notes=notes)
+    return found._replace(figure=drawn(results, name))
+
+
+def read_claims(results: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """The rows of claims.json, the studies' states in them as they are now; none if it is not there."""
+    try:
+        rows = json.loads((results / "claims" / "claims.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    states = {one.name: one.state for one in parts}
+    for row in rows:
+        for by in row["shown_by"]:
+            by["state"] = states.get(by["name"], by["state"]) if by["kind"] == "study" else by["state"]
+        if row["shown_by"]:
+            row["state"] = evidence.verdict(by["state"] for by in row["shown_by"])
+    return rows
+
+
+def remarks(parts: Sequence[Part]) -> str:
+    """How many studies ran with their quick settings, and how many with other code than there is now."""
+    found = ""
+    for note, words in (
+        (QUICK, "with their quick settings: fewer seeds, shorter trainings"),
+        (EARLIER, f"with an {EARLIER}"),
+    ):
+        count = sum(note in one.notes for one in parts)
+        if count:
+            found += f"; {'all' if count == len(parts) else count} of the studies {words}"
+    return found
+
+
+def environments(parts: Sequence[Part]) -> str:
+    """The versions that the studies ran with; if they are not the same for all, how many ran with which."""
+    found: dict[str, int] = {}
+    for one in parts:
+        if one.values:
+            versions = one.values["versions"]
+            text = " · ".join(f"{name} {value}" for name, value in versions.items() if name not in ("device", "cpus"))
+            text += f" · {str(versions.get('device')).removeprefix('cpu: ')}, {versions.get('cpus')} cores"
+            found[text] = found.get(text, 0) + 1
+    if len(found) > 1:
+        return "; ".join(f"{count} of the studies: {text}" for text, count in found.items())
+    return next(iter(found), "nothing has run")
+
+
+def tiles(parts: Sequence[Part], rows: Sequence[dict[str, Any]]) -> str:
+    """The summary: numbers with what they count."""
+    count = lambda states: sum(one.state in states for one in parts)
+    counts = [(f"{count([outcomes.HOLDS])} of {len(parts)}", "studies hold")]
+    bad, other = count(BAD), len(parts) - count([*BAD, outcomes.HOLDS])
+    counts += [(str(bad), "do not hold or failed")] if bad else []
+    counts += [(str(other), "not run")] if other else []
+    if rows:
+        shown = sum(row["state"] == "shown" for row in rows)
+        nothing = sum(row["state"] == "nothing to test" for row in rows)
+        counts.append((f"{shown} of {len(rows) - nothing}", "testable claims shown"))
+        waiting = sum(any(by["kind"] == "test" and by["state"] == "not run" for by in row["shown_by"]) for row in rows)
+        if waiting:
+            how = "<code>claims --run</code>, then <code>report</code>"
+            counts.append((str(waiting), f"have tests that were not run here: {how}"))
+        counts.append((str(sum(row["verdict"] in report_parts.KINDS for row in rows)), "errors found in the notes"))
+    return "".join(f"<li><b>{number}</b> {words}</li>" for number, words in counts)
+
+
+def build(results: Path) -> str:
+    """The page."""
+    parts = sorted((part(name, results) for name in studies.NAMES), key=lambda one: (one.id, one.name))
+    rows = read_claims(results, parts)
+    known, names = frozenset(row["id"] for row in rows), frozenset(one.name for one in parts)
+    figures = [one.figure for one in parts if one.figure is not None]
+    no_claims = "<p>Not there: <code>python -m experiments claims</code> makes the table.</p>"
+    options = [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)]
+    seconds = sum(one.values["seconds"] for one in parts if one.values)
+    return Template(report_parts.read("report.html")).substitute(
+        style=report_parts.read("report.css"),
+        colours=report_figures.variables(colour for one in figures for colour in one.colours),
+        script=report_parts.read("report.js"),
+        tiles=tiles(parts, rows),
+        environment=report_text.span(environments(parts) + remarks(parts)),
+        seconds=f"{seconds:,.0f} s",
+        contents=report_parts.contents(parts),
+        errors=report_parts.errors(rows) or no_claims,
+        studies="\n".join(report_parts.one_study(one, known) for one in parts),
+        verdicts="".join(f"<option>{verdict}</option>" for verdict in options),
+        total=len(rows),
+        claims=report_parts.claims(rows, names) if rows else no_claims,
+    )
+
+
+def write(results: Path) -> Path:
+    """Makes the page in the results folder; -> where it is."""
+    path = results / "report.html"
+    path.write_text(build(results), encoding="utf-8")
+    return path
+
+
+def main(config: Config) -> None:
+    """Makes the page of what is there."""
+    outcomes.check_results(config.results)
+    path = write(config.results)
+    print(f"report: {path}, {path.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,1 @@
+"""Runnable examples: the systems that the notes describe, as commands."""

@@ -1,0 +1,1 @@
+"""Nielsen's published results on MNIST, side by side with ours."""

@@ -1,0 +1,78 @@
+"""The networks of `nielsen`: sigmoid layers, convolutions with dense layers, with dropout, and the one to beat them."""
+
+import itertools
+
+import jax.numpy as jnp
+
+import fnn
+from experiments.nielsen.images import distortions, shifts
+from fnn.init import Initializer, he_normal, lecun_normal, normal, zeros
+from fnn.types import Layer
+
+IMAGE = (28, 28, 1)
+MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
+
+
+def sigmoid_net(sizes: tuple[int, ...], w_init: Initializer) -> Layer:
+    """Dense layers with sigmoid between them, biases from N(0, 1); ends in logits.
+
+    >>> [layer.name for layer in sigmoid_net((784, 30, 10), lecun_normal).layers]
+    ['dense(784, 30)', 'sigmoid', 'dense(30, 10)']
+    """
+    pairs = [(fnn.dense(*pair, w_init, normal(1.0)), fnn.sigmoid) for pair in itertools.pairwise(sizes)]
+    return fnn.serial(*itertools.chain(*pairs[:-1]), pairs[-1][0])
+
+
+def softmax_net(sizes: tuple[int, ...]) -> Layer:
+    """The same from weights of N(0, 1/n_in), its last layer, that of the softmax, starting at 0."""
+    *hidden, n_in, n_out = sizes
+    return fnn.serial(*sigmoid_net((*hidden, n_in), lecun_normal).layers, fnn.sigmoid, fnn.dense(n_in, n_out, zeros))
+
+
+def sigmoid_convnet(*filters: int) -> Layer:
+    """5x5 convolutions, each with sigmoid and 2x2 max pooling; 100 sigmoid units; 10 logits."""
+    return fnn.convnet(IMAGE, filters, 5, (100, 10), fnn.sigmoid, lecun_normal)
+
+
+def relu_convnet(*hidden: int, first: tuple[Layer, ...] = ()) -> Layer:
+    """20, then 40 filters of 5x5, each with ReLU and 2x2 max pooling; dense layers; 10 logits."""
+    return fnn.serial(*first, *fnn.convnet(IMAGE, (20, 40), 5, (*hidden, 10)).layers)
+
+
+def shifted_convnet(*hidden: int) -> Layer:
+    """The same, training on shifted images."""
+    return relu_convnet(*hidden, first=(shifts,))
+
+
+def dropout_convnet(*hidden: int) -> Layer:
+    """The same, half of the inputs of each dense layer dropped.
+
+    >>> [layer.name for layer in dropout_convnet(1000).layers][-5:]
+    ['dropout(0.5)', 'dense(640, 1000)', 'relu', 'dropout(0.5)', 'dense(1000, 10)']
+    """
+    layers = shifted_convnet(*hidden).layers
+    dropped = [(fnn.dropout(0.5), layer) if layer.name.startswith("dense") else (layer,) for layer in layers]
+    return fnn.serial(*itertools.chain(*dropped))
+
+
+def record_convnet() -> Layer:
+    """Five convolutions, three of them residual, and a dense layer, all with batch norm, training on distorted images.
+
+    Pixels are standardised. Strides of 2 in place of pooling: the first layers at the full size would cost the most.
+
+    >>> [layer.name for layer in record_convnet().layers if "2d" in layer.name or layer.name == "residual"]
+    ['conv2d(1, 32, 5x5)', 'residual', 'conv2d(32, 64, 3x3)', 'residual', 'residual', 'max_pool2d(2x2)']
+    """
+    standardised = fnn.elementwise(lambda x: (x - MEAN) / STD, lambda x: jnp.full_like(x, 1 / STD))
+    first = fnn.conv2d(1, 32, 5, stride=2, w_init=he_normal)
+    second = fnn.conv2d(32, 64, 3, stride=2, padding="SAME", w_init=he_normal)
+    layers = [distortions, standardised, first, fnn.batch_norm(32), fnn.relu, _residual(32)]
+    layers += [second, fnn.batch_norm(64), fnn.relu, _residual(64), _residual(64), fnn.max_pool2d(2), fnn.flatten]
+    head = [fnn.dense(576, 128, he_normal), fnn.batch_norm(128), fnn.relu, fnn.dropout(0.4), fnn.dense(128, 10)]
+    return fnn.serial(*layers, *head)
+
+
+def _residual(c: int) -> Layer:
+    """x + relu(batch_norm(conv(x)))"""
+    conv = fnn.conv2d(c, c, 3, padding="SAME", w_init=he_normal)
+    return fnn.residual(fnn.serial(conv, fnn.batch_norm(c), fnn.relu))

@@ -1,0 +1,1 @@
+"""What training a network would take on a mesh of devices that is not here."""

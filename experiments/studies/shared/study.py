@@ -1,0 +1,208 @@
+"""What a study of the notes' claims consists of: what it measures, what must hold, a figure; and how it is reported."""
+
+import importlib
+import inspect
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from experiments import figures, reports
+from experiments.data import cats, downloads, mnist
+from experiments.errors import ExperimentError, at_least, needs
+from experiments.studies.shared import sources
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DATA = {"mnist": mnist.source, "cats": cats.source}  # what does not come with scikit-learn
+
+
+class Criterion(NamedTuple):
+    """What must hold of each of the numbers measured, one per seed or one in all: least <= number <= most.
+
+    >>> Criterion("accuracy gained, every seed", (0.3, 0.41), least=0.2).holds
+    True
+    >>> Criterion("deviation", (float("nan"),), most=1e-10).holds
+    False
+    """
+
+    text: str
+    measured: Sequence[float]
+    least: float = -math.inf
+    most: float = math.inf
+
+    @property
+    def holds(self) -> bool:
+        return len(self.measured) > 0 and all(self.least <= value <= self.most for value in self.measured)
+
+
+class Outcome(NamedTuple):
+    """What a study found.
+
+    criteria    what must hold
+    figure      what makes the point at a glance
+    numbers     what else was measured, by what it is: a number, or one per seed
+    remarks     sentences: a condition of the claim, what was seen besides, what did not reproduce and why
+    """
+
+    criteria: Sequence[Criterion]
+    figure: "Figure"
+    numbers: Mapping[str, float | Sequence[float]]
+    remarks: Sequence[str] = ()
+
+
+class Study(NamedTuple):
+    """An experiment on claims of the notes.
+
+    id        its number, X01 to X33; `name` is the module's
+    claims    the claims that it shows, by their numbers
+    run       config -> Outcome; `quick` is the config that keeps to some ten seconds, all criteria included
+    needs     data that are not there everywhere, of DATA
+    """
+
+    id: str
+    claims: tuple[str, ...]
+    run: Callable[[Any], Outcome]
+    quick: Any
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.run.__module__.rpartition(".")[2]
+
+    @property
+    def path(self) -> Path:
+        return Path(inspect.getfile(self.run)).absolute()
+
+
+def load(name: str) -> Study:
+    """The study of a module in experiments/studies."""
+    return importlib.import_module(f"experiments.studies.{name}").STUDY
+
+
+def missing(study: Study) -> list[str]:
+    """The data that the study needs and whose files are not there; what they hold is looked at when it runs."""
+    return [name for name in study.needs if downloads.find(DATA[name]()) is None]
+
+
+def check(config: Any) -> None:
+    """UsageError, naming the flag, for a count below 1, or a number that is not finite or below 0.
+
+    >>> from experiments.studies.planar_demo import Config
+    >>> check(Config(seeds=0))
+    Traceback (most recent call last):
+        ...
+    experiments.errors.UsageError: --seeds must be at least 1, got 0
+    """
+    for field in fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float):
+                at_least(flag, number, 0.0)
+            elif isinstance(number, int) and not isinstance(number, bool):
+                at_least(flag, number, 1)
+
+
+def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """Everything but the figure; a number that is not finite becomes null."""
+    number = lambda value: float(value) if math.isfinite(value) else None
+    several = lambda value: [number(v) for v in value] if isinstance(value, Sequence) else number(value)
+    criteria = [
+        {
+            "text": criterion.text,
+            "measured": several(criterion.measured),
+            "least": number(criterion.least),
+            "most": number(criterion.most),
+            "holds": criterion.holds,
+        }
+        for criterion in outcome.criteria
+    ]
+    return {
+        "experiment": study.name,
+        "id": study.id,
+        "claims": study.claims,
+        "config": asdict(config),
+        "versions": reports.versions(),
+        "source": sources.fingerprint(study.path),
+        "seconds": round(seconds, 2),
+        "holds": all(criterion.holds for criterion in outcome.criteria),
+        "criteria": criteria,
+        "numbers": {name: several(value) for name, value in outcome.numbers.items()},
+        "remarks": list(outcome.remarks),
+    }
+
+
+def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
+    """Runs the study and saves results/NAME/NAME.json, .png and .svg; -> what the JSON says."""
+    check(config)
+    needs("matplotlib", "sklearn")
+    absent = missing(study)
+    if absent:
+        raise ExperimentError(f"{study.name} needs {', '.join(absent)}: `python -m experiments data` tells more")
+    folder = reports.make_folder(results, study.name)
+    (folder / f"{study.name}.error.txt").unlink(missing_ok=True)  # of an earlier `all`
+    start = time.perf_counter()
+    with figures.style():
+        outcome = study.run(config)
+        values = as_json(study, config, outcome, time.perf_counter() - start)
+        figures.save(outcome.figure, folder / f"{study.name}.png")
+        figures.save(outcome.figure, folder / f"{study.name}.svg")
+    reports.save_json(folder / f"{study.name}.json", json.loads(json.dumps(values, default=str)))
+    return values
+
+
+def limits(least: float | None, most: float | None) -> str:
+    """In words.
+
+    >>> limits(0.2, None), limits(0.2, 5.0), limits(0.0, 0.0)
+    ('at least 0.2', '0.2 to 5', 'exactly 0')
+    """
+    if least is not None and most is not None:
+        return f"exactly {least:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
+    return f"at least {least:.4g}" if least is not None else f"at most {most:.4g}"
+
+
+def shown(values: float | Sequence[float | None] | None) -> str:
+    """One number, or the lowest and the highest of several.
+
+    >>> shown(0.5), shown([0.25, 1e-12, 3.0]), shown([1.0, 1.0]), shown([None])
+    ('0.5', '1e-12 .. 3 (of 3)', '1 (all 2)', 'not finite')
+    """
+    if not isinstance(values, Sequence):
+        values = [values]
+    finite = [value for value in values if value is not None]
+    if len(finite) < len(values):
+        return "not finite" if len(values) == 1 else f"{len(values) - len(finite)} of {len(values)} not finite"
+    lowest, highest = f"{min(finite):.4g}", f"{max(finite):.4g}"
+    if lowest == highest:
+        return lowest if len(finite) == 1 else f"{lowest} (all {len(finite)})"
+    return f"{lowest} .. {highest} (of {len(finite)})"
+
+
+def main(study: Study, config: Any) -> None:
+    """Conducts the study and prints its criteria and numbers; ExperimentError if a criterion does not hold."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    values = conduct(study, config, config.results)
+    console = Console(highlight=False, width=max(Console().width, 100))
+    criteria = Table(title=f"{study.id}: claims {', '.join(study.claims)}", title_justify="left")
+    for column in ("criterion", "must be", "measured", "holds"):
+        criteria.add_column(column, justify="left" if column == "criterion" else "right")
+    for row in values["criteria"]:
+        wanted, holds = limits(row["least"], row["most"]), "[green]yes" if row["holds"] else "[red]no"
+        criteria.add_row(escape(row["text"]), wanted, shown(row["measured"]), holds)
+    numbers = Table(title="measured besides", title_justify="left", show_header=False)
+    for name, value in values["numbers"].items():
+        numbers.add_row(escape(name), shown(value))
+    console.print(criteria, *([numbers] if values["numbers"] else []), *map(escape, values["remarks"]), sep="\n")
+    folder = config.results / study.name
+    console.print(f"{values['seconds']:.1f} s; saved: {folder / study.name}.png, .svg, .json", markup=False)
+    broken = [row["text"] for row in values["criteria"] if not row["holds"]]
+    if broken:
+        raise ExperimentError(f"does not hold: {'; '.join(broken)}")

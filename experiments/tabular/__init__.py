@@ -1,0 +1,1 @@
+"""A network on a table of your own: train it, then predict with it."""

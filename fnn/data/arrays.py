@@ -1,0 +1,158 @@
+"""Data as arrays: standardising, one-hot targets, splits, shuffled batches of fixed shape. Nothing is downloaded."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from fnn import checks
+from fnn.sharding.rows import take
+from fnn.types import PRNGKey
+
+
+class Standardization(NamedTuple):
+    """Mean and standard deviation of each feature of the training data."""
+
+    mean: Float[Array, " n"]
+    std: Float[Array, " n"]
+
+
+def fit_standardization(x: ArrayLike) -> Standardization:
+    """μ and σ per feature (σ² divides by N); where a feature is constant, σ = 1, so that it becomes 0 and not NaN.
+
+    >>> fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
+    Standardization(mean=Array([2., 5.], dtype=float32), std=Array([1., 1.], dtype=float32))
+    """
+    x = checks.floating("fit_standardization", "x", x)
+    if x.ndim < 2 or x.shape[0] < 1:
+        raise checks.fail("fit_standardization", "x", "of shape (examples, ...) with at least one example", x)
+    mean = jnp.mean(x, axis=0)
+    std = jnp.std(x, axis=0)
+    # a constant column's mean is off by rounding, and so is its deviation from it
+    constant = std <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
+    return Standardization(mean, jnp.where(constant, 1, std))
+
+
+def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
+    """x̃ = (x - μ) / σ, with μ and σ of the training data: pass what `fit_standardization` found there.
+
+    >>> standardize(jnp.array([[4.0, 5.0]]), fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]])))
+    Array([[2., 0.]], dtype=float32)
+    """
+    x = checks.floating("standardize", "x", x)
+    mean, std = fit_standardization(x) if fitted is None else fitted
+    if x.shape[1:] != mean.shape:
+        raise checks.fail("standardize", "x", f"of shape (examples, {', '.join(map(str, mean.shape))})", x)
+    constant_safe = jnp.where(std == 0, 1, std).astype(x.dtype)
+    return (x - mean.astype(x.dtype)[None]) / constant_safe[None]
+
+
+def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
+    """Rows with a 1 at the label; a label outside 0..k-1 is an error, not a row of zeros.
+
+    >>> one_hot(jnp.array([2, 0]), 3)
+    Array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    labels, k = checks.array("one_hot", "labels", labels), checks.positive_int("one_hot", "k", k)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise checks.fail("one_hot", "labels", "integers", labels, TypeError)
+    if labels.ndim != 1:
+        raise checks.fail("one_hot", "labels", "of shape (batch,)", labels)
+    if not isinstance(labels, Tracer) and labels.size and not (labels.min() >= 0 and labels.max() < k):
+        raise checks.fail("one_hot", "labels", f"in 0..{k - 1}", came=f"{labels.min()}..{labels.max()}")
+    return jax.nn.one_hot(labels, k)
+
+
+def split(
+    key: PRNGKey, arrays: Sequence[Any], fractions: Sequence[float], stratify: ArrayLike | None = None
+) -> list[tuple[Any, ...]]:
+    """Shuffles examples into disjoint parts of these fractions, which sum to 1: -> one tuple of arrays per part.
+
+    Sizes are rounded so that every example lands in one part. With `stratify` (labels), each class is split so.
+
+    >>> x, y = jnp.arange(10.0)[:, None], jnp.arange(10) % 2
+    >>> train, test = split(jax.random.key(0), (x, y), (0.8, 0.2), stratify=y)
+    >>> train[0].shape, sorted(test[1].tolist())
+    ((8, 1), [0, 1])
+    """
+    size = check_examples("split", arrays)
+    fractions = tuple(fractions)
+    if not fractions or not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
+        raise checks.fail("split", "fractions", "non-negative and of sum 1", fractions)
+    order = np.asarray(jax.random.permutation(key, size))
+    if stratify is not None:
+        labels = np.asarray(stratify)
+        if labels.shape != (size,):
+            raise checks.fail("split", "stratify", f"of shape ({size},)", labels)
+        order = _interleave(order, labels)
+    parts = np.split(order, np.round(np.cumsum(fractions[:-1]) * size).astype(int))
+    # rows are taken on the host: on the device each shape would be a program to compile
+    on_host = [np.asarray(array) for array in arrays]
+    return [
+        tuple(_like(array[np.sort(part)], given) for array, given in zip(on_host, arrays, strict=True))
+        for part in parts
+    ]
+
+
+def _like(array: np.ndarray, given: Any) -> Any:
+    return jax.device_put(array) if isinstance(given, Array) else array
+
+
+def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`order` rearranged so that any stretch of it holds each class in proportion: the j-th of c members at (j+½)/c."""
+    position = np.empty(len(order))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(position[order], kind="stable")]
+
+
+def check_examples(function: str, arrays: Sequence[Any], least: int = 1) -> int:
+    """The number of examples, the same in each array and at least so many."""
+    shapes = [getattr(array, "shape", None) for array in arrays]
+    if not shapes or any(not shape for shape in shapes):
+        raise checks.fail(function, "data", "arrays whose first axis counts examples", came=f"shapes {shapes}")
+    sizes = [array.shape[0] for array in arrays]
+    if len(set(sizes)) != 1:
+        raise checks.fail(function, "data", "arrays of the same length", came=f"lengths {sizes}")
+    if sizes[0] < least:
+        raise checks.fail(function, "data", "at least one example", came="none")
+    return sizes[0]
+
+
+def check_batch_size(function: str, batch_size: int, size: int) -> int:
+    """A batch size from 1 to the number of examples."""
+    batch_size = checks.positive_int(function, "batch_size", batch_size)
+    if batch_size > size:
+        raise checks.fail(function, "batch_size", f"at most the number of examples, {size}", batch_size)
+    return batch_size
+
+
+def shuffled(key: PRNGKey, size: int, batch_size: int) -> tuple[Int[Array, "n batch_size"], Int[Array, " rest"]]:
+    """A permutation of 0..size-1 as n full batches of indices, and the remainder, which is shorter or empty.
+
+    >>> full, rest = shuffled(jax.random.key(0), 10, 4)
+    >>> full.shape, rest.shape
+    ((2, 4), (2,))
+    """
+    order = jax.random.permutation(key, size)
+    n = size // batch_size
+    return order[: n * batch_size].reshape(n, batch_size), order[n * batch_size :]
+
+
+def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Iterator[tuple[Array, ...]]:
+    """One epoch: every example once, shuffled, in batches of one shape; only the last may be shorter.
+
+    >>> [x.shape for (x,) in batches(jax.random.key(0), (jnp.zeros((10, 3)),), 4)]
+    [(4, 3), (4, 3), (2, 3)]
+    """
+    size = check_examples("batches", arrays)
+    full, rest = shuffled(key, size, check_batch_size("batches", batch_size, size))
+    arrays = tuple(jnp.asarray(array) for array in arrays)
+    for index in (*full, rest) if rest.size else full:
+        yield take(arrays, index)

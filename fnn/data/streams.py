@@ -1,0 +1,201 @@
+"""Data larger than the device: arrays in files, or a function epoch -> iterator of batches, as chunks to train on."""
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.data import windows as reading
+from fnn.data.arrays import check_batch_size, check_examples
+from fnn.data.prefetch import Piece
+from fnn.data.windows import NAMES, Form, Rows, Validate
+from fnn.hashing import array as described
+from fnn.training.step import unpack
+from fnn.types import Batch, Data, PRNGKey
+
+_MEMORY = 2**27  # of the device, for a stream where nothing is said
+_SAMPLE = 256  # how many rows tell data from other data
+
+Stream = Callable[[int], Iterable[Data]]
+"""epoch -> an iterator of its batches: (x, y) or (x, y, weight)."""
+
+Pieces = Callable[[PRNGKey, int, int, Validate | None], Generator[Piece, None, None]]
+
+
+class Source(NamedTuple):
+    """Where the batches of a training come from, epoch after epoch.
+
+    like    the form of one example: of x, y and, if there is one, weight
+    size    how many examples an epoch has; None: its end tells
+    steps   how many batches a chunk has room for
+    pieces  (key, epoch, position, validate) -> what is read for each chunk from that step of that epoch to its end, in
+            memory that the next but one is read into; values are looked at where there is a `validate`, for targets
+    about   what tells it from other sources
+    """
+
+    like: tuple[Form, ...]
+    size: int | None
+    steps: int
+    pieces: Pieces
+    about: list[str]
+
+
+def source(data: Any, batch_size: int, device_memory: int | None, window: int | None) -> Source | None:
+    """fit's data as a Source; None where they are arrays for the device."""
+    memory = None if device_memory is None else checks.positive_int("fit", "device_memory", device_memory)
+    window = None if window is None else checks.positive_int("fit", "window", window)
+    if callable(data):
+        return _of_batches(data, batch_size, _MEMORY if memory is None else memory, window)
+    if hasattr(data, "__next__"):
+        expected = "arrays, or a function epoch -> iterator of batches (an iterator is good for one epoch)"
+        raise checks.fail("fit", "data", expected, error=TypeError, came=type(data).__name__)
+    if memory is None:
+        if window is not None:
+            raise checks.fail("fit", "device_memory", "given when window is: without it all is shuffled", came="None")
+        return None
+    arrays = _parts("data", unpack("fit", data))
+    size, like = check_examples("fit", arrays), reading.forms("data", arrays)
+    check_batch_size("fit", batch_size, size)
+    if size * reading.row_bytes(like) <= memory and (window is None or window >= size):
+        return None
+    return _of_arrays(arrays, like, batch_size, memory, window)
+
+
+def blank(like: Sequence[Form], rows: int) -> Batch:
+    """Examples of zeros."""
+    return tuple(jnp.zeros((rows, *form.shape), form.dtype) for form in like)
+
+
+def _parts(argument: str, data: Sequence[Any]) -> list[Any]:
+    named = zip(NAMES, data, strict=False)
+    return [reading.on_host(f"{argument}: {name}", part) for name, part in named if part is not None]
+
+
+def _steps(like: Sequence[Form], batch_size: int, memory: int) -> int:
+    """How many batches a chunk can have, with their indices, if two chunks are to fit."""
+    batch = batch_size * (reading.row_bytes(like) + 4)
+    if 2 * batch > memory:
+        raise checks.fail("fit", "device_memory", f"at least {2 * batch} (two chunks of one batch)", memory)
+    return memory // (2 * batch)
+
+
+def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, window: int | None) -> Source:
+    size, row_bytes = arrays[0].shape[0], reading.row_bytes(like)
+    steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
+    seen = steps * batch_size if window is None else window
+    some = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
+    sample = [reading.read(array, some, out) for array, out in zip(arrays, reading.room(like, len(some)), strict=True)]
+
+    def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
+        skip, count = position * batch_size, steps * batch_size
+        left, rooms = size - skip, reading.rooms(like, count)
+        for index in reading.cut(reading.shuffled(key, epoch, size, seen, row_bytes), skip, count):
+            order = np.argsort(index)
+            index, room = index[order], next(rooms)
+            got = [reading.read(array, index, out) for array, out in zip(arrays, room, strict=True)]
+            if validate is not None:
+                reading.check_values(got, validate, lambda bad, index=index: f"row {index[bad]}")
+            rank = np.empty(len(order), np.int32)
+            rank[order] = np.arange(len(order), dtype=np.int32)
+            left -= len(order)
+            yield Piece(room, rank, left == 0)
+
+    about = [
+        f"{array.dtype} {tuple(array.shape)}, of it {described(part)}"
+        for array, part in zip(arrays, sample, strict=True)
+    ]
+    return Source(like, size, steps, pieces, [*about, f"window {min(seen, size)}"])
+
+
+def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
+    first = _batches(stream, 0, None)
+    like, given = reading.forms("data", next(_checked(first, 0, batch_size, None))), first
+    steps = _steps(like, batch_size, memory)
+    if isinstance(given, Generator):
+        given.close()
+
+    def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
+        batches = _checked(_batches(stream, epoch, given), epoch, batch_size, like)
+        if window is not None:
+            batches = _mixed(batches, key, epoch, batch_size, max(1, window // batch_size))
+        rooms, filled = reading.rooms(like, steps * batch_size), 0
+        room = next(rooms)
+        for number, batch in itertools.islice(enumerate(batches), position, None):
+            if validate is not None:
+                where = f"of batch {number + 1} of epoch {epoch + 1}"
+                reading.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}")
+            if filled == steps * batch_size:
+                yield Piece(room, np.arange(filled, dtype=np.int32), False)
+                room, filled = next(rooms), 0
+            for out, part in zip(room, batch, strict=True):
+                out[filled : filled + len(part)] = part
+            filled += len(batch[0])
+        if not filled:
+            expected = f"a stream that goes on after batch {position} of epoch {epoch + 1}"
+            raise checks.fail("fit", "data", expected, came="its end")
+        yield Piece(room, np.arange(filled, dtype=np.int32), True)
+
+    name = getattr(stream, "__qualname__", type(stream).__qualname__)
+    about = [f"stream {name}", *(f"{form.dtype} {form.shape}" for form in like), f"window {window}"]
+    return Source(like, None, steps, pieces, about)
+
+
+def _batches(stream: Callable[[int], Any], epoch: int, earlier: Any) -> Iterator[Any]:
+    """The stream's iterator for this epoch, which must be another one than an earlier one."""
+    given = stream(epoch)
+    if not hasattr(given, "__iter__"):
+        expected = "a function epoch -> iterator of batches"
+        raise checks.fail("fit", "data", expected, error=TypeError, came=f"one that returns {checks.describe(given)}")
+    iterator = iter(given)
+    if iterator is earlier:
+        expected = "a function that makes a new iterator at each call"
+        raise checks.fail("fit", "data", expected, came="the same one again")
+    return iterator
+
+
+def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Form, ...] | None) -> Iterator[Rows]:
+    """The batches as arrays of NumPy, of the forms of the first one; of `batch_size` rows, only the last of fewer."""
+    short: int | None = None
+    number = 0
+    for number, batch in enumerate(batches, 1):
+        name = f"data: batch {number} of epoch {epoch + 1}"
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            came = type(batch).__name__
+            raise checks.fail("fit", name, "(x, y) or (x, y, weight)", error=TypeError, came=came)
+        arrays = _parts(name, batch)
+        found = reading.forms(name, arrays)
+        like = found if like is None else like
+        if len(found) != len(like):
+            raise checks.fail("fit", name, f"of {len(like)} arrays, as the first one", came=f"{len(found)}")
+        for part, array, form, wanted in zip(NAMES, arrays, found, like, strict=False):
+            if form != wanted:
+                expected = (
+                    f"{wanted.dtype} of shape ({', '.join(['rows', *map(str, wanted.shape)])}), as in the first batch"
+                )
+                raise checks.fail(
+                    "fit", f"{name}: {part}", expected, array, TypeError if form.shape == wanted.shape else ValueError
+                )
+        rows = sorted({len(array) for array in arrays})
+        if short is not None or len(rows) > 1 or not 1 <= rows[0] <= batch_size:
+            came = " and ".join(map(str, rows))
+            if short is not None:
+                name, came = f"data: batch {number - 1} of epoch {epoch + 1}", f"{short} and another batch after it"
+            raise checks.fail("fit", name, f"of {batch_size} rows (fewer only if it is the last one)", came=came)
+        short = len(arrays[0]) if len(arrays[0]) < batch_size else None
+        yield tuple(array.astype(form.dtype, copy=False) for array, form in zip(arrays, like, strict=True))
+    if not number:
+        raise checks.fail("fit", "data", f"a stream of at least one batch in epoch {epoch + 1}", came="none")
+
+
+def _mixed(batches: Iterator[Rows], key: PRNGKey, epoch: int, batch_size: int, count: int) -> Iterator[Rows]:
+    """The examples of every `count` batches shuffled among each other."""
+    draw = reading.generator(key, epoch)
+    copies = (tuple(map(np.array, batch)) for batch in batches)  # whoever makes batches may make all in one place
+    while held := list(itertools.islice(copies, count)):
+        joined = [np.concatenate(parts) for parts in zip(*held, strict=True)]
+        order = draw.permutation(len(joined[0]))
+        for begin in range(0, len(order), batch_size):
+            yield tuple(part[order[begin : begin + batch_size]] for part in joined)

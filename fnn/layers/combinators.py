@@ -1,0 +1,175 @@
+"""Combinators make a layer of layers: one after the other, around one, n copies. Backward stands under its forward."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from fnn import checks
+from fnn.dtypes import widest
+from fnn.layers.activations import identity
+from fnn.types import Layer, Params, PRNGKey, Residuals
+
+
+def _split(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
+    """A key for each of n layers, or None for each."""
+    return [None] * n if key is None else [jax.random.fold_in(key, i) for i in range(n)]
+
+
+def _calibrate(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
+    """Calibrates what can be: -> params, y."""
+    return (params, layer.forward(params, x)[0]) if layer.calibrate is None else layer.calibrate(params, x)
+
+
+def serial(*layers: Layer) -> Layer:
+    """One layer after the other: y = f_L(… f_2(f_1(x))). Parameters, residuals and gradients are tuples in that order.
+
+    >>> from fnn.layers import dense
+    >>> network = serial(dense(3, 4), identity, dense(4, 2))
+    >>> len(network.init(jax.random.key(0)))
+    3
+    """
+    layers = tuple(checks.layer("serial", f"layers[{i}]", layer) for i, layer in enumerate(layers))
+    if not layers:
+        raise checks.fail("serial", "layers", "at least one Layer", came="none")
+
+    def per_layer(params: Params) -> Params:
+        if not isinstance(params, tuple) or len(params) != len(layers):
+            got = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
+            raise checks.fail("serial", "params", f"a tuple of {len(layers)}, one entry per layer", came=got)
+        return params
+
+    def init(key: PRNGKey) -> Params:
+        return tuple(layer.init(k) for layer, k in zip(layers, _split(key, len(layers)), strict=True))
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+        """a_l = f_l(a_{l-1}), a_0 = x"""
+        residuals = []
+        for layer, p, k in zip(layers, per_layer(params), _split(key, len(layers)), strict=True):
+            x, r = layer.forward(p, x, k)
+            residuals.append(r)
+        return x, tuple(residuals)
+
+    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
+        """da_{l-1} = da_l ∂f_l/∂a_{l-1}, from the last layer to the first"""
+        dparams = []
+        for layer, p, r in zip(reversed(layers), reversed(per_layer(params)), reversed(residuals), strict=True):
+            dp, dy = layer.backward(p, r, dy)
+            dparams.append(dp)
+        return tuple(reversed(dparams)), dy
+
+    def calibrate(params: Params, x: Array) -> tuple[Params, Array]:
+        out = []
+        for layer, p in zip(layers, per_layer(params), strict=True):
+            p, x = _calibrate(layer, p, x)
+            out.append(p)
+        return tuple(out), x
+
+    has_statistics = any(layer.calibrate for layer in layers)
+    return Layer(init, forward, backward, calibrate if has_statistics else None, name="serial", layers=layers)
+
+
+class Residual(NamedTuple):
+    layer: Params
+    shortcut: Params
+
+
+def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
+    """A layer and a way around it: y = f(x) + s(x); dx is the sum of both ways' (He et al. 2016).
+
+    >>> import jax.numpy as jnp
+    >>> from fnn.layers import dense
+    >>> block = residual(serial(dense(3, 3), identity))
+    >>> block.forward(block.init(jax.random.key(0)), jnp.ones((5, 3)))[0].shape
+    (5, 3)
+    """
+    layers = checks.layer("residual", "layer", layer), checks.layer("residual", "shortcut", shortcut)
+
+    def init(key: PRNGKey) -> Residual:
+        return Residual(*(f.init(k) for f, k in zip(layers, _split(key, 2), strict=True)))
+
+    def add(y: Array, s: Array) -> Array:
+        if y.shape != s.shape:
+            expected = f"of the shape of the layer's output, {tuple(y.shape)}"
+            raise checks.fail("residual", "the shortcut's output", expected, s)
+        dtype = widest(y, s)
+        return y.astype(dtype) + s.astype(dtype)
+
+    def forward(params: Residual, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+        """y = f(x) + s(x)"""
+        params = checks.fields("residual", params, Residual)
+        (y, r), (s, q) = (f.forward(p, x, k) for f, p, k in zip(layers, params, _split(key, 2), strict=True))
+        return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
+
+    def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Array]:
+        """dx = dy ∂f/∂x + dy ∂s/∂x"""
+        *ways, like = residuals
+        (dp, dx), (dq, ds) = (
+            f.backward(p, r, dy.astype(y.dtype)) for f, p, (r, y) in zip(layers, params, ways, strict=True)
+        )
+        return Residual(dp, dq), (dx + ds).astype(like.dtype)
+
+    def calibrate(params: Residual, x: Array) -> tuple[Residual, Array]:
+        (p, y), (q, s) = (_calibrate(f, p, x) for f, p in zip(layers, params, strict=True))
+        return Residual(p, q), add(y, s)
+
+    has_statistics = any(f.calibrate for f in layers)
+    return Layer(init, forward, backward, calibrate if has_statistics else None, name="residual", layers=layers)
+
+
+def repeat(layer: Layer, n: int) -> Layer:
+    """n copies of a layer, each with parameters of its own, as one `lax.scan`: compile time does not grow with n.
+
+    Parameters, residuals and gradients are those of `layer` with a leading axis of n. y has the shape of x.
+
+    >>> from fnn.layers import dense
+    >>> deep = repeat(serial(dense(3, 3), identity), 100)
+    >>> deep.init(jax.random.key(0))[0].w.shape
+    (100, 3, 3)
+    """
+    layer, n = checks.layer("repeat", "layer", layer), checks.positive_int("repeat", "n", n)
+
+    def init(key: PRNGKey) -> Params:
+        return jax.vmap(layer.init)(jax.random.split(key, n))
+
+    def check(params: Params, x: Array) -> Array:
+        wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]
+        if wrong:
+            raise checks.fail("repeat", "params", f"leaves with a leading axis of {n}", wrong[0])
+        first = jax.tree.map(lambda leaf: leaf[0], params)
+        y = jax.eval_shape(lambda p, x: layer.forward(p, x)[0], first, x)
+        if y.shape != x.shape:
+            raise checks.fail("repeat", "the layer's output", f"of the shape of its input, {tuple(x.shape)}", y)
+        return x.astype(y.dtype)
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+        """a_l = f(params_l, a_{l-1}), a_0 = x"""
+        keys = None if key is None else jax.random.split(key, n)
+
+        def step(a: Array, xs):
+            return layer.forward(xs[0], a, xs[1])
+
+        y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n)
+        return y, (residuals, x[:0])
+
+    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
+        """da_{l-1} = da_l ∂f/∂a_{l-1}, from the last to the first"""
+        residuals, like = residuals
+
+        def step(da: Array, xs):
+            dp, da = layer.backward(xs[0], xs[1], da)
+            return da, dp
+
+        dx, dparams = jax.lax.scan(step, dy, (params, residuals), length=n, reverse=True)
+        return dparams, dx.astype(like.dtype)
+
+    def calibrate(params: Params, x: Array) -> tuple[Params, Array]:
+        def step(a: Array, p: Params):
+            p, a = _calibrate(layer, p, a)
+            return a, p
+
+        y, params = jax.lax.scan(step, check(params, x), params, length=n)
+        return params, y
+
+    return Layer(init, forward, backward, calibrate if layer.calibrate else None, f"repeat({n})", (layer,) * n)

@@ -1,0 +1,95 @@
+"""Dense layers, flatten and dropout. Backward stands under its forward.
+
+X (batch, n_in) holds an example per row, W (n_in, n_out), b (n_out,); d… is the gradient of the cost with respect to ….
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from fnn import checks
+from fnn.dtypes import widest
+from fnn.init import Initializer, lecun_normal, zeros
+from fnn.layers.activations import parameterless
+from fnn.layers.matmul import column_sum, product, weight_gradient
+from fnn.types import Layer, Params, PRNGKey
+
+
+class Dense(NamedTuple):
+    w: Float[Array, "n_in n_out"]
+    b: Float[Array, " n_out"]
+
+
+def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Initializer = zeros) -> Layer:
+    """Every output sees every input: Z = X W + b.
+
+    >>> layer = dense(3, 2)
+    >>> z, residuals = layer.forward(layer.init(jax.random.key(0)), jnp.ones((5, 3)))
+    >>> z.shape
+    (5, 2)
+    """
+    n_in, n_out = checks.positive_int("dense", "n_in", n_in), checks.positive_int("dense", "n_out", n_out)
+
+    def init(key: PRNGKey) -> Dense:
+        w_key, b_key = jax.random.split(key)
+        return Dense(w_init(w_key, (n_in, n_out)), b_init(b_key, (n_out,)))
+
+    def forward(params: Dense, x: Array, key: PRNGKey | None = None) -> tuple[Array, Array]:
+        """Z = X W + b"""
+        w, b = checks.fields("dense", params, Dense, w=(n_in, n_out), b=(n_out,))
+        x = checks.shaped("dense", "x", x, ("batch", n_in))
+        dtype = widest(x, w, b)
+        return product(x.astype(dtype), w.astype(dtype)) + b.astype(dtype)[None, :], x
+
+    def backward(params: Dense, x: Array, dz: Array) -> tuple[Dense, Array]:
+        """dW = Xᵀ dZ, db = Σ_batch dZ, dX = dZ Wᵀ"""
+        w, b = params
+        dw = weight_gradient(x, dz, w)
+        db = column_sum(dz.astype(widest(dz, b)), w).astype(b.dtype)
+        dx = product(dz, w.astype(dz.dtype).T).astype(x.dtype)
+        return Dense(dw, db), dx
+
+    return Layer(init, forward, backward, name=f"dense({n_in}, {n_out})")
+
+
+def _flatten(x: Array) -> tuple[Array, Array]:
+    """(batch, ...) -> (batch, n). The residual has no elements, only x's shape."""
+    if x.ndim < 2:
+        raise checks.fail("flatten", "x", "of shape (batch, ...)", x)
+    return x.reshape(x.shape[0], -1), x[:0]
+
+
+def _flatten_backward(like: Array, dy: Array) -> Array:
+    """dx = dy in the shape of x"""
+    return dy.reshape(dy.shape[0], *like.shape[1:])
+
+
+flatten = parameterless("flatten", _flatten, _flatten_backward)
+
+
+def dropout(rate: float) -> Layer:
+    """Each entry is zeroed with probability `rate`, the others grow by 1 / (1 - rate); without a key: the identity.
+
+    y = x ∘ mask / (1 - rate), dx = dy ∘ mask / (1 - rate)        (inverted dropout; Srivastava et al. 2014)
+
+    >>> y, _ = dropout(0.5).forward((), jnp.ones((1, 1000)), jax.random.key(0))
+    >>> sorted(set(y.ravel().tolist()))
+    [0.0, 2.0]
+    """
+    rate = checks.fraction("dropout", "rate", rate)
+    keep = 1.0 - rate
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Bool[Array, "..."] | None]:
+        checks.no_params("dropout", params)
+        x = checks.floating("dropout", "x", x)
+        if key is None or rate == 0.0:
+            return x, None
+        mask = jax.random.bernoulli(key, keep, x.shape)
+        return jnp.where(mask, x / keep, 0), mask
+
+    def backward(params: Params, mask: Bool[Array, "..."] | None, dy: Array) -> tuple[Params, Array]:
+        return (), dy if mask is None else jnp.where(mask, dy / keep, 0)
+
+    return Layer(lambda key: (), forward, backward, name=f"dropout({rate})")

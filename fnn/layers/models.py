@@ -1,0 +1,76 @@
+"""Short builders of the usual networks. All end in logits: the losses on logits are the stable ones."""
+
+import itertools
+from collections.abc import Sequence
+
+from fnn import checks
+from fnn.init import Initializer, he_normal, zeros
+from fnn.layers.activations import relu
+from fnn.layers.combinators import serial
+from fnn.layers.conv import conv2d, max_pool2d
+from fnn.layers.dense import dense, flatten
+from fnn.types import Layer
+
+
+def logistic_regression(n_in: int) -> Layer:
+    """z = X w + b, (batch, 1); start w = b = 0. With `sigmoid_cross_entropy`: P(y=1|x) = σ(z).
+
+    >>> import jax
+    >>> logistic_regression(3).init(jax.random.key(0)).w.shape
+    (3, 1)
+    """
+    return dense(n_in, 1, w_init=zeros)
+
+
+def softmax_regression(n_in: int, n_classes: int) -> Layer:
+    """Z = X W + b, (batch, n_classes); start W = b = 0. With `softmax_cross_entropy`: P(y=k|x) = softmax(z)_k."""
+    return dense(n_in, n_classes, w_init=zeros)
+
+
+def mlp(sizes: Sequence[int], activation: Layer = relu, w_init: Initializer = he_normal) -> Layer:
+    """Dense layers of these sizes, input first, with the activation between them and none after the last.
+
+    >>> [layer.name for layer in mlp([784, 30, 10]).layers]
+    ['dense(784, 30)', 'relu', 'dense(30, 10)']
+    """
+    sizes = tuple(sizes)
+    if len(sizes) < 2:
+        raise checks.fail("mlp", "sizes", "at least two sizes, (n_in, ..., n_out)", tuple(sizes))
+    layers: list[Layer] = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [dense(n_in, n_out, w_init=w_init), checks.layer("mlp", "activation", activation)]
+    return serial(*layers[:-1])
+
+
+def convnet(
+    image_shape: tuple[int, int, int],
+    filters: Sequence[int],
+    kernel_size: int | tuple[int, int],
+    sizes: Sequence[int],
+    activation: Layer = relu,
+    w_init: Initializer = he_normal,
+) -> Layer:
+    """Per entry of `filters` a convolution, the activation and 2x2 max pooling; then dense layers of these sizes.
+
+    >>> network = convnet((28, 28, 1), filters=(20, 40), kernel_size=5, sizes=(100, 10))
+    >>> [layer.name for layer in network.layers][-3:]
+    ['dense(640, 100)', 'relu', 'dense(100, 10)']
+    """
+    if len(image_shape) != 3:
+        raise checks.fail("convnet", "image_shape", "(height, width, channels)", tuple(image_shape))
+    if not isinstance(filters, Sequence) or not isinstance(sizes, Sequence):
+        raise checks.fail(
+            "convnet", "filters and sizes", "sequences of integers", error=TypeError, came=f"{filters!r}, {sizes!r}"
+        )
+    if len(sizes) < 1:
+        raise checks.fail("convnet", "sizes", "at least the number of outputs", tuple(sizes))
+    height, width, channels = (checks.positive_int("convnet", "image_shape", n) for n in image_shape)
+    kh, kw = checks.pair("convnet", "kernel_size", kernel_size)
+    layers: list[Layer] = []
+    for c_out in filters:
+        layers += [conv2d(channels, c_out, (kh, kw), w_init=w_init), activation, max_pool2d(2)]
+        height, width, channels = (height - kh + 1) // 2, (width - kw + 1) // 2, c_out
+        if height < 1 or width < 1:
+            raise checks.fail("convnet", "image_shape", "large enough for its convolutions", tuple(image_shape))
+    head = mlp([height * width * channels, *sizes], activation, w_init)
+    return serial(*layers, flatten, *head.layers)

@@ -1,0 +1,147 @@
+"""Layers of a width that may be traced: one program trains networks of many widths, each inside the widest one.
+
+A layer of width (p, q) inside one of size (n_in, n_out) is a dense layer between two masks, m_i = [i < p] on its
+inputs and M_j = [j < q] on its outputs. Outside the block (p, q), W and b start at 0 and have gradients of 0: under
+every optimizer that leaves such a parameter alone they stay 0, with L2 too, and ‖W‖² is the narrow layer's.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int
+
+from fnn import checks, init
+from fnn.init import Initializer
+from fnn.layers.activations import relu
+from fnn.layers.combinators import serial
+from fnn.layers.dense import Dense, dense
+from fnn.types import Layer, PRNGKey, Residuals
+
+Width = int | Int[Array, ""]
+
+# the initialisers whose scale depends on the width: 1 / stddev² is proportional to a · fan_in + b · fan_out
+_FANS = (
+    (init.lecun_normal, 1, 0),
+    (init.he_normal, 1, 0),
+    (init.he_uniform, 1, 0),
+    (init.xavier_normal, 1, 1),
+    (init.xavier_uniform, 1, 1),
+)
+
+
+def _width(function: str, argument: str, value: Width, n: int) -> Width:
+    """A width from 1 to n, an int where it is known; a traced one is clamped to that."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", ())
+    if isinstance(value, bool) or not (isinstance(value, int) or (dtype and jnp.issubdtype(dtype, jnp.integer))):
+        raise checks.fail(function, argument, "an integer, or an integer scalar array", value, TypeError)
+    if shape != ():
+        raise checks.fail(function, argument, "an integer, or an integer scalar array", value)
+    if isinstance(value, Tracer):
+        return jnp.clip(value, 1, n)
+    if not 1 <= int(value) <= n:
+        raise checks.fail(function, argument, f"in 1..{n}", came=str(int(value)))
+    return int(value)
+
+
+def _mask(n: int, width: Width) -> Bool[Array, "1 n"] | None:
+    """The first `width` of n are true; None where all are, and there is nothing to do."""
+    return None if isinstance(width, int) and width == n else (jnp.arange(n) < width)[None, :]
+
+
+def _keep(mask: Bool[Array, "1 n"] | None, values: Array) -> Array:
+    return values if mask is None else jnp.where(mask, values, jnp.zeros((), values.dtype))
+
+
+def _rescale(w_init: Initializer, size: tuple[int, int], widths: tuple[Width, Width]) -> Array:
+    """What turns the scale at `size` into that at `widths`; 1 for an initialiser that is not among _FANS."""
+    a, b = next(((a, b) for f, a, b in _FANS if f is w_init), (0, 0))
+    if a == 0:
+        return jnp.ones(())
+    (n_in, n_out), (p, q) = size, widths
+    return jnp.sqrt(jnp.asarray(a * n_in + b * n_out, float) / jnp.asarray(a * p + b * q, float))
+
+
+def masked_dense(
+    n_in: int,
+    n_out: int,
+    width_in: Width,
+    width_out: Width,
+    w_init: Initializer = init.lecun_normal,
+    b_init: Initializer = init.zeros,
+) -> Layer:
+    """The dense layer (width_in, width_out) inside one of (n_in, n_out); the widths may be traced, and so be swept.
+
+    Z = (X ∘ m) W ∘ M + b ∘ M: the first width_in inputs make the first width_out outputs, the others are 0.
+    Parameters are a `Dense` of the full size. The initialisers of `fnn.init` scale by the narrow layer's fans; any
+    other is drawn at the full shape and cut. Known widths outside 1..n raise ValueError, traced ones are clamped.
+
+    >>> import jax
+    >>> layer = masked_dense(4, 3, 4, 2)
+    >>> (layer.init(jax.random.key(0)).w != 0).sum(0)
+    Array([4, 4, 0], dtype=int32)
+    """
+    n_in, n_out = (checks.positive_int("masked_dense", name, n) for name, n in (("n_in", n_in), ("n_out", n_out)))
+    p = _width("masked_dense", "width_in", width_in, n_in)
+    q = _width("masked_dense", "width_out", width_out, n_out)
+    full = dense(n_in, n_out, w_init, b_init)
+
+    def start(key: PRNGKey) -> Dense:
+        w, b = full.init(key)
+        scale = _rescale(w_init, (n_in, n_out), (p, q)).astype(w.dtype)
+        rows, columns = _mask(n_in, p), _mask(n_out, q)
+        w = _keep(columns, _keep(None if rows is None else rows.T, w * scale))
+        return Dense(w, b if columns is None else _keep(columns[0], b))
+
+    def forward(params: Dense, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+        """Z = (X ∘ m) W ∘ M + b ∘ M"""
+        x = checks.shaped("masked_dense", "x", x, ("batch", n_in))
+        z, residuals = full.forward(params, _keep(_mask(n_in, p), x), key)
+        return _keep(_mask(n_out, q), z), residuals
+
+    def backward(params: Dense, residuals: Residuals, dz: Array) -> tuple[Dense, Array]:
+        """dW = (X ∘ m)ᵀ (dZ ∘ M), db = Σ_batch dZ ∘ M, dX = ((dZ ∘ M) Wᵀ) ∘ m"""
+        dparams, dx = full.backward(params, residuals, _keep(_mask(n_out, q), dz))
+        return dparams, _keep(_mask(n_in, p), dx)
+
+    return Layer(start, forward, backward, name=f"masked_dense({n_in}, {n_out})")
+
+
+def masked_mlp(
+    sizes: Sequence[int],
+    widths: Sequence[Width] | Int[Array, " hidden"],
+    activation: Layer = relu,
+    w_init: Initializer = init.he_normal,
+) -> Layer:
+    """`fnn.mlp` of these sizes whose hidden layers use only their first `widths` units, a width per hidden layer.
+
+    The widths may be traced: give `fnn.make_run` a network that is a function of hyper, and sweep them. The activation
+    acts on each unit by itself (no layer_norm). The parameters are 0 outside the narrow network, so that
+    `fnn.mlp(sizes, activation)` computes the same with them.
+
+    >>> import fnn, jax
+    >>> data = jnp.ones((6, 4)), jnp.zeros(6, jnp.int32)
+    >>> def network(width): return masked_mlp([4, 8, 3], [width])
+    >>> def optimizer(width): return fnn.sgd(0.1)
+    >>> run = fnn.make_run(network, fnn.softmax_cross_entropy, optimizer, data, epochs=2, batch_size=6)
+    >>> results = fnn.sweep(run, jnp.array([1, 2, 8]), jax.random.key(0))
+    >>> [int((w[0] != 0).any(0).sum()) for w in results.params[0].w]
+    [1, 2, 8]
+    """
+    sizes = tuple(sizes)
+    if len(sizes) < 2:
+        raise checks.fail("masked_mlp", "sizes", "at least two sizes, (n_in, ..., n_out)", sizes)
+    hidden = len(sizes) - 2
+    if not hasattr(widths, "__len__") or getattr(widths, "shape", None) == () or len(widths) != hidden:
+        raise checks.fail("masked_mlp", "widths", f"a width for each of the {hidden} hidden layers", widths)
+    checks.layer("masked_mlp", "activation", activation)
+    inner = [
+        _width("masked_mlp", f"widths[{i}]", width, checks.positive_int("masked_mlp", f"sizes[{i + 1}]", size))
+        for i, (width, size) in enumerate(zip(widths, sizes[1:-1], strict=True))
+    ]
+    used = [sizes[0], *inner, sizes[-1]]
+    layers: list[Layer] = []
+    for (n_in, n_out), (p, q) in zip(itertools.pairwise(sizes), itertools.pairwise(used), strict=True):
+        layers += [masked_dense(n_in, n_out, p, q, w_init), activation]
+    return serial(*layers[:-1])

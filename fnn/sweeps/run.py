@@ -1,0 +1,204 @@
+"""A whole training as one pure function of its hyperparameters and its key."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from fnn import checks
+from fnn.data.arrays import check_batch_size
+from fnn.dtypes import widest
+from fnn.layers.matmul import computed_once
+from fnn.layers.normalization import calibrate
+from fnn.sharding.rows import Examples, whole
+from fnn.training.evaluation import check_data, check_targets, evaluation_batch, means, metric_pairs, per_example
+from fnn.training.step import Step, as_transformation, epoch, fresh_state, make_logging_step
+from fnn.types import (
+    Batch,
+    Data,
+    GradientTransformation,
+    Layer,
+    Loss,
+    Metric,
+    Metrics,
+    Params,
+    PRNGKey,
+    RunResult,
+    TrainState,
+)
+
+
+def reported_epoch(
+    network: Layer,
+    loss: Loss,
+    step: Step,
+    metrics: Metrics,
+    batch_size: int,
+    state: TrainState,
+    data: Examples,
+    validation: Examples | None,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One epoch of a `make_logging_step`, and what it adds to the history: -> state, {name: value}.
+
+    The cost and the metrics are means over the epoch's steps, each counting with the weight of its batch; with
+    `validation` there are "validation_cost" and "validation_…" too, without the penalty.
+    """
+    state, (weight, logs) = epoch(step, batch_size, state, data)
+    params, logs = report(network, loss, metrics, batch_size, state.params, weight, logs, data, validation)
+    return state._replace(params=params), logs
+
+
+def report(
+    network: Layer,
+    loss: Loss,
+    metrics: Metrics,
+    batch_size: int,
+    params: Params,
+    weight: Array,
+    logs: dict[str, Array],
+    data: Examples,
+    validation: Examples | None,
+) -> tuple[Params, dict[str, Array]]:
+    """After an epoch: the means of its steps' logs, the validation: -> params, calibrated for it, {name: value}."""
+    logs = {name: _mean_of_steps(values, weight) for name, values in logs.items()}
+    if validation is not None:
+        params = calibrate(network, params, whole(data)[0])
+        values = per_example(network, loss, metrics, params, validation, evaluation_batch(batch_size))
+        logs |= {f"validation_{name}": value for name, value in means(values, whole(validation)).items()}
+    return params, logs
+
+
+def _mean_of_steps(values: Array, weight: Array) -> Array:
+    """`weighted_mean` as a product of matrices, [w 1]ᵀ [v 1]: no program fuses it, so that all round alike."""
+    values = values.astype(widest(values, jnp.float32))
+    ones = jnp.ones_like(values)
+    left, right = jnp.stack([weight.astype(values.dtype), ones]), jnp.stack([values, ones], axis=1)
+    product = jnp.matmul(left, right, precision="highest")
+    return product[0, 0] / jnp.where(product[0, 1] == 0, 1, product[0, 1])
+
+
+def _transposed_once(network: Layer) -> Layer:
+    """The network as one of many under vmap. A product leaves the batch of all as (batch, runs, n), vmap wants the loss
+    of it as (runs, batch, n), and the gradient goes the way back: on the CPU each use would transpose for itself.
+    """
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Any]:
+        prediction, residuals = network.forward(params, x, key)
+        return computed_once(prediction), residuals
+
+    def backward(params: Params, residuals: Any, dprediction: Array) -> tuple[Params, Array]:
+        return network.backward(params, residuals, computed_once(dprediction))
+
+    return network._replace(forward=forward, backward=backward)
+
+
+class Programs(NamedTuple):
+    """What the Partial of `make_run` is made of.
+
+    one     (data, validation, hyper, key) -> RunResult, compiled: what the Partial calls
+    many    (data, validation, hypers, key) -> RunResult with leaves (n, …), to the same rounding: what `sweep` calls
+    """
+
+    one: Callable[[Batch, Batch | None, Any, PRNGKey], RunResult]
+    many: Callable[[Batch, Batch | None, PyTree, PRNGKey], RunResult]
+
+    def __call__(self, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+        return self.one(data, validation, hyper, key)
+
+
+def make_run(
+    network: Layer | Callable[[Any], Layer],
+    loss: Loss,
+    make_optimizer: Callable[[Any], GradientTransformation],
+    data: Data,
+    *,
+    epochs: int,
+    batch_size: int,
+    l2: float | Callable[[Any], Any] = 0.0,
+    init: Params | Callable[[Any], Params] = None,
+    validation: Data | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> Callable[[Any, PRNGKey], RunResult]:
+    """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to vmap.
+
+    `hyper` is any pytree. `make_optimizer` makes of it an optimizer, and so may `network`, `l2` and `init` (the
+    parameters to start from, instead of the network's own) be functions of it; what they use of it may be traced.
+    history has "cost" (with the penalty) and the loss's metrics over each epoch's batches, "validation_…" (without).
+    The run is compiled when it is called, and a pytree that carries its data as an argument of its program. Inside a
+    jit of your own, pass it as an argument, `jax.jit(lambda run, h, k: run(h, k))(run, h, k)`, or the data become
+    constants of that program.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> x = jnp.linspace(-1, 1, 20)[:, None]
+    >>> run = make_run(fnn.dense(1, 1), fnn.squared_error, fnn.sgd, (x, 3 * x), epochs=100, batch_size=20)
+    >>> result = jax.vmap(run, in_axes=(0, None))(jnp.array([0.01, 1.0]), jax.random.key(0))
+    >>> result.params.w[1].round(2), result.history["cost"].shape
+    (Array([[3.]], dtype=float32), (2, 100))
+    """
+    if not callable(network):
+        checks.layer("make_run", "network", network)
+    pairs = metric_pairs("make_run", loss, metrics)
+    epochs = checks.positive_int("make_run", "epochs", epochs)
+    arrays = check_data("make_run", "data", data)
+    held_out = None if validation is None else check_data("make_run", "validation", validation)
+    batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
+    if isinstance(network, Layer):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        for part in (arrays, held_out) if held_out else (arrays,):
+            check_targets(network, loss, params, part)
+    if not callable(make_optimizer):
+        raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
+
+    def pieces(hyper: Any, beside_others: bool = False) -> tuple[Layer, GradientTransformation, Step]:
+        model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
+        model = _transposed_once(model) if beside_others else model
+        optimizer = as_transformation("make_run", make_optimizer(hyper))
+        step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, pairs)
+        return model, optimizer, step
+
+    def start(hyper: Any, key: PRNGKey) -> TrainState:
+        model, optimizer, _ = pieces(hyper)
+        return fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
+
+    @jax.jit
+    def one(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+        model, _, step = pieces(hyper)
+
+        def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+            return reported_epoch(model, loss, step, pairs, batch_size, state, data, validation)
+
+        state, history = jax.lax.scan(one_epoch, start(hyper, key), None, length=epochs)
+        return RunResult(calibrate(model, state.params, data[0]), history)
+
+    def many(data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
+        """`one` under vmap, but the scan outside and the step under vmap: runs share key and batches, and a matrix
+        of all of them is kept as (n_in, runs, n_out), so that X W of all is one product and nothing is copied for it.
+        """
+        first = jax.eval_shape(start, jax.tree.map(lambda leaf: leaf[0], hypers), key)
+        axes = jax.tree.map(lambda leaf: int(leaf.ndim == 2), first)._replace(step=None, key=None)
+
+        @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
+        def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
+            return pieces(hyper, beside_others=True)[2](state, batch)
+
+        @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
+        def reports(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
+            return report(pieces(hyper)[0], loss, pairs, batch_size, params, weight, logs, data, validation)
+
+        @functools.partial(jax.vmap, in_axes=(0, axes.params))
+        def finished(hyper: Any, params: Params) -> Params:
+            return calibrate(pieces(hyper)[0], params, data[0])
+
+        def one_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+            states, (weight, logs) = epoch(functools.partial(step, hypers), batch_size, states, data)
+            params, logs = reports(hypers, states.params, weight, logs)
+            return states._replace(params=params), logs
+
+        states = jax.vmap(start, in_axes=(0, None), out_axes=axes)(hypers, key)
+        states, history = jax.lax.scan(one_epoch, states, None, length=epochs)
+        return RunResult(finished(hypers, states.params), jax.tree.map(jnp.transpose, history))
+
+    return jax.tree_util.Partial(Programs(one, many), arrays, held_out)

@@ -1,0 +1,1 @@
+"""Training: steps, epochs, `fit`, evaluation, and how a training stops and resumes."""

@@ -1,0 +1,84 @@
+"""Damaged checkpoints and parameter files: a flipped bit, a missing end, a missing file is noticed and never read."""
+
+import random
+import shutil
+from pathlib import Path
+
+import jax
+import pytest
+
+import fnn
+from fnn.checkpoint import CheckpointWarning, DamagedError
+from fnn.checkpoint import atomic as files
+from fnn.checkpoint import store as checkpoint
+from tests.support.training import NETWORK, OPTIMIZER, bits, fit
+
+FEW = 100, 30  # flips and truncations of the default suite
+MANY = pytest.param((2000, 500), marks=pytest.mark.slow)
+STATE = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(3))
+
+
+def broken(path: Path, random_: random.Random, flip: bool) -> Path:
+    """One of the checkpoint's files with a bit flipped, or cut short."""
+    file = random_.choice(sorted(path.iterdir()))
+    data = bytearray(file.read_bytes())
+    if flip:
+        data[random_.randrange(len(data))] ^= 1 << random_.randrange(8)
+    else:
+        del data[random_.randrange(len(data)) :]
+    file.write_bytes(data)
+    return file
+
+
+@pytest.mark.parametrize("counts", [FEW, MANY])
+def test_damage_is_never_silent(counts, tmp_path):
+    """Of a checkpoint as fit writes it: a flipped bit or a missing end anywhere is noticed, and the one before used."""
+    fit(checkpoint_dir=tmp_path / "good", epochs=2, patience=None)
+    first, last = checkpoint.listed(tmp_path / "good")
+    older, random_ = bits(checkpoint.restore(first, STATE)), random.Random(0)
+    for number in range(sum(counts)):
+        folder = tmp_path / str(number)
+        shutil.copytree(first, folder / first.name)
+        shutil.copytree(last, folder / last.name)
+        file = broken(folder / last.name, random_, flip=number < counts[0])
+        with pytest.raises(DamagedError, match=last.name):
+            checkpoint.restore(folder / last.name, STATE)
+        with pytest.warns(CheckpointWarning, match=f"damaged: .*{last.name}.*{first.name} is used instead"):
+            assert bits(checkpoint.restore(folder, STATE)) == older, file
+        shutil.rmtree(folder)
+
+
+def test_missing_files_and_other_formats_are_damage(tmp_path):
+    path = checkpoint.save(tmp_path, STATE)
+    for file in sorted(path.iterdir()):
+        copy = tmp_path / "copy" / path.name
+        shutil.copytree(path, copy)
+        (copy / file.name).unlink()
+        with pytest.raises(DamagedError, match=f"No such file.*{file.name}"):
+            checkpoint.restore(tmp_path / "copy", STATE)
+        with pytest.raises(DamagedError, match="none of the 1 checkpoints"):
+            checkpoint.latest(tmp_path / "copy")
+        shutil.rmtree(tmp_path / "copy")
+    text = (path / "manifest.json").read_bytes().replace(b'"format": 1', b'"format": 2')
+    (path / "manifest.json").write_bytes(text)
+    (path / "manifest.sha256").write_text(f"{files.sha256(text)}  manifest.json\n")
+    with pytest.raises(DamagedError, match=r"format 2; this version of fnn reads format 1"):
+        checkpoint.restore(tmp_path, STATE)
+
+
+@pytest.mark.parametrize("counts", [FEW, MANY])
+def test_damaged_parameters_are_never_silent(counts, tmp_path):
+    """safetensors alone reads 994 of 1,000 files with a flipped bit without a word, with wrong values."""
+    params, random_ = fnn.mlp([3, 5, 2]).init(jax.random.key(0)), random.Random(1)
+    good = tmp_path / "good.safetensors"
+    fnn.checkpoint.export_params(good, params)
+    refused = 0
+    for number in range(sum(counts)):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        shutil.copy(good, tmp_path / "folder" / "bad.safetensors")
+        file = broken(tmp_path / "folder", random_, flip=number < counts[0])
+        try:
+            assert bits(fnn.checkpoint.import_params(file, params)) == bits(params)  # a flip in the hash's own name
+        except DamagedError:
+            refused += 1
+    assert refused > 0.8 * sum(counts)

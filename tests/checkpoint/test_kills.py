@@ -1,0 +1,87 @@
+"""Processes that are killed: what they had saved is there, and the training goes on to the same bits."""
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fnn.checkpoint import store as checkpoint
+from tests.support.training import bits, fit
+
+ROOT = Path(__file__).parents[2]
+ZYGOTE = """
+import gc, hashlib, os, sys
+import jax
+from tests.support.training import bits, fit
+gc.freeze()
+for folder in map(str.strip, sys.stdin):
+    child = os.fork()
+    if child == 0:
+        result = fit(epochs=20, checkpoint_dir=folder, checkpoint_every_steps=1, resume=True, patience=15)
+        digest = hashlib.sha256(b"".join(bits(result))).hexdigest()
+        os.write(1, f"done {digest}\\n".encode())
+        os._exit(0)
+    print("pid", child, flush=True)
+    status = os.waitpid(child, 0)[1]
+    print("exit", status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(300, marks=pytest.mark.slow)])
+def test_kill_9_at_random_moments(kills, tmp_path):
+    """A training that saves after every step, killed and started again until it is done, and then another."""
+    whole = fit(epochs=20, patience=15)
+    expected = hashlib.sha256(b"".join(bits(whole))).hexdigest()
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    env = os.environ | cache | {"PYTHONWARNINGS": "ignore"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    random_, killed, finished, lost, in_writing = random.Random(kills), 0, 0, 0, 0
+    with subprocess.Popen([sys.executable, "-c", ZYGOTE], cwd=ROOT, env=env, **pipes) as zygote:
+        while killed < kills or finished == 0:
+            folder = tmp_path / f"run-{finished}"
+            before = last_step(folder)
+            print(folder, file=zygote.stdin, flush=True)
+            pid = int(zygote.stdout.readline().split()[1])
+            anywhere = random_.random() < 0.2  # while it starts, or at a step
+            limit = time.monotonic() + (random_.uniform(0, 3) if anywhere else 120)
+            while time.monotonic() < limit and last_step(folder) == before and not exited(pid):
+                time.sleep(0.002)
+            time.sleep(random_.uniform(0, 0.2))
+            seen = last_step(folder)
+            with contextlib.suppress(ProcessLookupError):  # done meanwhile
+                if killed < kills:
+                    os.kill(pid, signal.SIGKILL)
+            line = zygote.stdout.readline().split()
+            if line[0] == "done":
+                assert line[1] == expected, f"after {killed} kills"
+                finished += 1
+                zygote.stdout.readline()
+                continue
+            assert int(line[1]) == signal.SIGKILL
+            killed += 1
+            if folder.exists():
+                in_writing += any(folder.glob(".tmp-*"))
+                latest = checkpoint.latest(folder)  # a warning would be an error
+                lost += int(latest.name[5:] if latest else 0) < seen
+        zygote.stdin.close()
+    print(f"{killed} kills, {in_writing} of them while writing; {finished} trainings finished, {lost} checkpoints lost")
+    assert lost == 0
+
+
+def last_step(folder: Path) -> int:
+    paths = checkpoint.listed(folder)
+    return int(paths[-1].name[5:]) if paths else 0
+
+
+def exited(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True

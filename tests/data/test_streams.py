@@ -1,0 +1,240 @@
+"""Data larger than the device: the same bits as in memory, every example once, two chunks at a time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fnn
+from experiments.benchmarks import streams as benchmark
+from fnn.data import prefetch as chunks
+from fnn.data import streams
+from fnn.data import windows as reading
+from fnn.training import programs as loop
+from tests.support.oracles import assert_close, normal
+from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, streamed
+from tests.support.training import bits
+
+pytestmark = pytest.mark.usefixtures("no_stream_is_left")
+
+
+@pytest.fixture(scope="module")
+def in_memory():
+    return fit()
+
+
+def test_the_same_order_gives_the_same_bits(in_memory):
+    assert bits(streamed()) == bits(in_memory)
+    assert bits(streamed(device_memory=BUDGET // 4)) == bits(in_memory), "in chunks of one step"
+    assert bits(fit(batches)) == bits(in_memory), "as batches"
+
+
+NETWORKS = {
+    "sigmoid": (fnn.mlp([20, 30, 10], fnn.sigmoid), 250, 32, False),
+    "relu": (fnn.mlp([20, 30, 10], fnn.relu), 256, 32, False),
+}
+WEIGHTED = {
+    "weights": (fnn.mlp([20, 30, 10], fnn.relu), 256, 32, True),
+    "ragged weights": (fnn.mlp([20, 30, 10], fnn.sigmoid), 250, 10, True),
+}
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "relu", *(pytest.param(n, marks=pytest.mark.slow) for n in WEIGHTED)])
+def test_so_it_does_for_other_networks(name):
+    network, size, batch_size, weighted = (NETWORKS | WEIGHTED)[name]
+    data = normal(3, (size, 20)), np.arange(size) * 7 % 10
+    data += (np.abs(normal(4, (size,))),) if weighted else ()
+    options = {"batch_size": batch_size, "validation": None, "patience": None, "network": network}
+    options |= {"optimizer": fnn.momentum(0.5), "epochs": 2}
+    plain = fit(data, **options)
+    assert bits(fit(data, device_memory=size * 100 // 3, window=size, **options)) == bits(plain)
+
+
+def test_data_that_fit_are_put_on_the_device(in_memory, monkeypatch):
+    monkeypatch.setattr(chunks, "advance_chunk", None)
+    assert bits(fit(device_memory=DATA[0].nbytes + DATA[1].nbytes)) == bits(in_memory)
+
+
+def test_it_reads_files_and_other_layouts(in_memory, tmp_path):
+    np.save(tmp_path / "x.npy", DATA[0])
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert isinstance(mapped, np.memmap)
+    assert bits(streamed((mapped, DATA[1].astype("int64")))) == bits(in_memory)
+    others = np.asfortranarray(DATA[0].astype("float64")), Read(DATA[1])
+    assert bits(streamed(others)) == bits(in_memory)
+    assert bits(streamed((jax.numpy.asarray(DATA[0]), DATA[1].tolist()))) == bits(in_memory)
+
+
+@given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 2**20))
+def test_every_row_comes_once(size, window, row_bytes):
+    order = lambda epoch: list(reading.shuffled(KEY, epoch, size, window, row_bytes))
+    first = np.concatenate(order(0))
+    np.testing.assert_array_equal(np.sort(first), np.arange(size))
+    np.testing.assert_array_equal(first, np.concatenate(order(0)))
+    assert all(len(part) <= max(window, size if window >= size else 0) for part in order(0))
+    if size > 30:
+        assert not np.array_equal(first, np.concatenate(order(1)))
+
+
+def test_a_window_mixes_what_lies_together():
+    """100 classes one after the other, a window a tenth of all: half the classes or more are in each."""
+    parts = list(reading.shuffled(KEY, 0, 100_000, 10_000, 4096))
+    assert len(parts) <= 11
+    assert min(len(np.unique(part // 1000)) for part in parts[:10]) >= 50
+
+
+def rows_of(pieces):
+    """x and y in the order of training; the memory of a piece is used again."""
+    parts = [(*(part[piece.order] for part in piece.arrays), piece.ends) for piece in pieces]
+    assert [ends for *_, ends in parts] == [False] * (len(parts) - 1) + [True]
+    return [np.concatenate([part[i] for part in parts]) for i in (0, 1)]
+
+
+@pytest.mark.parametrize("window", [None, 40, SIZE])
+def test_pieces_are_the_rows_of_their_order(window):
+    data = np.arange(SIZE, dtype="float32")[:, None], np.arange(SIZE)
+    source = streams.source(data, BATCH, BUDGET // 2, window)
+    assert source is not None
+    _, whole = rows_of(source.pieces(KEY, 3, 0, lambda y: None))
+    np.testing.assert_array_equal(np.sort(whole), np.arange(SIZE))
+    for position in (0, 7, 20):
+        seen = rows_of(source.pieces(KEY, 3, position, lambda y: None))
+        np.testing.assert_array_equal(seen[0][:, 0], seen[1])
+        np.testing.assert_array_equal(seen[1], whole[position * BATCH :])
+
+
+def test_a_stream_keeps_its_order_or_is_mixed_within_a_window():
+    """Whoever makes batches may use the same memory for all of them."""
+    x = np.arange(SIZE, dtype="float32")[:, None]
+
+    def stream(epoch):
+        shared = np.empty((BATCH, 1), "float32")
+        for (part,) in batches(epoch, (x,), np.arange(SIZE)):
+            shared[: len(part)] = part
+            yield shared[: len(part)], np.zeros(len(part), "int32")
+
+    def seen(window, position=0):
+        source = streams.source(stream, BATCH, None, window)
+        assert source is not None
+        return rows_of(source.pieces(KEY, 1, position, None))[0][:, 0]
+
+    np.testing.assert_array_equal(seen(None), x[:, 0])
+    mixed = seen(5 * BATCH)
+    np.testing.assert_array_equal(mixed, np.concatenate([mixed[:48], seen(5 * BATCH, 3)]))
+    for begin in range(0, SIZE, 5 * BATCH):
+        part = mixed[begin : begin + 5 * BATCH]
+        assert not np.array_equal(part, np.sort(part))
+        np.testing.assert_array_equal(np.sort(part), x[begin : begin + 5 * BATCH, 0])
+
+
+def test_two_chunks_are_on_the_device_at_a_time(monkeypatch):
+    """The data are eight times what the device is given for them."""
+    x, y = normal(5, (4096, 64)), np.arange(4096) % 2
+    budget, seen = (x.nbytes + 4096 * 4) // 8, []
+    network = fnn.mlp([64, 4, 2])
+    live = lambda: sum(array.nbytes for array in jax.live_arrays())
+    load = chunks.load
+    monkeypatch.setattr(chunks, "load", lambda *args: (load(*args), seen.append(live()))[0])  # when one more is there
+    options = {"network": network, "batch_size": 16, "validation": None, "patience": None, "epochs": 2}
+    before = live()
+    fit((x, y), device_memory=budget, **options)
+    state = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(network.init(KEY)))
+    slack = 2 * state + 16 * 1024
+    assert max(seen) - before <= budget + slack
+    assert max(seen) - before >= 0.9 * budget, "two chunks are seen"
+    assert live() - before <= slack
+
+
+CHILD = """
+import sys, threading, time, jax, numpy as np, fnn
+x, y = (np.load(f"{sys.argv[1]}/{name}.npy", mmap_mode="r") for name in "xy")
+def resident():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1024
+network, optimizer = fnn.mlp([1024, 8, 2]), fnn.sgd(0.1)
+def fit(n):
+    fnn.fit(network, fnn.softmax_cross_entropy, optimizer, (x[:n], y[:n]), epochs=2, batch_size=64,
+            key=jax.random.key(0), device_memory=2**24, progress=False)
+fit(8192)
+before, seen, over = resident(), [], threading.Event()
+def watch():
+    while not over.wait(0.002):
+        seen.append(resident())
+thread = threading.Thread(target=watch)
+thread.start()
+fit(len(x))
+over.set()
+thread.join()
+print(max(seen) - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_process_stays_small(tmp_path):
+    """128 MiB in files, 16 MiB of the device, which here is memory of the process."""
+    np.save(tmp_path / "x.npy", np.zeros((32768, 1024), "float32"))
+    np.save(tmp_path / "y.npy", np.arange(32768) % 2)
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 40, f"{done.stdout} MiB"
+
+
+def test_a_mesh_trains_to_the_same(in_memory):
+    mesh = jax.make_mesh((2,), ("data",))
+    result = streamed(sharding=fnn.sharding.data_parallel(mesh))
+    for name in result.history:
+        np.testing.assert_allclose(result.history[name], in_memory.history[name], rtol=1e-5)
+    assert_close(jax.device_get(result.state.params), jax.device_get(in_memory.state.params), "float32", slack=1e-6)
+
+
+def test_doubles_stay_doubles(x64):
+    data = DATA[0].astype("float64"), DATA[1]
+    options = {"network": fnn.dense(4, 2), "validation": None, "patience": None, "optimizer": fnn.sgd(0.5)}
+    result = streamed(data, **options)
+    assert result.history["cost"].dtype == np.float64
+    assert bits(result) == bits(fit(data, **options))
+
+
+def test_it_draws_as_the_caller_does():
+    with jax.threefry_partitionable(False):
+        assert bits(fit()) == bits(streamed())
+
+
+def test_it_follows_the_default_device(monkeypatch):
+    seen, second, load = set(), jax.devices()[1], chunks.load
+
+    def watched(*args):
+        loaded = load(*args)
+        seen.update(*(array.devices() for array in jax.tree.leaves(loaded.chunk)))
+        return loaded
+
+    monkeypatch.setattr(chunks, "load", watched)
+    with jax.default_device(second):
+        streamed(network=fnn.dense(4, 2), validation=None, patience=None, epochs=1, key=jax.random.key(0))
+    assert seen == {second}
+
+
+def test_a_second_one_compiles_nothing():
+    streamed()
+    before = chunks.advance_chunk._cache_size(), loop.end_epoch._cache_size()
+    streamed(key=jax.random.key(1))
+    assert (chunks.advance_chunk._cache_size(), loop.end_epoch._cache_size()) == before
+
+
+@pytest.mark.slow
+def test_the_benchmark_tells_all_sides():
+    said = []
+    times = benchmark.compare("small", benchmark.Case((4, 3, 2), fnn.relu, 10, 200, 2), 1, said.append)
+    assert list(times) == ["in memory", "files", "batches"]
+    assert all(len(values) == 1 and values[0] > 0 for values in times.values())
+    assert len(said) == 4
+    assert all("of in memory" in line for line in said[1:])

@@ -1,0 +1,53 @@
+"""Do the claims' tests notice? Errors planted in a copy of the library, each of which a claim's tests must fail for."""
+
+import re
+import shutil
+
+import pytest
+
+from experiments.claims import evidence
+
+MUTATIONS = {  # file of fnn, what to find (a pattern), what to put there; the claim whose tests must notice
+    "C018": ("backprop", r"1 / values\.shape\[0\]", "1.0"),
+    "C025": ("losses", r"dvalue \* e\) / \(1 \+ e\) - dvalue \* y", "dvalue * e) / (1 + e) + dvalue * y"),
+    "C033": ("losses", r"e \* \(dvalue \* scale\) - dvalue \* y", "e * (dvalue * scale) - 1"),
+    "C081": ("layers/activations", r"da \* \(a \* \(1 - a\)\)", "da * (a * (1 + a))"),
+    "C086": ("layers/activations", r"da \* \(1 - a \* a\)", "da * (1 - a)"),
+    "C092": ("layers/activations", r"jax\.nn\.relu\(z\), z > 0", "jax.nn.relu(z), z >= 0"),
+    "C110": ("losses", r"0\.5 \* _sum\(difference", "1.0 * _sum(difference"),
+    "C111": ("losses", r"values = _sum\(jnp\.maximum", "values = -_sum(jnp.maximum"),
+    "C134": ("layers/dense", r"( +db = .+)\.astype\(b\.dtype\)\n", r"\1.astype(b.dtype) / dz.shape[0]\n"),
+    "C139": ("layers/dense", r"( +dx = .+\bdz\b.+)\bw\.astype", r"\1dw.astype"),
+    "C166": ("init", r"2\.0 / fans\(shape\)\[0\]", "2.0 / sum(fans(shape))"),
+    "C184": ("data/arrays", r"reshape\(n, batch_size\)", "reshape(batch_size, n)"),
+    "C188": ("optimizers", r"state\.v, 1 - beta, gradients", "state.v, beta - 1, gradients"),
+    "C200": ("backprop", r"jnp\.asarray\(scale, leaf\.dtype\)", "jnp.asarray(2 * scale, leaf.dtype)"),
+    "C229": ("layers/conv", r"w\.astype\(dtype\), strides", "w.astype(dtype)[::-1, ::-1], strides"),
+}
+
+
+def copied(tmp_path):
+    ignore = shutil.ignore_patterns("__pycache__")
+    for folder in ("fnn", "experiments", "tests"):
+        shutil.copytree(evidence.ROOT / folder, tmp_path / folder, ignore=ignore)
+    shutil.copy(evidence.ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", MUTATIONS)
+def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path):
+    file, pattern, error = MUTATIONS[claim]
+    root, tests = copied(tmp_path), evidence.marked_tests()[claim]
+    path = root / "fnn" / f"{file}.py"
+    source = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(pattern, error, source, count=1), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != source, "there is nothing like it to change"
+    assert "failed" in evidence.run_tests(tests, root).values()
+
+
+@pytest.mark.slow
+def test_without_an_error_they_pass(tmp_path):
+    marked = evidence.marked_tests()
+    states = evidence.run_tests([test for claim in MUTATIONS for test in marked[claim]], copied(tmp_path))
+    assert set(states.values()) == {"passed"}

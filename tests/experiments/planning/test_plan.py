@@ -1,0 +1,226 @@
+"""The plan: what it says of memory and communication is what 8 virtual devices do, its times are its formulas'."""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from experiments.__main__ import main as command
+from experiments.errors import ExperimentError, UsageError
+from experiments.planning import plan
+from experiments.planning.collectives import Collective, total
+from experiments.planning.plan import Config, predict, program_of
+from experiments.planning.planned import Comparison, Facts, Memory, Program, compile_plan, from_json, to_json
+from tests.support.planned_bytes import PROGRAMS
+
+ROOT = Path(__file__).parents[3]
+SIZES = (20, 32, 16, 32, 10)
+PARAMETERS = 4 * sum(a * b + b for a, b in itertools.pairwise(SIZES))
+ROWS = 64
+
+
+class Compiled(NamedTuple):
+    """What planned_bytes says of a program: the plan, and the bytes on each of 8 devices after a step."""
+
+    memory: Memory
+    collectives: list[Collective]
+    held: dict[str, list[int]]
+
+
+def compile_all() -> dict[str, Compiled]:
+    """In a process of 8 devices."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONWARNINGS")} | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "8",
+        "PYTHONPATH": str(ROOT),
+    }
+    module = [sys.executable, "-W", "error", "-m", "tests.support.planned_bytes"]
+    done = subprocess.run(module, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    read = lambda memory, collectives, held: Compiled(Memory(**memory), [Collective(**c) for c in collectives], held)
+    return {name: read(**values) for name, values in json.loads(done.stdout).items()}
+
+
+def local(model: int) -> int:
+    """Bytes of the parameters on a device: columns and their biases split, rows split, the biases after them whole."""
+    a, b, c, d, e = SIZES
+    return 4 * ((a * b + b) // model + b * c // model + c + (c * d + d) // model + d * e // model + e)
+
+
+def test_plans_are_what_8_devices_hold_and_send():
+    """One process for all of it: starting one takes longer than a compilation."""
+    compiled = compile_all()
+    assert set(compiled) == set(PROGRAMS)
+    for name, (memory, _, held) in compiled.items():
+        assert held["parameters"] == [memory.parameters] * 8, name
+        assert held["optimizer"] == [memory.optimizer] * 8, name
+        assert held["batch"] == [memory.batch] * 8, name
+        counter_and_key = 4 + 8
+        assert memory.arguments == memory.parameters + memory.optimizer + memory.batch + counter_and_key, name
+        assert memory.in_place >= memory.parameters, name  # the new ones take the place of the old
+
+    # data-parallel: the gradient and the cost are summed
+    memory, found, _ = compiled["data"]
+    assert {(c.kind, c.group_size) for c in found} == {("all-reduce", 8)}
+    assert total(found) == PARAMETERS + 4
+    assert (memory.parameters, memory.optimizer) == (PARAMETERS, PARAMETERS + 4)
+
+    # with the optimizer split, the parameters are gathered too
+    memory, found, _ = compiled["split optimizer"]
+    whole = 4 * SIZES[-1]  # a bias of 10 is not split over 8
+    assert (memory.parameters, memory.optimizer) == (PARAMETERS, 2 * ((PARAMETERS - whole) // 8 + whole) + 4)
+    assert total(found, "all-reduce") == PARAMETERS + 4
+    assert total(found, "all-gather") == PARAMETERS - whole
+    assert total(found) == 2 * PARAMETERS + 4 - whole
+
+    # pairs of layers: activations are summed behind each, and before each but the first, which needs no dX
+    memory, found, _ = compiled["model"]
+    assert {(c.kind, c.group_size) for c in found} == {("all-reduce", 8)}
+    assert total(found) == 4 * ROWS * (SIZES[2] + SIZES[4] + SIZES[2])
+    assert memory.parameters == local(8)
+
+    # both at once, each sums its own
+    for name in ("both", "bfloat16"):
+        memory, found, _ = compiled[name]
+        assert {c.kind for c in found} == {"all-reduce"}, name
+        over_data, over_model = ([c for c in found if c.group_size == size] for size in (4, 2))
+        assert total(over_data) == local(2) + 4, name
+        assert total(over_model) == 4 * ROWS // 4 * (2 * SIZES[2] + SIZES[4]), name
+        assert total(found) == total(over_data) + total(over_model), name
+        assert memory.parameters == local(2), name
+
+
+MEMORY = Memory(100, 50, 30, 100, 190, 160, 150, 400)
+
+
+def facts(flops: float, *found: Collective) -> Facts:
+    return Facts(MEMORY, flops, found, 1.0)
+
+
+def test_times_are_those_of_the_formulas():
+    """8e9 FLOPs at 1e12 a second: 8 ms; 2 · 7/8 · 4e6 bytes at 1e9 a second and 14 messages of 10 µs: 7.14 ms."""
+    many = facts(8e9, Collective("all-reduce", 2_000_000, 1, 8), Collective("all-reduce", 2_000_000, 1, 8))
+    one = facts(60e9)
+    made = predict(Comparison(many, one), bandwidth=1e9, latency=1e-5, rate=1e12)
+    assert made.compute == pytest.approx(8e-3)
+    assert made.communication == pytest.approx(7e-3 + 28e-5)
+    assert made.one_device == pytest.approx(60e-3)
+    assert made.step == pytest.approx((15.28e-3, 8e-3))
+    assert made.efficiency == pytest.approx((8 / 15.28, 1.0))
+    assert made.speed_up == pytest.approx((60 / 15.28, 7.5))
+    slower = predict(Comparison(many, one), bandwidth=0.5e9, latency=0.0, rate=1e12)
+    assert slower.step == pytest.approx((22e-3, 14e-3))
+    assert slower.efficiency == pytest.approx((8 / 22, 8 / 14))
+    alone = predict(Comparison(one, one), bandwidth=1e9, latency=1.0, rate=1e12)
+    assert (alone.step, alone.efficiency, alone.speed_up) == ((60e-3, 60e-3), (1.0, 1.0), (1.0, 1.0))
+
+
+def test_the_time_of_each_kind():
+    ring = lambda kind, size: plan.seconds_of(Collective(kind, 1000, 3, size), bandwidth=100.0, latency=1.0)
+    assert ring("all-reduce", 4) == pytest.approx(3 * (15 + 6))
+    assert ring("all-gather", 4) == ring("reduce-scatter", 4) == pytest.approx(3 * (7.5 + 3))
+    assert ring("collective-permute", 2) == pytest.approx(3 * (10 + 1))
+    assert ring("all-reduce", 1) == 0.0
+
+
+def test_the_peak_counts_outputs_that_replace_arguments_once():
+    assert MEMORY.peak == 190 + 400 + 10
+
+
+def test_rows_that_are_split_are_sent_too():
+    """As tests/sharding/test_sharding.py reads off an epoch: once a step all rows of the batch."""
+    both = Comparison(facts(1e9, Collective("all-reduce", 404, 1, 4)), Facts(MEMORY._replace(batch=120), 4e9, (), 1.0))
+    program = Program((2, 1), 4, 2, 10, "float32", "sgd", False)
+    sent = plan.with_rows(both, program)
+    assert sent.many.collectives == (*both.many.collectives, Collective("all-reduce", 120, 1, 4))
+    assert sent.one == both.one
+    slower = [plan.predict(found, 1e9, 1e-6, 1e12).communication for found in (both, sent)]
+    assert slower[1] - slower[0] == pytest.approx(1.5 * 120 / 1e9 + 6e-6)
+
+
+def test_facts_survive_json():
+    both = Comparison(facts(8e9, Collective("all-gather", 7, 2, 4, True)), facts(6e10))
+    assert from_json(json.dumps(to_json(both))) == both
+
+
+def test_from_flags_to_files(tmp_path: Path, capsys):
+    network = ["--sizes", "784", "512", "512", "10", "--batch-size", "512", "--devices", "8", "--model", "2"]
+    assert command(["plan", *network, "--bandwidth", "10", "--latency", "0", "--results", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "784-512-512-10, 512 examples a step over 4 x 2 devices (data x model)" in said
+    assert "taken: 100 TFLOP/s, 10 GB/s, 0 µs; not measured here" in said
+    path = tmp_path / "plan" / "plan.json"
+    assert said.splitlines()[-1] == f"saved: {path}"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["config"]["sizes"] == [784, 512, 512, 10]
+    read = from_json(json.dumps(report["compiled"]))
+    dense = [a * b for a, b in ((784, 512), (512, 512), (512, 10))]
+    products = 2 * 512 * (3 * sum(dense) - dense[0])  # forward, dW, dX, but no dX of the first layer
+    assert read.one.flops == pytest.approx(products, rel=0.01)
+    assert 8 * read.many.flops == pytest.approx(products, rel=0.05)  # the last layer is not split over two
+    parameters = 4 * (784 * 256 + 256 + 256 * 512 + 512 + 512 * 10 + 10)
+    assert read.many.memory.parameters == parameters
+    assert read.one.collectives == ()
+    sent = 1.0 * 4 * 128 * 512 + 1.5 * (parameters + 4)  # 2 (g - 1) / g: groups of 2 and of 4
+    assert report["prediction"]["communication"] == pytest.approx(sent / 10e9)
+    assert f"{1e3 * sent / 10e9:.4g}" in said
+    assert f"{parameters / 1e6:.3f}" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sizes": (784,)}, "--sizes must be at least two positive numbers, got 784"),
+        ({"sizes": ()}, "--sizes must be at least two positive numbers, got none"),
+        ({"sizes": (784, 0, 10)}, "--sizes must be at least two positive numbers, got 784 0 10"),
+        ({"devices": 0}, "--devices must be at least 1, got 0"),
+        ({"devices": 10_000}, "--devices must be at most 8192, as many as XLA compiles for in a minute, got 10000"),
+        ({"devices": 6, "data": 4}, "--devices must be --data times --model, 4 times 1, got 6"),
+        ({"devices": 8, "model": 3}, "--devices must be --data times --model, 2 times 3, got 8"),
+        ({"devices": 2, "model": 4}, "--data must be at least 1, got 0"),
+        ({"batch_size": 12}, "--batch-size must be a multiple of --data, 8, for parts of one size, got 12"),
+        ({"sizes": (8, 10), "model": 2}, "--model must be 1 where there is only one dense layer, got 2"),
+        ({"sizes": (8, 6, 10, 8, 2), "model": 4}, "--model must be a divisor of the sizes .* 6, 8, got 4"),
+        ({"bandwidth": 0.0}, "--bandwidth must be finite and above 0"),
+        ({"rate": math.nan}, "--rate must be finite and above 0"),
+        ({"latency": -1.0}, "--latency must be finite and at least 0.0"),
+        ({"timeout": 0.0}, "--timeout must be finite and at least 1.0"),
+    ],
+)
+def test_flags(values, message):
+    with pytest.raises(UsageError, match=message):
+        plan.main(Config(**values))
+
+
+def test_flags_say_which_program():
+    assert program_of(Config()) == Program((784, 2048, 2048, 10), 8, 1, 1024, "float32", "momentum", False)
+    both = Config(sizes=(8, 12, 7), devices=12, model=3, optimizer="adam", split_optimizer=True, dtype="bfloat16")
+    assert program_of(both) == Program((8, 12, 7), 4, 3, 1024, "bfloat16", "adam", True)
+
+
+def test_a_wrong_flag_ends_with_2(capsys):
+    assert command(["plan", "--batch-size", "12"]) == 2
+    assert "--batch-size must be a multiple of --data" in capsys.readouterr().err
+
+
+def test_compiling_that_takes_too_long_is_ended():
+    with pytest.raises(ExperimentError, match=r"compiling took longer than --timeout 0\.01 s"):
+        compile_plan(PROGRAMS["data"], 0.01)
+
+
+def test_compiling_that_fails_says_why():
+    with pytest.raises(ExperimentError, match=r"compiling for 8 devices failed: .*float99"):
+        compile_plan(PROGRAMS["data"]._replace(dtype="float99"), 120)
+
+
+@pytest.mark.slow
+def test_more_devices_than_one_process_has():
+    found = compile_plan(PROGRAMS["data"]._replace(data=2049, batch_size=2049), 240).many
+    assert found.collectives == (Collective("all-reduce", PARAMETERS + 4, 1, 2049),)
+    assert found.memory.batch == 4 * (SIZES[0] + 1)

@@ -1,0 +1,240 @@
+"""Every layer's backward against jax.vjp of its own forward: at random and edge inputs, jit, vmap, two devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import fnn
+from tests.support.oracles import (
+    assert_close,
+    assert_same_structure,
+    by_autodiff,
+    by_hand,
+    conditioning,
+    cotangent,
+    normal,
+    spread_params,
+)
+
+VECTOR, IMAGE = (5, 6), (3, 7, 6, 2)
+
+ACTIVATIONS = {
+    "identity": fnn.identity,
+    "sigmoid": fnn.sigmoid,
+    "tanh": fnn.tanh,
+    "relu": fnn.relu,
+    "leaky_relu": fnn.leaky_relu(0.1),
+    "softplus": fnn.softplus,
+    "gelu": fnn.gelu,
+    "gelu_tanh": fnn.gelu_tanh,
+    "silu": fnn.silu,
+    "softmax": fnn.softmax,
+    "elementwise": fnn.elementwise(jnp.sin, jnp.cos),
+}
+LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
+    "dense": (fnn.dense(6, 4), VECTOR),
+    "dense_one_output": (fnn.dense(6, 1), VECTOR),
+    "flatten": (fnn.flatten, IMAGE),
+    "dropout": (fnn.dropout(0.4), VECTOR),
+    "serial": (fnn.serial(fnn.dense(6, 4), fnn.tanh, fnn.dropout(0.3), fnn.dense(4, 3), fnn.softmax), VECTOR),
+    "residual": (fnn.residual(fnn.serial(fnn.dense(6, 6), fnn.gelu)), VECTOR),
+    "residual_shortcut": (fnn.residual(fnn.serial(fnn.dense(6, 4), fnn.tanh), fnn.dense(6, 4)), VECTOR),
+    "repeat": (fnn.repeat(fnn.serial(fnn.dense(6, 6), fnn.tanh, fnn.dropout(0.2)), 3), VECTOR),
+    "repeat_residual": (fnn.repeat(fnn.residual(fnn.serial(fnn.dense(6, 6), fnn.silu)), 2), VECTOR),
+    "conv2d": (fnn.conv2d(2, 3, 3), IMAGE),
+    "conv2d_same_stride": (fnn.conv2d(2, 3, (3, 2), stride=2, padding="SAME"), IMAGE),
+    "conv2d_1x1": (fnn.conv2d(2, 4, 1), IMAGE),
+    "max_pool2d": (fnn.max_pool2d(2), IMAGE),
+    "max_pool2d_overlapping": (fnn.max_pool2d(3, stride=(2, 1)), IMAGE),
+    "avg_pool2d": (fnn.avg_pool2d(2), IMAGE),
+    "avg_pool2d_overlapping": (fnn.avg_pool2d((3, 2), stride=1), IMAGE),
+    "convnet": (fnn.convnet((7, 6, 2), (3,), 2, (5, 4), fnn.tanh), IMAGE),
+    "batch_norm": (fnn.batch_norm(6), VECTOR),
+    "batch_norm_images": (fnn.batch_norm(2), IMAGE),
+    "layer_norm": (fnn.layer_norm(6), VECTOR),
+    "layer_norm_images": (fnn.layer_norm(2), IMAGE),
+    "batch_norm_network": (fnn.serial(fnn.dense(6, 6), fnn.batch_norm(6), fnn.tanh), VECTOR),
+}
+# with a key and without one, where that makes a difference
+RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network"}
+MODES = [(name, training) for name in LAYERS for training in ((True, False) if name in RANDOM else (False,))]
+# amplify rounding errors where a variance is small: their tolerance comes from measured conditioning
+NORMALISERS = {name for name in LAYERS if "norm" in name}
+
+INPUTS = {
+    "random": lambda shape, dtype: normal(1, shape, dtype),
+    "one example": lambda shape, dtype: normal(2, (1, *shape[1:]), dtype),
+    "zeros": np.zeros,
+    "signed zeros": lambda shape, dtype: np.copysign(np.zeros(shape, dtype), normal(3, shape, dtype)),
+    "large": lambda shape, dtype: 1e4 * normal(4, shape, dtype),
+    "ties": lambda shape, dtype: np.round(normal(5, shape, dtype)),
+}
+each_layer = pytest.mark.parametrize("name", LAYERS)
+each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+def pick(tree, i):
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+@pytest.mark.parametrize(("name", "training"), MODES)
+@each_dtype
+def test_backward_is_the_derivative_of_forward(name, dtype, training, key, x64):
+    """Under jit, at every kind of input."""
+    layer, shape = LAYERS[name]
+    params, layer_key = spread_params(layer, 0, dtype), key if training else None
+    hand, auto = (jax.jit(functools.partial(gradient, layer, key=layer_key)) for gradient in (by_hand, by_autodiff))
+    for kind, make in INPUTS.items():
+        x = make(shape, dtype)
+        dy = cotangent(layer, params, x, layer_key)
+        got, expected = hand(params, x, dy), auto(params, x, dy)
+        slack = conditioning(auto, params, x, dy) if name in NORMALISERS else 0.0
+        assert_same_structure(got, (params, x))
+        assert_close(got, expected, dtype, slack, f"{name}, {kind}")
+
+
+@each_layer
+def test_jit_vmap_and_two_devices_change_nothing(name, key, x64):
+    layer, shape = LAYERS[name]
+    shape = (4, *shape[1:])
+    params = stack(lambda seed: spread_params(layer, seed, "float64"))
+    x = stack(lambda seed: normal(seed, shape, "float64"))
+    dy = cotangent(layer, pick(params, 0), x[0], key)
+    gradient = functools.partial(by_hand, layer, dy=dy, key=key)
+    expected = gradient(pick(params, 0), x[0])
+    compiled = jax.jit(lambda params, x, dy: by_hand(layer, params, x, dy, key))
+    assert_close(compiled(pick(params, 0), x[0], dy), expected, "float64", what="jit")
+
+    for axes in ((0, None), (None, 0), (0, 0)) if jax.tree.leaves(params) else ((None, 0),):
+        args = [arg if axis == 0 else pick(arg, 0) for arg, axis in zip((params, x), axes, strict=True)]
+        got = jax.jit(jax.vmap(gradient, in_axes=axes))(*args)
+        for i in range(2):
+            one = [pick(arg, i) if axis == 0 else arg for arg, axis in zip(args, axes, strict=True)]
+            assert_close(pick(got, i), compiled(*one, dy), "float64", what=f"vmap {axes}")
+
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+    replicated, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    args = jax.device_put(pick(params, 0), replicated), *jax.device_put((x[0], dy), rows)
+    got = compiled(*args)
+    assert {device.id for leaf in jax.tree.leaves(got) for device in leaf.devices()} == {0, 1}
+    assert_close(got, expected, "float64", what="two devices")
+
+
+def stack(make):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), make(0), make(1))
+
+
+@pytest.mark.parametrize("name", ["dense", "serial", "conv2d", "repeat", "residual", "batch_norm", "layer_norm"])
+@pytest.mark.parametrize(("param_dtype", "x_dtype"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_gradients_have_the_dtypes_of_what_they_are_gradients_of(name, param_dtype, x_dtype, key):
+    layer, shape = LAYERS[name]
+    params, x = spread_params(layer, 0, param_dtype), normal(1, shape, x_dtype)
+
+    def both(params, x):
+        y, residuals = layer.forward(params, x, key)
+        return y, layer.backward(params, residuals, jnp.ones_like(y))
+
+    y, gradients = jax.eval_shape(both, params, x)
+    assert y.dtype == jnp.float32
+    assert_same_structure(gradients, (params, x))
+
+
+def random_sizes(draw, n, largest=6):
+    return [draw(st.integers(1, largest)) for _ in range(n)]
+
+
+@st.composite
+def layers_and_shapes(draw):
+    """A layer with drawn sizes and an input shape that fits it."""
+    kind = draw(st.sampled_from(["dense", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "layer_norm", "batch_norm"]))
+    batch, n, m = random_sizes(draw, 3)
+    window, strides, extra = random_sizes(draw, 2, 4), random_sizes(draw, 2, 3), random_sizes(draw, 2)
+    image = (batch, window[0] + extra[0] - 1, window[1] + extra[1] - 1, n)
+    if kind == "dense":
+        return kind, fnn.dense(n, m), (batch, n)
+    if kind == "conv2d":
+        return kind, fnn.conv2d(n, m, tuple(window), tuple(strides), draw(st.sampled_from(["VALID", "SAME"]))), image
+    if kind in ("max_pool2d", "avg_pool2d"):
+        return kind, getattr(fnn, kind)(tuple(window), tuple(strides)), image
+    if kind == "flatten":
+        return kind, fnn.flatten, image[: draw(st.integers(2, 4))]
+    return kind, getattr(fnn, kind)(n), draw(st.sampled_from([(batch, n), image]))
+
+
+@settings(max_examples=10)
+@given(layers_and_shapes(), st.integers(0, 2**31 - 1))
+def test_any_shape(case, seed):
+    name, layer, shape = case
+    with jax.enable_x64(True):
+        params, x, key = spread_params(layer, seed, "float64"), normal(seed, shape, "float64"), jax.random.key(0)
+        dy = cotangent(layer, params, x, key)
+        auto = jax.jit(functools.partial(by_autodiff, layer, key=key))
+        slack = conditioning(auto, params, x, dy) if "norm" in name else 0.0
+        assert_close(by_hand(layer, params, x, dy, key), auto(params, x, dy), "float64", slack)
+
+
+@pytest.mark.claim("C092")
+def test_relu_has_slope_zero_at_zero():
+    x = jnp.array([[-1.0, -0.0, 0.0, 1.0]])
+    for layer, slopes in ((fnn.relu, [0.0, 0.0, 0.0, 1.0]), (fnn.leaky_relu(0.5), [0.5, 0.5, 0.5, 1.0])):
+        dx = layer.backward((), layer.forward((), x)[1], jnp.ones_like(x))[1]
+        np.testing.assert_array_equal(dx[0], slopes)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@each_dtype
+def test_activations_are_finite_far_out(name, dtype, x64):
+    x = jnp.array([[-1e4, -800.0, -37.0, 0.0, 17.0, 88.0, 1e4]], dtype)
+    layer = ACTIVATIONS[name]
+    y, residuals = layer.forward((), x)
+    assert bool(jnp.all(jnp.isfinite(y)))
+    assert bool(jnp.all(jnp.isfinite(layer.backward((), residuals, jnp.ones_like(y))[1])))
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("sigmoid", jax.nn.sigmoid),
+        ("tanh", jnp.tanh),
+        ("relu", jax.nn.relu),
+        ("softplus", jax.nn.softplus),
+        ("silu", jax.nn.silu),
+        ("gelu", functools.partial(jax.nn.gelu, approximate=False)),
+        ("gelu_tanh", functools.partial(jax.nn.gelu, approximate=True)),
+        ("softmax", jax.nn.softmax),
+    ],
+)
+@each_dtype
+def test_activations_equal_jax_nn(name, reference, dtype, key, x64):
+    x = 3 * normal(1, (50, 7), dtype)
+    assert_close(ACTIVATIONS[name].forward((), x)[0], reference(x), dtype)
+
+
+@pytest.mark.claim("C042", "C054")
+def test_dense_is_x_w_plus_b():
+    params = fnn.Dense(w=jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), b=jnp.array([10.0, 20.0]))
+    z, _ = fnn.dense(3, 2).forward(params, jnp.array([[1.0, 0.0, -1.0]]))
+    np.testing.assert_array_equal(z, [[6.0, 16.0]])
+
+
+def test_dropout_zeroes_its_rate_and_keeps_the_mean(key):
+    x = jnp.ones((100, 1000))
+    y, mask = fnn.dropout(0.3).forward((), x, key)
+    assert abs(float(jnp.mean((y == 0).astype(jnp.float32))) - 0.3) < 0.01
+    assert abs(float(jnp.mean(y)) - 1) < 0.01
+    np.testing.assert_array_equal(y == 0, ~mask)
+    assert not np.array_equal(y, fnn.dropout(0.3).forward((), x, jax.random.fold_in(key, 1))[0])
+
+
+def test_dropout_without_a_key_or_a_rate_is_the_identity(key):
+    x = normal(1, (4, 5), "float32")
+    for layer, k in ((fnn.dropout(0.9), None), (fnn.dropout(0.0), key)):
+        y, residuals = layer.forward((), x, k)
+        np.testing.assert_array_equal(y, x)
+        np.testing.assert_array_equal(layer.backward((), residuals, x)[1], x)

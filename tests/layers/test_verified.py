@@ -1,0 +1,75 @@
+"""The library's own layers, losses and networks under the gradient checker: all of its checks, not autodiff alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.gradcheck import assert_grad, assert_layer, assert_loss, check_layer
+from tests.layers.test_layers import LAYERS
+from tests.support.oracles import normal, spread_params
+from tests.test_losses import CASES
+
+CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap")
+
+
+def checked(report):
+    return {leaf.status for leaf in report.leaves if leaf.status != "SKIPPED"}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name, key):
+    layer, shape = LAYERS[name]
+    report = assert_layer(layer, spread_params(layer, 0), normal(1, shape), layer_key=key, checks=CHECKS, key=3)
+    assert checked(report) == {"PASS"}, report.summary()
+
+
+@pytest.mark.parametrize("name", ["dropout", "batch_norm", "batch_norm_images", "batch_norm_network"])
+def test_layers_without_a_key(name):
+    layer, shape = LAYERS[name]
+    report = assert_layer(layer, spread_params(layer, 0), normal(1, shape), checks=CHECKS, key=3)
+    assert checked(report) == {"PASS"}, report.summary()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses(name):
+    loss, prediction, target = CASES[name]
+    assert_loss(loss, prediction((6, 4), "float32"), target((6, 4), "float32"), checks=CHECKS, key=3)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (fnn.mlp([20, 30, 10]), (8, 20)),
+        (fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1)),
+        (fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)), (8, 20)),
+    ],
+    ids=["mlp", "convnet", "batch_norm and dropout"],
+)
+def test_costs_of_whole_networks(network, shape, key):
+    x, y = jnp.asarray(normal(1, shape)), jnp.arange(shape[0]) % 10
+    gradient = fnn.value_and_grad(network, fnn.softmax_cross_entropy, l2=0.01)
+
+    def cost(params):
+        return gradient(params, x.astype(jax.tree.leaves(params)[0].dtype), y, key=key)[0]
+
+    def by_hand(params):
+        return gradient(params, x.astype(jax.tree.leaves(params)[0].dtype), y, key=key)[1]
+
+    report = assert_grad(cost, by_hand, (spread_params(network, 0),), key=3)
+    assert report.ok, report.summary()
+
+
+def test_a_wrong_layer_is_named():
+    wrong = fnn.dense(3, 2)
+    backward = wrong.backward
+
+    def forgets_the_sum(params, x, dz):
+        dparams, dx = backward(params, x, dz)
+        return dparams._replace(b=dz[0]), dx
+
+    params = wrong.init(jax.random.key(0))
+    report = check_layer(wrong._replace(backward=forgets_the_sum), params, normal(1, (5, 3)), key=3)
+    assert [leaf.path for leaf in report.leaves if leaf.status == "FAIL"] == ["[0].b"]
+    assert np.isfinite(report.leaves[0].max_error)

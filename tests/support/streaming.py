@@ -1,0 +1,43 @@
+"""A small training on data larger than the device: momentum, dropout, early stopping, a ragged batch."""
+
+import jax
+import numpy as np
+
+from fnn.training.step import epoch_key
+from tests.support import training
+from tests.support.oracles import normal
+
+SIZE, BATCH = 330, 16  # 330 = 20 · 16 + 10: 21 steps an epoch
+X = normal(0, (SIZE + 60, 4))
+Y = (X[:, 0] + 0.5 * normal(1, (SIZE + 60,)) > 0).astype("int32")
+DATA, VALIDATION = (X[:SIZE], Y[:SIZE]), (X[SIZE:], Y[SIZE:])
+BUDGET = 4 * 2 * BATCH * (5 * 4 + 4)  # chunks of 4 steps
+KEY = jax.random.key(0)
+
+
+def fit(data=DATA, **options):
+    """3 epochs."""
+    return training.fit(data=data, **({"epochs": 3, "validation": VALIDATION, "patience": 2} | options))
+
+
+def streamed(data=DATA, **options):
+    return fit(data, **({"device_memory": BUDGET, "window": SIZE} | options))
+
+
+def batches(epoch, data=DATA, order=None):
+    """The batches of an epoch in memory."""
+    order = np.asarray(jax.random.permutation(epoch_key(KEY, epoch), len(data[0]))) if order is None else order
+    for begin in range(0, len(order), BATCH):
+        yield tuple(part[order[begin : begin + BATCH]] for part in data)
+
+
+class Read:
+    """Like a data set of h5py: neither an array of NumPy nor one in memory, indices must ascend."""
+
+    def __init__(self, array, watch=lambda: None):
+        self.array, self.shape, self.dtype, self.watch = array, array.shape, array.dtype, watch
+
+    def __getitem__(self, index):
+        self.watch()
+        assert isinstance(index, slice) or (np.diff(index) > 0).all()
+        return self.array[index]

@@ -1,0 +1,223 @@
+"""Exact resume: a training that stops anywhere and goes on ends with the bits of one that did not."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import fnn
+from fnn.checkpoint import store as checkpoint
+from tests.support.oracles import normal
+from tests.support.training import LOSS, NETWORK, OPTIMIZER, TRAIN, VALIDATION, Y, bits, content, fit
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The result without checkpoints, and a folder with one after every step."""
+    folder = tmp_path_factory.mktemp("whole")
+    result = fit()
+    every = fit(checkpoint_dir=folder, checkpoint_every_steps=1, keep=1000)
+    assert bits(every) == bits(result)
+    return result, folder
+
+
+def test_the_training_is_a_hard_one(whole):
+    result, folder = whole
+    assert len(result.history["cost"]) == 6
+    assert int(result.state.step) < 30, "the best is not the last"
+    assert [path.name for path in checkpoint.listed(folder)] == [f"step-{i:08d}" for i in range(1, 31)]
+
+
+@pytest.mark.parametrize("steps", [(1, 4, 5, 9, 13, 29, 30), pytest.param(range(1, 31), marks=pytest.mark.slow)])
+def test_going_on_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
+    result, folder = whole
+    options = {"checkpoint_every_steps": 1, "keep": 3}
+    fit(checkpoint_dir=tmp_path / "uninterrupted", **options)
+    for step in steps:
+        here = tmp_path / str(step)
+        for path in checkpoint.listed(folder)[:step]:  # what is there after so many steps, before old ones are removed
+            shutil.copytree(path, here / path.name)
+        resumed = fit(checkpoint_dir=here, resume=True, **options)
+        assert bits(resumed) == bits(result), f"after step {step}"
+        if step < 30:
+            assert content(here) == content(tmp_path / "uninterrupted"), f"after step {step}"
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every_steps": 7}, {"checkpoint_every": 4}, {"report_every": 2}])
+def test_how_often_is_saved_may_change_and_changes_nothing(options, whole, tmp_path):
+    result, folder = whole
+    shutil.copytree(checkpoint.listed(folder)[7], tmp_path / "step-00000008")
+    callback = {"callback": lambda *_: None} if "report_every" in options else {}
+    resumed = fit(checkpoint_dir=tmp_path, resume=True, **options, **callback)
+    assert bits(resumed) == bits(result)
+
+
+IMAGES = normal(5, (74, 8, 8, 1))
+WEIGHT = np.abs(normal(6, (74,)))
+DEEP = fnn.serial(fnn.dense(4, 8), fnn.repeat(fnn.residual(fnn.serial(fnn.dense(8, 8), fnn.gelu)), 3), fnn.dense(8, 2))
+HARD = {
+    "convolution": (fnn.convnet((8, 8, 1), [3], 3, [10, 2]), fnn.adam(0.01), (IMAGES, Y[:74]), {"patience": None}),
+    "batch_norm": (
+        fnn.serial(fnn.dense(4, 8), fnn.batch_norm(8), fnn.relu, fnn.dense(8, 2)),
+        fnn.nesterov(0.1),
+        TRAIN,
+        {"l2": 0.1},
+    ),
+    "weights": (fnn.mlp([4, 16, 2]), fnn.adam(0.01), (*TRAIN, WEIGHT), {"batch_size": 37}),
+    "depth": (DEEP, fnn.heavy_ball(0.1), TRAIN, {"validation": None, "patience": None}),
+    "full batch": (fnn.mlp([4, 16, 2]), OPTIMIZER, TRAIN, {"batch_size": 74}),
+    "one by one": (fnn.mlp([4, 16, 2]), fnn.adam(0.001), TRAIN, {"batch_size": 1, "epochs": 2}),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
+    """checkpoint_every_steps runs another program: its bits are those of the program for whole epochs."""
+    network, optimizer, data, options = HARD[name]
+    held_out = (data[0][:20], data[1][:20])
+    options = {"validation": held_out, "epochs": 3} | options
+    plain = fit(network, optimizer=optimizer, data=data, **options)
+    stepwise = fit(
+        network, optimizer=optimizer, data=data, checkpoint_dir=tmp_path, checkpoint_every_steps=7, **options
+    )
+    assert bits(stepwise) == bits(plain)
+
+
+def test_optax_and_schedules_go_on_too(tmp_path):
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 30)))
+    with jax.numpy_dtype_promotion("standard"):
+        result = fit(optimizer=optimizer)
+        fit(optimizer=optimizer, epochs=2, checkpoint_dir=tmp_path)
+        again = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 30)))
+        assert bits(fit(optimizer=again, checkpoint_dir=tmp_path, resume=True)) == bits(result)
+
+
+def test_a_finished_training_is_not_repeated_and_may_be_made_longer(tmp_path):
+    first = fit(checkpoint_dir=tmp_path, epochs=4)
+    before = content(tmp_path)
+    assert bits(fit(checkpoint_dir=tmp_path, epochs=4, resume=True)) == bits(first)
+    assert content(tmp_path) == before
+    assert bits(fit(checkpoint_dir=tmp_path, epochs=6, resume=True)) == bits(fit())
+
+
+def test_a_training_that_patience_ended_stays_ended(tmp_path):
+    first = fit(checkpoint_dir=tmp_path, epochs=100, patience=2)
+    assert len(first.history["cost"]) < 100
+    assert bits(fit(checkpoint_dir=tmp_path, epochs=100, patience=2, resume=True)) == bits(first)
+
+
+def test_resume_without_a_checkpoint_starts(whole, tmp_path):
+    assert bits(fit(checkpoint_dir=tmp_path / "new" / "folder", resume=True)) == bits(whole[0])
+
+
+def test_a_state_to_start_from_gives_way_to_a_checkpoint(tmp_path):
+    start = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(7))
+    whole = fit(key=None, state=start)
+    fit(key=None, state=start, epochs=2, checkpoint_dir=tmp_path)
+    assert bits(fit(key=None, state=start, checkpoint_dir=tmp_path, resume=True)) == bits(whole)
+    odd = whole.state._replace(step=jnp.int32(7))  # not at the beginning of an epoch by its number
+    a = fit(key=None, state=odd, epochs=3)
+    b = fit(key=None, state=odd, epochs=3, checkpoint_dir=tmp_path / "odd", checkpoint_every_steps=2)
+    assert bits(a) == bits(b)
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path):
+    result = fit(checkpoint_dir=tmp_path, keep=2, patience=None, epochs=12)
+    best = int(np.argmin(result.history["validation_cost"])) + 1
+    assert best < 11
+    steps = [int(path.name[5:]) for path in checkpoint.listed(tmp_path)]
+    assert steps == [5 * best, 55, 60]
+    like = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(0))
+    state = checkpoint.restore(checkpoint.listed(tmp_path)[0], like)
+    cost = fnn.evaluate(NETWORK, LOSS, state.params, VALIDATION)["cost"]
+    np.testing.assert_allclose(cost, result.history["validation_cost"].min(), rtol=1e-5)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_set_aside(whole, tmp_path):
+    result, folder = whole
+    for path in checkpoint.listed(folder)[5:8]:
+        shutil.copytree(path, tmp_path / path.name)
+    file = tmp_path / "step-00000008" / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.warns(checkpoint.CheckpointWarning, match=r"damaged: .*step-00000008.*step-00000007 is used instead"):
+        resumed = fit(checkpoint_dir=tmp_path, resume=True, checkpoint_every_steps=1)
+    assert bits(resumed) == bits(result)
+    assert (tmp_path / "damaged-step-00000008" / "state.safetensors").exists()
+
+
+def test_none_good_is_an_error_and_no_fresh_start(whole, tmp_path):
+    for path in checkpoint.listed(whole[1])[5:7]:
+        shutil.copytree(path, tmp_path / path.name)
+        (tmp_path / path.name / "manifest.json").unlink()
+    before = content(tmp_path)
+    with pytest.raises(checkpoint.DamagedError, match=r"none of the 2 .*step-00000007.*step-00000006"):
+        fit(checkpoint_dir=tmp_path, resume=True)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_signals_end_a_training_cleanly(number, error, whole, tmp_path, capfd):
+    def callback(epoch, logs, state):
+        if epoch == 3:
+            os.kill(os.getpid(), number)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error) as stopped:
+        fit(checkpoint_dir=tmp_path, checkpoint_every=100, callback=callback)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    said = capfd.readouterr().err
+    assert f"stopped by {number.name} after epoch 3, step 15; saved {tmp_path}/step-00000015" in said
+    assert "resume=True" in said
+    if number == signal.SIGTERM:
+        assert stopped.value.code == 143
+    assert bits(fit(checkpoint_dir=tmp_path, resume=True)) == bits(whole[0])
+    with pytest.raises(error):
+        fit(callback=callback)
+    assert "nothing is saved" in capfd.readouterr().err
+
+
+CHILD = """
+import sys, hashlib
+from tests.support.training import bits, fit
+result = fit(**({"checkpoint_dir": sys.argv[1], "checkpoint_every_steps": 4} if len(sys.argv) > 1 else {}))
+print(hashlib.sha256(b"".join(bits(result))).hexdigest())
+"""
+
+
+def test_processes_agree_with_the_compilation_cache_cold_and_warm(tmp_path):
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+    def child(*args, **env):
+        command = [sys.executable, "-c", CHILD, *args]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | env, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    cold = child(**cache)
+    assert any((tmp_path / "cache").iterdir())
+    assert cold == child(**cache) == child(str(tmp_path / "checkpoints"))
+
+
+def test_a_long_training_does_not_grow(tmp_path):
+    """Neither the memory of the process nor the arrays alive: with reports and checkpoints, 1,000 epochs."""
+
+    def run(epochs, folder):
+        options = {"callback": lambda *_: None, "patience": None, "checkpoint_every": 10, "keep": 1}
+        fit(epochs=epochs, checkpoint_dir=tmp_path / folder, **options)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"), len(jax.live_arrays())
+
+    run(1000, "a")  # warm: compilation, allocator
+    memory, arrays = run(100, "b")
+    after, still = run(1000, "c")
+    assert still <= arrays
+    assert after - memory < 4 * 2**20, f"{(after - memory) / 2**20:.1f} MiB"

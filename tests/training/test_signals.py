@@ -1,0 +1,35 @@
+"""Which handlers of signals are replaced while a training runs, and that they are given back."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from fnn.training import signals as interrupts
+
+
+def test_only_default_handlers_in_the_main_thread_are_replaced():
+    mine = lambda number, frame: None
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with interrupts.deferred() as signalled:
+            assert signal.getsignal(signal.SIGTERM) is mine
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signalled() == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):  # the second one does not wait
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    seen = []
+
+    def elsewhere():
+        with interrupts.deferred() as signalled:
+            seen.extend([signalled(), signal.getsignal(signal.SIGINT)])
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [None, signal.default_int_handler]
