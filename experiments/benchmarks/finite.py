@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from fnn.training import programs as loop
+from fnn.training import programs
 
 
 class Work(NamedTuple):
@@ -36,11 +36,13 @@ WORKS = (
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def without(program: loop.Program, carry: loop.Carry, data: tuple, validation: None, until: jax.Array) -> loop.Carry:
+def without(
+    program: programs.Program, carry: programs.Carry, data: tuple, validation: None, until: jax.Array
+) -> programs.Carry:
     """`loop.advance` as it would be if it did not look."""
 
-    def body(carry: loop.Carry) -> loop.Carry:
-        state, logs = loop._one_epoch(program, carry.state, data, validation)
+    def body(carry: programs.Carry) -> programs.Carry:
+        state, logs = programs._one_epoch(program, carry.state, data, validation)
         history = {name: column.at[carry.epoch].set(logs[name]) for name, column in carry.history.items()}
         return carry._replace(state=state, history=history, epoch=carry.epoch + 1)
 
@@ -53,7 +55,7 @@ def every_step(optimizer: fnn.GradientTransformation) -> fnn.GradientTransformat
     def update(gradients: fnn.types.Params, state: tuple, params: fnn.types.Params = None, **extra: object):
         inner, good = state
         updates, inner = optimizer.update(gradients, inner, params, **extra)
-        return updates, (inner, good & loop.all_true(loop.finite_leaves(gradients)))
+        return updates, (inner, good & programs.all_true(programs.finite_leaves(gradients)))
 
     return fnn.GradientTransformation(lambda params: (optimizer.init(params), jnp.asarray(True)), update)
 
@@ -67,11 +69,11 @@ def calls(work: Work) -> dict[str, Callable[[], float]]:
     loss = fnn.sigmoid_cross_entropy if small else fnn.softmax_cross_entropy
 
     def prepared(advance: Callable, optimizer: fnn.GradientTransformation) -> Callable[[], float]:
-        program = loop.Program(work.network, loss, optimizer, 0.0, (), work.batch_size, None)
+        program = programs.Program(work.network, loss, optimizer, 0.0, (), work.batch_size, None)
         state, until = fnn.init_state(work.network, optimizer, key), jnp.int32(work.epochs)
 
         def call() -> float:
-            carry = jax.block_until_ready(loop.start(program, work.epochs, state, (x, y), None))
+            carry = jax.block_until_ready(programs.start(program, work.epochs, state, (x, y), None))
             begun = time.perf_counter()
             jax.block_until_ready(advance(program, carry, (x, y), None, until))
             return time.perf_counter() - begun
@@ -79,7 +81,7 @@ def calls(work: Work) -> dict[str, Callable[[], float]]:
         return call
 
     plain, at_every = fnn.momentum(0.01), every_step(fnn.momentum(0.01))
-    variants = {"no look": without, "again": without, "fit": loop.advance}
+    variants = {"no look": without, "again": without, "fit": programs.advance}
     made = {name: prepared(advance, plain) for name, advance in variants.items()}
     return made | {"every step": prepared(without, at_every)}
 

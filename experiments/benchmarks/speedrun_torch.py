@@ -8,12 +8,12 @@ python -m experiments.benchmarks.speedrun_torch --network mlp --seed 0
 import itertools
 import sys
 
-from experiments.benchmarks import speedrun_recipes as recipes
+from experiments.benchmarks import speedrun_recipes
 from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 
 if __name__ == "__main__":  # before PyTorch is imported: the data load beside it
-    RECIPE, SEED = recipes.arguments("experiments.benchmarks.speedrun_torch", sys.argv[1:])
-    LOADING = recipes.loading(RECIPE)
+    RECIPE, SEED = speedrun_recipes.arguments("experiments.benchmarks.speedrun_torch", sys.argv[1:])
+    LOADING = speedrun_recipes.loading(RECIPE)
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def make_network(recipe: Recipe) -> nn.Sequential:
         layers += [nn.Conv2d(*pair, 5), nn.ReLU(), nn.MaxPool2d(2)]
     if recipe.filters:
         layers.append(nn.Flatten())
-    for pair in itertools.pairwise((recipes.inputs(recipe), *recipe.sizes)):
+    for pair in itertools.pairwise((speedrun_recipes.inputs(recipe), *recipe.sizes)):
         layers += [nn.Linear(*pair), nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     for layer in network:
@@ -61,10 +61,10 @@ def train(
     data = loaded()
     x, y = images(recipe, data.x), torch.from_numpy(data.y.astype(np.int64))
     test_x, test_y = images(recipe, data.test_x), torch.from_numpy(data.test_y.astype(np.int64))
-    total, step = recipes.steps(recipe, len(x)), 0
+    total, step = speedrun_recipes.steps(recipe, len(x)), 0
     for number in range(1, recipe.epochs + 1):
         for index in torch.randperm(len(x)).split(recipe.batch_size):
-            optimizer.param_groups[0]["lr"] = recipes.step_length(recipe, total, step)
+            optimizer.param_groups[0]["lr"] = speedrun_recipes.step_length(recipe, total, step)
             optimizer.zero_grad()
             F.cross_entropy(network(x[index]), y[index]).backward()
             optimizer.step()
@@ -75,7 +75,7 @@ def train(
 
 def main() -> None:
     """Trains the recipe of the flags."""
-    recipes.run(train, RECIPE, SEED, LOADING)
+    speedrun_recipes.run(train, RECIPE, SEED, LOADING)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ from experiments.data.bundled import load_digits
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.examples import commands, distributed
 from experiments.examples.gradients import check_gradient, worst
-from fnn.sharding import Layout, rows_of_process
-from fnn.sharding import agreement as processes
+from fnn.sharding import Layout, agreement, rows_of_process
 from fnn.types import Params
 
 LOSS = fnn.softmax_cross_entropy
@@ -218,7 +217,7 @@ def run(config: Config, layout: Layout | None) -> None:
     kept = epochs if config.patience is None else int(np.argmin(result.history["validation_cost"])) + 1
 
     results = evaluate(network, result.state.params, data, sizes, layout)
-    if not processes.main_process():
+    if not agreement.main_process():
         return
     logits = np.asarray(fnn.predict(network, jax.device_get(result.state.params), test[0]))
     figure, history, report = folder / "figure.png", folder / "history.csv", folder / "run.json"

@@ -17,8 +17,7 @@ from jax.sharding import Mesh
 
 from experiments.errors import ExperimentError, UsageError
 from fnn import sharding
-from fnn.sharding import Layout
-from fnn.sharding import agreement as processes
+from fnn.sharding import Layout, agreement
 
 
 @contextlib.contextmanager
@@ -35,11 +34,11 @@ def started(distributed: bool) -> Iterator[Layout | None]:
     except (ValueError, RuntimeError, TimeoutError) as error:
         raise UsageError(f"--distributed: {error}") from None
     with contextlib.ExitStack() as stack:
-        if not processes.main_process():
+        if not agreement.main_process():
             silence = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(silence))
         try:
             yield sharding.data_parallel(Mesh(sharding.devices(), ("data",)))
         except ExperimentError as error:
-            processes.abandon(error.code)
+            agreement.abandon(error.code)
             raise

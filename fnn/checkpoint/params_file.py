@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from fnn import checks
-from fnn.checkpoint import atomic as files
-from fnn.checkpoint import tensors as serialization
+from fnn.checkpoint import atomic, tensors
 from fnn.checkpoint.tensors import DamagedError
 from fnn.dtypes import is_key
 from fnn.types import Params
@@ -24,13 +23,13 @@ def export_params(path: str | Path, params: Params) -> None:
     ...     import_params(f"{folder}/params.safetensors", params).w.shape
     (3, 2)
     """
-    leaves = serialization.named_leaves("export_params", "params", params)
+    leaves = tensors.named_leaves("export_params", "params", params)
     for name, leaf in leaves.items():
         if is_key(leaf):
             raise checks.fail("export_params", f"the leaf {name!r} of params", "an array of numbers", leaf, TypeError)
-    arrays = serialization.to_host(leaves)
-    digest = serialization.digest(arrays)
-    files.write_file(Path(path), serialization.encode(arrays, dict.fromkeys(_HASHES, digest)))
+    arrays = tensors.to_host(leaves)
+    digest = tensors.digest(arrays)
+    atomic.write_file(Path(path), tensors.encode(arrays, dict.fromkeys(_HASHES, digest)))
 
 
 def import_params(path: str | Path, like: Params) -> Params:
@@ -41,10 +40,10 @@ def import_params(path: str | Path, like: Params) -> Params:
     nothing to verify values by.
     """
     data = Path(path).read_bytes()
-    arrays, source = serialization.decode(data, str(path)), str(path)
-    metadata = serialization.metadata_of(data)
+    arrays, source = tensors.decode(data, str(path)), str(path)
+    metadata = tensors.metadata_of(data)
     said = {metadata[name] for name in _HASHES if name in metadata}
-    if said and said != {serialization.digest(arrays)}:
+    if said and said != {tensors.digest(arrays)}:
         raise DamagedError(f"import_params: {source} does not hold what its SHA-256 says")
-    leaves = serialization.check_like("import_params", like, serialization.description(arrays), source)
-    return serialization.rebuild("import_params", like, leaves, arrays)
+    leaves = tensors.check_like("import_params", like, tensors.description(arrays), source)
+    return tensors.rebuild("import_params", like, leaves, arrays)

@@ -23,11 +23,9 @@ import jax
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import atomic as files
-from fnn.checkpoint import store as checkpoint
-from fnn.checkpoint import tensors as serialization
+from fnn.checkpoint import atomic, store, tensors
 from fnn.checkpoint.store import DamagedError, Loaded
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 
 
 def beside(name: str) -> str:
@@ -63,16 +61,16 @@ def _orbax() -> tuple[Any, Any]:
 
 def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) -> Path:
     """`fnn.checkpoint.write` by all processes."""
-    leaves = {name: serialization.named_leaves("save", "tree", tree) for name, tree in trees.items()}
+    leaves = {name: tensors.named_leaves("save", "tree", tree) for name, tree in trees.items()}
     split = {name: {n: leaf for n, leaf in tree.items() if is_split(leaf)} for name, tree in leaves.items()}
     need_orbax("save", split)
     whole = {name: {n: leaf for n, leaf in tree.items() if n not in split[name]} for name, tree in leaves.items()}
-    host = {name: serialization.to_host(tree) for name, tree in whole.items()}
-    path, same = checkpoint.next_path(folder, step)
-    names = json.dumps([path.name, files.temporary_path(path).name])
-    path, temporary = (folder / name for name in json.loads(processes.gathered(names)[0]))
-    with processes.together("save"):
-        if processes.main_process():
+    host = {name: tensors.to_host(tree) for name, tree in whole.items()}
+    path, same = store.next_path(folder, step)
+    names = json.dumps([path.name, atomic.temporary_path(path).name])
+    path, temporary = (folder / name for name in json.loads(agreement.gathered(names)[0]))
+    with agreement.together("save"):
+        if agreement.main_process():
             temporary.mkdir()
     try:
         for name, tree in split.items():
@@ -81,15 +79,15 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) ->
                 with contextlib.closing(checkpointer):
                     checkpointer.save(temporary.resolve() / beside(name), args=ocp.args.PyTreeSave(tree))
         parts = _hashed(temporary)
-        with processes.together("save"):
-            if processes.main_process():
-                data = {name: serialization.encode(tree) for name, tree in host.items()}
-                data |= checkpoint.manifest_files(step, checkpoint.entries(data) | parts, leaves, **about)
-                files.finish_folder(temporary, path, data)
+        with agreement.together("save"):
+            if agreement.main_process():
+                data = {name: tensors.encode(tree) for name, tree in host.items()}
+                data |= store.manifest_files(step, store.entries(data) | parts, leaves, **about)
+                atomic.finish_folder(temporary, path, data)
                 for older in same:
-                    files.remove_folder(older)
+                    atomic.remove_folder(older)
     except BaseException:
-        if processes.main_process():
+        if agreement.main_process():
             shutil.rmtree(temporary, ignore_errors=True)
         raise
     return path
@@ -98,16 +96,16 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) ->
 def _hashed(folder: Path) -> dict[str, dict[str, Any]]:
     """{file in a folder of this folder: its SHA-256 and size}, flushed to the disk; each process does its share."""
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    names, found = json.loads(processes.gathered(json.dumps(names))[0]), {}
-    with processes.together("save"):
+    names, found = json.loads(agreement.gathered(json.dumps(names))[0]), {}
+    with agreement.together("save"):
         for name in names[_share()]:
-            files.sync_file(folder / name)
-            sha256, size = files.sha256_of(folder / name)
+            atomic.sync_file(folder / name)
+            sha256, size = atomic.sha256_of(folder / name)
             found[name] = {"sha256": sha256, "bytes": size}
-        if processes.main_process():
+        if agreement.main_process():
             for path in [path for path in folder.rglob("*") if path.is_dir()]:
-                files.sync_folder(path)
-    parts = [json.loads(text) for text in processes.gathered(json.dumps(found))]
+                atomic.sync_folder(path)
+    parts = [json.loads(text) for text in agreement.gathered(json.dumps(found))]
     return {name: about for part in parts for name, about in part.items()}
 
 
@@ -118,15 +116,15 @@ def _share() -> slice:
 def load(path: Path) -> Loaded:
     """`fnn.checkpoint.load` by all processes: what one of them finds damaged is damaged for all."""
     loaded, found = None, {"damage": "", "sum": ""}
-    with processes.together("restore"):
+    with agreement.together("restore"):
         if not path.exists():
             raise FileNotFoundError(f"{path}: the folder of checkpoints must be one that all processes see")
         try:
-            loaded = checkpoint.load(path, _share())
-            found["sum"] = files.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
+            loaded = store.load(path, _share())
+            found["sum"] = atomic.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
         except DamagedError as error:
             found["damage"] = str(error)
-    said = [json.loads(text) for text in processes.gathered(json.dumps(found))]
+    said = [json.loads(text) for text in agreement.gathered(json.dumps(found))]
     damage = [one["damage"] for one in said if one["damage"]]
     if damage or loaded is None:
         raise DamagedError(damage[0])
@@ -137,11 +135,11 @@ def load(path: Path) -> Loaded:
 
 def newest(folder: Path, function: str = "restore") -> tuple[Loaded | None, list[Path]]:
     """`fnn.checkpoint.newest` by all processes; process 0 alone warns."""
-    if not processes.several():
-        return checkpoint.newest(folder, function)
-    names = json.loads(processes.gathered(json.dumps([path.name for path in checkpoint.listed(folder)]))[0])
+    if not agreement.several():
+        return store.newest(folder, function)
+    names = json.loads(agreement.gathered(json.dumps([path.name for path in store.listed(folder)]))[0])
     paths = [folder / name for name in names]
-    return checkpoint.last_good(function, folder, paths, load, warn=processes.main_process())
+    return store.last_good(function, folder, paths, load, warn=agreement.main_process())
 
 
 def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -162,10 +160,10 @@ def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
 def opened(folder: Path) -> Iterator[None]:
     """`fnn.checkpoint.opened` by process 0, where all processes see the folder."""
     with contextlib.ExitStack() as stack:
-        with processes.together("save"):
-            if processes.main_process():
-                stack.enter_context(checkpoint.opened(folder))
-        with processes.together("save"):
+        with agreement.together("save"):
+            if agreement.main_process():
+                stack.enter_context(store.opened(folder))
+        with agreement.together("save"):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder} must be a folder that all processes see, made by process 0")
         yield
@@ -176,7 +174,7 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     step = checks.step_of("save", tree, step)
     folder = Path(folder)
     with opened(folder):
-        return write(folder, step, {checkpoint.STATE: tree})
+        return write(folder, step, {store.STATE: tree})
 
 
 def restore(path: str | Path, like: PyTree) -> PyTree:
@@ -196,12 +194,12 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
     ('step-00000000', (3, 2))
     """
     path = Path(path)
-    with processes.together("restore"):
+    with agreement.together("restore"):
         if not path.exists():
             raise FileNotFoundError(f"restore: there is no {path}")
-    if checkpoint.is_checkpoint(path):
-        return checkpoint.unpack("restore", load(path), checkpoint.STATE, like)
+    if store.is_checkpoint(path):
+        return store.unpack("restore", load(path), store.STATE, like)
     loaded, _ = newest(path)
     if loaded is None:
         raise FileNotFoundError(f"restore: there is no checkpoint in {path}")
-    return checkpoint.unpack("restore", loaded, checkpoint.STATE, like)
+    return store.unpack("restore", loaded, store.STATE, like)

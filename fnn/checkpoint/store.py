@@ -26,8 +26,7 @@ import jax
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import atomic as files
-from fnn.checkpoint import tensors as serialization
+from fnn.checkpoint import atomic, tensors
 from fnn.checkpoint.atomic import LockedError as LockedError
 from fnn.checkpoint.params_file import export_params as export_params
 from fnn.checkpoint.params_file import import_params as import_params
@@ -77,12 +76,12 @@ def is_checkpoint(path: Path) -> bool:
 
 def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) -> Path:
     """One more checkpoint, {file: tree}, in a folder whose lock is held; `about` joins the manifest."""
-    leaves = {name: serialization.named_leaves("save", "tree", tree) for name, tree in trees.items()}
-    data = {name: serialization.encode(serialization.to_host(tree)) for name, tree in leaves.items()}
+    leaves = {name: tensors.named_leaves("save", "tree", tree) for name, tree in trees.items()}
+    data = {name: tensors.encode(tensors.to_host(tree)) for name, tree in leaves.items()}
     path, same = next_path(folder, step)
-    files.write_folder(path, data | manifest_files(step, entries(data), leaves, **about))
+    atomic.write_folder(path, data | manifest_files(step, entries(data), leaves, **about))
     for older in same:
-        files.remove_folder(older)
+        atomic.remove_folder(older)
     return path
 
 
@@ -95,15 +94,15 @@ def next_path(folder: Path, step: int) -> tuple[Path, list[Path]]:
 
 def entries(data: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
     """What the manifest says of files with these bytes."""
-    return {name: {"sha256": files.sha256(part), "bytes": len(part)} for name, part in data.items()}
+    return {name: {"sha256": atomic.sha256(part), "bytes": len(part)} for name, part in data.items()}
 
 
 def manifest_files(step: int, entries: Mapping[str, Any], leaves: Mapping[str, Any], **about: Any) -> dict[str, bytes]:
     """The two files that vouch for the others and for the leaves in them."""
-    trees = {name: serialization.description(tree) for name, tree in leaves.items()}
+    trees = {name: tensors.description(tree) for name, tree in leaves.items()}
     manifest = {"format": FORMAT, "step": step, "files": entries, "trees": trees, "versions": versions()} | about
     text = (json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
-    return {_MANIFEST: text, _SUM: f"{files.sha256(text)}  {_MANIFEST}\n".encode()}
+    return {_MANIFEST: text, _SUM: f"{atomic.sha256(text)}  {_MANIFEST}\n".encode()}
 
 
 def _step(path: Path) -> int:
@@ -120,7 +119,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         text, check = (path / _MANIFEST).read_bytes(), (path / _SUM).read_bytes()
     except OSError as error:
         raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
-    if check != f"{files.sha256(text)}  {_MANIFEST}\n".encode():
+    if check != f"{atomic.sha256(text)}  {_MANIFEST}\n".encode():
         raise DamagedError(f"{path}: {_MANIFEST} does not have the SHA-256 that {_SUM} says")
     manifest = json.loads(text)
     if manifest.get("format") != FORMAT:
@@ -141,10 +140,10 @@ def load(path: Path, share: slice = slice(None)) -> Loaded:
             continue
         try:
             if name in large:
-                found, size = files.sha256_of(path / name)
+                found, size = atomic.sha256_of(path / name)
             else:
                 data[name] = (path / name).read_bytes()
-                found, size = files.sha256(data[name]), len(data[name])
+                found, size = atomic.sha256(data[name]), len(data[name])
         except OSError as error:
             raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
         if found != expected["sha256"]:
@@ -190,22 +189,22 @@ def last_good(
 def unpack(function: str, loaded: Loaded, name: str, like: PyTree) -> PyTree:
     """One of a checkpoint's trees, in the form of `like`."""
     source = f"{loaded.path / name}"
-    leaves = serialization.check_like(function, like, loaded.manifest["trees"][name], source)
-    arrays = serialization.decode(loaded.files[name], source)
+    leaves = tensors.check_like(function, like, loaded.manifest["trees"][name], source)
+    arrays = tensors.decode(loaded.files[name], source)
     split = {leaf: leaves[leaf] for leaf in leaves if leaf not in arrays}
     if split:
-        from fnn.checkpoint import split as sharded_checkpoint
+        from fnn.checkpoint.split import beside, read_split
 
-        arrays |= sharded_checkpoint.read_split(loaded.path / sharded_checkpoint.beside(name), split)
-    return serialization.rebuild(function, like, leaves, arrays)
+        arrays |= read_split(loaded.path / beside(name), split)
+    return tensors.rebuild(function, like, leaves, arrays)
 
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[None]:
     """The folder, made if it is missing, locked, and without what killed processes left."""
-    files.make_folder(folder)
-    with files.lock(folder):
-        files.sweep(folder)
+    atomic.make_folder(folder)
+    with atomic.lock(folder):
+        atomic.sweep(folder)
         yield
 
 

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from fnn import checks
 from fnn.checkpoint.atomic import sha256
 from fnn.dtypes import is_key
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 
 Description = dict[str, list]
 """name -> [dtype, shape], what JSON can hold of a tree."""
@@ -141,7 +141,7 @@ def rebuild(function: str, like: PyTree, leaves: dict[str, Any], arrays: Mapping
     def put(name: str, leaf: Any) -> jax.Array:
         sharding = getattr(leaf, "sharding", None)
         spread = sharding is not None and len(sharding.device_set) > 1
-        value = processes.put(arrays[name], sharding) if spread else jnp.array(arrays[name])
+        value = agreement.put(arrays[name], sharding) if spread else jnp.array(arrays[name])
         if is_key(leaf):
             return jax.random.wrap_key_data(value, impl=_implementation(leaf))
         if value.dtype != leaf.dtype:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, PyTree
 from fnn.sharding import rows
 from fnn.sharding.layout import Layout
 from fnn.sharding.rows import Examples
-from fnn.training import programs as loop
+from fnn.training import programs
 from fnn.training.step import Step, placed
 from fnn.types import TrainState
 
@@ -149,11 +149,13 @@ def part_of_chunk(
     """The steps position..until-1 of a chunk, what they return written into `outs` (steps, …)."""
     data, full, rest, count = chunk
     batch, begun = lambda index: rows.take(data, index), state.step - position
-    return loop.in_order(placed(step, data), batch, full, rest, count, state, outs, begun, until, goes_on)
+    return programs.in_order(placed(step, data), batch, full, rest, count, state, outs, begun, until, goes_on)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def advance_chunk(program: loop.Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
+def advance_chunk(
+    program: programs.Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array
+):
     """The steps position..until-1 of a chunk -> state, outs, whether all is finite. The given state stays as it is."""
-    state, outs = part_of_chunk(loop.logging_step(program), state, outs, chunk, position, until)
-    return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & loop.all_true(loop.finite_leaves(state.params))
+    state, outs = part_of_chunk(programs.logging_step(program), state, outs, chunk, position, until)
+    return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & programs.all_true(programs.finite_leaves(state.params))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.data import windows as reading
+from fnn.data import windows
 from fnn.data.arrays import check_batch_size, check_examples
 from fnn.data.prefetch import Piece
 from fnn.data.windows import NAMES, Form, Rows, Validate
@@ -57,9 +57,9 @@ def source(data: Any, batch_size: int, device_memory: int | None, window: int | 
             raise checks.fail("fit", "device_memory", "given when window is: without it all is shuffled", came="None")
         return None
     arrays = _parts("data", unpack("fit", data))
-    size, like = check_examples("fit", arrays), reading.forms("data", arrays)
+    size, like = check_examples("fit", arrays), windows.forms("data", arrays)
     check_batch_size("fit", batch_size, size)
-    if size * reading.row_bytes(like) <= memory and (window is None or window >= size):
+    if size * windows.row_bytes(like) <= memory and (window is None or window >= size):
         return None
     return _of_arrays(arrays, like, batch_size, memory, window)
 
@@ -71,33 +71,33 @@ def blank(like: Sequence[Form], rows: int) -> Batch:
 
 def _parts(argument: str, data: Sequence[Any]) -> list[Any]:
     named = zip(NAMES, data, strict=False)
-    return [reading.on_host(f"{argument}: {name}", part) for name, part in named if part is not None]
+    return [windows.on_host(f"{argument}: {name}", part) for name, part in named if part is not None]
 
 
 def _steps(like: Sequence[Form], batch_size: int, memory: int) -> int:
     """How many batches a chunk can have, with their indices, if two chunks are to fit."""
-    batch = batch_size * (reading.row_bytes(like) + 4)
+    batch = batch_size * (windows.row_bytes(like) + 4)
     if 2 * batch > memory:
         raise checks.fail("fit", "device_memory", f"at least {2 * batch} (two chunks of one batch)", memory)
     return memory // (2 * batch)
 
 
 def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, window: int | None) -> Source:
-    size, row_bytes = arrays[0].shape[0], reading.row_bytes(like)
+    size, row_bytes = arrays[0].shape[0], windows.row_bytes(like)
     steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
     seen = steps * batch_size if window is None else window
     some = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    sample = [reading.read(array, some, out) for array, out in zip(arrays, reading.room(like, len(some)), strict=True)]
+    sample = [windows.read(array, some, out) for array, out in zip(arrays, windows.room(like, len(some)), strict=True)]
 
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         skip, count = position * batch_size, steps * batch_size
-        left, rooms = size - skip, reading.rooms(like, count)
-        for index in reading.cut(reading.shuffled(key, epoch, size, seen, row_bytes), skip, count):
+        left, rooms = size - skip, windows.rooms(like, count)
+        for index in windows.cut(windows.shuffled(key, epoch, size, seen, row_bytes), skip, count):
             order = np.argsort(index)
             index, room = index[order], next(rooms)
-            got = [reading.read(array, index, out) for array, out in zip(arrays, room, strict=True)]
+            got = [windows.read(array, index, out) for array, out in zip(arrays, room, strict=True)]
             if validate is not None:
-                reading.check_values(got, validate, lambda bad, index=index: f"row {index[bad]}")
+                windows.check_values(got, validate, lambda bad, index=index: f"row {index[bad]}")
             rank = np.empty(len(order), np.int32)
             rank[order] = np.arange(len(order), dtype=np.int32)
             left -= len(order)
@@ -112,7 +112,7 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
 
 def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
     first = _batches(stream, 0, None)
-    like, given = reading.forms("data", next(_checked(first, 0, batch_size, None))), first
+    like, given = windows.forms("data", next(_checked(first, 0, batch_size, None))), first
     steps = _steps(like, batch_size, memory)
     if isinstance(given, Generator):
         given.close()
@@ -121,12 +121,12 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
         batches = _checked(_batches(stream, epoch, given), epoch, batch_size, like)
         if window is not None:
             batches = _mixed(batches, key, epoch, batch_size, max(1, window // batch_size))
-        rooms, filled = reading.rooms(like, steps * batch_size), 0
+        rooms, filled = windows.rooms(like, steps * batch_size), 0
         room = next(rooms)
         for number, batch in itertools.islice(enumerate(batches), position, None):
             if validate is not None:
                 where = f"of batch {number + 1} of epoch {epoch + 1}"
-                reading.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}")
+                windows.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}")
             if filled == steps * batch_size:
                 yield Piece(room, np.arange(filled, dtype=np.int32), False)
                 room, filled = next(rooms), 0
@@ -166,7 +166,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
             came = type(batch).__name__
             raise checks.fail("fit", name, "(x, y) or (x, y, weight)", error=TypeError, came=came)
         arrays = _parts(name, batch)
-        found = reading.forms(name, arrays)
+        found = windows.forms(name, arrays)
         like = found if like is None else like
         if len(found) != len(like):
             raise checks.fail("fit", name, f"of {len(like)} arrays, as the first one", came=f"{len(found)}")
@@ -192,7 +192,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
 
 def _mixed(batches: Iterator[Rows], key: PRNGKey, epoch: int, batch_size: int, count: int) -> Iterator[Rows]:
     """The examples of every `count` batches shuffled among each other."""
-    draw = reading.generator(key, epoch)
+    draw = windows.generator(key, epoch)
     copies = (tuple(map(np.array, batch)) for batch in batches)  # whoever makes batches may make all in one place
     while held := list(itertools.islice(copies, count)):
         joined = [np.concatenate(parts) for parts in zip(*held, strict=True)]

@@ -17,8 +17,7 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array, PyTree
 
-from fnn import checks
-from fnn import hashing as digests
+from fnn import checks, hashing
 
 AGAIN = "start all of them again"
 """What to do then."""
@@ -98,7 +97,7 @@ def put(tree: PyTree, shardings: PyTree, function: str = "put", argument: str = 
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
     own = [leaf for leaf, there in pairs if not there.is_fully_addressable and _is_own(leaf)]
     if own:
-        same(function, **{argument: digests.tree(own)})
+        same(function, **{argument: hashing.tree(own)})
     return jax.tree.map(_put, tree, shardings)
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 
 COORDINATOR, PROCESSES, PROCESS_ID = "FNN_COORDINATOR", "FNN_PROCESSES", "FNN_PROCESS_ID"
 _GRACE_SECONDS = 2.0  # how much longer the coordinator lives than the others, so that these end by their own errors
@@ -96,7 +96,7 @@ def initialize(
     _begun.append(given)
     atexit.register(_leave)  # called before JAX's own, which would wait for the others
     sys.excepthook = functools.partial(_uncaught, sys.excepthook)
-    processes.largest(0)  # they connect now, while they wait for each other: later one may be long at its own rows
+    agreement.largest(0)  # they connect now, while they wait for each other: later one may be long at its own rows
 
 
 def _start(given: tuple[Any, Any, Any], heartbeat: int, patience: int) -> None:
@@ -154,11 +154,11 @@ def _missing(given: tuple[Any, Any, Any], patience: int) -> str:
 
 def _uncaught(before: Any, kind: type[BaseException], error: BaseException, trace: Any) -> None:
     before(kind, error, trace)
-    processes.abandon(130 if issubclass(kind, KeyboardInterrupt) else 1)
+    agreement.abandon(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 
 def _leave() -> None:
-    if not processes.failed:
+    if not agreement.failed:
         return
     _, count, number = _begun[0]
     who = "this process" if number is None else f"process {number} of {count}"
@@ -167,4 +167,4 @@ def _leave() -> None:
         time.sleep(_GRACE_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(processes.failed[0])
+    os._exit(agreement.failed[0])

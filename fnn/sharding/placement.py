@@ -12,7 +12,7 @@ import jax
 from jax.sharding import AxisType, NamedSharding
 from jaxtyping import PyTree
 
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, everywhere, inner_mesh, over_rows, shardings
 from fnn.types import Params, TrainState
 
@@ -75,15 +75,15 @@ def constrained(layout: Layout, step: Callable) -> Callable:
 
 def place_params(layout: Layout, params: Params) -> Params:
     """The parameters on the devices of the mesh, as the rules say, with Auto axes."""
-    return processes.put(params, shardings(layout, params, params), "place_params", "params")
+    return agreement.put(params, shardings(layout, params, params), "place_params", "params")
 
 
 def place_state(layout: Layout, state: TrainState) -> TrainState:
     """The state on the devices of the mesh: where `shardings` says, with Auto axes."""
-    return processes.put(state, shardings(layout, state, state.params), "place_state", "state")
+    return agreement.put(state, shardings(layout, state, state.params), "place_state", "state")
 
 
 def returned(layout: Layout, tree: PyTree) -> PyTree:
     """Arrays on the mesh that the layout was made with, whatever its axes are; nothing is moved."""
     outer = lambda leaf: NamedSharding(layout.mesh, leaf.sharding.spec)
-    return processes.put(tree, jax.tree.map(outer, tree))
+    return agreement.put(tree, jax.tree.map(outer, tree))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from fnn import checks
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 from fnn.sharding.layout import DATA, Layout, described, over_rows, row_parts
 
 
@@ -75,7 +75,7 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
     own = [np.asarray(array) for array in arrays]
     kind = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)
     about = {"rows": len(own[0]), "the layout": described(layout), "the arrays' rows": kind}
-    told = [json.loads(text) for text in processes.gathered(json.dumps(about))]
+    told = [json.loads(text) for text in agreement.gathered(json.dumps(about))]
     for name in ("the layout", "the arrays' rows"):
         values = {one[name]: i for i, one in reversed([*enumerate(told)])}
         if len(values) > 1:
@@ -112,7 +112,7 @@ def fingerprint(layout: Layout, array: Array, n: int) -> str:
     number = 0
     for i, row in enumerate(own_rows(layout, array, n), first):
         number += int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=i.to_bytes(16, "little")).digest())
-    told = processes.gathered(f"{number % 2**64:016x}")
+    told = agreement.gathered(f"{number % 2**64:016x}")
     return f"{sum({own: int(told[process], 16) for process, own in parts.items()}.values()) % 2**64:016x}"[:12]
 
 

@@ -15,7 +15,7 @@ from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.data.arrays import check_examples
 from fnn.dtypes import widest
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, check, described, row_parts
 from fnn.sharding.placement import over_mesh, place_params
 from fnn.sharding.process_rows import least_rows, shared
@@ -56,7 +56,7 @@ def _predict(network: Layer, params: Params, x: Examples, batch_size: int | None
     return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
 
 
-@processes.in_touch("predict", processes.AGAIN)
+@agreement.in_touch("predict", agreement.AGAIN)
 @over_mesh
 def predict(
     network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None, *, sharding: Layout | None = None
@@ -72,7 +72,7 @@ def predict(
     """
     checks.layer("predict", "network", network)
     batch_size, sharding = _optional("predict", batch_size), None if sharding is None else check("predict", sharding)
-    with processes.together("predict", shared(sharding)):
+    with agreement.together("predict", shared(sharding)):
         examples: Batch = (checks.floats("predict", "x", _taken(sharding)("predict", "x", x)),)
         check_examples("predict", examples, least_rows(sharding))
     if sharding is None:
@@ -111,7 +111,7 @@ def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, data
     return means(per_example(network, loss, metrics, params, data, batch_size), whole(data))
 
 
-@processes.in_touch("evaluate", processes.AGAIN)
+@agreement.in_touch("evaluate", agreement.AGAIN)
 @over_mesh
 def evaluate(
     network: Layer,
@@ -141,9 +141,9 @@ def evaluate(
     else:
         text = described(check("evaluate", sharding))
         if shared(sharding):
-            processes.same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
+            agreement.same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
         params = place_params(sharding, params)
-    with processes.together("evaluate", shared(sharding)):
+    with agreement.together("evaluate", shared(sharding)):
         arrays = check_data("evaluate", "data", data, sharding)
         check_targets(network, loss, params, arrays)
     examples = arrays if sharding is None else spread(sharding, arrays)

@@ -16,7 +16,7 @@ from jaxtyping import Array, PyTree
 from fnn.data.prefetch import Chunk, part_of_chunk
 from fnn.optimizers import apply_updates
 from fnn.sharding.rows import Examples
-from fnn.training import programs as loop
+from fnn.training import programs
 from fnn.training.step import Step, as_transformation, make_logging_step
 from fnn.types import GradientTransformation, Params, TrainState
 
@@ -24,7 +24,7 @@ from fnn.types import GradientTransformation, Params, TrainState
 class Snapshot(NamedTuple):
     """A carry that nothing donates, and how many steps of its epoch lie behind it."""
 
-    carry: loop.Carry
+    carry: programs.Carry
     position: int
 
 
@@ -38,11 +38,11 @@ class _Watched(NamedTuple):
 
 
 @jax.jit
-def _copy(carry: loop.Carry) -> loop.Carry:
+def _copy(carry: programs.Carry) -> programs.Carry:
     return jax.tree.map(jnp.copy, carry)
 
 
-def snapshot(carry: loop.Carry, position: int) -> Snapshot:
+def snapshot(carry: programs.Carry, position: int) -> Snapshot:
     """A copy to come back to."""
     return Snapshot(_copy(carry), position)
 
@@ -53,32 +53,34 @@ def _watched(optimizer: GradientTransformation) -> GradientTransformation:
 
     def update(gradients: Params, state: _Watched, params: Params, **extra: Any) -> tuple[Params, _Watched]:
         updates, opt_state = inner.update(gradients, state.opt_state, params, **extra)
-        after = loop.finite_leaves(apply_updates(params, updates))
-        return updates, _Watched(opt_state, jnp.isfinite(extra["value"]), loop.finite_leaves(gradients), after)
+        after = programs.finite_leaves(apply_updates(params, updates))
+        return updates, _Watched(opt_state, jnp.isfinite(extra["value"]), programs.finite_leaves(gradients), after)
 
     return GradientTransformation(inner.init, update)
 
 
-def _watching(program: loop.Program, state: TrainState) -> tuple[Step, TrainState, Callable[[TrainState], Array]]:
+def _watching(program: programs.Program, state: TrainState) -> tuple[Step, TrainState, Callable[[TrainState], Array]]:
     """A step and a state whose opt_state is a `_Watched`, and whether all was finite so far."""
     good = jax.tree.map(lambda leaf: jnp.asarray(True), state.params)
     watched = state._replace(opt_state=_Watched(state.opt_state, jnp.asarray(True), good, good))
     program = program._replace(optimizer=_watched(program.optimizer), metrics=())
     step = make_logging_step(*program[:5], program.micro_batch_size)
     silent = lambda state, batch: (step(state, batch)[0], ())
-    return silent, watched, lambda state: loop.all_true(state.opt_state[1:])
+    return silent, watched, lambda state: programs.all_true(state.opt_state[1:])
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _watched_epoch(program: loop.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
+def _watched_epoch(program: programs.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
     """The rest of an epoch, up to its first step of which something is not finite; opt_state is a `_Watched`."""
     step, state, goes_on = _watching(program, state)
-    until = jnp.int32(loop.steps_of(program, data))
-    return loop.part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
+    until = jnp.int32(programs.steps_of(program, data))
+    return programs.part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _watched_chunk(program: loop.Program, state: TrainState, chunk: Chunk, position: Array, until: Array) -> TrainState:
+def _watched_chunk(
+    program: programs.Program, state: TrainState, chunk: Chunk, position: Array, until: Array
+) -> TrainState:
     """The same for a part of a chunk."""
     step, state, goes_on = _watching(program, state)
     return part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
@@ -99,7 +101,7 @@ def _what(flags: _Watched) -> str:
 
 
 def locate(
-    program: loop.Program, start: Snapshot, data: Examples, validation: Examples | None, good: int, until: int
+    program: programs.Program, start: Snapshot, data: Examples, validation: Examples | None, good: int, until: int
 ) -> str | None:
     """Epoch, step and leaf in words, for what went wrong after the first `good` epochs and before the end of `until`.
 
@@ -107,23 +109,23 @@ def locate(
     """
     carry, position = start
     if position == 0 and good > int(carry.epoch):
-        carry = loop.advance(program, _copy(carry), data, validation, jnp.int32(good))
-    state, steps = carry.state, loop.steps_of(program, data)
+        carry = programs.advance(program, _copy(carry), data, validation, jnp.int32(good))
+    state, steps = carry.state, programs.steps_of(program, data)
     for epoch in range(int(carry.epoch) + 1, until + 1):
         begun = int(state.step) - position
         state = _watched_epoch(program, state, data, jnp.int32(position))
-        if not loop.all_true(state.opt_state[1:]):
+        if not programs.all_true(state.opt_state[1:]):
             return _where(state, epoch, begun, steps)
         state, position = state._replace(opt_state=state.opt_state.opt_state), 0
     return None
 
 
 def locate_in_chunk(
-    program: loop.Program, state: TrainState, chunk: Chunk, part: range, epoch: int, begun: int, steps: int | None
+    program: programs.Program, state: TrainState, chunk: Chunk, part: range, epoch: int, begun: int, steps: int | None
 ) -> str | None:
     """The same for this part of a chunk's steps, which begins at this state, in an epoch begun after `begun` steps."""
     state = _watched_chunk(program, state, chunk, jnp.int32(part.start), jnp.int32(part.stop))
-    return None if loop.all_true(state.opt_state[1:]) else _where(state, epoch, begun, steps)
+    return None if programs.all_true(state.opt_state[1:]) else _where(state, epoch, begun, steps)
 
 
 def _where(state: TrainState, epoch: int, begun: int, steps: int | None) -> str:

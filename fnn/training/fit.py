@@ -10,18 +10,16 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.checkpoint import split as sharded_checkpoint
+from fnn.checkpoint import split
 from fnn.data import streams
 from fnn.data.arrays import check_batch_size
 from fnn.data.streams import Stream
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, check
 from fnn.sharding.placement import over_mesh, place_state, returned
 from fnn.sharding.process_rows import check_processes
 from fnn.sharding.rows import count, place, spread
-from fnn.training import programs as loop
-from fnn.training import signals as interrupts
-from fnn.training import stream_loop as streaming
+from fnn.training import programs, signals, stream_loop
 from fnn.training.evaluation import check_data, check_targets, metric_pairs
 from fnn.training.fingerprint import about, configuration
 from fnn.training.loop import Callback, Training, train
@@ -55,7 +53,7 @@ def _called_back(layout: Layout, callback: Callback, epoch: int, logs: dict[str,
         return callback(epoch, logs, returned(layout, state))
 
 
-@processes.in_touch("fit", processes.AGAIN + ", with resume=True if it saved checkpoints, to go on from the last")
+@agreement.in_touch("fit", agreement.AGAIN + ", with resume=True if it saved checkpoints, to go on from the last")
 @over_mesh
 def fit(
     network: Layer,
@@ -144,21 +142,21 @@ def fit(
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
-    program = loop.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
-    if processes.several():
+    program = programs.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
+    if agreement.several():
         given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
         options |= {"device_memory": device_memory, "window": window, "data": str(callable(data))}
         options |= {name: None if value is None else "given" for name, value in given.items()}
         drawn = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
-        processes.same("fit", **options, key=drawn, **about(program))
+        agreement.same("fit", **options, key=drawn, **about(program))
         if callable(data) or device_memory is not None or window is not None:
             came = "a stream" if callable(data) else f"device_memory={device_memory}, window={window}"
             raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=came)
     source = streams.source(data, batch_size, device_memory, window)
     if source is None:
-        with processes.together("fit"):
+        with agreement.together("fit"):
             arrays = check_data("fit", "data", cast("Data", data), sharding)
     else:
         arrays = streams.blank(source.like, batch_size)
@@ -182,7 +180,7 @@ def fit(
             raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
     state = state if sharding is None else place_state(sharding, state)
     held_out = None
-    with processes.together("fit"):
+    with agreement.together("fit"):
         if source is None:
             check_targets(network, loss, state.params, arrays)
         if validation is not None:
@@ -196,23 +194,23 @@ def fit(
     if saving is not None:
         made_of = configuration(program, state.key, arrays, held_out)
         saving = saving._replace(configuration=made_of if source is None else made_of | {"data": source.about})
-    lock = contextlib.nullcontext() if saving is None else sharded_checkpoint.opened(saving.folder)
-    shown = reporting(progress and processes.main_process(), epochs)
-    with lock, shown as report, interrupts.deferred() as signalled:
-        reports = report_every if processes.largest(bool(progress or callback))[0] else None
+    lock = contextlib.nullcontext() if saving is None else split.opened(saving.folder)
+    shown = reporting(progress and agreement.main_process(), epochs)
+    with lock, shown as report, signals.deferred() as signalled:
+        reports = report_every if agreement.largest(bool(progress or callback))[0] else None
         training = Training(program, arrays, held_out, epochs, saving, report, reports, callback, signalled)
         if source is None:
             carry = train(training, state)
         else:
             given = [state]
             del state  # while chunks come and go no second one is kept
-            carry, arrays = streaming.train(training, source, given.pop())
+            carry, arrays = stream_loop.train(training, source, given.pop())
     history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
     final = carry.state
     if carry.best is not None:
         final = TrainState(carry.best.params, carry.best.opt_state, carry.best.step, final.key)
     elif network.calibrate is not None:
-        final = loop.copied(program, final, arrays)
+        final = programs.copied(program, final, arrays)
     if sharding is not None:
         final = returned(sharding, final)
     return FitResult(final, history)

@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from fnn.sharding import agreement as processes
+from fnn.sharding import agreement
 from fnn.sharding.rows import Examples
-from fnn.training import failures
-from fnn.training import programs as loop
-from fnn.training import signals as interrupts
+from fnn.training import failures, programs, signals
 from fnn.training.progress import Reporter
 from fnn.training.resume import Place, Saving, find, save
 from fnn.types import TrainState
@@ -29,7 +27,7 @@ Callback = Callable[[int, dict[str, float], TrainState], bool | None]
 class Training(NamedTuple):
     """A call of fit, checked. report_every: None where nothing is to be reported."""
 
-    program: loop.Program
+    program: programs.Program
     data: Examples
     validation: Examples | None
     epochs: int
@@ -40,10 +38,10 @@ class Training(NamedTuple):
     signalled: Callable[[], Signals | None]
 
 
-def train(training: Training, state: TrainState) -> loop.Carry:
+def train(training: Training, state: TrainState) -> programs.Carry:
     """Trains from this state, or from where a checkpoint says, to the end -> the last carry."""
     program, data, validation, epochs, *_ = training
-    place, saved = begin(training, state, lambda _: loop.start_epoch(program, state, data))
+    place, saved = begin(training, state, lambda _: programs.start_epoch(program, state, data))
     past = None if saved is None else failures.snapshot(*place[:2])
     taken, chunk, stopped, late = time.monotonic(), 1, False, False
     while going_on(training, place) and not stopped:
@@ -53,10 +51,10 @@ def train(training: Training, state: TrainState) -> loop.Carry:
         place, finite = _dispatch(training, place, chunk)
         if not finite:
             if past is None:
-                past = failures.Snapshot(loop.start(program, epochs, state, data, validation), 0)
+                past = failures.Snapshot(programs.start(program, epochs, state, data, validation), 0)
             raise FloatingPointError(_failure(training, past, place, before, saved))
         quick, late = brief(begun), time.monotonic() - taken > _SNAPSHOT_SECONDS
-        quick, late = processes.largest(quick, late)  # as one of the clocks says, all are to do
+        quick, late = agreement.largest(quick, late)  # as one of the clocks says, all are to do
         chunk *= 1 + quick
         saved, stopped = look_after(training, place, saved, data)
     return place.carry
@@ -70,7 +68,7 @@ def brief(begun: float) -> bool:
 def begin(training: Training, state: TrainState, epoch_outs: Callable[[int], PyTree]) -> tuple[Place, Path | None]:
     """Where to begin: at this state, or where the checkpoint says that comes second. `epoch_outs` as in `find`."""
     program, data, validation, epochs, saving, report, *_ = training
-    place = Place(loop.start(program, epochs, state, data, validation))
+    place = Place(programs.start(program, epochs, state, data, validation))
     found = None if saving is None else find(saving, place, epoch_outs, epochs)
     if found is None:
         return place, None
@@ -81,7 +79,7 @@ def begin(training: Training, state: TrainState, epoch_outs: Callable[[int], PyT
 def going_on(training: Training, place: Place) -> bool:
     """Whether epochs are left, and patience."""
     best = place.carry.best
-    return int(place.carry.epoch) < training.epochs and (best is None or bool(loop.patient(training.program, best)))
+    return int(place.carry.epoch) < training.epochs and (best is None or bool(programs.patient(training.program, best)))
 
 
 def look_after(training: Training, place: Place, saved: Path | None, data: Examples) -> tuple[Path | None, bool]:
@@ -96,10 +94,10 @@ def look_after(training: Training, place: Place, saved: Path | None, data: Examp
         logs = {name: float(np.asarray(column)[done - 1]) for name, column in place.carry.history.items()}
         report.line(done, logs)
         if callback is not None:
-            state = loop.copied(program, place.carry.state, data)
-            with processes.together("fit"):
+            state = programs.copied(program, place.carry.state, data)
+            with agreement.together("fit"):
                 stopped = bool(callback(done, logs, state))
-            stopped = bool(processes.largest(stopped)[0])
+            stopped = bool(agreement.largest(stopped)[0])
     report.advance(done)
     if stopped and saving is not None and not current:
         saved, current = save(saving, place), True
@@ -109,13 +107,13 @@ def look_after(training: Training, place: Place, saved: Path | None, data: Examp
 
 def heed(training: Training, place: Place, saved: Path | None, current: bool = False) -> None:
     """Ends the training here if a signal came, saved unless the last checkpoint is `current`."""
-    saving, (number,) = training.saving, processes.largest(training.signalled() or 0)
+    saving, (number,) = training.saving, agreement.largest(training.signalled() or 0)
     if not number:
         return
     if saving is not None and not current:
         saved = save(saving, place)
     came = Signals(number)
-    raise interrupts.stop(came, _farewell(came, int(place.carry.epoch), int(place.carry.state.step), saved))
+    raise signals.stop(came, _farewell(came, int(place.carry.epoch), int(place.carry.state.step), saved))
 
 
 def _due(saving: Saving, place: Place) -> bool:
@@ -131,7 +129,7 @@ def _dispatch(training: Training, place: Place, chunk: int) -> tuple[Place, bool
     """
     program, data, validation, epochs, saving, _, report_every, *_ = training
     carry, position, outs = place
-    steps, done = loop.steps_of(program, data), int(carry.epoch)
+    steps, done = programs.steps_of(program, data), int(carry.epoch)
     every_steps = None if saving is None else saving.every_steps
     to_save = steps if every_steps is None else every_steps - int(carry.state.step) % every_steps
     if position == 0 and (every_steps is None or steps == 1):
@@ -141,16 +139,16 @@ def _dispatch(training: Training, place: Place, chunk: int) -> tuple[Place, bool
         if saving is not None:
             until = min(until, done - done % saving.every + saving.every)
             until = until if every_steps is None else min(until, done + to_save)
-        carry = loop.advance(program, carry, data, validation, jnp.int32(until))
+        carry = programs.advance(program, carry, data, validation, jnp.int32(until))
         return Place(carry), bool(carry.finite)
-    outs = loop.start_epoch(program, carry.state, data) if position == 0 else outs
+    outs = programs.start_epoch(program, carry.state, data) if position == 0 else outs
     until = min(steps, position + to_save)
     args = data, jnp.int32(position), jnp.int32(until)
-    state, outs, finite = loop.advance_steps(program, carry.state, outs, *args)
+    state, outs, finite = programs.advance_steps(program, carry.state, outs, *args)
     carry = carry._replace(state=state)
     if until < steps:
         return Place(carry, until, outs), bool(finite)
-    carry = loop.end_epoch(program, carry, outs, data, validation)
+    carry = programs.end_epoch(program, carry, outs, data, validation)
     return Place(carry), bool(finite) and bool(carry.finite)
 
 
@@ -188,6 +186,6 @@ def _farewell(number: Signals, done: int, step: int, saved: Path | None) -> str:
     if saved is not None:
         how = f"saved {saved}; to go on, call fit again with checkpoint_dir={str(saved.parent)!r} and resume=True"
     message = f"fit: stopped by {number.name} after epoch {done}, step {step}; {how}"
-    if processes.main_process():
+    if agreement.main_process():
         print(message, file=sys.stderr, flush=True)
     return message

@@ -12,10 +12,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import atomic as files
-from fnn.checkpoint import split as sharded_checkpoint
-from fnn.checkpoint import store as checkpoint
-from fnn.sharding import agreement as processes
+from fnn.checkpoint import atomic, split, store
+from fnn.sharding import agreement
 from fnn.training.programs import Carry
 
 
@@ -56,29 +54,29 @@ def save(saving: Saving, place: Place) -> Path:
     score = float(cost[-1]) if epoch and place.position == 0 else None  # only where an epoch ends is there a cost
     about = {"epoch": epoch, "position": place.position, "score": score}
     beside = _beside_state(place._replace(carry=carry._replace(history=history)))
-    trees = {checkpoint.STATE: carry.state, checkpoint.TRAINING: beside}
-    write = sharded_checkpoint.write if processes.several() else checkpoint.write
+    trees = {store.STATE: carry.state, store.TRAINING: beside}
+    write = split.write if agreement.several() else store.write
     path = write(saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration)
-    with processes.together("fit"):
-        if processes.main_process():
+    with agreement.together("fit"):
+        if agreement.main_process():
             _prune(saving)
     return path
 
 
 def _score(path: Path) -> float | None:
     try:
-        return checkpoint.read_manifest(path).get("training", {}).get("score")
-    except checkpoint.DamagedError:
+        return store.read_manifest(path).get("training", {}).get("score")
+    except store.DamagedError:
         return None
 
 
 def _prune(saving: Saving) -> None:
-    paths = checkpoint.listed(saving.folder)
+    paths = store.listed(saving.folder)
     scores = {path: score for path in paths if (score := _score(path)) is not None}
     best = min(scores, key=lambda path: scores[path], default=None)  # of equal ones the first
     for path in paths[: -saving.keep]:
         if path != best:
-            files.remove_folder(path)
+            atomic.remove_folder(path)
 
 
 def find(saving: Saving, start: Place, epoch_outs: Callable[[int], PyTree], epochs: int) -> tuple[Place, Path] | None:
@@ -87,15 +85,15 @@ def find(saving: Saving, start: Place, epoch_outs: Callable[[int], PyTree], epoc
     ValueError if it is of another training; DamagedError if there are some and none is good. Damaged ones newer than
     the one used are renamed to `damaged-…`, out of the way and kept.
     """
-    if processes.several():
-        sharded_checkpoint.need_orbax("fit", start.carry)
+    if agreement.several():
+        split.need_orbax("fit", start.carry)
     if not saving.resume:
-        present = checkpoint.listed(saving.folder)
+        present = store.listed(saving.folder)
         if present:
             came = f"{saving.folder} with {len(present)} of them, {present[-1].name} the last"
             raise checks.fail("fit", "checkpoint_dir", "without checkpoints, or `resume` True to go on", came=came)
         return None
-    loaded, damaged = sharded_checkpoint.newest(saving.folder, "fit")
+    loaded, damaged = split.newest(saving.folder, "fit")
     if loaded is None:
         return None
     training = loaded.manifest.get("training")
@@ -113,17 +111,17 @@ def find(saving: Saving, start: Place, epoch_outs: Callable[[int], PyTree], epoc
         for name, column in carry.history.items()
     }
     form = Place(carry._replace(history=columns), position, epoch_outs(position) if position else None)
-    state = checkpoint.unpack("fit", loaded, checkpoint.STATE, carry.state)
-    beside = checkpoint.unpack("fit", loaded, checkpoint.TRAINING, _beside_state(form))
+    state = store.unpack("fit", loaded, store.STATE, carry.state)
+    beside = store.unpack("fit", loaded, store.TRAINING, _beside_state(form))
     history = {name: column.at[:epoch].set(beside["history"][name]) for name, column in carry.history.items()}
-    with processes.together("fit"):
-        for path in damaged if processes.main_process() else []:
+    with agreement.together("fit"):
+        for path in damaged if agreement.main_process() else []:
             _set_aside(path)
     carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), beside.get("best"))
     return Place(carry, position, beside.get("epoch")), loaded.path
 
 
-def _check_same(saving: Saving, loaded: checkpoint.Loaded) -> None:
+def _check_same(saving: Saving, loaded: store.Loaded) -> None:
     """Whether what was saved is of a training like this one; a warning where the libraries are other versions."""
     then, now = loaded.manifest["configuration"], saving.configuration
     different = [name for name in sorted(then | now) if not _same(then.get(name), now.get(name))]
@@ -131,13 +129,13 @@ def _check_same(saving: Saving, loaded: checkpoint.Loaded) -> None:
         changes = "; ".join(f"{name} was {then.get(name)}, is {now.get(name)}" for name in different)
         expected = "of a training like this one (`state` takes what fnn.checkpoint.restore returns for a new one)"
         raise checks.fail("fit", "checkpoint_dir", expected, came=f"{loaded.path}: {changes}")
-    then, now = loaded.manifest["versions"], checkpoint.versions()
+    then, now = loaded.manifest["versions"], store.versions()
     changes = [
         f"{name} {then.get(name)} -> {now.get(name)}" for name in sorted(then | now) if then.get(name) != now.get(name)
     ]
-    if changes and processes.main_process():
+    if changes and agreement.main_process():
         message = f"fit: {loaded.path} was saved with other versions ({', '.join(changes)}): results may differ in bits"
-        warnings.warn(message, checkpoint.CheckpointWarning, stacklevel=4)
+        warnings.warn(message, store.CheckpointWarning, stacklevel=4)
 
 
 def _same(then: Any, now: Any) -> bool:

@@ -17,8 +17,7 @@ from fnn import checks
 from fnn.backprop import passes, weighted_mean
 from fnn.data import arrays as data
 from fnn.optimizers import apply_updates
-from fnn.sharding import agreement as processes
-from fnn.sharding import rows
+from fnn.sharding import agreement, rows
 from fnn.sharding.layout import Layout, check, everywhere, inside
 from fnn.sharding.placement import constrain, constrained, over_mesh, place_state, returned
 from fnn.sharding.rows import Examples, Rows
@@ -76,7 +75,7 @@ def init_state(
     checks.key("init_state", key)
     if sharding is not None:
         layout = check("init_state", sharding)
-        key = processes.put(key, everywhere(layout), "init_state", "key")
+        key = agreement.put(key, everywhere(layout), "init_state", "key")
         return returned(layout, _init_state(network, optimizer, key, inside(layout)))
     traced = isinstance(key, Tracer) or isinstance(jnp.zeros(()), Tracer)  # there options for the compiler are refused
     return fresh_state(network, optimizer, key) if traced else _init_state(network, optimizer, key, None)
@@ -216,7 +215,7 @@ def make_epoch(
     return functools.partial(_epoch, step, batch_size)
 
 
-@processes.in_touch("epoch", processes.AGAIN)
+@agreement.in_touch("epoch", agreement.AGAIN)
 @over_mesh
 def _epoch_over(step: Step, batch_size: int, state: TrainState, examples: Data | Rows, *, sharding: Layout):
     """`_epoch` over a mesh."""

@@ -12,35 +12,34 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.data import prefetch as chunks
+from fnn.data import prefetch
 from fnn.data.prefetch import Loaded, Piece
 from fnn.data.streams import Source
 from fnn.data.windows import Validate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
-from fnn.training import failures
-from fnn.training import programs as loop
+from fnn.training import failures, programs
 from fnn.training.loop import Training, begin, brief, failure, going_on, heed, look_after
 from fnn.training.resume import Place
 from fnn.types import PRNGKey, TrainState
 
 
-def train(training: Training, source: Source, state: TrainState) -> tuple[loop.Carry, Examples]:
+def train(training: Training, source: Source, state: TrainState) -> tuple[programs.Carry, Examples]:
     """As `fnn.training.train`, from a source; training.data is a batch of zeros -> the last carry, what calibrates.
 
     Steps, history, early stopping and checkpoints are those of data on the device.
     """
     program, data, *_ = training
-    like = loop.start_epoch(program, state, data)
+    like = programs.start_epoch(program, state, data)
     outs_of = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
     place, saved = begin(training, state, outs_of)
     made = jax.tree.map(np.asarray, place.outs if place.position else outs_of(0))  # what the epoch's steps reported
     seen, size = place.position * program.batch_size, source.size  # of its examples
     pieces, validate = _pieces(program, source, place, state.key), _validate(program, state, data)
     del state  # the caller's; it need not stay on the device
-    room, loaded, at, amount, stopped = outs_of(chunks.slots(source.steps)), None, 0, 1, False
+    room, loaded, at, amount, stopped = outs_of(prefetch.slots(source.steps)), None, 0, 1, False
     coming = _chunks(training, pieces, source.size, validate, int(place.carry.epoch), place.position)
-    with chunks.prefetched(coming, training.signalled) as following:
+    with prefetch.prefetched(coming, training.signalled) as following:
         while going_on(training, place) and not stopped:
             data = training.data  # what calibrates takes as much as a chunk
             if loaded is None:
@@ -51,7 +50,7 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[loop.C
             started = time.perf_counter()
             until = min(loaded.steps, at + amount, at + _to_save(training, place))
             args = room, loaded.chunk, jnp.int32(at), jnp.int32(until)
-            state, outs, finite = chunks.advance_chunk(program, place.carry.state, *args)
+            state, outs, finite = prefetch.advance_chunk(program, place.carry.state, *args)
             outs = jax.tree.map(lambda leaf, part=slice(at, until): np.asarray(leaf)[part], outs)
             if not finite:
                 message = _failure(training, source, place, loaded, range(at, until), outs[1]["cost"], saved)
@@ -65,7 +64,7 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[loop.C
             at, ends, first = until, until == loaded.steps and loaded.ends, loaded.first
             if at == loaded.steps:
                 seen += loaded.rows
-                chunks.free(loaded)
+                prefetch.free(loaded)
                 loaded = None
             if ends:
                 size = _same(size, seen, place)
@@ -101,7 +100,7 @@ def _to_save(training: Training, place: Place) -> int:
 
 
 def _pieces(
-    program: loop.Program, source: Source, place: Place, key: PRNGKey
+    program: programs.Program, source: Source, place: Place, key: PRNGKey
 ) -> Callable[..., Generator[Piece, None, None]]:
     """source.pieces by the epochs of this training; arrays are shuffled by the number that the state has of them."""
     before = 0
@@ -111,7 +110,7 @@ def _pieces(
     return lambda epoch, *options: source.pieces(key, before + epoch, *options)
 
 
-def _validate(program: loop.Program, state: TrainState, data: Examples) -> Validate:
+def _validate(program: programs.Program, state: TrainState, data: Examples) -> Validate:
     """Raises unless targets can be meant."""
     forward = lambda params, data: program.network.forward(params, rows.whole(data)[0])[0]
     shape = jax.eval_shape(forward, state.params, data).shape
@@ -125,7 +124,7 @@ def _chunks(
     program, data, _, epochs, *_ = training
     remainder = 0 if size is None else size % program.batch_size
     if _only_calibrates(training, first):
-        nothing = chunks.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
+        nothing = prefetch.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
         yield Loaded(nothing, 0, 0, True, _first(pieces, first - 1))
     for epoch in range(first, epochs):
         looked_at = validate if epoch == first or size is None else None
@@ -133,7 +132,7 @@ def _chunks(
         x = _first(pieces, epoch) if calibrates and position else None  # here: no other thread may read meanwhile
         for piece in pieces(epoch, position, looked_at):
             x = _x(piece) if calibrates and x is None else x
-            loaded = chunks.load(piece, program.batch_size, remainder, rows.layout_of(data))
+            loaded = prefetch.load(piece, program.batch_size, remainder, rows.layout_of(data))
             yield loaded._replace(first=x if piece.ends else None)
         position = 0
 
@@ -168,7 +167,7 @@ def _end(training: Training, place: Place, first: np.ndarray | None, saved: Path
     program, _, validation, *_ = training
     epoch = int(place.carry.epoch)
     data = _calibrating(training, first)
-    carry = loop.end_epoch(program, place.carry, place.outs, data, validation)
+    carry = programs.end_epoch(program, place.carry, place.outs, data, validation)
     if not carry.finite:
         costs = {name: carry.history[name] for name in ("cost", "validation_cost") if name in carry.history}
         costs = {name: float(column[epoch]) for name, column in costs.items()}

@@ -8,9 +8,7 @@ import jax
 import pytest
 
 import fnn
-from fnn.checkpoint import CheckpointWarning, DamagedError
-from fnn.checkpoint import atomic as files
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import CheckpointWarning, DamagedError, store
 from tests.support.training import NETWORK, OPTIMIZER, bits, fit
 
 FEW = 100, 30  # flips and truncations of the default suite
@@ -34,36 +32,36 @@ def broken(path: Path, random_: random.Random, flip: bool) -> Path:
 def test_damage_is_never_silent(counts, tmp_path):
     """Of a checkpoint as fit writes it: a flipped bit or a missing end anywhere is noticed, and the one before used."""
     fit(checkpoint_dir=tmp_path / "good", epochs=2, patience=None)
-    first, last = checkpoint.listed(tmp_path / "good")
-    older, random_ = bits(checkpoint.restore(first, STATE)), random.Random(0)
+    first, last = store.listed(tmp_path / "good")
+    older, random_ = bits(store.restore(first, STATE)), random.Random(0)
     for number in range(sum(counts)):
         folder = tmp_path / str(number)
         shutil.copytree(first, folder / first.name)
         shutil.copytree(last, folder / last.name)
         file = broken(folder / last.name, random_, flip=number < counts[0])
         with pytest.raises(DamagedError, match=last.name):
-            checkpoint.restore(folder / last.name, STATE)
+            store.restore(folder / last.name, STATE)
         with pytest.warns(CheckpointWarning, match=f"damaged: .*{last.name}.*{first.name} is used instead"):
-            assert bits(checkpoint.restore(folder, STATE)) == older, file
+            assert bits(store.restore(folder, STATE)) == older, file
         shutil.rmtree(folder)
 
 
 def test_missing_files_and_other_formats_are_damage(tmp_path):
-    path = checkpoint.save(tmp_path, STATE)
+    path = store.save(tmp_path, STATE)
     for file in sorted(path.iterdir()):
         copy = tmp_path / "copy" / path.name
         shutil.copytree(path, copy)
         (copy / file.name).unlink()
         with pytest.raises(DamagedError, match=f"No such file.*{file.name}"):
-            checkpoint.restore(tmp_path / "copy", STATE)
+            store.restore(tmp_path / "copy", STATE)
         with pytest.raises(DamagedError, match="none of the 1 checkpoints"):
-            checkpoint.latest(tmp_path / "copy")
+            store.latest(tmp_path / "copy")
         shutil.rmtree(tmp_path / "copy")
     text = (path / "manifest.json").read_bytes().replace(b'"format": 1', b'"format": 2')
     (path / "manifest.json").write_bytes(text)
-    (path / "manifest.sha256").write_text(f"{files.sha256(text)}  manifest.json\n")
+    (path / "manifest.sha256").write_text(f"{atomic.sha256(text)}  manifest.json\n")
     with pytest.raises(DamagedError, match=r"format 2; this version of fnn reads format 1"):
-        checkpoint.restore(tmp_path, STATE)
+        store.restore(tmp_path, STATE)
 
 
 @pytest.mark.parametrize("counts", [FEW, MANY])

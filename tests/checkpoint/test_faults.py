@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.checkpoint import atomic as files
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import atomic, store
 from tests.support.training import bits, fit
 
 ROOT = Path(__file__).parents[2]
@@ -90,9 +89,9 @@ def fail(patch, operation: str, number: int, code: int) -> Failing:
     """Makes the n-th operation of this kind fail."""
     fault = Failing(number, code)
     if operation == "write":
-        patch.setattr(files, "open", fault.open, raising=False)
+        patch.setattr(atomic, "open", fault.open, raising=False)
     elif operation == "open":
-        patch.setattr(files, "open", fault.around(builtins.open), raising=False)
+        patch.setattr(atomic, "open", fault.around(builtins.open), raising=False)
     else:
         patch.setattr(os, operation, fault.around(getattr(os, operation)))
     return fault
@@ -104,10 +103,10 @@ def test_a_fault_at_any_point_of_saving_raises_and_costs_nothing(operation, tmp_
     for code in FAULTS[operation]:
         for number in range(1, 100):
             folder = tmp_path / f"{code}-{number}"
-            checkpoint.save(folder, ONE, step=1)
+            store.save(folder, ONE, step=1)
             with pytest.MonkeyPatch.context() as patch:
                 fault = fail(patch, operation, number, code)
-                error = raised(lambda folder=folder: checkpoint.save(folder, TWO, step=2))
+                error = raised(lambda folder=folder: store.save(folder, TWO, step=2))
             if not fault.done:
                 assert error is None
                 break
@@ -115,13 +114,13 @@ def test_a_fault_at_any_point_of_saving_raises_and_costs_nothing(operation, tmp_
             what = f"{operation} {number} failed with {errno.errorcode[code]}"
             assert error is not None, f"{what} and nobody said so"
             assert error.errno == code, what
-            latest = checkpoint.latest(folder)
-            back = bits(checkpoint.restore(folder, ONE))
+            latest = store.latest(folder)
+            back = bits(store.restore(folder, ONE))
             assert back == bits({1: ONE, 2: TWO}[int(latest.name[5:])])
-            assert bits(checkpoint.restore(folder / "step-00000001", ONE)) == bits(ONE)
+            assert bits(store.restore(folder / "step-00000001", ONE)) == bits(ONE)
             assert not list(folder.glob(".tmp-*"))
-            checkpoint.save(folder, TWO, step=3)
-            assert bits(checkpoint.restore(folder, ONE)) == bits(TWO)
+            store.save(folder, TWO, step=3)
+            assert bits(store.restore(folder, ONE)) == bits(TWO)
     assert points >= len(FAULTS[operation])
 
 
@@ -153,13 +152,13 @@ def test_a_fit_on_a_full_disk_raises_and_goes_on_when_there_is_room(tmp_path):
         fail(patch, "write", 7, errno.ENOSPC)  # three files a checkpoint of fit, and its manifest's hash
         with pytest.raises(OSError, match=r"No space left on device.*step-00000010"):
             fit(checkpoint_dir=tmp_path)
-    assert checkpoint.latest(tmp_path).name == "step-00000005"
+    assert store.latest(tmp_path).name == "step-00000005"
     assert bits(fit(checkpoint_dir=tmp_path, resume=True)) == bits(whole)
 
 
 LIMITED = """
 import resource, sys, numpy as np
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import store
 folder, big = sys.argv[1], {"x": np.zeros(100_000, "float32")}
 checkpoint.save(folder, {"x": np.zeros(10, "float32")}, step=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -185,7 +184,7 @@ def test_a_file_too_large_for_the_process(tmp_path):
 def test_a_read_only_folder(tmp_path):
     """A real EACCES, as a user who may not write there."""
     folder = tmp_path / "runs"
-    checkpoint.save(folder, ONE, step=1)
+    store.save(folder, ONE, step=1)
     me, nobody = os.geteuid(), 65534
     for path in (tmp_path, *tmp_path.parents[:2], folder):
         path.chmod(0o755)
@@ -198,10 +197,10 @@ def test_a_read_only_folder(tmp_path):
         os.seteuid(nobody)
     try:
         with pytest.raises(PermissionError) as error:
-            checkpoint.save(folder, TWO, step=2)
+            store.save(folder, TWO, step=2)
         with pytest.raises(PermissionError):
             fit(checkpoint_dir=folder / "deeper")
-        assert bits(checkpoint.restore(folder, ONE)) == bits(ONE)
+        assert bits(store.restore(folder, ONE)) == bits(ONE)
     finally:
         if me == 0:
             os.seteuid(me)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import store
 from tests.support.training import bits, fit
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_kill_9_at_random_moments(kills, tmp_path):
             killed += 1
             if folder.exists():
                 in_writing += any(folder.glob(".tmp-*"))
-                latest = checkpoint.latest(folder)  # a warning would be an error
+                latest = store.latest(folder)  # a warning would be an error
                 lost += int(latest.name[5:] if latest else 0) < seen
         zygote.stdin.close()
     print(f"{killed} kills, {in_writing} of them while writing; {finished} trainings finished, {lost} checkpoints lost")
@@ -76,7 +76,7 @@ def test_kill_9_at_random_moments(kills, tmp_path):
 
 
 def last_step(folder: Path) -> int:
-    paths = checkpoint.listed(folder)
+    paths = store.listed(folder)
     return int(paths[-1].name[5:]) if paths else 0
 
 

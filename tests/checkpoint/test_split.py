@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fnn.checkpoint import split as sharded_checkpoint
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import split, store
 
 
 def test_a_tree_split_over_devices_goes_from_one_layout_to_another(tmp_path, monkeypatch):
@@ -20,7 +19,7 @@ def test_a_tree_split_over_devices_goes_from_one_layout_to_another(tmp_path, mon
         "host": np.int32(7),
         "key": jax.device_put(jax.random.key(3), at()),
     }
-    path = sharded_checkpoint.save(tmp_path, tree, step=5)
+    path = split.save(tmp_path, tree, step=5)
     assert sorted(file.name for file in path.iterdir()) == [
         "manifest.json",
         "manifest.sha256",
@@ -28,7 +27,7 @@ def test_a_tree_split_over_devices_goes_from_one_layout_to_another(tmp_path, mon
         "state.safetensors",
     ]
     plain = {name: jax.random.key(0) if name == "key" else np.zeros_like(leaf) for name, leaf in tree.items()}
-    for restore in (sharded_checkpoint.restore, checkpoint.restore):
+    for restore in (split.restore, store.restore):
         for like in (plain, tree, tree | {"rows": jax.device_put(w[::-1].copy(), at(None, None))}):
             back = restore(tmp_path, like)
             for name in ("rows", "half", "whole", "none", "host"):
@@ -37,8 +36,8 @@ def test_a_tree_split_over_devices_goes_from_one_layout_to_another(tmp_path, mon
             assert back["key"] == jax.random.key(3)
             assert like is plain or back["rows"].sharding == like["rows"].sharding
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for call in (lambda: sharded_checkpoint.save(tmp_path, tree, step=6), lambda: checkpoint.restore(tmp_path, plain)):
+    for call in (lambda: split.save(tmp_path, tree, step=6), lambda: store.restore(tmp_path, plain)):
         with pytest.raises(ImportError, match=r"needs orbax: pip install 'fnn\[distributed\]'"):
             call()
-    assert sharded_checkpoint.save(tmp_path, {"whole": tree["whole"]}, step=7).name == "step-00000007"
-    assert int(checkpoint.restore(tmp_path, {"whole": w})["whole"][1, 1]) == 4, "what nothing splits needs no orbax"
+    assert split.save(tmp_path, {"whole": tree["whole"]}, step=7).name == "step-00000007"
+    assert int(store.restore(tmp_path, {"whole": w})["whole"][1, 1]) == 4, "what nothing splits needs no orbax"

@@ -15,8 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fnn
-from fnn.checkpoint import DamagedError, LockedError
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import DamagedError, LockedError, store
 from tests.support.oracles import normal
 from tests.support.training import NETWORK, OPTIMIZER, bits, fit
 
@@ -35,39 +34,39 @@ def everything() -> dict:
 
 def test_everything_comes_back(tmp_path):
     tree = everything()
-    path = checkpoint.save(tmp_path, tree, step=12)
-    assert path == tmp_path / "step-00000012" == checkpoint.latest(tmp_path)
+    path = store.save(tmp_path, tree, step=12)
+    assert path == tmp_path / "step-00000012" == store.latest(tmp_path)
     for like in (tree, jax.eval_shape(lambda: tree)):
         for where in (path, tmp_path, str(tmp_path)):
-            back = checkpoint.restore(where, like)
+            back = store.restore(where, like)
             assert jax.tree.structure(back) == jax.tree.structure(tree)
             assert bits(back) == bits(tree)
             assert [a.dtype for a in jax.tree.leaves(back)] == [a.dtype for a in jax.tree.leaves(tree)]
-    draw = jax.random.normal(checkpoint.restore(path, tree)["keys"][1], (4,))
+    draw = jax.random.normal(store.restore(path, tree)["keys"][1], (4,))
     np.testing.assert_array_equal(draw, jax.random.normal(tree["keys"][1], (4,)))
 
 
 def test_float64_comes_back_as_float64_or_not_at_all(tmp_path, x64):
     tree = {"x": jnp.ones(2, "float64"), "n": jnp.ones(2, "int64"), "u": jnp.ones(2, "uint64")}
-    checkpoint.save(tmp_path, tree, step=0)
-    assert checkpoint.restore(tmp_path, tree)["x"].dtype == "float64"
+    store.save(tmp_path, tree, step=0)
+    assert store.restore(tmp_path, tree)["x"].dtype == "float64"
     with jax.enable_x64(False), pytest.raises(ValueError, match="needs jax_enable_x64"):
-        checkpoint.restore(tmp_path, jax.tree.map(np.asarray, tree))
+        store.restore(tmp_path, jax.tree.map(np.asarray, tree))
 
 
 def test_spread_leaves_are_put_back_on_their_devices(tmp_path):
     mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
     tree = {"w": jax.device_put(normal(0, (4, 3)), sharding), "b": jnp.zeros(3)}
-    checkpoint.save(tmp_path, tree, step=0)
-    back = checkpoint.restore(tmp_path, tree)
+    store.save(tmp_path, tree, step=0)
+    back = store.restore(tmp_path, tree)
     assert back["w"].sharding == sharding
     assert bits(back) == bits(tree)
 
 
 def test_fits_state_is_restored_like_any_other(tmp_path):
     result = fit(checkpoint_dir=tmp_path, epochs=2, patience=None)
-    state = checkpoint.restore(tmp_path, jax.eval_shape(lambda: STATE))
+    state = store.restore(tmp_path, jax.eval_shape(lambda: STATE))
     assert bits(state) == bits(result.state)
     assert isinstance(state, fnn.TrainState)
     epoch = fnn.make_epoch(fnn.make_step(NETWORK, fnn.softmax_cross_entropy, OPTIMIZER), 16)
@@ -75,7 +74,7 @@ def test_fits_state_is_restored_like_any_other(tmp_path):
 
 
 def test_what_is_in_a_checkpoint_is_what_the_documentation_says(tmp_path):
-    path = checkpoint.save(tmp_path, STATE)
+    path = store.save(tmp_path, STATE)
     assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.sha256", "state.safetensors"]
     assert load_file(path / "state.safetensors")["params.0.w"].shape == (4, 8)
     manifest = json.loads((path / "manifest.json").read_text())
@@ -96,9 +95,9 @@ BAD_TREES = {
 @pytest.mark.parametrize("says", BAD_TREES)
 def test_what_cannot_be_saved_is_refused(says, tmp_path):
     with pytest.raises((TypeError, ValueError), match="save: ") as error:
-        checkpoint.save(tmp_path, BAD_TREES[says], step=0)
+        store.save(tmp_path, BAD_TREES[says], step=0)
     assert says in str(error.value)
-    assert checkpoint.latest(tmp_path) is None
+    assert store.latest(tmp_path) is None
 
 
 LIKES = {  # how `like` differs from STATE, and what the error says
@@ -118,39 +117,39 @@ LIKES = {  # how `like` differs from STATE, and what the error says
 
 @pytest.mark.parametrize("says", LIKES)
 def test_another_tree_is_refused_by_name(says, tmp_path):
-    checkpoint.save(tmp_path, STATE)
+    store.save(tmp_path, STATE)
     with pytest.raises(ValueError, match=r"restore: .*like must be ") as error:
-        checkpoint.restore(tmp_path, LIKES[says])
+        store.restore(tmp_path, LIKES[says])
     assert says in str(error.value)
     assert str(tmp_path) in str(error.value)
 
 
 def test_bad_calls(tmp_path):
     with pytest.raises(ValueError, match="save: step must be given"):
-        checkpoint.save(tmp_path, {"x": jnp.ones(1)})
+        store.save(tmp_path, {"x": jnp.ones(1)})
     for step in (-1, 1.5, True):
         with pytest.raises(ValueError, match="save: step must be an integer of at least 0"):
-            checkpoint.save(tmp_path, {"x": jnp.ones(1)}, step=step)
+            store.save(tmp_path, {"x": jnp.ones(1)}, step=step)
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(FileNotFoundError, match="restore: there is no"):
-            checkpoint.restore(path, STATE)
-    assert checkpoint.latest(tmp_path / "missing") is None
+            store.restore(path, STATE)
+    assert store.latest(tmp_path / "missing") is None
 
 
 def test_the_newest_is_the_one_of_the_highest_step(tmp_path):
     for step in (99_999_999, 100_000_000, 5, 123_456_789_012):
-        checkpoint.save(tmp_path, {"x": jnp.float32(step % 1000)}, step=step)
-    assert checkpoint.latest(tmp_path).name == "step-123456789012"
-    assert [path.name for path in checkpoint.listed(tmp_path)][:2] == ["step-00000005", "step-99999999"]
-    checkpoint.save(tmp_path, {"x": jnp.float32(-1)}, step=123_456_789_012)
-    checkpoint.save(tmp_path, {"x": jnp.float32(-2)}, step=123_456_789_012)
-    assert float(checkpoint.restore(tmp_path, {"x": jnp.float32(0)})["x"]) == -2
-    assert len(checkpoint.listed(tmp_path)) == 4
+        store.save(tmp_path, {"x": jnp.float32(step % 1000)}, step=step)
+    assert store.latest(tmp_path).name == "step-123456789012"
+    assert [path.name for path in store.listed(tmp_path)][:2] == ["step-00000005", "step-99999999"]
+    store.save(tmp_path, {"x": jnp.float32(-1)}, step=123_456_789_012)
+    store.save(tmp_path, {"x": jnp.float32(-2)}, step=123_456_789_012)
+    assert float(store.restore(tmp_path, {"x": jnp.float32(0)})["x"]) == -2
+    assert len(store.listed(tmp_path)) == 4
 
 
 def test_one_writer_at_a_time(tmp_path):
     tmp_path = tmp_path / "runs"
-    with checkpoint.opened(tmp_path):
+    with store.opened(tmp_path):
         with pytest.raises(LockedError, match=rf"{tmp_path} is in use: process {os.getpid()} .*this process"):
             fit(checkpoint_dir=tmp_path)
         script = "import sys, numpy, fnn; fnn.checkpoint.save(sys.argv[1], {'x': numpy.zeros(1)}, step=0)"
@@ -158,8 +157,8 @@ def test_one_writer_at_a_time(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
         assert done.returncode == 1
         assert f"LockedError: {tmp_path} is in use: process {os.getpid()} is writing" in done.stderr
-        assert checkpoint.listed(tmp_path) == []
-    assert checkpoint.save(tmp_path, STATE).exists()
+        assert store.listed(tmp_path) == []
+    assert store.save(tmp_path, STATE).exists()
 
 
 def test_only_our_temporaries_are_swept(tmp_path):
@@ -169,7 +168,7 @@ def test_only_our_temporaries_are_swept(tmp_path):
     (ours / "state.safetensors").write_bytes(b"half")
     for path in mine:
         path.write_text("keep me")
-    checkpoint.save(tmp_path, STATE)
+    store.save(tmp_path, STATE)
     assert not ours.exists()
     assert [path.read_text() for path in mine] == ["keep me"] * 4
 

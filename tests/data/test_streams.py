@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 import fnn
 from experiments.benchmarks import streams as benchmark
-from fnn.data import prefetch as chunks
-from fnn.data import streams
-from fnn.data import windows as reading
-from fnn.training import programs as loop
+from fnn.data import prefetch, streams, windows
+from fnn.training import programs
 from tests.support.oracles import assert_close, normal
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, streamed
 from tests.support.training import bits
@@ -57,7 +55,7 @@ def test_so_it_does_for_other_networks(name):
 
 
 def test_data_that_fit_are_put_on_the_device(in_memory, monkeypatch):
-    monkeypatch.setattr(chunks, "advance_chunk", None)
+    monkeypatch.setattr(prefetch, "advance_chunk", None)
     assert bits(fit(device_memory=DATA[0].nbytes + DATA[1].nbytes)) == bits(in_memory)
 
 
@@ -73,7 +71,7 @@ def test_it_reads_files_and_other_layouts(in_memory, tmp_path):
 
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 2**20))
 def test_every_row_comes_once(size, window, row_bytes):
-    order = lambda epoch: list(reading.shuffled(KEY, epoch, size, window, row_bytes))
+    order = lambda epoch: list(windows.shuffled(KEY, epoch, size, window, row_bytes))
     first = np.concatenate(order(0))
     np.testing.assert_array_equal(np.sort(first), np.arange(size))
     np.testing.assert_array_equal(first, np.concatenate(order(0)))
@@ -84,7 +82,7 @@ def test_every_row_comes_once(size, window, row_bytes):
 
 def test_a_window_mixes_what_lies_together():
     """100 classes one after the other, a window a tenth of all: half the classes or more are in each."""
-    parts = list(reading.shuffled(KEY, 0, 100_000, 10_000, 4096))
+    parts = list(windows.shuffled(KEY, 0, 100_000, 10_000, 4096))
     assert len(parts) <= 11
     assert min(len(np.unique(part // 1000)) for part in parts[:10]) >= 50
 
@@ -139,8 +137,8 @@ def test_two_chunks_are_on_the_device_at_a_time(monkeypatch):
     budget, seen = (x.nbytes + 4096 * 4) // 8, []
     network = fnn.mlp([64, 4, 2])
     live = lambda: sum(array.nbytes for array in jax.live_arrays())
-    load = chunks.load
-    monkeypatch.setattr(chunks, "load", lambda *args: (load(*args), seen.append(live()))[0])  # when one more is there
+    load = prefetch.load
+    monkeypatch.setattr(prefetch, "load", lambda *args: (load(*args), seen.append(live()))[0])  # when one more is there
     options = {"network": network, "batch_size": 16, "validation": None, "patience": None, "epochs": 2}
     before = live()
     fit((x, y), device_memory=budget, **options)
@@ -210,14 +208,14 @@ def test_it_draws_as_the_caller_does():
 
 
 def test_it_follows_the_default_device(monkeypatch):
-    seen, second, load = set(), jax.devices()[1], chunks.load
+    seen, second, load = set(), jax.devices()[1], prefetch.load
 
     def watched(*args):
         loaded = load(*args)
         seen.update(*(array.devices() for array in jax.tree.leaves(loaded.chunk)))
         return loaded
 
-    monkeypatch.setattr(chunks, "load", watched)
+    monkeypatch.setattr(prefetch, "load", watched)
     with jax.default_device(second):
         streamed(network=fnn.dense(4, 2), validation=None, patience=None, epochs=1, key=jax.random.key(0))
     assert seen == {second}
@@ -225,9 +223,9 @@ def test_it_follows_the_default_device(monkeypatch):
 
 def test_a_second_one_compiles_nothing():
     streamed()
-    before = chunks.advance_chunk._cache_size(), loop.end_epoch._cache_size()
+    before = prefetch.advance_chunk._cache_size(), programs.end_epoch._cache_size()
     streamed(key=jax.random.key(1))
-    assert (chunks.advance_chunk._cache_size(), loop.end_epoch._cache_size()) == before
+    assert (prefetch.advance_chunk._cache_size(), programs.end_epoch._cache_size()) == before
 
 
 @pytest.mark.slow

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.checkpoint import split as sharded_checkpoint
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import split, store
 from tests.support import over_processes
 from tests.support.distributed import NETWORK, SIZE, examples
 from tests.support.processes import asked, flip, run
@@ -123,7 +122,7 @@ def test_one_that_dies_ends_the_others_and_a_restart_goes_on(word, victim, undis
     assert (said in survivor.err) == alone
     clear = "LostProcessError: fit: process" in survivor.err and "with resume=True" in survivor.err
     assert alone or clear or "another task died" in survivor.err, survivor.err[-2000:]
-    names = [path.name for path in checkpoint.listed(tmp_path / "checkpoints")]
+    names = [path.name for path in store.listed(tmp_path / "checkpoints")]
     assert names == ["step-00000010", "step-00000014", "step-00000020"], "it was far from its end"
     damaged = not alone  # where it is not, the restart begins inside an epoch
     if damaged:
@@ -194,19 +193,19 @@ def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, cache):
     assert [end.code for end in ended] == [143, 143], ended[0].err[-2000:]
     assert "stopped by SIGTERM after epoch 3, step 21" in ended[0].err
     assert "stopped by" not in ended[1].err
-    assert checkpoint.listed(tmp_path / "checkpoints")[-1].name == "step-00000021"
+    assert store.listed(tmp_path / "checkpoints")[-1].name == "step-00000021"
 
 
 def test_what_two_wrote_is_read_on_one_device_and_on_eight_and_gone_on_with(undisturbed, tmp_path, cache):
     said, folder = undisturbed
     like = fnn.init_state(NETWORK, over_processes.ADAM, jax.random.key(9))
-    back = checkpoint.restore(folder, like)
+    back = store.restore(folder, like)
     assert over_processes.listed(back.params) == said["params"]
     assert over_processes.listed(back.opt_state) == said["moments"]
     assert int(back.step) == 28
     assert np.array_equal(jax.random.key_data(back.key), jax.random.key_data(jax.random.key(1)))
     shutil.copytree(folder, tmp_path / "checkpoints", ignore=shutil.ignore_patterns(LAST))
-    before = checkpoint.restore(tmp_path / "checkpoints", like)
+    before = store.restore(tmp_path / "checkpoints", like)
     ended, (eight,) = asked("goes_on", 1, 8, tmp_path / "run", cache, checkpoints=tmp_path / "checkpoints")
     assert ended[0].code == 0, ended[0].err[-2000:]
     params = over_processes.listed(before.params)
@@ -223,18 +222,18 @@ def test_damage_to_any_file_is_named_and_the_one_before_is_used(undisturbed, tmp
     orbax = [name for name in names if "/" in name]
     assert len(orbax) >= 5
     assert any(name.startswith("state.orbax/ocdbt.process_1/") for name in orbax), "each wrote its own part"
-    before = checkpoint.listed(undisturbed[1])[-2]
+    before = store.listed(undisturbed[1])[-2]
     shutil.copytree(before, tmp_path / before.name)
     draw = random.Random(0)
     for name in names:
         shutil.copytree(good, newest)
         flip(newest / name, draw)
-        with pytest.warns(checkpoint.CheckpointWarning, match=f"{LAST}.*{before.name} is used instead") as told:
-            loaded, damaged = sharded_checkpoint.newest(tmp_path)
+        with pytest.warns(store.CheckpointWarning, match=f"{LAST}.*{before.name} is used instead") as told:
+            loaded, damaged = split.newest(tmp_path)
         assert (loaded.path.name, [path.name for path in damaged]) == (before.name, [LAST])
         assert name in str(told[0].message) or name == "manifest.sha256"
         shutil.rmtree(newest)
-    assert int(checkpoint.restore(tmp_path, like).step) == int(before.name[-8:])
+    assert int(store.restore(tmp_path, like).step) == int(before.name[-8:])
 
 
 def test_digits_in_two_processes_is_digits_in_one(tmp_path, cache):

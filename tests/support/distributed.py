@@ -10,7 +10,6 @@ from jax.experimental import multihost_utils
 
 import fnn
 from fnn import sharding
-from fnn.checkpoint import split as sharded_checkpoint
 from fnn.sharding import Layout
 
 SIZE, BATCH = 203, 32  # neither the batches nor the devices divide it
@@ -37,7 +36,7 @@ def over_all(split_optimizer: bool = False) -> Layout:
 
 def listed(tree: Any) -> list[Any]:
     """The leaves, wherever they lie, as lists of numbers with all their digits."""
-    split = lambda leaf: sharded_checkpoint.is_split(leaf) and not leaf.is_fully_addressable
+    split = lambda leaf: split.is_split(leaf) and not leaf.is_fully_addressable
     fetched = lambda leaf: multihost_utils.process_allgather(leaf, tiled=True) if split(leaf) else leaf
     return [np.asarray(fetched(leaf)).tolist() for leaf in jax.tree.leaves(tree)]
 

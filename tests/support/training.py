@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import fnn
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import store
 from fnn.dtypes import is_key
 
 rng = np.random.default_rng(0)
@@ -35,4 +35,4 @@ def bits(tree) -> list[bytes]:
 
 def content(folder):
     """{checkpoint: the bytes of all of its files}"""
-    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in checkpoint.listed(folder)}
+    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in store.listed(folder)}

@@ -11,7 +11,7 @@ import pytest
 import fnn
 from fnn import gradcheck
 from fnn.layers.dense import Dense
-from fnn.sweeps import sweep as sweeps
+from fnn.sweeps import sweep
 from tests.support.oracles import assert_close, by_autodiff, by_hand, cotangent, normal, spread_params
 from tests.support.sweeping import LOSS, X, Y, keys, make_run
 
@@ -162,10 +162,10 @@ def test_an_architecture_sweep_is_one_program():
     widths = jnp.array([[1, 6], [5, 2], [7, 6]])
     network = lambda h: fnn.masked_mlp(SIZES, h, fnn.tanh, fnn.init.xavier_normal)
     run = make_run(network=network, make_optimizer=lambda h: fnn.adam(0.05), l2=0.01)
-    before = sweeps._one_device._cache_size()
+    before = sweep._one_device._cache_size()
     results = fnn.sweep(run, widths, keys(1))
     fnn.sweep(run, widths[::-1], keys(1))
-    assert sweeps._one_device._cache_size() == before + 1
+    assert sweep._one_device._cache_size() == before + 1
     for i, width in enumerate(widths.tolist()):
         for j in range(1):
             start = network(width).init(fnn.train._fold(keys(1)[j], 0, 0))

@@ -10,9 +10,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.checkpoint import store as checkpoint
-from fnn.training import failures
-from fnn.training import loop as training
+from fnn.checkpoint import store
+from fnn.training import failures, loop
 from fnn.training.step import _EPOCH, _fold
 from tests.support.training import NETWORK, X, Y, bits, fit
 
@@ -64,7 +63,7 @@ def test_a_gradient_that_never_reaches_the_cost_is_found(index, options, tmp_pat
     message = str(error.value)
     assert "fit: cost and gradient must be finite" in message
     assert f"first in epoch 1, step {step} of 5: the gradient of params.unused" in message
-    saved = checkpoint.listed(tmp_path)
+    saved = store.listed(tmp_path)
     if "checkpoint_every_steps" in options and step > 2:
         assert [path.name for path in saved] == [f"step-{i:08d}" for i in range(2, step, 2)]
         assert f"the last good checkpoint is {saved[-1]}" in message
@@ -111,7 +110,7 @@ def test_the_search_begins_at_the_last_snapshot(monkeypatch):
     optimizer, taken, messages = fnn.sgd(schedule), [], []
     monkeypatch.setattr(failures, "snapshot", lambda *place, take=failures.snapshot: taken.append(1) or take(*place))
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(training, "_SNAPSHOT_SECONDS", seconds)
+        monkeypatch.setattr(loop, "_SNAPSHOT_SECONDS", seconds)
         for options in ({}, {"callback": lambda *_: None}):
             with pytest.raises(FloatingPointError) as error:
                 fit(optimizer=optimizer, patience=None, epochs=20, **options)
@@ -123,7 +122,7 @@ def test_the_search_begins_at_the_last_snapshot(monkeypatch):
 
 def test_the_last_step_of_an_epoch_that_spoils_the_next(monkeypatch):
     """Epochs 2 and 3 are one call: the cost is not finite in 3, for what the last step of 2 did."""
-    monkeypatch.setattr(training, "_DISPATCH_SECONDS", 1e9)
+    monkeypatch.setattr(loop, "_DISPATCH_SECONDS", 1e9)
     schedule = lambda step: jnp.where(step == 9, jnp.float32(np.inf), jnp.float32(0.1))
     with pytest.raises(FloatingPointError) as error:
         fit(optimizer=fnn.sgd(schedule), patience=None, validation=None)
@@ -135,7 +134,7 @@ def test_the_last_good_checkpoint_is_kept_and_named(tmp_path):
     with pytest.raises(FloatingPointError, match=rf"the last good checkpoint is {tmp_path}/step-00000020"):
         fit(optimizer=fnn.sgd(schedule), checkpoint_dir=tmp_path, keep=1)
     like = fnn.init_state(NETWORK, fnn.sgd(schedule), KEY)
-    state = checkpoint.restore(tmp_path, like)
+    state = store.restore(tmp_path, like)
     assert int(state.step) == 20
     plain = fit(optimizer=fnn.sgd(0.1), epochs=4, patience=None)
     assert bits(state.params) == bits(plain.state.params)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.training import programs as loop
+from fnn.training import programs
 from fnn.training.progress import format_line
 from tests.support.classifying import LOSS, NETWORK, OPTIMIZER, TRAIN, VALIDATION, X, fit
 from tests.support.oracles import assert_close, normal
@@ -85,13 +85,13 @@ def test_patience_that_never_ends_returns_the_best_too(key):
 
 def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatch):
     calls = []
-    advance = loop.advance
+    advance = programs.advance
 
     def counted(*args):
         calls.append(int(args[-1]))
         return advance(*args)
 
-    monkeypatch.setattr(loop, "advance", counted)
+    monkeypatch.setattr(programs, "advance", counted)
     x = normal(3, (400, 2))
     y = (x[:, :1] * x[:, 1:] > 0).astype("float32")
     network = fnn.mlp([2, 4, 1], fnn.tanh)
@@ -104,20 +104,20 @@ def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatc
 
 def test_a_second_fit_of_the_same_does_not_compile_again(key):
     fit(key)
-    before = loop.advance._cache_size()
+    before = programs.advance._cache_size()
     fit(jax.random.fold_in(key, 1))
     fit(key, progress=False)
-    assert loop.advance._cache_size() == before
+    assert programs.advance._cache_size() == before
 
 
 def test_an_epoch_is_traced_once(key, monkeypatch):
-    traced, reported_epoch = [], loop.reported_epoch
+    traced, reported_epoch = [], programs.reported_epoch
 
     def counted(*arguments):
         traced.append(None)
         return reported_epoch(*arguments)
 
-    monkeypatch.setattr(loop, "reported_epoch", counted)
+    monkeypatch.setattr(programs, "reported_epoch", counted)
     network = fnn.serial(*NETWORK.layers)  # another value: nothing is compiled for it already
     options = {"epochs": 3, "batch_size": 16, "validation": VALIDATION, "patience": 2, "report_every": 2}
     fnn.fit(network, LOSS, OPTIMIZER, TRAIN, key=key, progress=False, **options)

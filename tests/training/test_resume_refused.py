@@ -4,7 +4,7 @@ import jax
 import pytest
 
 import fnn
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import store
 from tests.support.training import NETWORK, OPTIMIZER, X, Y, content, fit
 
 CHANGES = {  # what differs from the training that was saved, and how the error names it
@@ -50,14 +50,14 @@ def test_bad_calls(tmp_path):
         with pytest.raises(TypeError):
             fit(**options)
     alone = tmp_path / "alone"
-    checkpoint.save(alone, fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(0)))
+    store.save(alone, fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(0)))
     with pytest.raises(ValueError, match="a folder of checkpoints of fit"):
         fit(checkpoint_dir=alone, resume=True)
 
 
 def test_other_versions_are_told(tmp_path, monkeypatch):
     fit(checkpoint_dir=tmp_path, epochs=1)
-    now = checkpoint.versions()
-    monkeypatch.setattr(checkpoint, "versions", lambda: now | {"jax": "9.9"})
-    with pytest.warns(checkpoint.CheckpointWarning, match=r"jax .* -> 9\.9"):
+    now = store.versions()
+    monkeypatch.setattr(store, "versions", lambda: now | {"jax": "9.9"})
+    with pytest.warns(store.CheckpointWarning, match=r"jax .* -> 9\.9"):
         fit(checkpoint_dir=tmp_path, epochs=2, resume=True)

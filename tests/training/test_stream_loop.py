@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.checkpoint import store as checkpoint
-from fnn.data import prefetch as chunks
-from fnn.data import streams
-from fnn.training import stream_loop as streaming
+from fnn.checkpoint import store
+from fnn.data import prefetch, streams
+from fnn.training import stream_loop
 from tests.support.oracles import assert_close
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, X, Y, batches, fit, streamed
 from tests.support.training import bits
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_stream_is_left")
 
 
 def content(folder):
-    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in checkpoint.listed(folder)}
+    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in store.listed(folder)}
 
 
 @pytest.mark.parametrize("kind", ["arrays", "batches"])
@@ -66,7 +65,7 @@ def test_a_signal_is_heeded_inside_an_epoch_and_while_waiting(tmp_path, capfd):
 
     with pytest.raises(SystemExit):
         fit(stream, device_memory=BUDGET, checkpoint_dir=tmp_path)
-    step = int(checkpoint.listed(tmp_path)[-1].name[5:])
+    step = int(store.listed(tmp_path)[-1].name[5:])
     assert 21 < step < 42
     assert f"stopped by SIGTERM after epoch 1, step {step}; saved" in capfd.readouterr().err
     assert bits(fit(stream, device_memory=BUDGET, checkpoint_dir=tmp_path, resume=True)) == bits(plain)
@@ -169,7 +168,7 @@ def test_one_thread_reads(kind, tmp_path):
     assert set(seen) == {"fnn stream"}
     assert bits(trained(tmp_path / "again", data=batches if kind == "batches" else DATA)[0]) == bits(whole)
     for step in (25, 40, 42, 63):
-        kept = [path for path in checkpoint.listed(tmp_path / "whole") if int(path.name[5:]) <= step]
+        kept = [path for path in store.listed(tmp_path / "whole") if int(path.name[5:]) <= step]
         for path in kept:
             shutil.copytree(path, tmp_path / str(step) / path.name)
         result, seen = trained(tmp_path / str(step), resume=True)
@@ -179,13 +178,13 @@ def test_one_thread_reads(kind, tmp_path):
 
 def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
     """Of 21 dispatches an epoch, few move what the others reported."""
-    kept, look_after = [], streaming.look_after
+    kept, look_after = [], stream_loop.look_after
 
     def watched(training, place, *args):
         kept.append(None if place.outs is None else jax.tree.leaves(place.outs)[0])
         return look_after(training, place, *args)
 
-    monkeypatch.setattr(streaming, "look_after", watched)
+    monkeypatch.setattr(stream_loop, "look_after", watched)
     streamed(device_memory=BUDGET // 4, checkpoint_dir=tmp_path, epochs=2)
     epoch = kept[:20]
     assert [len(outs) for outs in epoch] == list(range(1, 21))
@@ -196,7 +195,7 @@ def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
 
 def test_where_it_began_is_not_kept(monkeypatch):
     """Neither the state that was given nor the carry made of it stays on the device."""
-    begun, alive, advance, begin, train = [], [], chunks.advance_chunk, streaming.begin, streaming.train
+    begun, alive, advance, begin, train = [], [], prefetch.advance_chunk, stream_loop.begin, stream_loop.train
     watch = lambda params: begun.extend(map(weakref.ref, jax.tree.leaves(params)))
     there = lambda ref: ref() is not None and not ref().is_deleted()
 
@@ -214,9 +213,9 @@ def test_where_it_began_is_not_kept(monkeypatch):
         alive.append(sum(map(there, begun)))
         return advance(*args)
 
-    for module, name, value in ((streaming, "train", given), (streaming, "begin", beginning)):
+    for module, name, value in ((stream_loop, "train", given), (stream_loop, "begin", beginning)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(chunks, "advance_chunk", advanced)
+    monkeypatch.setattr(prefetch, "advance_chunk", advanced)
     streamed()
     assert len(begun) == 8
     assert set(alive[2:]) == {0}, alive

@@ -13,7 +13,7 @@ from experiments.__main__ import main
 from experiments.tabular import trained
 from experiments.tabular.reports import guessing, scores
 from experiments.tabular.trained import Answers, Model
-from fnn.checkpoint import store as checkpoint
+from fnn.checkpoint import store
 
 FAST = ("--hidden", "16", "--epochs", "60", "--learning-rate", "0.02")
 rng = np.random.default_rng(5)
@@ -196,13 +196,13 @@ def test_damaged_runs(tmp_path, capsys):
     model = Model(("x",), (0.0,), (1.0,), "y", (), 0.0, 1.0, (), "relu", 0.0)
     (tmp_path / "run.json").write_text(json.dumps({"model": model._asdict()}), encoding="utf-8")
     assert "params.safetensors" in fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
-    checkpoint.export_params(tmp_path / "params.safetensors", {"w": np.zeros(3, np.float32)})
+    store.export_params(tmp_path / "params.safetensors", {"w": np.zeros(3, np.float32)})
     assert "params.safetensors" in fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
     other = write(tmp_path / "other.csv", ["z"], [1.0])
     params = ((np.float32([[2.0]]), np.float32([1.0])),)
     network = trained.make_network(model)
     like = network.init(jax.random.key(0))
-    checkpoint.export_params(tmp_path / "params.safetensors", jax.tree.unflatten(jax.tree.structure(like), params[0]))
+    store.export_params(tmp_path / "params.safetensors", jax.tree.unflatten(jax.tree.structure(like), params[0]))
     assert "has no column 'x', which the network needs" in fails(
         capsys, 1, "predict", "--run", tmp_path, "--data", other
     )
