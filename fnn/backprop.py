@@ -73,7 +73,7 @@ def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float
     return jnp.dot(weight, values, precision="highest") / _or_one(jnp.sum(weight))
 
 
-def passes(
+def make_evaluate(
     network: Layer, loss: Loss, l2: float | Array = 0.0, micro_batch_size: int | None = None
 ) -> Callable[..., Evaluation]:
     """fn(params, x, y, weight=None, key=None) -> Evaluation; `value_and_grad` without the prediction."""
@@ -137,7 +137,7 @@ def value_and_grad(
     >>> float(cost), float(dparams.w[0, 0]), float(dparams.b[0])
     (0.5, 3.0, 1.0)
     """
-    evaluate = passes(network, loss, l2, micro_batch_size)
+    evaluate = make_evaluate(network, loss, l2, micro_batch_size)
 
     def cost_and_gradient(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None

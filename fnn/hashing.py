@@ -10,7 +10,7 @@ from fnn.checkpoint.atomic import sha256
 from fnn.dtypes import is_key
 
 
-def array(value: Any) -> str:
+def hash_array(value: Any) -> str:
     """dtype, shape and a hash of the values; of an array that is split over processes only the former.
 
     >>> array(np.zeros((2, 3), "float32"))
@@ -22,10 +22,10 @@ def array(value: Any) -> str:
     return f"{value.dtype} {tuple(value.shape)}{values}"
 
 
-def tree(leaves: PyTree) -> str:
+def hash_tree(leaves: PyTree) -> str:
     """One hash of them all.
 
     >>> tree([np.zeros(3), np.ones(3)]) == tree([np.ones(3), np.zeros(3)])
     False
     """
-    return sha256(" ".join(map(array, jax.tree.leaves(leaves))).encode())[:12]
+    return sha256(" ".join(map(hash_array, jax.tree.leaves(leaves))).encode())[:12]

@@ -73,7 +73,7 @@ def calls(work: Work) -> dict[str, Callable[[], float]]:
         state, until = fnn.init_state(work.network, optimizer, key), jnp.int32(work.epochs)
 
         def call() -> float:
-            carry = jax.block_until_ready(programs.start(program, work.epochs, state, (x, y), None))
+            carry = jax.block_until_ready(programs.init_carry(program, work.epochs, state, (x, y), None))
             begun = time.perf_counter()
             jax.block_until_ready(advance(program, carry, (x, y), None, until))
             return time.perf_counter() - begun
@@ -81,7 +81,7 @@ def calls(work: Work) -> dict[str, Callable[[], float]]:
         return call
 
     plain, at_every = fnn.momentum(0.01), every_step(fnn.momentum(0.01))
-    variants = {"no look": without, "again": without, "fit": programs.advance}
+    variants = {"no look": without, "again": without, "fit": programs.run_epochs}
     made = {name: prepared(advance, plain) for name, advance in variants.items()}
     return made | {"every step": prepared(without, at_every)}
 

@@ -217,7 +217,7 @@ def run(config: Config, layout: Layout | None) -> None:
     kept = epochs if config.patience is None else int(np.argmin(result.history["validation_cost"])) + 1
 
     results = evaluate(network, result.state.params, data, sizes, layout)
-    if not agreement.main_process():
+    if not agreement.is_main_process():
         return
     logits = np.asarray(fnn.predict(network, jax.device_get(result.state.params), test[0]))
     figure, history, report = folder / "figure.png", folder / "history.csv", folder / "run.json"

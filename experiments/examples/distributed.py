@@ -34,11 +34,11 @@ def started(distributed: bool) -> Iterator[Layout | None]:
     except (ValueError, RuntimeError, TimeoutError) as error:
         raise UsageError(f"--distributed: {error}") from None
     with contextlib.ExitStack() as stack:
-        if not agreement.main_process():
+        if not agreement.is_main_process():
             silence = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(silence))
         try:
             yield sharding.data_parallel(Mesh(sharding.devices(), ("data",)))
         except ExperimentError as error:
-            agreement.abandon(error.code)
+            agreement.mark_failed(error.code)
             raise

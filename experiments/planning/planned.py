@@ -168,7 +168,7 @@ def arguments(program: Program) -> tuple[Any, Any, Any]:
     )
     put = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
     state = jax.tree.map(put, state, layouts.shardings(layout, state, state.params))
-    batch = jax.tree.map(lambda leaf: put(leaf, layouts.over_rows(layout)), batch)
+    batch = jax.tree.map(lambda leaf: put(leaf, layouts.batch_sharding(layout)), batch)
     step = constrained(layout, fnn.make_step(network, fnn.softmax_cross_entropy, optimizer))
     return step, state, batch
 

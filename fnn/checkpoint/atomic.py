@@ -124,7 +124,7 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Removes the temporaries that killed processes left. Only for the holder of the folder's lock."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):

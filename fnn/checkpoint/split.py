@@ -24,11 +24,11 @@ from jaxtyping import PyTree
 
 from fnn import checks
 from fnn.checkpoint import atomic, store, tensors
-from fnn.checkpoint.store import DamagedError, Loaded
+from fnn.checkpoint.store import DamagedError, VerifiedCheckpoint
 from fnn.sharding import agreement
 
 
-def beside(name: str) -> str:
+def split_folder_name(name: str) -> str:
     """The folder for the split leaves of this file's tree.
 
     >>> beside("state.safetensors")
@@ -68,26 +68,26 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) ->
     host = {name: tensors.to_host(tree) for name, tree in whole.items()}
     path, same = store.next_path(folder, step)
     names = json.dumps([path.name, atomic.temporary_path(path).name])
-    path, temporary = (folder / name for name in json.loads(agreement.gathered(names)[0]))
-    with agreement.together("save"):
-        if agreement.main_process():
+    path, temporary = (folder / name for name in json.loads(agreement.all_gather(names)[0]))
+    with agreement.fail_together("save"):
+        if agreement.is_main_process():
             temporary.mkdir()
     try:
         for name, tree in split.items():
             if tree:
                 ocp, checkpointer = _orbax()
                 with contextlib.closing(checkpointer):
-                    checkpointer.save(temporary.resolve() / beside(name), args=ocp.args.PyTreeSave(tree))
+                    checkpointer.save(temporary.resolve() / split_folder_name(name), args=ocp.args.PyTreeSave(tree))
         parts = _hashed(temporary)
-        with agreement.together("save"):
-            if agreement.main_process():
+        with agreement.fail_together("save"):
+            if agreement.is_main_process():
                 data = {name: tensors.encode(tree) for name, tree in host.items()}
                 data |= store.manifest_files(step, store.entries(data) | parts, leaves, **about)
                 atomic.finish_folder(temporary, path, data)
                 for older in same:
                     atomic.remove_folder(older)
     except BaseException:
-        if agreement.main_process():
+        if agreement.is_main_process():
             shutil.rmtree(temporary, ignore_errors=True)
         raise
     return path
@@ -96,16 +96,16 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) ->
 def _hashed(folder: Path) -> dict[str, dict[str, Any]]:
     """{file in a folder of this folder: its SHA-256 and size}, flushed to the disk; each process does its share."""
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    names, found = json.loads(agreement.gathered(json.dumps(names))[0]), {}
-    with agreement.together("save"):
+    names, found = json.loads(agreement.all_gather(json.dumps(names))[0]), {}
+    with agreement.fail_together("save"):
         for name in names[_share()]:
             atomic.sync_file(folder / name)
             sha256, size = atomic.sha256_of(folder / name)
             found[name] = {"sha256": sha256, "bytes": size}
-        if agreement.main_process():
+        if agreement.is_main_process():
             for path in [path for path in folder.rglob("*") if path.is_dir()]:
                 atomic.sync_folder(path)
-    parts = [json.loads(text) for text in agreement.gathered(json.dumps(found))]
+    parts = [json.loads(text) for text in agreement.all_gather(json.dumps(found))]
     return {name: about for part in parts for name, about in part.items()}
 
 
@@ -113,10 +113,10 @@ def _share() -> slice:
     return slice(jax.process_index(), None, jax.process_count())
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path) -> VerifiedCheckpoint:
     """`fnn.checkpoint.load` by all processes: what one of them finds damaged is damaged for all."""
     loaded, found = None, {"damage": "", "sum": ""}
-    with agreement.together("restore"):
+    with agreement.fail_together("restore"):
         if not path.exists():
             raise FileNotFoundError(f"{path}: the folder of checkpoints must be one that all processes see")
         try:
@@ -124,7 +124,7 @@ def load(path: Path) -> Loaded:
             found["sum"] = atomic.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
         except DamagedError as error:
             found["damage"] = str(error)
-    said = [json.loads(text) for text in agreement.gathered(json.dumps(found))]
+    said = [json.loads(text) for text in agreement.all_gather(json.dumps(found))]
     damage = [one["damage"] for one in said if one["damage"]]
     if damage or loaded is None:
         raise DamagedError(damage[0])
@@ -133,13 +133,13 @@ def load(path: Path) -> Loaded:
     return loaded
 
 
-def newest(folder: Path, function: str = "restore") -> tuple[Loaded | None, list[Path]]:
+def newest(folder: Path, function: str = "restore") -> tuple[VerifiedCheckpoint | None, list[Path]]:
     """`fnn.checkpoint.newest` by all processes; process 0 alone warns."""
-    if not agreement.several():
+    if not agreement.is_multiprocess():
         return store.newest(folder, function)
-    names = json.loads(agreement.gathered(json.dumps([path.name for path in store.listed(folder)]))[0])
+    names = json.loads(agreement.all_gather(json.dumps([path.name for path in store.listed(folder)]))[0])
     paths = [folder / name for name in names]
-    return store.last_good(function, folder, paths, load, warn=agreement.main_process())
+    return store.last_good(function, folder, paths, load, warn=agreement.is_main_process())
 
 
 def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -157,13 +157,13 @@ def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[None]:
+def open_folder(folder: Path) -> Iterator[None]:
     """`fnn.checkpoint.opened` by process 0, where all processes see the folder."""
     with contextlib.ExitStack() as stack:
-        with agreement.together("save"):
-            if agreement.main_process():
-                stack.enter_context(store.opened(folder))
-        with agreement.together("save"):
+        with agreement.fail_together("save"):
+            if agreement.is_main_process():
+                stack.enter_context(store.open_folder(folder))
+        with agreement.fail_together("save"):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder} must be a folder that all processes see, made by process 0")
         yield
@@ -173,7 +173,7 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     """`fnn.checkpoint.save` of a tree that may be split over devices and processes: all of these call it."""
     step = checks.step_of("save", tree, step)
     folder = Path(folder)
-    with opened(folder):
+    with open_folder(folder):
         return write(folder, step, {store.STATE: tree})
 
 
@@ -194,12 +194,12 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
     ('step-00000000', (3, 2))
     """
     path = Path(path)
-    with agreement.together("restore"):
+    with agreement.fail_together("restore"):
         if not path.exists():
             raise FileNotFoundError(f"restore: there is no {path}")
     if store.is_checkpoint(path):
-        return store.unpack("restore", load(path), store.STATE, like)
+        return store.restore_tree("restore", load(path), store.STATE, like)
     loaded, _ = newest(path)
     if loaded is None:
         raise FileNotFoundError(f"restore: there is no checkpoint in {path}")
-    return store.unpack("restore", loaded, store.STATE, like)
+    return store.restore_tree("restore", loaded, store.STATE, like)

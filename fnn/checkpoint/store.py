@@ -42,7 +42,7 @@ class CheckpointWarning(UserWarning):
     """A checkpoint could not be used, and another one was."""
 
 
-class Loaded(NamedTuple):
+class VerifiedCheckpoint(NamedTuple):
     """A verified checkpoint: where it is, its manifest, and the bytes of its files by name."""
 
     path: Path
@@ -127,7 +127,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def load(path: Path, share: slice = slice(None)) -> Loaded:
+def load(path: Path, share: slice = slice(None)) -> VerifiedCheckpoint:
     """All of a checkpoint, verified; DamagedError says what is wrong with it.
 
     Of files in folders, which are large, only this share is verified, and nothing kept.
@@ -149,10 +149,10 @@ def load(path: Path, share: slice = slice(None)) -> Loaded:
         if found != expected["sha256"]:
             sizes = f"{size} bytes of {expected['bytes']}"
             raise DamagedError(f"{path}: {name} does not have its SHA-256 ({sizes})")
-    return Loaded(path, manifest, data)
+    return VerifiedCheckpoint(path, manifest, data)
 
 
-def newest(folder: Path, function: str = "restore") -> tuple[Loaded | None, list[Path]]:
+def newest(folder: Path, function: str = "restore") -> tuple[VerifiedCheckpoint | None, list[Path]]:
     """The newest checkpoint that is good, and the damaged ones after it, of each of which a CheckpointWarning tells.
 
     None if there are none at all; DamagedError if there are some and none is good.
@@ -166,8 +166,8 @@ def newest(folder: Path, function: str = "restore") -> tuple[Loaded | None, list
 
 
 def last_good(
-    function: str, folder: Path, paths: list[Path], load: Callable[[Path], Loaded], warn: bool = True
-) -> tuple[Loaded | None, list[Path]]:
+    function: str, folder: Path, paths: list[Path], load: Callable[[Path], VerifiedCheckpoint], warn: bool = True
+) -> tuple[VerifiedCheckpoint | None, list[Path]]:
     """`newest` among these of a folder's checkpoints."""
     damaged: dict[Path, str] = {}
     for path in reversed(paths):
@@ -186,25 +186,25 @@ def last_good(
     return None, []
 
 
-def unpack(function: str, loaded: Loaded, name: str, like: PyTree) -> PyTree:
+def restore_tree(function: str, loaded: VerifiedCheckpoint, name: str, like: PyTree) -> PyTree:
     """One of a checkpoint's trees, in the form of `like`."""
     source = f"{loaded.path / name}"
     leaves = tensors.check_like(function, like, loaded.manifest["trees"][name], source)
     arrays = tensors.decode(loaded.files[name], source)
     split = {leaf: leaves[leaf] for leaf in leaves if leaf not in arrays}
     if split:
-        from fnn.checkpoint.split import beside, read_split
+        from fnn.checkpoint.split import read_split, split_folder_name
 
-        arrays |= read_split(loaded.path / beside(name), split)
+        arrays |= read_split(loaded.path / split_folder_name(name), split)
     return tensors.rebuild(function, like, leaves, arrays)
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[None]:
+def open_folder(folder: Path) -> Iterator[None]:
     """The folder, made if it is missing, locked, and without what killed processes left."""
     atomic.make_folder(folder)
     with atomic.lock(folder):
-        atomic.sweep(folder)
+        atomic.remove_temporaries(folder)
         yield
 
 
@@ -222,7 +222,7 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     """
     step = checks.step_of("save", tree, step)
     folder = Path(folder)
-    with opened(folder):
+    with open_folder(folder):
         return write(folder, step, {STATE: tree})
 
 
@@ -238,11 +238,11 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
     if not path.exists():
         raise FileNotFoundError(f"restore: there is no {path}")
     if is_checkpoint(path):
-        return unpack("restore", load(path), STATE, like)
+        return restore_tree("restore", load(path), STATE, like)
     loaded, _ = newest(path)
     if loaded is None:
         raise FileNotFoundError(f"restore: there is no checkpoint in {path}")
-    return unpack("restore", loaded, STATE, like)
+    return restore_tree("restore", loaded, STATE, like)
 
 
 def latest(folder: str | Path) -> Path | None:

@@ -141,7 +141,7 @@ def rebuild(function: str, like: PyTree, leaves: dict[str, Any], arrays: Mapping
     def put(name: str, leaf: Any) -> jax.Array:
         sharding = getattr(leaf, "sharding", None)
         spread = sharding is not None and len(sharding.device_set) > 1
-        value = agreement.put(arrays[name], sharding) if spread else jnp.array(arrays[name])
+        value = agreement.device_put(arrays[name], sharding) if spread else jnp.array(arrays[name])
         if is_key(leaf):
             return jax.random.wrap_key_data(value, impl=_implementation(leaf))
         if value.dtype != leaf.dtype:

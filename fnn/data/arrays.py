@@ -133,7 +133,9 @@ def check_batch_size(function: str, batch_size: int, size: int) -> int:
     return batch_size
 
 
-def shuffled(key: PRNGKey, size: int, batch_size: int) -> tuple[Int[Array, "n batch_size"], Int[Array, " rest"]]:
+def shuffled_batches(
+    key: PRNGKey, size: int, batch_size: int
+) -> tuple[Int[Array, "n batch_size"], Int[Array, " rest"]]:
     """A permutation of 0..size-1 as n full batches of indices, and the remainder, which is shorter or empty.
 
     >>> full, rest = shuffled(jax.random.key(0), 10, 4)
@@ -152,7 +154,7 @@ def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Itera
     [(4, 3), (4, 3), (2, 3)]
     """
     size = check_examples("batches", arrays)
-    full, rest = shuffled(key, size, check_batch_size("batches", batch_size, size))
+    full, rest = shuffled_batches(key, size, check_batch_size("batches", batch_size, size))
     arrays = tuple(jnp.asarray(array) for array in arrays)
     for index in (*full, rest) if rest.size else full:
         yield take(arrays, index)

@@ -45,7 +45,7 @@ class Piece(NamedTuple):
     ends: bool
 
 
-class Loaded(NamedTuple):
+class LoadedChunk(NamedTuple):
     """A chunk with what the host knows of it: how many rows and steps it has, and if an epoch ends with it.
 
     first   with the last one of an epoch, for a network that calibrates: x of its first one, in host memory
@@ -63,7 +63,7 @@ def slots(steps: int) -> int:
     return max(2, steps)
 
 
-def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = None) -> Loaded:
+def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = None) -> LoadedChunk:
     """Puts a piece on the device, or the devices of a mesh, and waits until it is there.
 
     remainder   how many rows the last batch of an epoch has if it is smaller, where that is known: chunks are then of
@@ -74,28 +74,28 @@ def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = 
     full = np.zeros((slots(len(arrays[0]) // batch_size), batch_size), np.int32)
     full.ravel()[: count * batch_size] = order[: count * batch_size]
     rest = order[count * batch_size :].astype(np.int32) if short else np.zeros(remainder, np.int32)
-    data = tuple(map(jax.device_put, arrays)) if layout is None else rows.spread(layout, arrays)
+    data = tuple(map(jax.device_put, arrays)) if layout is None else rows.shard_rows(layout, arrays)
     chunk = Chunk(data, *jax.device_put((full, rest, np.int32(count))))
-    return Loaded(jax.block_until_ready(chunk), len(order), count + bool(short), ends)
+    return LoadedChunk(jax.block_until_ready(chunk), len(order), count + bool(short), ends)
 
 
-def free(loaded: Loaded) -> None:
+def free(loaded: LoadedChunk) -> None:
     """Gives its memory back, now."""
     for leaf in jax.tree.leaves(loaded.chunk):
         leaf.delete()
 
 
 @contextlib.contextmanager
-def prefetched(
-    chunks: Generator[Loaded, None, None], interrupted: Callable[[], Any]
-) -> Iterator[Callable[[], Loaded | None]]:
+def prefetch_chunks(
+    chunks: Generator[LoadedChunk, None, None], interrupted: Callable[[], Any]
+) -> Iterator[Callable[[], LoadedChunk | None]]:
     """A function that returns the next of these chunks, None where there is none; the one after it is made meanwhile.
 
     They are made in a thread: what goes wrong there is raised here. Whoever calls for a chunk has no other one any
     more, so that two are alive at a time. `interrupted` is asked while there is none yet, and ends the wait with None.
     """
     room, over = threading.Semaphore(1), threading.Event()
-    ready: queue.SimpleQueue[tuple[Loaded | None, BaseException | None]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[LoadedChunk | None, BaseException | None]] = queue.SimpleQueue()
     x64 = jax.config.read("jax_enable_x64")  # which, as what follows, a context sets for its own thread only
     partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -109,7 +109,7 @@ def prefetched(
         except BaseException as error:
             ready.put((None, error))
 
-    def following() -> Loaded | None:
+    def following() -> LoadedChunk | None:
         while True:
             try:
                 made, error = ready.get(timeout=_LOOK_SECONDS)
@@ -137,7 +137,7 @@ def prefetched(
                     free(left)
 
 
-def part_of_chunk(
+def run_part_of_chunk(
     step: Step,
     state: TrainState,
     outs: PyTree,
@@ -149,13 +149,11 @@ def part_of_chunk(
     """The steps position..until-1 of a chunk, what they return written into `outs` (steps, …)."""
     data, full, rest, count = chunk
     batch, begun = lambda index: rows.take(data, index), state.step - position
-    return programs.in_order(placed(step, data), batch, full, rest, count, state, outs, begun, until, goes_on)
+    return programs.run_batches(placed(step, data), batch, full, rest, count, state, outs, begun, until, goes_on)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def advance_chunk(
-    program: programs.Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array
-):
+def run_chunk(program: programs.Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
     """The steps position..until-1 of a chunk -> state, outs, whether all is finite. The given state stays as it is."""
-    state, outs = part_of_chunk(programs.logging_step(program), state, outs, chunk, position, until)
+    state, outs = run_part_of_chunk(programs.logging_step(program), state, outs, chunk, position, until)
     return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & programs.all_true(programs.finite_leaves(state.params))

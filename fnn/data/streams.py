@@ -11,9 +11,9 @@ from fnn import checks
 from fnn.data import windows
 from fnn.data.arrays import check_batch_size, check_examples
 from fnn.data.prefetch import Piece
-from fnn.data.windows import NAMES, Form, Rows, Validate
-from fnn.hashing import array as described
-from fnn.training.step import unpack
+from fnn.data.windows import NAMES, Form, HostRows, Validate
+from fnn.hashing import hash_array as described
+from fnn.training.step import unpack_batch
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # of the device, for a stream where nothing is said
@@ -56,8 +56,8 @@ def source(data: Any, batch_size: int, device_memory: int | None, window: int | 
         if window is not None:
             raise checks.fail("fit", "device_memory", "given when window is: without it all is shuffled", came="None")
         return None
-    arrays = _parts("data", unpack("fit", data))
-    size, like = check_examples("fit", arrays), windows.forms("data", arrays)
+    arrays = _parts("data", unpack_batch("fit", data))
+    size, like = check_examples("fit", arrays), windows.shapes_of_rows("data", arrays)
     check_batch_size("fit", batch_size, size)
     if size * windows.row_bytes(like) <= memory and (window is None or window >= size):
         return None
@@ -87,12 +87,14 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
     steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
     seen = steps * batch_size if window is None else window
     some = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    sample = [windows.read(array, some, out) for array, out in zip(arrays, windows.room(like, len(some)), strict=True)]
+    sample = [
+        windows.read(array, some, out) for array, out in zip(arrays, windows.allocate(like, len(some)), strict=True)
+    ]
 
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         skip, count = position * batch_size, steps * batch_size
-        left, rooms = size - skip, windows.rooms(like, count)
-        for index in windows.cut(windows.shuffled(key, epoch, size, seen, row_bytes), skip, count):
+        left, rooms = size - skip, windows.allocate_two(like, count)
+        for index in windows.cut(windows.shuffled_windows(key, epoch, size, seen, row_bytes), skip, count):
             order = np.argsort(index)
             index, room = index[order], next(rooms)
             got = [windows.read(array, index, out) for array, out in zip(arrays, room, strict=True)]
@@ -112,7 +114,7 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
 
 def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
     first = _batches(stream, 0, None)
-    like, given = windows.forms("data", next(_checked(first, 0, batch_size, None))), first
+    like, given = windows.shapes_of_rows("data", next(_checked(first, 0, batch_size, None))), first
     steps = _steps(like, batch_size, memory)
     if isinstance(given, Generator):
         given.close()
@@ -121,7 +123,7 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
         batches = _checked(_batches(stream, epoch, given), epoch, batch_size, like)
         if window is not None:
             batches = _mixed(batches, key, epoch, batch_size, max(1, window // batch_size))
-        rooms, filled = windows.rooms(like, steps * batch_size), 0
+        rooms, filled = windows.allocate_two(like, steps * batch_size), 0
         room = next(rooms)
         for number, batch in itertools.islice(enumerate(batches), position, None):
             if validate is not None:
@@ -156,7 +158,7 @@ def _batches(stream: Callable[[int], Any], epoch: int, earlier: Any) -> Iterator
     return iterator
 
 
-def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Form, ...] | None) -> Iterator[Rows]:
+def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Form, ...] | None) -> Iterator[HostRows]:
     """The batches as arrays of NumPy, of the forms of the first one; of `batch_size` rows, only the last of fewer."""
     short: int | None = None
     number = 0
@@ -166,7 +168,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
             came = type(batch).__name__
             raise checks.fail("fit", name, "(x, y) or (x, y, weight)", error=TypeError, came=came)
         arrays = _parts(name, batch)
-        found = windows.forms(name, arrays)
+        found = windows.shapes_of_rows(name, arrays)
         like = found if like is None else like
         if len(found) != len(like):
             raise checks.fail("fit", name, f"of {len(like)} arrays, as the first one", came=f"{len(found)}")
@@ -190,7 +192,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
         raise checks.fail("fit", "data", f"a stream of at least one batch in epoch {epoch + 1}", came="none")
 
 
-def _mixed(batches: Iterator[Rows], key: PRNGKey, epoch: int, batch_size: int, count: int) -> Iterator[Rows]:
+def _mixed(batches: Iterator[HostRows], key: PRNGKey, epoch: int, batch_size: int, count: int) -> Iterator[HostRows]:
     """The examples of every `count` batches shuffled among each other."""
     draw = windows.generator(key, epoch)
     copies = (tuple(map(np.array, batch)) for batch in batches)  # whoever makes batches may make all in one place

@@ -20,7 +20,7 @@ from fnn.training.step import epoch_key
 from fnn.types import PRNGKey
 
 Form = jax.ShapeDtypeStruct
-Rows = tuple[np.ndarray, ...]
+HostRows = tuple[np.ndarray, ...]
 Validate = Callable[[np.ndarray], None]
 
 NAMES = "x", "y", "weight"
@@ -30,7 +30,7 @@ _HELD_BYTES = 2**21  # how much of a file a process holds on to at most
 _ALIGNMENT = 64  # what the CPU takes over as it is, without a copy
 
 
-def shuffled(key: PRNGKey, epoch: int, size: int, window: int, row_bytes: int) -> Iterator[np.ndarray]:
+def shuffled_windows(key: PRNGKey, epoch: int, size: int, window: int, row_bytes: int) -> Iterator[np.ndarray]:
     """Every row of an epoch once, in the order of training, a window at a time.
 
     >>> order = np.concatenate(list(shuffled(jax.random.key(0), 0, 100, 32, 4)))
@@ -90,7 +90,7 @@ def on_host(argument: str, value: Any) -> Any:
         raise checks.fail("fit", argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
 
 
-def forms(argument: str, arrays: Sequence[Any]) -> tuple[Form, ...]:
+def shapes_of_rows(argument: str, arrays: Sequence[Any]) -> tuple[Form, ...]:
     """The form of one example of x, y and weight, in the dtypes that JAX has for them."""
     found = []
     for name, array in zip(NAMES, arrays, strict=False):
@@ -109,7 +109,7 @@ def row_bytes(like: Sequence[Form]) -> int:
     return sum(form.size * form.dtype.itemsize for form in like)
 
 
-def room(like: Sequence[Form], rows: int) -> Rows:
+def allocate(like: Sequence[Form], rows: int) -> HostRows:
     """Memory for so many examples, as a device that is the host takes it over without a copy."""
     out = []
     for form in like:
@@ -120,9 +120,9 @@ def room(like: Sequence[Form], rows: int) -> Rows:
     return tuple(out)
 
 
-def rooms(like: Sequence[Form], rows: int) -> Iterator[Rows]:
+def allocate_two(like: Sequence[Form], rows: int) -> Iterator[HostRows]:
     """Two of them, in turn: for what is computed on, and for what is read meanwhile."""
-    return itertools.cycle([room(like, rows), room(like, rows)])
+    return itertools.cycle([allocate(like, rows), allocate(like, rows)])
 
 
 def read(array: Any, index: np.ndarray, out: np.ndarray) -> np.ndarray:

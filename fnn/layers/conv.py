@@ -15,7 +15,7 @@ from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.activations import parameterless
 from fnn.layers.correlation import correlate, correlate_backward
-from fnn.layers.windows import Pair, add_views, pad_widths, views
+from fnn.layers.windows import Pair, fold, pad_widths, unfold
 from fnn.types import Layer, PRNGKey, Residuals
 
 
@@ -118,15 +118,15 @@ def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def forward(x: Array) -> tuple[Array, Residuals]:
         """R_rj = max_q X_(r, j sw + q), Y_ij = max_p R_(i sh + p, j)"""
         _image("max_pool2d", x, window, strides)
-        rows, across = _largest(views(x, 2, window[1], strides[1]), 3)
-        y, down = _largest(views(rows, 1, window[0], strides[0]), 2)
+        rows, across = _largest(unfold(x, 2, window[1], strides[1]), 3)
+        y, down = _largest(unfold(rows, 1, window[0], strides[0]), 2)
         return y, (across, down, x[:0])
 
     def backward(residuals: Residuals, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, at the p and q of the largest entries"""
         across, down, like = residuals
-        drows = add_views(_largest_backward(down, dy, window[0], 2), 1, like.shape[1], strides[0])
-        return add_views(_largest_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1])
+        drows = fold(_largest_backward(down, dy, window[0], 2), 1, like.shape[1], strides[0])
+        return fold(_largest_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1])
 
     return parameterless(f"max_pool2d({window[0]}x{window[1]})", forward, backward)
 
@@ -147,12 +147,12 @@ def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def forward(x: Array) -> tuple[Array, Array]:
         """R_rj = Σ_q X_(r, j sw + q), Y_ij = 1/(kh kw) Σ_p R_(i sh + p, j)"""
         _image("avg_pool2d", x, window, strides)
-        rows = jnp.sum(views(x, 2, window[1], strides[1]), 3)
-        return jnp.sum(views(rows, 1, window[0], strides[0]), 2) * share, x[:0]
+        rows = jnp.sum(unfold(x, 2, window[1], strides[1]), 3)
+        return jnp.sum(unfold(rows, 1, window[0], strides[0]), 2) * share, x[:0]
 
     def backward(like: Array, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij / (kh kw), dX_(r, j sw + q) += dR_rj"""
-        drows = add_views(_repeated(dy * share, window[0], 2), 1, like.shape[1], strides[0])
-        return add_views(_repeated(drows, window[1], 3), 2, like.shape[2], strides[1])
+        drows = fold(_repeated(dy * share, window[0], 2), 1, like.shape[1], strides[0])
+        return fold(_repeated(drows, window[1], 3), 2, like.shape[2], strides[1])
 
     return parameterless(f"avg_pool2d({window[0]}x{window[1]})", forward, backward)

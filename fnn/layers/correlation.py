@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from fnn.dtypes import contract, widest
 from fnn.layers.matmul import computed_once
-from fnn.layers.windows import Pads, Pair, add_slices, crop, pad, slices
+from fnn.layers.windows import Pads, Pair, add_shifted_slices, crop, pad, shifted_slices
 
 
 class _Windows(NamedTuple):
@@ -46,8 +46,10 @@ def _windows(x: Array, w: Array, strides: Pair, pads: Pads) -> _Windows:
 
 def _rows(x: Array, windows: _Windows) -> list[Array]:
     """The left factors, (i, b, j / tile, reach c) for each row of the kernel, or one with all of them side by side."""
-    across = slices(pad(x, windows.pads).transpose(1, 0, 2, 3), 2, windows.reach, windows.tile * windows.strides[1])
-    rows = slices(jnp.concatenate(across, axis=-1), 0, windows.kernel[0], windows.strides[0])
+    across = shifted_slices(
+        pad(x, windows.pads).transpose(1, 0, 2, 3), 2, windows.reach, windows.tile * windows.strides[1]
+    )
+    rows = shifted_slices(jnp.concatenate(across, axis=-1), 0, windows.kernel[0], windows.strides[0])
     return [jnp.concatenate(rows, axis=-1)] if windows.stacked else rows
 
 
@@ -55,8 +57,8 @@ def _rows_backward(drows: list[Array], size: Pair, windows: _Windows) -> Array:
     """The adjoint of `_rows`, for images of this size."""
     h, v = (n + sum(p) for n, p in zip(size, windows.pads, strict=True))
     parts = jnp.split(drows[0], windows.kernel[0], axis=-1) if windows.stacked else drows
-    across = jnp.split(add_slices(parts, 0, h, windows.strides[0]), windows.reach, axis=-1)
-    return crop(add_slices(across, 2, v, windows.tile * windows.strides[1]).transpose(1, 0, 2, 3), windows.pads)
+    across = jnp.split(add_shifted_slices(parts, 0, h, windows.strides[0]), windows.reach, axis=-1)
+    return crop(add_shifted_slices(across, 2, v, windows.tile * windows.strides[1]).transpose(1, 0, 2, 3), windows.pads)
 
 
 def _flat(row: Array) -> Array:

@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.activations import parameterless
-from fnn.layers.matmul import column_sum, product, weight_gradient
+from fnn.layers.matmul import column_sum, matmul, weight_gradient
 from fnn.types import Layer, Params, PRNGKey
 
 
@@ -41,14 +41,14 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
         w, b = checks.fields("dense", params, Dense, w=(n_in, n_out), b=(n_out,))
         x = checks.shaped("dense", "x", x, ("batch", n_in))
         dtype = widest(x, w, b)
-        return product(x.astype(dtype), w.astype(dtype)) + b.astype(dtype)[None, :], x
+        return matmul(x.astype(dtype), w.astype(dtype)) + b.astype(dtype)[None, :], x
 
     def backward(params: Dense, x: Array, dz: Array) -> tuple[Dense, Array]:
         """dW = Xᵀ dZ, db = Σ_batch dZ, dX = dZ Wᵀ"""
         w, b = params
         dw = weight_gradient(x, dz, w)
         db = column_sum(dz.astype(widest(dz, b)), w).astype(b.dtype)
-        dx = product(dz, w.astype(dz.dtype).T).astype(x.dtype)
+        dx = matmul(dz, w.astype(dz.dtype).T).astype(x.dtype)
         return Dense(dw, db), dx
 
     return Layer(init, forward, backward, name=f"dense({n_in}, {n_out})")

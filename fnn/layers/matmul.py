@@ -14,7 +14,7 @@ def _tiny(w: Array) -> bool:
     return 0 < w.size <= _TINY
 
 
-def product(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, "batch m"]:
+def matmul(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, "batch m"]:
     """X W; of a tiny W as Σ_i x_i w_i, columns of X by rows of W. A thousand such networks under vmap gain a third.
 
     >>> product(jnp.ones((3, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]))[0]

@@ -41,13 +41,13 @@ def crop(x: Array, pads: Pads) -> Array:
     return pad(x, ((-top, -bottom), (-left, -right)))
 
 
-def slices(x: Array, axis: int, window: int, stride: int) -> list[Array]:
+def shifted_slices(x: Array, axis: int, window: int, stride: int) -> list[Array]:
     """For each offset p what the window sees there: out_i = x_(i s + p)."""
     last = x.shape[axis] - window
     return [jax.lax.slice_in_dim(x, p, last + p + 1, stride, axis) for p in range(window)]
 
 
-def add_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
+def add_shifted_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
     """The adjoint of `slices`: x_(i s + p) += parts[p]_i, for an x of this size.
 
     Position i s + p is entry i + p // s of phase p % s: the parts of a phase are added up where they lie, then the
@@ -67,22 +67,22 @@ def add_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Arr
     return jax.lax.slice_in_dim(flat, 0, size, axis=axis)
 
 
-def views(x: Array, axis: int, window: int, stride: int) -> Array:
+def unfold(x: Array, axis: int, window: int, stride: int) -> Array:
     """What each window sees, on an axis of its own: out_(i, p) = x_(i s + p); a reshape unless they overlap."""
     if stride < window:
-        return jnp.stack(slices(x, axis, window, stride), axis + 1)
+        return jnp.stack(shifted_slices(x, axis, window, stride), axis + 1)
     n = (x.shape[axis] - window) // stride + 1
     x = _resize(x, axis, n * stride)
     x = x.reshape(*x.shape[:axis], n, stride, *x.shape[axis + 1 :])
     return jax.lax.slice_in_dim(x, 0, window, axis=axis + 1)
 
 
-def add_views(out: Array, axis: int, size: int, stride: int) -> Array:
+def fold(out: Array, axis: int, size: int, stride: int) -> Array:
     """The adjoint of `views`: x_(i s + p) += out_(i, p), for an x of this size."""
     n, window = out.shape[axis : axis + 2]
     if stride < window:
         parts = [jax.lax.index_in_dim(out, p, axis + 1, keepdims=False) for p in range(window)]
-        return add_slices(parts, axis, size, stride)
+        return add_shifted_slices(parts, axis, size, stride)
     spread = _resize(out, axis + 1, stride)
     return _resize(spread.reshape(*out.shape[:axis], n * stride, *out.shape[axis + 2 :]), axis, size)
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, PyTree
 
 from fnn import checks, hashing
 
-AGAIN = "start all of them again"
+RESTART_ADVICE = "start all of them again"
 """What to do then."""
 
 _LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|peer|heartbeat|coordination)|UNAVAILABLE: ", re.DOTALL)
@@ -33,7 +33,7 @@ failed: list[int] = []
 """The exit code, where this process is to end without waiting for the others."""
 
 
-def abandon(code: int = 1) -> None:
+def mark_failed(code: int = 1) -> None:
     """From now on this process, when it ends, does so with this exit code and without waiting for the others.
 
     They then notice. For a process that failed alone, and catches its own exception. Nothing unless
@@ -42,12 +42,12 @@ def abandon(code: int = 1) -> None:
     failed[:] = [code]
 
 
-def several() -> bool:
+def is_multiprocess() -> bool:
     """Whether there are others."""
     return jax.process_count() > 1
 
 
-def main_process() -> bool:
+def is_main_process() -> bool:
     """Whether this is the one that reports and writes."""
     return jax.process_index() == 0
 
@@ -59,25 +59,25 @@ def _all_gathered(array: np.ndarray) -> np.ndarray:
     return multihost_utils.process_allgather(array)
 
 
-def largest(*numbers: int | bool) -> tuple[int, ...]:
+def all_max(*numbers: int | bool) -> tuple[int, ...]:
     """Of each of these the largest that any process has, known to all. Every process must call it.
 
     >>> largest(3, True)
     (3, 1)
     """
-    if not several():
+    if not is_multiprocess():
         return tuple(map(int, numbers))
     rows = _all_gathered(np.asarray(numbers, np.int32))
     return tuple(int(number) for number in np.max(rows, axis=0))
 
 
-def gathered(text: str) -> list[str]:
+def all_gather(text: str) -> list[str]:
     """The text of each process, known to all. Every process must call it.
 
     >>> gathered("all is well")
     ['all is well']
     """
-    if not several():
+    if not is_multiprocess():
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)
     sizes = _all_gathered(np.asarray(data.size, np.int32))
@@ -88,16 +88,16 @@ def gathered(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def put(tree: PyTree, shardings: PyTree, function: str = "put", argument: str = "the values") -> PyTree:
+def device_put(tree: PyTree, shardings: PyTree, function: str = "put", argument: str = "the values") -> PyTree:
     """`jax.device_put`, onto devices of other processes too: every process passes the same, ValueError if not."""
-    if not several():
+    if not is_multiprocess():
         return jax.device_put(tree, shardings)
     if isinstance(shardings, Sharding):
         shardings = jax.tree.map(lambda leaf: shardings, tree)
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
     own = [leaf for leaf, there in pairs if not there.is_fully_addressable and _is_own(leaf)]
     if own:
-        same(function, **{argument: hashing.tree(own)})
+        assert_same(function, **{argument: hashing.hash_tree(own)})
     return jax.tree.map(_put, tree, shardings)
 
 
@@ -115,11 +115,11 @@ def _put(leaf: Any, sharding: Sharding) -> Array:
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
-def same(function: str, **options: Any) -> None:
+def assert_same(function: str, **options: Any) -> None:
     """ValueError in all processes, naming the first that differs, unless they pass the same numbers, flags or lists."""
-    if not several():
+    if not is_multiprocess():
         return
-    told = [json.loads(text) for text in gathered(json.dumps(options, default=str))]
+    told = [json.loads(text) for text in all_gather(json.dumps(options, default=str))]
     for name in options:
         values = [one[name] for one in told]
         if values.count(values[0]) < len(values):
@@ -127,12 +127,12 @@ def same(function: str, **options: Any) -> None:
 
 
 @contextlib.contextmanager
-def together(function: str, also: bool = True) -> Iterator[None]:
+def fail_together(function: str, also: bool = True) -> Iterator[None]:
     """What each process does alone, such as reading a file: where one fails, all of them do, if `also`.
 
     The one that failed with its own error, the others with a RuntimeError that quotes it.
     """
-    if not (also and several()):
+    if not (also and is_multiprocess()):
         yield
         return
     failure = None
@@ -141,8 +141,8 @@ def together(function: str, also: bool = True) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         failure = error
         if isinstance(error, SystemExit):  # which ends this process without waiting for those that go on
-            abandon(error.code if isinstance(error.code, int) else int(error.code is not None))
-    texts = gathered("" if failure is None else f"{type(failure).__name__}: {failure}")
+            mark_failed(error.code if isinstance(error.code, int) else int(error.code is not None))
+    texts = all_gather("" if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
         raise failure
     failed = [f"process {i} of {len(texts)} failed: {text}" for i, text in enumerate(texts) if text]
@@ -151,14 +151,14 @@ def together(function: str, also: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def in_touch(function: str, advice: str) -> Iterator[None]:
+def raise_if_process_lost(function: str, advice: str) -> Iterator[None]:
     """JAX's error where another process is gone, as a LostProcessError that says what to do."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises the one or the other
-        if not (several() and _LOST.match(str(error))):
+        if not (is_multiprocess() and _LOST.match(str(error))):
             raise
         first = str(error).partition("\n")[0]
-        abandon()
+        mark_failed()
         who = f"process {jax.process_index()} of {jax.process_count()} has lost another one"
         raise LostProcessError(f"{function}: {who} ({first}); {advice}") from error

@@ -96,7 +96,7 @@ def initialize(
     _begun.append(given)
     atexit.register(_leave)  # called before JAX's own, which would wait for the others
     sys.excepthook = functools.partial(_uncaught, sys.excepthook)
-    agreement.largest(0)  # they connect now, while they wait for each other: later one may be long at its own rows
+    agreement.all_max(0)  # they connect now, while they wait for each other: later one may be long at its own rows
 
 
 def _start(given: tuple[Any, Any, Any], heartbeat: int, patience: int) -> None:
@@ -154,7 +154,7 @@ def _missing(given: tuple[Any, Any, Any], patience: int) -> str:
 
 def _uncaught(before: Any, kind: type[BaseException], error: BaseException, trace: Any) -> None:
     before(kind, error, trace)
-    agreement.abandon(130 if issubclass(kind, KeyboardInterrupt) else 1)
+    agreement.mark_failed(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 
 def _leave() -> None:

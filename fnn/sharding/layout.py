@@ -113,7 +113,7 @@ def _axes(spec: PartitionSpec) -> list[str]:
     return [axis for entry in spec if entry for axis in (entry if isinstance(entry, tuple) else (entry,))]
 
 
-def check(function: str, layout: Any) -> Layout:
+def check_layout(function: str, layout: Any) -> Layout:
     """`layout` if it is one."""
     if not isinstance(layout, Layout):
         raise checks.fail(function, "sharding", "a Layout (of fnn.sharding.data_parallel …)", layout, TypeError)
@@ -123,7 +123,7 @@ def check(function: str, layout: Any) -> Layout:
     return layout
 
 
-def described(layout: Layout) -> str:
+def describe(layout: Layout) -> str:
     """Text that is the same for the same layout in any process.
 
     >>> described(data_parallel(jax.make_mesh((1,), ("data",))))
@@ -136,30 +136,30 @@ def described(layout: Layout) -> str:
 
 
 @functools.cache
-def inner_mesh(mesh: Mesh) -> Mesh:
+def auto_mesh(mesh: Mesh) -> Mesh:
     """The same devices with Auto axes: XLA places what is between."""
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
-def inside(layout: Layout) -> Layout:
+def with_auto_axes(layout: Layout) -> Layout:
     """The layout as compiled programs have it, the same for any types of axes."""
-    return layout._replace(mesh=inner_mesh(layout.mesh))
+    return layout._replace(mesh=auto_mesh(layout.mesh))
 
 
-def over_rows(layout: Layout) -> NamedSharding:
+def batch_sharding(layout: Layout) -> NamedSharding:
     """Rows split over "data"; whole where there is no such axis."""
-    mesh = inner_mesh(layout.mesh)
+    mesh = auto_mesh(layout.mesh)
     return NamedSharding(mesh, PartitionSpec(DATA) if DATA in mesh.axis_names else PartitionSpec())
 
 
-def row_parts(layout: Layout) -> int:
+def num_batch_shards(layout: Layout) -> int:
     """Over how many devices rows are split."""
     return layout.mesh.shape.get(DATA, 1)
 
 
-def everywhere(layout: Layout) -> NamedSharding:
+def replicated(layout: Layout) -> NamedSharding:
     """On every device."""
-    return NamedSharding(inner_mesh(layout.mesh), PartitionSpec())
+    return NamedSharding(auto_mesh(layout.mesh), PartitionSpec())
 
 
 def _name(path: tuple) -> str:
@@ -213,7 +213,7 @@ def shardings(layout: Layout, tree: PyTree, params: Params) -> PyTree:
     What has the path of a parameter at the end of its own, and its shape (in parameters, gradients, an optimizer's
     moments, the best parameters so far), lies as that parameter does; everything else on every device.
     """
-    mesh, specs = inner_mesh(layout.mesh), param_specs(layout, params)
+    mesh, specs = auto_mesh(layout.mesh), param_specs(layout, params)
     shapes = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def place(path: tuple, leaf: Any) -> NamedSharding:

@@ -13,14 +13,14 @@ from jax.sharding import AxisType, NamedSharding
 from jaxtyping import PyTree
 
 from fnn.sharding import agreement
-from fnn.sharding.layout import Layout, everywhere, inner_mesh, over_rows, shardings
+from fnn.sharding.layout import Layout, auto_mesh, batch_sharding, replicated, shardings
 from fnn.types import Params, TrainState
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def over_mesh(function: Callable[P, R]) -> Callable[P, R]:
+def on_auto_mesh(function: Callable[P, R]) -> Callable[P, R]:
     """The function, run on the inner mesh of its keyword `sharding`: what `jax.set_mesh` set outside stays outside."""
 
     @functools.wraps(function)
@@ -28,13 +28,13 @@ def over_mesh(function: Callable[P, R]) -> Callable[P, R]:
         layout = kwargs.get("sharding")
         if not isinstance(layout, Layout):
             return function(*args, **kwargs)
-        with jax.set_mesh(inner_mesh(layout.mesh)):
+        with jax.set_mesh(auto_mesh(layout.mesh)):
             return function(*args, **kwargs)
 
     return there
 
 
-def pin(tree: PyTree, places: PyTree) -> PyTree:
+def constrain(tree: PyTree, places: PyTree) -> PyTree:
     """Inside jit: `tree` where `places`, one NamedSharding or a tree of them, says."""
     context = jax.sharding.get_abstract_mesh()
     if not context.empty and all(kind == AxisType.Auto for kind in context.axis_types):  # inside auto_axes
@@ -42,9 +42,9 @@ def pin(tree: PyTree, places: PyTree) -> PyTree:
     return jax.lax.with_sharding_constraint(tree, places)
 
 
-def constrain(layout: Layout, tree: PyTree, params: Params) -> PyTree:
+def constrain_like(layout: Layout, tree: PyTree, params: Params) -> PyTree:
     """Inside jit: `tree` as `shardings` has it."""
-    return pin(tree, shardings(layout, tree, params))
+    return constrain(tree, shardings(layout, tree, params))
 
 
 def constrained(layout: Layout, step: Callable) -> Callable:
@@ -56,16 +56,16 @@ def constrained(layout: Layout, step: Callable) -> Callable:
     """
 
     def placed(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
-        state, out = step(state, pin(batch, over_rows(layout)))
-        return constrain(layout, state, state.params), pin(out, everywhere(layout))
+        state, out = step(state, constrain(batch, batch_sharding(layout)))
+        return constrain_like(layout, state, state.params), constrain(out, replicated(layout))
 
     def on_any_axes(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
         meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves((state, batch))]
         explicit = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if explicit is None:
-            with jax.sharding.use_abstract_mesh(inner_mesh(layout.mesh).abstract_mesh):  # so that layers see it
+            with jax.sharding.use_abstract_mesh(auto_mesh(layout.mesh).abstract_mesh):  # so that layers see it
                 return placed(state, batch)
-        places = shardings(layout, state, state.params), everywhere(layout)
+        places = shardings(layout, state, state.params), replicated(layout)
         out = jax.tree.map(lambda place: NamedSharding(explicit, place.spec), places)
         run: Callable = jax.sharding.auto_axes(placed, axes=explicit.axis_names, out_sharding=out)
         return run(state, batch)
@@ -75,15 +75,15 @@ def constrained(layout: Layout, step: Callable) -> Callable:
 
 def place_params(layout: Layout, params: Params) -> Params:
     """The parameters on the devices of the mesh, as the rules say, with Auto axes."""
-    return agreement.put(params, shardings(layout, params, params), "place_params", "params")
+    return agreement.device_put(params, shardings(layout, params, params), "place_params", "params")
 
 
 def place_state(layout: Layout, state: TrainState) -> TrainState:
     """The state on the devices of the mesh: where `shardings` says, with Auto axes."""
-    return agreement.put(state, shardings(layout, state, state.params), "place_state", "state")
+    return agreement.device_put(state, shardings(layout, state, state.params), "place_state", "state")
 
 
-def returned(layout: Layout, tree: PyTree) -> PyTree:
+def to_user_mesh(layout: Layout, tree: PyTree) -> PyTree:
     """Arrays on the mesh that the layout was made with, whatever its axes are; nothing is moved."""
     outer = lambda leaf: NamedSharding(layout.mesh, leaf.sharding.spec)
-    return agreement.put(tree, jax.tree.map(outer, tree))
+    return agreement.device_put(tree, jax.tree.map(outer, tree))

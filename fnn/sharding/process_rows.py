@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike
 
 from fnn import checks
 from fnn.sharding import agreement
-from fnn.sharding.layout import DATA, Layout, described, over_rows, row_parts
+from fnn.sharding.layout import DATA, Layout, batch_sharding, describe, num_batch_shards
 
 
 def _parts(layout: Layout) -> tuple[int, dict[int, tuple[int, int]]]:
@@ -24,7 +24,7 @@ def _parts(layout: Layout) -> tuple[int, dict[int, tuple[int, int]]]:
         if max(own) - min(own) + 1 != len(own):
             expected = f"such that each process's devices are neighbours along {DATA!r} (see fnn.sharding.devices)"
             raise checks.fail("rows_of_process", "the mesh", expected, came=f"parts {sorted(own)} in process {process}")
-    return row_parts(layout), {process: (min(own), max(own) + 1) for process, own in indices.items()}
+    return num_batch_shards(layout), {process: (min(own), max(own) + 1) for process, own in indices.items()}
 
 
 def _rows(parts: tuple[int, dict[int, tuple[int, int]]], n: int, process: int) -> slice:
@@ -45,14 +45,14 @@ def devices() -> np.ndarray:
     return np.array(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
 
 
-def shared(layout: Layout | None) -> bool:
+def spans_processes(layout: Layout | None) -> bool:
     """Whether other processes have devices of it."""
     return layout is not None and any(d.process_index != jax.process_index() for d in layout.mesh.devices.flat)
 
 
-def least_rows(layout: Layout | None) -> int:
+def min_rows(layout: Layout | None) -> int:
     """How many examples a process must have at least: where several share them, it may be none."""
-    return 1 - shared(layout)
+    return 1 - spans_processes(layout)
 
 
 def rows_of_process(layout: Layout, n: int) -> slice:
@@ -74,8 +74,8 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
     """
     own = [np.asarray(array) for array in arrays]
     kind = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)
-    about = {"rows": len(own[0]), "the layout": described(layout), "the arrays' rows": kind}
-    told = [json.loads(text) for text in agreement.gathered(json.dumps(about))]
+    about = {"rows": len(own[0]), "the layout": describe(layout), "the arrays' rows": kind}
+    told = [json.loads(text) for text in agreement.all_gather(json.dumps(about))]
     for name in ("the layout", "the arrays' rows"):
         values = {one[name]: i for i, one in reversed([*enumerate(told)])}
         if len(values) > 1:
@@ -90,7 +90,7 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
         text = f"{expected} in the processes, as rows_of_process(layout, {n}) says"
         raise checks.fail("place", "the numbers of rows", text, came=f"{counts}")
     first, last = parts[1][jax.process_index()]
-    room, sharding = (last - first) * -(-n // parts[0]), over_rows(layout)
+    room, sharding = (last - first) * -(-n // parts[0]), batch_sharding(layout)
     placed = []
     for array in own:
         padded = np.pad(array, [(0, room - len(array))] + [(0, 0)] * (array.ndim - 1))
@@ -99,20 +99,20 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
     return tuple(placed), n
 
 
-def own_rows(layout: Layout, array: Array, n: int) -> np.ndarray:
+def local_rows(layout: Layout, array: Array, n: int) -> np.ndarray:
     """Back: of an array whose rows are split over all devices, those of `rows_of_process`."""
     shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     rows = rows_of_process(layout, n)
     return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])[: rows.stop - rows.start]
 
 
-def fingerprint(layout: Layout, array: Array, n: int) -> str:
+def fingerprint_rows(layout: Layout, array: Array, n: int) -> str:
     """A hash of the n rows of a global array, the same however many processes hold them; all of them call it."""
     parts, first = _parts(layout)[1], rows_of_process(layout, n).start
     number = 0
-    for i, row in enumerate(own_rows(layout, array, n), first):
+    for i, row in enumerate(local_rows(layout, array, n), first):
         number += int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=i.to_bytes(16, "little")).digest())
-    told = agreement.gathered(f"{number % 2**64:016x}")
+    told = agreement.all_gather(f"{number % 2**64:016x}")
     return f"{sum({own: int(told[process], 16) for process, own in parts.items()}.values()) % 2**64:016x}"[:12]
 
 

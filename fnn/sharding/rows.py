@@ -13,8 +13,8 @@ from jaxtyping import Array, ArrayLike, Int, PyTree
 from fnn import checks
 from fnn.sharding import layout as layouts
 from fnn.sharding import placement
-from fnn.sharding.layout import Layout, row_parts
-from fnn.sharding.process_rows import global_rows, least_rows, own_rows
+from fnn.sharding.layout import Layout, num_batch_shards
+from fnn.sharding.process_rows import global_rows, local_rows, min_rows
 from fnn.types import Batch, Params
 
 
@@ -55,9 +55,9 @@ def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     5
     """
     layout, size = _checked(layout, arrays)
-    here, room = layouts.everywhere(layout), sum(map(_bytes, arrays))
+    here, room = layouts.replicated(layout), sum(map(_bytes, arrays))
     if room > _EVERYWHERE or not here.is_fully_addressable:
-        return spread(layout, arrays)
+        return shard_rows(layout, arrays)
     return Rows(tuple(jax.device_put(array, here) for array in arrays), size, layout, split=False)
 
 
@@ -66,64 +66,64 @@ def _bytes(array: ArrayLike) -> int:
     return array.nbytes if isinstance(array, jax.Array | np.ndarray) else np.asarray(array).nbytes
 
 
-def spread(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
+def shard_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     """Examples to go through in their order, once: split over the mesh's axis "data"."""
     layout, size = _checked(layout, arrays)
-    if not layouts.over_rows(layout).is_fully_addressable:
+    if not layouts.batch_sharding(layout).is_fully_addressable:
         return Rows(*global_rows(layout, arrays), layout)
-    short = -size % row_parts(layout)
+    short = -size % num_batch_shards(layout)
     fill = lambda array: np.pad(np.asarray(array), [(0, short)] + [(0, 0)] * (np.ndim(array) - 1)) if short else array
-    return Rows(tuple(jax.device_put(fill(array), layouts.over_rows(layout)) for array in arrays), size, layout)
+    return Rows(tuple(jax.device_put(fill(array), layouts.batch_sharding(layout)) for array in arrays), size, layout)
 
 
 def _checked(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
     """The layout as programs have it, and how many examples these are; in one of several processes it may be none."""
-    layout = layouts.inside(layouts.check("place", layout))
+    layout = layouts.with_auto_axes(layouts.check_layout("place", layout))
     sizes = {np.shape(array)[0] if np.ndim(array) else -1 for array in arrays}
-    least = least_rows(layout)
+    least = min_rows(layout)
     if len(sizes) != 1 or min(sizes) < least:
         came = f"shapes {[np.shape(array) for array in arrays]}"
         raise checks.fail("place", "arrays", f"of the same length, at least {least}", came=came)
     return layout, sizes.pop()
 
 
-def count(data: Examples) -> int:
+def num_examples(data: Examples) -> int:
     """The number of examples."""
     return data.size if isinstance(data, Rows) else data[0].shape[0]
 
 
-def whole(data: Examples) -> Batch:
+def all_rows(data: Examples) -> Batch:
     """All of them as arrays: inside jit those of a mesh too, each device with its part, and nothing is sent for it."""
     if not isinstance(data, Rows):
         return data
     arrays = tuple(array[: data.size] for array in data.arrays)
-    return arrays if data.split else placement.pin(arrays, layouts.over_rows(data.layout))
+    return arrays if data.split else placement.constrain(arrays, layouts.batch_sharding(data.layout))
 
 
-def side_by_side(data: Rows) -> Batch:
+def split_by_device(data: Rows) -> Batch:
     """The rows with each device's own along the first axis, and the devices along the second: (rows, devices, …)."""
-    n = row_parts(data.layout)
+    n = num_batch_shards(data.layout)
     return tuple(jnp.moveaxis(array.reshape(n, -1, *array.shape[1:]), 0, 1) for array in data.arrays)
 
 
-def in_a_row(data: Rows, array: Array) -> Array:
+def merge_devices(data: Rows, array: Array) -> Array:
     """(rows, devices, …) as (rows, …), split as the rows of `data` are."""
     array = jnp.moveaxis(array, 1, 0)
-    return placement.pin(array.reshape(-1, *array.shape[2:]), layouts.over_rows(data.layout))
+    return placement.constrain(array.reshape(-1, *array.shape[2:]), layouts.batch_sharding(data.layout))
 
 
-def on_parts(function: Callable[..., PyTree], data: Rows) -> Callable[..., PyTree]:
+def map_by_device(function: Callable[..., PyTree], data: Rows) -> Callable[..., PyTree]:
     """A function of rows as one of arrays (rows, devices, …)."""
-    n = row_parts(data.layout)
+    n = num_batch_shards(data.layout)
     apart = lambda out: jnp.moveaxis(out.reshape(n, -1, *out.shape[1:]), 0, 1)
-    return lambda *arrays: jax.tree.map(apart, function(*(in_a_row(data, array) for array in arrays)))
+    return lambda *arrays: jax.tree.map(apart, function(*(merge_devices(data, array) for array in arrays)))
 
 
-def fetched(data: Rows, out: Array) -> Array:
+def fetch_rows(data: Rows, out: Array) -> Array:
     """Results, a row per example, on one device; of several processes each gets its own rows."""
     if out.is_fully_addressable:
         return jnp.asarray(jax.device_get(out)[: data.size])
-    return jnp.asarray(own_rows(data.layout, out, data.size))
+    return jnp.asarray(local_rows(data.layout, out, data.size))
 
 
 def layout_of(data: Examples) -> Layout | None:
@@ -131,20 +131,20 @@ def layout_of(data: Examples) -> Layout | None:
     return data.layout if isinstance(data, Rows) else None
 
 
-def laid_out(data: Examples, tree: PyTree, params: Params) -> PyTree:
+def constrain_tree(data: Examples, tree: PyTree, params: Params) -> PyTree:
     """Inside jit: the tree, with parameters such as these in it, where the examples' layout wants its leaves."""
     layout = layout_of(data)
-    return tree if layout is None else placement.constrain(layout, tree, params)
+    return tree if layout is None else placement.constrain_like(layout, tree, params)
 
 
 def take(data: Examples, index: Int[Array, " batch"]) -> Batch:
     """The examples at these indices, which must be valid; from a mesh, each device gets its share of them."""
     if not isinstance(data, Rows):
         return _take(data, index)
-    everywhere, split = layouts.everywhere(data.layout), layouts.over_rows(data.layout)
-    index = placement.pin(index, everywhere)  # the split of what is taken would reach the shuffle
-    index = index if data.split else placement.pin(index, split)
-    return placement.pin(tuple(_gathered(array, index) for array in data.arrays), split)
+    everywhere, split = layouts.replicated(data.layout), layouts.batch_sharding(data.layout)
+    index = placement.constrain(index, everywhere)  # the split of what is taken would reach the shuffle
+    index = index if data.split else placement.constrain(index, split)
+    return placement.constrain(tuple(_gathered(array, index) for array in data.arrays), split)
 
 
 _FEW_ROWS, _LONG_ROW = 16, 256

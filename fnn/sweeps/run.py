@@ -13,7 +13,7 @@ from fnn.data.arrays import check_batch_size
 from fnn.dtypes import widest
 from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
-from fnn.sharding.rows import Examples, whole
+from fnn.sharding.rows import Examples, all_rows
 from fnn.training.evaluation import check_data, check_targets, evaluation_batch, means, metric_pairs, per_example
 from fnn.training.step import Step, as_transformation, epoch, fresh_state, make_logging_step
 from fnn.types import (
@@ -65,9 +65,9 @@ def report(
     """After an epoch: the means of its steps' logs, the validation: -> params, calibrated for it, {name: value}."""
     logs = {name: _mean_of_steps(values, weight) for name, values in logs.items()}
     if validation is not None:
-        params = calibrate(network, params, whole(data)[0])
+        params = calibrate(network, params, all_rows(data)[0])
         values = per_example(network, loss, metrics, params, validation, evaluation_batch(batch_size))
-        logs |= {f"validation_{name}": value for name, value in means(values, whole(validation)).items()}
+        logs |= {f"validation_{name}": value for name, value in means(values, all_rows(validation)).items()}
     return params, logs
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, PyTree
 
 from fnn import checks
 from fnn.sharding.layout import Layout
-from fnn.sharding.process_rows import shared
+from fnn.sharding.process_rows import spans_processes
 from fnn.sweeps.run import Programs
 from fnn.sweeps.table import Table, best_of, hyper_columns, mean_of
 from fnn.types import Params, PRNGKey, RunResult
@@ -160,7 +160,7 @@ def sweep(
     limit = sys.maxsize if chunk_size is None else checks.positive_int("sweep", "chunk_size", chunk_size)
     if mesh is not None and not isinstance(mesh, Mesh):
         raise checks.fail("sweep", "mesh", "a jax.sharding.Mesh", mesh, TypeError)
-    if mesh is not None and shared(Layout(mesh)):
+    if mesh is not None and spans_processes(Layout(mesh)):
         raise checks.fail("sweep", "mesh", "one of this process's devices", came=f"devices of others in {mesh}")
 
     devices = 1 if mesh is None else mesh.devices.size

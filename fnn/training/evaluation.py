@@ -16,11 +16,21 @@ from fnn.backprop import weighted_mean
 from fnn.data.arrays import check_examples
 from fnn.dtypes import widest
 from fnn.sharding import agreement
-from fnn.sharding.layout import Layout, check, described, row_parts
-from fnn.sharding.placement import over_mesh, place_params
-from fnn.sharding.process_rows import least_rows, shared
-from fnn.sharding.rows import Examples, Rows, count, fetched, in_a_row, on_parts, side_by_side, spread, whole
-from fnn.training.step import metric_values, unpack
+from fnn.sharding.layout import Layout, check_layout, describe, num_batch_shards
+from fnn.sharding.placement import on_auto_mesh, place_params
+from fnn.sharding.process_rows import min_rows, spans_processes
+from fnn.sharding.rows import (
+    Examples,
+    Rows,
+    all_rows,
+    fetch_rows,
+    map_by_device,
+    merge_devices,
+    num_examples,
+    shard_rows,
+    split_by_device,
+)
+from fnn.training.step import metric_values, unpack_batch
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 
@@ -30,9 +40,9 @@ def in_batches(function: Callable[..., PyTree], data: Examples, batch_size: int 
     Of a mesh each device has batches of its own rows, all of the same size, and no example is sent.
     """
     if isinstance(data, Rows):
-        share = None if batch_size is None else -(-batch_size // row_parts(data.layout))
-        out = in_batches(on_parts(function, data), side_by_side(data), share)
-        return jax.tree.map(functools.partial(in_a_row, data), out)
+        share = None if batch_size is None else -(-batch_size // num_batch_shards(data.layout))
+        out = in_batches(map_by_device(function, data), split_by_device(data), share)
+        return jax.tree.map(functools.partial(merge_devices, data), out)
     arrays, size = data, data[0].shape[0]
     if batch_size is None or batch_size >= size:
         return function(*arrays)
@@ -56,8 +66,8 @@ def _predict(network: Layer, params: Params, x: Examples, batch_size: int | None
     return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
 
 
-@agreement.in_touch("predict", agreement.AGAIN)
-@over_mesh
+@agreement.raise_if_process_lost("predict", agreement.RESTART_ADVICE)
+@on_auto_mesh
 def predict(
     network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None, *, sharding: Layout | None = None
 ) -> Array:
@@ -71,15 +81,18 @@ def predict(
     (10, 3)
     """
     checks.layer("predict", "network", network)
-    batch_size, sharding = _optional("predict", batch_size), None if sharding is None else check("predict", sharding)
-    with agreement.together("predict", shared(sharding)):
+    batch_size, sharding = (
+        _optional("predict", batch_size),
+        None if sharding is None else check_layout("predict", sharding),
+    )
+    with agreement.fail_together("predict", spans_processes(sharding)):
         examples: Batch = (checks.floats("predict", "x", _taken(sharding)("predict", "x", x)),)
-        check_examples("predict", examples, least_rows(sharding))
+        check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
         _check_whole("predict", params)
         return _predict(network, params, examples, batch_size)
-    rows = spread(sharding, examples)
-    return fetched(rows, _predict(network, place_params(sharding, params), rows, batch_size))
+    rows = shard_rows(sharding, examples)
+    return fetch_rows(rows, _predict(network, place_params(sharding, params), rows, batch_size))
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -97,22 +110,22 @@ def per_example(
         return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
 
     values = in_batches(of_batch, data, batch_size)
-    return {name: value[: count(data)] for name, value in values.items()}
+    return {name: value[: num_examples(data)] for name, value in values.items()}
 
 
 def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
     """The mean over the examples, by their weights if they have any."""
-    weight = unpack("evaluate", arrays)[2]
+    weight = unpack_batch("evaluate", arrays)[2]
     return {name: weighted_mean(value, weight) for name, value in values.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))
 def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, data: Examples, batch_size: int | None):
-    return means(per_example(network, loss, metrics, params, data, batch_size), whole(data))
+    return means(per_example(network, loss, metrics, params, data, batch_size), all_rows(data))
 
 
-@agreement.in_touch("evaluate", agreement.AGAIN)
-@over_mesh
+@agreement.raise_if_process_lost("evaluate", agreement.RESTART_ADVICE)
+@on_auto_mesh
 def evaluate(
     network: Layer,
     loss: Loss,
@@ -139,14 +152,14 @@ def evaluate(
     if sharding is None:
         _check_whole("evaluate", params)
     else:
-        text = described(check("evaluate", sharding))
-        if shared(sharding):
-            agreement.same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
+        text = describe(check_layout("evaluate", sharding))
+        if spans_processes(sharding):
+            agreement.assert_same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
         params = place_params(sharding, params)
-    with agreement.together("evaluate", shared(sharding)):
+    with agreement.fail_together("evaluate", spans_processes(sharding)):
         arrays = check_data("evaluate", "data", data, sharding)
         check_targets(network, loss, params, arrays)
-    examples = arrays if sharding is None else spread(sharding, arrays)
+    examples = arrays if sharding is None else shard_rows(sharding, arrays)
     values = _evaluate(network, loss, pairs, params, examples, batch_size)
     return {name: float(value) for name, value in values.items()}
 
@@ -196,12 +209,12 @@ def check_data(function: str, argument: str, data: Data, layout: Layout | None =
 
     Those for a layout on the host: no device needs room for all of them.
     """
-    parts = zip(("x", "y", "weight"), unpack(function, data), strict=True)
+    parts = zip(("x", "y", "weight"), unpack_batch(function, data), strict=True)
     named = {name: _taken(layout)(function, f"{argument}: {name}", part) for name, part in parts if part is not None}
     for name in named.keys() - {"y"}:
         checks.floats(function, f"{argument}: {name}", named[name])
     arrays: Batch = tuple(named.values())
-    check_examples(function, arrays, least_rows(layout))
+    check_examples(function, arrays, min_rows(layout))
     for name, array in named.items():
         if isinstance(array, Tracer):
             continue  # values are seen outside jit only

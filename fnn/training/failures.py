@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from fnn.data.prefetch import Chunk, part_of_chunk
+from fnn.data.prefetch import Chunk, run_part_of_chunk
 from fnn.optimizers import apply_updates
 from fnn.sharding.rows import Examples
 from fnn.training import programs
@@ -73,8 +73,8 @@ def _watching(program: programs.Program, state: TrainState) -> tuple[Step, Train
 def _watched_epoch(program: programs.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
     """The rest of an epoch, up to its first step of which something is not finite; opt_state is a `_Watched`."""
     step, state, goes_on = _watching(program, state)
-    until = jnp.int32(programs.steps_of(program, data))
-    return programs.part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
+    until = jnp.int32(programs.steps_per_epoch(program, data))
+    return programs.run_part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -83,7 +83,7 @@ def _watched_chunk(
 ) -> TrainState:
     """The same for a part of a chunk."""
     step, state, goes_on = _watching(program, state)
-    return part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
+    return run_part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
 
 
 def _what(flags: _Watched) -> str:
@@ -100,7 +100,7 @@ def _what(flags: _Watched) -> str:
     return " and ".join(["the cost"] * (not flags.cost) + found[:1])
 
 
-def locate(
+def locate_failure(
     program: programs.Program, start: Snapshot, data: Examples, validation: Examples | None, good: int, until: int
 ) -> str | None:
     """Epoch, step and leaf in words, for what went wrong after the first `good` epochs and before the end of `until`.
@@ -109,8 +109,8 @@ def locate(
     """
     carry, position = start
     if position == 0 and good > int(carry.epoch):
-        carry = programs.advance(program, _copy(carry), data, validation, jnp.int32(good))
-    state, steps = carry.state, programs.steps_of(program, data)
+        carry = programs.run_epochs(program, _copy(carry), data, validation, jnp.int32(good))
+    state, steps = carry.state, programs.steps_per_epoch(program, data)
     for epoch in range(int(carry.epoch) + 1, until + 1):
         begun = int(state.step) - position
         state = _watched_epoch(program, state, data, jnp.int32(position))
@@ -120,7 +120,7 @@ def locate(
     return None
 
 
-def locate_in_chunk(
+def locate_failure_in_chunk(
     program: programs.Program, state: TrainState, chunk: Chunk, part: range, epoch: int, begun: int, steps: int | None
 ) -> str | None:
     """The same for this part of a chunk's steps, which begins at this state, in an epoch begun after `begun` steps."""

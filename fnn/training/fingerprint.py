@@ -15,8 +15,8 @@ from jax.core import Tracer
 
 from fnn.checkpoint.atomic import sha256
 from fnn.dtypes import is_key
-from fnn.hashing import array
-from fnn.sharding.process_rows import fingerprint
+from fnn.hashing import hash_array
+from fnn.sharding.process_rows import fingerprint_rows
 from fnn.sharding.rows import Examples, Rows
 from fnn.training.programs import Program
 from fnn.types import Layer, PRNGKey
@@ -55,7 +55,7 @@ def _text(value: Any, inner: Any) -> str:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
-        return array(value) if value.ndim or is_key(value) else inner(np.asarray(value).item())
+        return hash_array(value) if value.ndim or is_key(value) else inner(np.asarray(value).item())
     if isinstance(value, tuple | list):
         return f"{type(value).__name__}({', '.join(map(inner, value))})"
     if isinstance(value, Mapping):
@@ -83,7 +83,7 @@ def _function(function: types.FunctionType, inner: Any) -> str:
     return f"{function.__module__}.{function.__qualname__}" + (f"({', '.join(parts)})" if parts else "")
 
 
-def layers(layer: Layer) -> str:
+def describe_network(layer: Layer) -> str:
     """The network as one would write it.
 
     >>> import fnn
@@ -91,36 +91,36 @@ def layers(layer: Layer) -> str:
     'serial(dense(4, 8), relu, dense(8, 3))'
     """
     name = layer.name or "layer"
-    return f"{name}({', '.join(map(layers, layer.layers))})" if layer.layers else name
+    return f"{name}({', '.join(map(describe_network, layer.layers))})" if layer.layers else name
 
 
-def examples(data: Examples) -> list[str]:
+def describe_examples(data: Examples) -> list[str]:
     """Each of their arrays; the same over any number of devices, and over any number of processes."""
     if not isinstance(data, Rows):
-        return [array(part) for part in data]
+        return [hash_array(part) for part in data]
     if data.arrays[0].is_fully_addressable:
-        return [array(part[: data.size]) for part in map(np.asarray, data.arrays)]
+        return [hash_array(part[: data.size]) for part in map(np.asarray, data.arrays)]
     return [
-        f"{part.dtype} {(data.size, *part.shape[1:])} ~{fingerprint(data.layout, part, data.size)}"
+        f"{part.dtype} {(data.size, *part.shape[1:])} ~{fingerprint_rows(data.layout, part, data.size)}"
         for part in data.arrays
     ]
 
 
-def configuration(program: Program, key: PRNGKey, data: Examples, validation: Examples | None) -> dict[str, Any]:
+def training_fingerprint(program: Program, key: PRNGKey, data: Examples, validation: Examples | None) -> dict[str, Any]:
     """What must be the same for a training to go on with what another one saved."""
-    return about(program) | {
-        "data": examples(data),
-        "validation": None if validation is None else examples(validation),
-        "key": array(key),
+    return program_fingerprint(program) | {
+        "data": describe_examples(data),
+        "validation": None if validation is None else describe_examples(validation),
+        "key": hash_array(key),
     }
 
 
-def about(program: Program) -> dict[str, Any]:
+def program_fingerprint(program: Program) -> dict[str, Any]:
     """What it computes with, whatever the data are."""
     network, loss, optimizer, l2, metrics, batch_size, patience, micro_batch_size = program
     function = describe((network.forward, network.backward, network.calibrate))
     return {
-        "network": f"{layers(network)} #{sha256(function.encode())[:12]}",
+        "network": f"{describe_network(network)} #{sha256(function.encode())[:12]}",
         "loss": f"{loss.name} #{sha256(describe(loss).encode())[:12]}",
         "optimizer": describe(optimizer.update),
         "metrics": describe(metrics),

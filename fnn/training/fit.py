@@ -15,21 +15,21 @@ from fnn.data import streams
 from fnn.data.arrays import check_batch_size
 from fnn.data.streams import Stream
 from fnn.sharding import agreement
-from fnn.sharding.layout import Layout, check
-from fnn.sharding.placement import over_mesh, place_state, returned
+from fnn.sharding.layout import Layout, check_layout
+from fnn.sharding.placement import on_auto_mesh, place_state, to_user_mesh
 from fnn.sharding.process_rows import check_processes
-from fnn.sharding.rows import count, place, spread
+from fnn.sharding.rows import num_examples, place, shard_rows
 from fnn.training import programs, signals, stream_loop
 from fnn.training.evaluation import check_data, check_targets, metric_pairs
-from fnn.training.fingerprint import about, configuration
-from fnn.training.loop import Callback, Training, train
+from fnn.training.fingerprint import program_fingerprint, training_fingerprint
+from fnn.training.loop import Callback, Training, run_loop
 from fnn.training.progress import reporting
-from fnn.training.resume import Saving
+from fnn.training.resume import CheckpointOptions
 from fnn.training.step import as_transformation, fresh_state, init_state
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
 
 
-def _saving(folder: Any, every: Any, every_steps: Any, keep: Any, resume: Any) -> Saving | None:
+def _saving(folder: Any, every: Any, every_steps: Any, keep: Any, resume: Any) -> CheckpointOptions | None:
     """fit's options for checkpoints, checked; None where none are asked for."""
     every = checks.positive_int("fit", "checkpoint_every", every)
     keep = checks.positive_int("fit", "keep", keep)
@@ -44,17 +44,19 @@ def _saving(folder: Any, every: Any, every_steps: Any, keep: Any, resume: Any) -
         return None
     if not isinstance(folder, str | Path) or not str(folder):
         raise checks.fail("fit", "checkpoint_dir", "a path", folder, TypeError)
-    return Saving(Path(folder), every, every_steps, keep, resume, {})
+    return CheckpointOptions(Path(folder), every, every_steps, keep, resume, {})
 
 
 def _called_back(layout: Layout, callback: Callback, epoch: int, logs: dict[str, float], state: TrainState):
     """The user's callback, on the user's mesh."""
     with jax.set_mesh(layout.mesh):
-        return callback(epoch, logs, returned(layout, state))
+        return callback(epoch, logs, to_user_mesh(layout, state))
 
 
-@agreement.in_touch("fit", agreement.AGAIN + ", with resume=True if it saved checkpoints, to go on from the last")
-@over_mesh
+@agreement.raise_if_process_lost(
+    "fit", agreement.RESTART_ADVICE + ", with resume=True if it saved checkpoints, to go on from the last"
+)
+@on_auto_mesh
 def fit(
     network: Layer,
     loss: Loss,
@@ -131,7 +133,7 @@ def fit(
     checks.layer("fit", "network", network)
     pairs = metric_pairs("fit", loss, metrics)
     if sharding is not None:
-        check("fit", sharding)
+        check_layout("fit", sharding)
     check_processes("fit", sharding)
     as_transformation("fit", optimizer)
     checks.number("fit", "l2", l2, minimum=0.0)
@@ -143,26 +145,26 @@ def fit(
         micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
     program = programs.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
-    if agreement.several():
+    if agreement.is_multiprocess():
         given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
         options |= {"device_memory": device_memory, "window": window, "data": str(callable(data))}
         options |= {name: None if value is None else "given" for name, value in given.items()}
         drawn = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
-        agreement.same("fit", **options, key=drawn, **about(program))
+        agreement.assert_same("fit", **options, key=drawn, **program_fingerprint(program))
         if callable(data) or device_memory is not None or window is not None:
             came = "a stream" if callable(data) else f"device_memory={device_memory}, window={window}"
             raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=came)
     source = streams.source(data, batch_size, device_memory, window)
     if source is None:
-        with agreement.together("fit"):
+        with agreement.fail_together("fit"):
             arrays = check_data("fit", "data", cast("Data", data), sharding)
     else:
         arrays = streams.blank(source.like, batch_size)
     examples = arrays if sharding is None else place(sharding, arrays)
     if source is None:
-        check_batch_size("fit", batch_size, count(examples))
+        check_batch_size("fit", batch_size, num_examples(examples))
     if patience is not None:
         checks.positive_int("fit", "patience", patience)
         if validation is None:
@@ -180,7 +182,7 @@ def fit(
             raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
     state = state if sharding is None else place_state(sharding, state)
     held_out = None
-    with agreement.together("fit"):
+    with agreement.fail_together("fit"):
         if source is None:
             check_targets(network, loss, state.params, arrays)
         if validation is not None:
@@ -189,18 +191,18 @@ def fit(
 
     saving = _saving(checkpoint_dir, checkpoint_every, checkpoint_every_steps, keep, resume)
     if sharding is not None:
-        arrays, held_out = examples, None if held_out is None else spread(sharding, held_out)
+        arrays, held_out = examples, None if held_out is None else shard_rows(sharding, held_out)
         callback = None if callback is None else functools.partial(_called_back, sharding, callback)
     if saving is not None:
-        made_of = configuration(program, state.key, arrays, held_out)
-        saving = saving._replace(configuration=made_of if source is None else made_of | {"data": source.about})
-    lock = contextlib.nullcontext() if saving is None else split.opened(saving.folder)
-    shown = reporting(progress and agreement.main_process(), epochs)
-    with lock, shown as report, signals.deferred() as signalled:
-        reports = report_every if agreement.largest(bool(progress or callback))[0] else None
+        made_of = training_fingerprint(program, state.key, arrays, held_out)
+        saving = saving._replace(training_fingerprint=made_of if source is None else made_of | {"data": source.about})
+    lock = contextlib.nullcontext() if saving is None else split.open_folder(saving.folder)
+    shown = reporting(progress and agreement.is_main_process(), epochs)
+    with lock, shown as report, signals.defer_signals() as signalled:
+        reports = report_every if agreement.all_max(bool(progress or callback))[0] else None
         training = Training(program, arrays, held_out, epochs, saving, report, reports, callback, signalled)
         if source is None:
-            carry = train(training, state)
+            carry = run_loop(training, state)
         else:
             given = [state]
             del state  # while chunks come and go no second one is kept
@@ -210,7 +212,7 @@ def fit(
     if carry.best is not None:
         final = TrainState(carry.best.params, carry.best.opt_state, carry.best.step, final.key)
     elif network.calibrate is not None:
-        final = programs.copied(program, final, arrays)
+        final = programs.copy_state(program, final, arrays)
     if sharding is not None:
-        final = returned(sharding, final)
+        final = to_user_mesh(sharding, final)
     return FitResult(final, history)

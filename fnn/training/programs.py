@@ -89,7 +89,7 @@ def _keep_best(best: Best, state: TrainState, cost: Array) -> Best:
     return jax.tree.map(lambda new, old: jnp.where(improved, new, old), here, best._replace(waited=best.waited + 1))
 
 
-def patient(program: Program, best: Best) -> Array:
+def has_patience(program: Program, best: Best) -> Array:
     """Whether early stopping lets the training go on."""
     return best.waited < jnp.int32(program.patience)
 
@@ -102,7 +102,7 @@ def _record(carry: Carry, state: TrainState, logs: dict[str, Array]) -> Carry:
 
 
 def _laid_out(carry: Carry, data: Examples) -> Carry:
-    return rows.laid_out(data, carry, carry.state.params)
+    return rows.constrain_tree(data, carry, carry.state.params)
 
 
 def _looked_at(carry: Carry) -> Carry:
@@ -114,7 +114,7 @@ def _looked_at(carry: Carry) -> Carry:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def start(program: Program, epochs: int, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
+def init_carry(program: Program, epochs: int, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
     """The carry before the first epoch, with buffers of its own: the caller's state is not donated."""
     logs = jax.eval_shape(functools.partial(_one_epoch, program), state, data, validation)[1]
     history = {name: jnp.full(epochs, jnp.nan, log.dtype) for name, log in logs.items()}
@@ -127,7 +127,7 @@ def start(program: Program, epochs: int, state: TrainState, data: Examples, vali
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def advance(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
+def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
     """Epochs up to `until` (an argument: one compilation for any number), fewer if patience ends.
 
     Whether all is finite is looked at once, at the end: what is not stays in the history of costs, and a gradient
@@ -136,7 +136,7 @@ def advance(program: Program, carry: Carry, data: Examples, validation: Examples
 
     def goes_on(carry: Carry) -> Array:
         in_time = carry.epoch < until
-        return in_time if carry.best is None else in_time & patient(program, carry.best)
+        return in_time if carry.best is None else in_time & has_patience(program, carry.best)
 
     def body(carry: Carry) -> Carry:
         return _laid_out(_record(carry, *_one_epoch(program, carry.state, data, validation)), data)
@@ -144,7 +144,7 @@ def advance(program: Program, carry: Carry, data: Examples, validation: Examples
     return _laid_out(_looked_at(jax.lax.while_loop(goes_on, body, carry)), data)
 
 
-def part_of_epoch(
+def run_part_of_epoch(
     step: Step,
     batch_size: int,
     state: TrainState,
@@ -155,18 +155,18 @@ def part_of_epoch(
     goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
 ) -> tuple[TrainState, PyTree]:
     """The steps position..until-1 of an epoch, what they return written into `outs` (steps, …)."""
-    size, step = rows.count(data), placed(step, data)
+    size, step = rows.num_examples(data), placed(step, data)
     begun = state.step - position
     if batch_size == size:  # one batch of everything is not shuffled
         full, rest = jnp.arange(0).reshape(0, size), jnp.arange(size)
-        batch = lambda index: rows.whole(data)
+        batch = lambda index: rows.all_rows(data)
     else:
         full, rest = epoch_order(state.key, begun, size, batch_size)
         batch = lambda index: rows.take(data, index)
-    return in_order(step, batch, full, rest, full.shape[0], state, outs, begun, until, goes_on)
+    return run_batches(step, batch, full, rest, full.shape[0], state, outs, begun, until, goes_on)
 
 
-def in_order(
+def run_batches(
     step: Step,
     batch: Callable[[Array], Batch],
     full: Int[Array, "n batch_size"],
@@ -201,25 +201,25 @@ def in_order(
     return state, outs
 
 
-def steps_of(program: Program, data: Examples) -> int:
+def steps_per_epoch(program: Program, data: Examples) -> int:
     """The steps of an epoch."""
-    return -(-rows.count(data) // program.batch_size)
+    return -(-rows.num_examples(data) // program.batch_size)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start_epoch(program: Program, state: TrainState, data: Examples) -> PyTree:
+def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> PyTree:
     """Room for what each step of an epoch has to report: (weight, logs), each (steps,)."""
-    steps = steps_of(program, data)
-    batch = tuple(array[: program.batch_size] for array in rows.whole(data))
+    steps = steps_per_epoch(program, data)
+    batch = tuple(array[: program.batch_size] for array in rows.all_rows(data))
     out = jax.eval_shape(logging_step(program), state, batch)[1]
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), out)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def advance_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
+def run_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
     """The steps position..until-1 of an epoch -> state, outs, whether all is finite."""
-    state, outs = part_of_epoch(logging_step(program), program.batch_size, state, outs, data, position, until)
-    state = rows.laid_out(data, state, state.params)
+    state, outs = run_part_of_epoch(logging_step(program), program.batch_size, state, outs, data, position, until)
+    state = rows.constrain_tree(data, state, state.params)
     return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & all_true(finite_leaves(state.params))
 
 
@@ -235,7 +235,7 @@ def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, vali
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def copied(program: Program, state: TrainState, data: Examples) -> TrainState:
+def copy_state(program: Program, state: TrainState, data: Examples) -> TrainState:
     """The state as it can be used: with buffers of its own, and population statistics."""
-    params = calibrate(program.network, state.params, rows.whole(data)[0])
-    return rows.laid_out(data, jax.tree.map(jnp.copy, state._replace(params=params)), params)
+    params = calibrate(program.network, state.params, rows.all_rows(data)[0])
+    return rows.constrain_tree(data, jax.tree.map(jnp.copy, state._replace(params=params)), params)

@@ -17,7 +17,7 @@ from fnn.sharding import agreement
 from fnn.training.programs import Carry
 
 
-class Saving(NamedTuple):
+class CheckpointOptions(NamedTuple):
     """fit's options for checkpoints, checked, and the configuration that goes with them."""
 
     folder: Path
@@ -28,7 +28,7 @@ class Saving(NamedTuple):
     configuration: dict[str, Any]
 
 
-class Place(NamedTuple):
+class LoopState(NamedTuple):
     """Where a training is: the carry, and within an epoch the number of its steps made and what they reported."""
 
     carry: Carry
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     outs: PyTree = None
 
 
-def _beside_state(place: Place) -> dict[str, PyTree]:
+def _beside_state(place: LoopState) -> dict[str, PyTree]:
     """All but the state and what the manifest holds, as a tree to save, or of the form to expect."""
     tree: dict[str, PyTree] = {"history": place.carry.history}
     if place.carry.best is not None:
@@ -46,7 +46,7 @@ def _beside_state(place: Place) -> dict[str, PyTree]:
     return tree
 
 
-def save(saving: Saving, place: Place) -> Path:
+def save_checkpoint(saving: CheckpointOptions, place: LoopState) -> Path:
     """Writes a checkpoint, durably, then removes those that are neither among the last `keep` nor the best."""
     carry, epoch = place.carry, int(place.carry.epoch)
     history = {name: np.asarray(column)[:epoch] for name, column in carry.history.items()}
@@ -55,10 +55,10 @@ def save(saving: Saving, place: Place) -> Path:
     about = {"epoch": epoch, "position": place.position, "score": score}
     beside = _beside_state(place._replace(carry=carry._replace(history=history)))
     trees = {store.STATE: carry.state, store.TRAINING: beside}
-    write = split.write if agreement.several() else store.write
+    write = split.write if agreement.is_multiprocess() else store.write
     path = write(saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration)
-    with agreement.together("fit"):
-        if agreement.main_process():
+    with agreement.fail_together("fit"):
+        if agreement.is_main_process():
             _prune(saving)
     return path
 
@@ -70,7 +70,7 @@ def _score(path: Path) -> float | None:
         return None
 
 
-def _prune(saving: Saving) -> None:
+def _prune(saving: CheckpointOptions) -> None:
     paths = store.listed(saving.folder)
     scores = {path: score for path in paths if (score := _score(path)) is not None}
     best = min(scores, key=lambda path: scores[path], default=None)  # of equal ones the first
@@ -79,13 +79,15 @@ def _prune(saving: Saving) -> None:
             atomic.remove_folder(path)
 
 
-def find(saving: Saving, start: Place, epoch_outs: Callable[[int], PyTree], epochs: int) -> tuple[Place, Path] | None:
+def find_checkpoint(
+    saving: CheckpointOptions, start: LoopState, epoch_outs: Callable[[int], PyTree], epochs: int
+) -> tuple[LoopState, Path] | None:
     """Where to go on, and the checkpoint that says so: the newest good one. None if there is none and none was.
 
     ValueError if it is of another training; DamagedError if there are some and none is good. Damaged ones newer than
     the one used are renamed to `damaged-…`, out of the way and kept.
     """
-    if agreement.several():
+    if agreement.is_multiprocess():
         split.need_orbax("fit", start.carry)
     if not saving.resume:
         present = store.listed(saving.folder)
@@ -110,18 +112,18 @@ def find(saving: Saving, start: Place, epoch_outs: Callable[[int], PyTree], epoc
         name: jax.ShapeDtypeStruct((epoch,), column.dtype, sharding=column.sharding)
         for name, column in carry.history.items()
     }
-    form = Place(carry._replace(history=columns), position, epoch_outs(position) if position else None)
-    state = store.unpack("fit", loaded, store.STATE, carry.state)
-    beside = store.unpack("fit", loaded, store.TRAINING, _beside_state(form))
+    form = LoopState(carry._replace(history=columns), position, epoch_outs(position) if position else None)
+    state = store.restore_tree("fit", loaded, store.STATE, carry.state)
+    beside = store.restore_tree("fit", loaded, store.TRAINING, _beside_state(form))
     history = {name: column.at[:epoch].set(beside["history"][name]) for name, column in carry.history.items()}
-    with agreement.together("fit"):
-        for path in damaged if agreement.main_process() else []:
+    with agreement.fail_together("fit"):
+        for path in damaged if agreement.is_main_process() else []:
             _set_aside(path)
     carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), beside.get("best"))
-    return Place(carry, position, beside.get("epoch")), loaded.path
+    return LoopState(carry, position, beside.get("epoch")), loaded.path
 
 
-def _check_same(saving: Saving, loaded: store.Loaded) -> None:
+def _check_same(saving: CheckpointOptions, loaded: store.VerifiedCheckpoint) -> None:
     """Whether what was saved is of a training like this one; a warning where the libraries are other versions."""
     then, now = loaded.manifest["configuration"], saving.configuration
     different = [name for name in sorted(then | now) if not _same(then.get(name), now.get(name))]
@@ -133,7 +135,7 @@ def _check_same(saving: Saving, loaded: store.Loaded) -> None:
     changes = [
         f"{name} {then.get(name)} -> {now.get(name)}" for name in sorted(then | now) if then.get(name) != now.get(name)
     ]
-    if changes and agreement.main_process():
+    if changes and agreement.is_main_process():
         message = f"fit: {loaded.path} was saved with other versions ({', '.join(changes)}): results may differ in bits"
         warnings.warn(message, store.CheckpointWarning, stacklevel=4)
 

@@ -10,7 +10,7 @@ _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.S
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Callable[[], signal.Signals | None]]:
+def defer_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     """A function that tells which of the two signals has come, if one has.
 
     A second one acts as it would have without. Only in the main thread, and only where Python's own handler is
@@ -35,6 +35,6 @@ def deferred() -> Iterator[Callable[[], signal.Signals | None]]:
             signal.signal(number, _DEFAULTS[number])
 
 
-def stop(number: signal.Signals, message: str) -> BaseException:
+def exception_for(number: signal.Signals, message: str) -> BaseException:
     """What to raise for it: KeyboardInterrupt, or SystemExit with the code that a shell gives for the signal."""
     return KeyboardInterrupt(message) if number == signal.SIGINT else SystemExit(128 + number)

@@ -14,12 +14,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from fnn import checks
-from fnn.backprop import passes, weighted_mean
+from fnn.backprop import make_evaluate, weighted_mean
 from fnn.data import arrays as data
 from fnn.optimizers import apply_updates
 from fnn.sharding import agreement, rows
-from fnn.sharding.layout import Layout, check, everywhere, inside
-from fnn.sharding.placement import constrain, constrained, over_mesh, place_state, returned
+from fnn.sharding.layout import Layout, check_layout, replicated, with_auto_axes
+from fnn.sharding.placement import constrain_like, constrained, on_auto_mesh, place_state, to_user_mesh
 from fnn.sharding.rows import Examples, Rows
 from fnn.types import Batch, Data, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, TrainState
 
@@ -54,10 +54,10 @@ def fresh_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey,
 @functools.partial(jax.jit, static_argnums=(0, 1, 3), compiler_options={"xla_backend_optimization_level": 1})
 def _init_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey, layout: Layout | None) -> TrainState:
     state = jax.tree.map(jnp.copy, fresh_state(network, optimizer, key))
-    return state if layout is None else constrain(layout, state, state.params)
+    return state if layout is None else constrain_like(layout, state, state.params)
 
 
-@over_mesh
+@on_auto_mesh
 def init_state(
     network: Layer, optimizer: GradientTransformation, key: PRNGKey, *, sharding: Layout | None = None
 ) -> TrainState:
@@ -74,14 +74,14 @@ def init_state(
     as_transformation("init_state", optimizer)
     checks.key("init_state", key)
     if sharding is not None:
-        layout = check("init_state", sharding)
-        key = agreement.put(key, everywhere(layout), "init_state", "key")
-        return returned(layout, _init_state(network, optimizer, key, inside(layout)))
+        layout = check_layout("init_state", sharding)
+        key = agreement.device_put(key, replicated(layout), "init_state", "key")
+        return to_user_mesh(layout, _init_state(network, optimizer, key, with_auto_axes(layout)))
     traced = isinstance(key, Tracer) or isinstance(jnp.zeros(()), Tracer)  # there options for the compiler are refused
     return fresh_state(network, optimizer, key) if traced else _init_state(network, optimizer, key, None)
 
 
-def unpack(function: str, batch: Data) -> tuple[Any, Any, Any]:
+def unpack_batch(function: str, batch: Data) -> tuple[Any, Any, Any]:
     """(x, y) or (x, y, weight) as three, the weight None where there is none."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", error=TypeError, came=type(batch).__name__)
@@ -107,11 +107,11 @@ def make_logging_step(
 ) -> Step:
     """step(state, batch) -> (state, (weight, logs)): the cost and each metric's mean, and what they count for."""
     optimizer = as_transformation("make_step", optimizer)
-    evaluate = passes(network, loss, l2, micro_batch_size)
+    evaluate = make_evaluate(network, loss, l2, micro_batch_size)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
         params, opt_state, count, key = state
-        x, y, weight = unpack("step", batch)
+        x, y, weight = unpack_batch("step", batch)
         drawn = _fold(key, _STEP, count)
         cost, prediction, dparams = evaluate(params, x, y, weight, drawn)
         updates, opt_state = optimizer.update(
@@ -165,7 +165,7 @@ def epoch_key(key: PRNGKey, number: int | Array) -> PRNGKey:
 
 def epoch_order(key: PRNGKey, step: Array, size: int, batch_size: int) -> tuple[Array, Array]:
     """The epoch that begins with this step: indices of its full batches (n, batch_size), and of the remainder."""
-    return data.shuffled(epoch_key(key, step // -(-size // batch_size)), size, batch_size)
+    return data.shuffled_batches(epoch_key(key, step // -(-size // batch_size)), size, batch_size)
 
 
 def epoch(step: Step, batch_size: int, state: TrainState, examples: Examples) -> tuple[TrainState, PyTree]:
@@ -173,9 +173,9 @@ def epoch(step: Step, batch_size: int, state: TrainState, examples: Examples) ->
 
     What the steps return comes back stacked (steps, …). A single batch of everything is not shuffled.
     """
-    size, step = data.check_examples("epoch", rows.whole(examples)), placed(step, examples)
+    size, step = data.check_examples("epoch", rows.all_rows(examples)), placed(step, examples)
     if data.check_batch_size("make_epoch", batch_size, size) == size:
-        state, out = step(state, rows.whole(examples))
+        state, out = step(state, rows.all_rows(examples))
         return state, jax.tree.map(lambda leaf: leaf[None], out)
     full, rest = epoch_order(state.key, state.step, size, batch_size)
     state, outs = jax.lax.scan(lambda state, index: step(state, rows.take(examples, index)), state, full)
@@ -211,17 +211,17 @@ def make_epoch(
     """
     batch_size = checks.positive_int("make_epoch", "batch_size", batch_size)
     if sharding is not None:
-        return functools.partial(_epoch_over, step, batch_size, sharding=check("make_epoch", sharding))
+        return functools.partial(_epoch_over, step, batch_size, sharding=check_layout("make_epoch", sharding))
     return functools.partial(_epoch, step, batch_size)
 
 
-@agreement.in_touch("epoch", agreement.AGAIN)
-@over_mesh
+@agreement.raise_if_process_lost("epoch", agreement.RESTART_ADVICE)
+@on_auto_mesh
 def _epoch_over(step: Step, batch_size: int, state: TrainState, examples: Data | Rows, *, sharding: Layout):
     """`_epoch` over a mesh."""
     if not isinstance(examples, Rows):
         examples = rows.place(sharding, examples)
-    if examples.layout != inside(sharding):
+    if examples.layout != with_auto_axes(sharding):
         expected = "placed with the layout that `sharding` is"
         raise checks.fail("make_epoch", "the data", expected, came=f"Rows with {examples.layout}")
-    return returned(sharding, _epoch(step, batch_size, place_state(sharding, state), examples))
+    return to_user_mesh(sharding, _epoch(step, batch_size, place_state(sharding, state), examples))

@@ -13,14 +13,22 @@ from jaxtyping import PyTree
 
 from fnn import checks
 from fnn.data import prefetch
-from fnn.data.prefetch import Loaded, Piece
+from fnn.data.prefetch import LoadedChunk, Piece
 from fnn.data.streams import Source
 from fnn.data.windows import Validate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs
-from fnn.training.loop import Training, begin, brief, failure, going_on, heed, look_after
-from fnn.training.resume import Place
+from fnn.training.loop import (
+    Training,
+    failure,
+    handle_signal,
+    save_and_report,
+    should_continue,
+    start_or_resume,
+    was_short,
+)
+from fnn.training.resume import LoopState
 from fnn.types import PRNGKey, TrainState
 
 
@@ -30,37 +38,37 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[progra
     Steps, history, early stopping and checkpoints are those of data on the device.
     """
     program, data, *_ = training
-    like = programs.start_epoch(program, state, data)
+    like = programs.allocate_step_logs(program, state, data)
     outs_of = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
-    place, saved = begin(training, state, outs_of)
+    place, saved = start_or_resume(training, state, outs_of)
     made = jax.tree.map(np.asarray, place.outs if place.position else outs_of(0))  # what the epoch's steps reported
     seen, size = place.position * program.batch_size, source.size  # of its examples
     pieces, validate = _pieces(program, source, place, state.key), _validate(program, state, data)
     del state  # the caller's; it need not stay on the device
     room, loaded, at, amount, stopped = outs_of(prefetch.slots(source.steps)), None, 0, 1, False
     coming = _chunks(training, pieces, source.size, validate, int(place.carry.epoch), place.position)
-    with prefetch.prefetched(coming, training.signalled) as following:
-        while going_on(training, place) and not stopped:
+    with prefetch.prefetch_chunks(coming, training.signalled) as following:
+        while should_continue(training, place) and not stopped:
             data = training.data  # what calibrates takes as much as a chunk
             if loaded is None:
                 loaded, at = following(), 0
             if loaded is None:
-                heed(training, place, saved)
+                handle_signal(training, place, saved)
                 continue
             started = time.perf_counter()
             until = min(loaded.steps, at + amount, at + _to_save(training, place))
             args = room, loaded.chunk, jnp.int32(at), jnp.int32(until)
-            state, outs, finite = prefetch.advance_chunk(program, place.carry.state, *args)
+            state, outs, finite = prefetch.run_chunk(program, place.carry.state, *args)
             outs = jax.tree.map(lambda leaf, part=slice(at, until): np.asarray(leaf)[part], outs)
             if not finite:
                 message = _failure(training, source, place, loaded, range(at, until), outs[1]["cost"], saved)
                 raise FloatingPointError(message)
-            if brief(started):
+            if was_short(started):
                 amount = min(2 * amount, source.steps)
             made = _appended(made, place.position, outs)
             position = place.position + until - at
             outs = jax.tree.map(lambda leaf, count=position: leaf[:count], made)
-            place = Place(place.carry._replace(state=state), position, outs)
+            place = LoopState(place.carry._replace(state=state), position, outs)
             at, ends, first = until, until == loaded.steps and loaded.ends, loaded.first
             if at == loaded.steps:
                 seen += loaded.rows
@@ -70,11 +78,11 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[progra
                 size = _same(size, seen, place)
                 place, data = _end(training, place, first, saved)
                 made, seen = jax.tree.map(lambda leaf: leaf[:0], made), 0
-            saved, stopped = look_after(training, place, saved, data)
+            saved, stopped = save_and_report(training, place, saved, data)
         if _only_calibrates(training, int(place.carry.epoch)) and data is training.data:
             loaded = following()
             if loaded is None:
-                heed(training, place, saved, current=True)
+                handle_signal(training, place, saved, current=True)
             else:
                 data = _calibrating(training, loaded.first)
     return place.carry, data
@@ -93,14 +101,14 @@ def _appended(made: PyTree, count: int, outs: PyTree) -> PyTree:
     return jax.tree.map(appended, made, outs)
 
 
-def _to_save(training: Training, place: Place) -> int:
+def _to_save(training: Training, place: LoopState) -> int:
     """How many steps there are until one after which a checkpoint is due; very many if none is."""
     every = None if training.saving is None else training.saving.every_steps
     return 2**31 if every is None else every - int(place.carry.state.step) % every
 
 
 def _pieces(
-    program: programs.Program, source: Source, place: Place, key: PRNGKey
+    program: programs.Program, source: Source, place: LoopState, key: PRNGKey
 ) -> Callable[..., Generator[Piece, None, None]]:
     """source.pieces by the epochs of this training; arrays are shuffled by the number that the state has of them."""
     before = 0
@@ -112,20 +120,20 @@ def _pieces(
 
 def _validate(program: programs.Program, state: TrainState, data: Examples) -> Validate:
     """Raises unless targets can be meant."""
-    forward = lambda params, data: program.network.forward(params, rows.whole(data)[0])[0]
+    forward = lambda params, data: program.network.forward(params, rows.all_rows(data)[0])[0]
     shape = jax.eval_shape(forward, state.params, data).shape
     return functools.partial(program.loss.validate or (lambda *_: None), shape)
 
 
 def _chunks(
     training: Training, pieces: Callable, size: int | None, validate: Validate, first: int, position: int
-) -> Generator[Loaded, None, None]:
+) -> Generator[LoadedChunk, None, None]:
     """From this step of this epoch on, epoch after epoch. Values are looked at once where they stay the same."""
     program, data, _, epochs, *_ = training
     remainder = 0 if size is None else size % program.batch_size
     if _only_calibrates(training, first):
         nothing = prefetch.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
-        yield Loaded(nothing, 0, 0, True, _first(pieces, first - 1))
+        yield LoadedChunk(nothing, 0, 0, True, _first(pieces, first - 1))
     for epoch in range(first, epochs):
         looked_at = validate if epoch == first or size is None else None
         calibrates = program.network.calibrate is not None
@@ -154,7 +162,7 @@ def _first(pieces: Callable, epoch: int) -> np.ndarray:
         return _x(next(begun))
 
 
-def _same(size: int | None, seen: int, place: Place) -> int:
+def _same(size: int | None, seen: int, place: LoopState) -> int:
     """The number of examples of an epoch, which is that of those before it."""
     if size is not None and seen != size:
         expected = f"a stream of as many examples in each epoch, {size}"
@@ -162,7 +170,9 @@ def _same(size: int | None, seen: int, place: Place) -> int:
     return seen
 
 
-def _end(training: Training, place: Place, first: np.ndarray | None, saved: Path | None) -> tuple[Place, Examples]:
+def _end(
+    training: Training, place: LoopState, first: np.ndarray | None, saved: Path | None
+) -> tuple[LoopState, Examples]:
     """The end of an epoch, after its last step -> the place after it, and what calibrates: its first chunk's x."""
     program, _, validation, *_ = training
     epoch = int(place.carry.epoch)
@@ -172,7 +182,7 @@ def _end(training: Training, place: Place, first: np.ndarray | None, saved: Path
         costs = {name: carry.history[name] for name in ("cost", "validation_cost") if name in carry.history}
         costs = {name: float(column[epoch]) for name, column in costs.items()}
         raise FloatingPointError(failure(training.saving, epoch + 1, costs, None, saved))
-    return Place(carry), data
+    return LoopState(carry), data
 
 
 def _calibrating(training: Training, x: np.ndarray | None) -> Examples:
@@ -180,17 +190,23 @@ def _calibrating(training: Training, x: np.ndarray | None) -> Examples:
     if x is None:
         return training.data
     layout = rows.layout_of(training.data)
-    return (jax.device_put(x),) if layout is None else rows.spread(layout, (x,))
+    return (jax.device_put(x),) if layout is None else rows.shard_rows(layout, (x,))
 
 
 def _failure(
-    training: Training, source: Source, place: Place, loaded: Loaded, part: range, costs: np.ndarray, saved: Path | None
+    training: Training,
+    source: Source,
+    place: LoopState,
+    loaded: LoadedChunk,
+    part: range,
+    costs: np.ndarray,
+    saved: Path | None,
 ) -> str:
     """What was not finite in this part of a chunk, begun at this place, in words."""
     training.report.note("not finite: looking for the step")
     program, epoch, begun = training.program, int(place.carry.epoch), int(place.carry.state.step) - place.position
     steps = None if source.size is None else -(-source.size // program.batch_size)
     state = place.carry.state
-    where = failures.locate_in_chunk(program, state, loaded.chunk, part, epoch + 1, begun, steps)
+    where = failures.locate_failure_in_chunk(program, state, loaded.chunk, part, epoch + 1, begun, steps)
     bad = costs[~np.isfinite(costs)]
     return failure(training.saving, epoch + 1, {"cost": float(bad[0])} if bad.size else {}, where, saved)

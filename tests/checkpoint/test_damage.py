@@ -8,7 +8,7 @@ import jax
 import pytest
 
 import fnn
-from fnn.checkpoint import CheckpointWarning, DamagedError, store
+from fnn.checkpoint import CheckpointWarning, DamagedError, atomic, store
 from tests.support.training import NETWORK, OPTIMIZER, bits, fit
 
 FEW = 100, 30  # flips and truncations of the default suite

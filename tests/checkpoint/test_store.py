@@ -149,7 +149,7 @@ def test_the_newest_is_the_one_of_the_highest_step(tmp_path):
 
 def test_one_writer_at_a_time(tmp_path):
     tmp_path = tmp_path / "runs"
-    with store.opened(tmp_path):
+    with store.open_folder(tmp_path):
         with pytest.raises(LockedError, match=rf"{tmp_path} is in use: process {os.getpid()} .*this process"):
             fit(checkpoint_dir=tmp_path)
         script = "import sys, numpy, fnn; fnn.checkpoint.save(sys.argv[1], {'x': numpy.zeros(1)}, step=0)"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn.data.arrays import shuffled
+from fnn.data.arrays import shuffled_batches
 from tests.support.oracles import normal
 
 
@@ -72,7 +72,7 @@ def test_splits_follow_their_key():
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 5))
 def test_an_epoch_covers_every_example_once(size, batch_size, seed):
     batch_size = min(size, batch_size)
-    full, rest = shuffled(jax.random.key(seed), size, batch_size)
+    full, rest = shuffled_batches(jax.random.key(seed), size, batch_size)
     assert full.shape == (size // batch_size, batch_size)
     assert rest.shape == (size % batch_size,)
     assert sorted(np.concatenate([np.ravel(full), rest])) == list(range(size))

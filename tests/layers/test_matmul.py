@@ -7,7 +7,7 @@ import pytest
 
 import fnn
 from fnn.gradcheck import check_layer
-from fnn.layers.matmul import column_sum, product, weight_gradient
+from fnn.layers.matmul import column_sum, matmul, weight_gradient
 
 BATCHES = [1, 2, 5, 12, 13]
 SHAPES = [(1, 1), (4, 4), (1, 300), (300, 1), (16, 16), (50, 31), (784, 30), (600, 500)]
@@ -95,7 +95,7 @@ def test_what_is_not_finite_goes_through():
 @pytest.mark.parametrize("shape", [(2, 4), (8, 2), (3, 7)], ids=str)
 def test_tiny_and_other_products(shape):
     x, dz, w = arrays(9, shape)
-    np.testing.assert_allclose(product(x, w), np.asarray(x) @ np.asarray(w), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(matmul(x, w), np.asarray(x) @ np.asarray(w), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(column_sum(dz, w), np.asarray(dz).sum(0), rtol=1e-5, atol=1e-6)
 
 

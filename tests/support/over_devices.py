@@ -22,7 +22,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import fnn
 from fnn import sharding
 from fnn.sharding import rows
-from fnn.sharding.layout import inner_mesh
+from fnn.sharding.layout import auto_mesh
 from fnn.training.step import _epoch
 
 BATCH, EPOCHS, SIZE = 32, 5, 103  # four steps an epoch, the last one of seven examples: 20 steps
@@ -128,7 +128,7 @@ def epochs(n: int) -> dict[str, Any]:
         same = all(map(np.array_equal, jax.tree.leaves(ours.params), jax.tree.leaves(again.params)))
         found[case] = np.max([distance(costs, theirs), distance(state.params, ours.params), 0.0 if same else np.inf])
         if case == "data AxisType.Auto":
-            ours, theirs = epoch(state_of(MLP), rows.spread(layout, data))
+            ours, theirs = epoch(state_of(MLP), rows.shard_rows(layout, data))
             found["of split examples"] = np.max([distance(costs, theirs), distance(state.params, ours.params)])
         for batch_size in (None, 25):
             got = fnn.evaluate(MLP, LOSS, ours.params, data, batch_size, sharding=layout)
@@ -152,7 +152,7 @@ def sweeps(n: int) -> dict[str, Any]:
 
 
 def on_all(step: Callable, state: fnn.TrainState, some: sharding.Rows) -> Any:
-    return step(state, rows.whole(some))
+    return step(state, rows.all_rows(some))
 
 
 def programs(n: int) -> dict[str, Any]:
@@ -167,11 +167,11 @@ def programs(n: int) -> dict[str, Any]:
         state = sharding.place_state(layout, state_of(MLP))
         step = sharding.constrained(layout, fnn.make_step(MLP, LOSS, OPTIMIZER))
         for size in (32, 27):
-            some = rows.spread(layout, [part[:size] for part in examples("mlp")[:2]])
+            some = rows.shard_rows(layout, [part[:size] for part in examples("mlp")[:2]])
             found[f"{case} {size}"] = jax.jit(functools.partial(on_all, step)).lower(state, some).compile().as_text()
         epoch = functools.partial(_epoch.lower, fnn.make_step(MLP, LOSS, OPTIMIZER), BATCH, state)
-        with jax.set_mesh(inner_mesh(layout.mesh)):
-            for place in (sharding.place, rows.spread):
+        with jax.set_mesh(auto_mesh(layout.mesh)):
+            for place in (sharding.place, rows.shard_rows):
                 found[f"{case} {place.__name__}"] = epoch(place(layout, examples("mlp")[:2])).compile().as_text()
         leaves = jax.tree.leaves(state.opt_state)
         own = [leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state.params)]

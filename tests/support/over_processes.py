@@ -19,6 +19,7 @@ import numpy as np
 import fnn
 from fnn import sharding
 from fnn.checkpoint import split as sharded_checkpoint
+from fnn.checkpoint import store
 from fnn.sharding import Layout, agreement
 from tests.support.distributed import (
     ADAM,
@@ -174,7 +175,7 @@ def loses(folder: Path, word: str) -> dict[str, Any]:
     layout = over_all()
     params = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(1), sharding=layout).params
     data = part(layout, examples())
-    agreement.largest(1)
+    agreement.all_max(1)
     if jax.process_index() == jax.process_count() - 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return fnn.evaluate(NETWORK, LOSS, params, data, sharding=layout)
@@ -191,7 +192,7 @@ def late(folder: Path, word: str) -> dict[str, Any]:
 def restores(folder: Path, word: str) -> dict[str, Any]:
     """What lies in the folder, on the devices that there are."""
     state = fnn.init_state(NETWORK, ADAM, jax.random.key(9), sharding=over_all(split_optimizer=True))
-    back = (sharded_checkpoint if agreement.several() else store).restore(folder, state)
+    back = (sharded_checkpoint if agreement.is_multiprocess() else store).restore(folder, state)
     split = [leaf for leaf in jax.tree.leaves(back.opt_state) if sharded_checkpoint.is_split(leaf)]
     same = jax.tree.map(lambda a, b: a.sharding == b.sharding, back, state)
     return {
@@ -209,7 +210,7 @@ def goes_on(folder: Path, word: str) -> dict[str, Any]:
 
 def sleeps(folder: Path, word: str) -> dict[str, Any]:
     """One dies, the other waits for nothing of it."""
-    agreement.largest(1)
+    agreement.all_max(1)
     if jax.process_index() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(100)

@@ -85,13 +85,13 @@ def test_patience_that_never_ends_returns_the_best_too(key):
 
 def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatch):
     calls = []
-    advance = programs.advance
+    advance = programs.run_epochs
 
     def counted(*args):
         calls.append(int(args[-1]))
         return advance(*args)
 
-    monkeypatch.setattr(programs, "advance", counted)
+    monkeypatch.setattr(programs, "run_epochs", counted)
     x = normal(3, (400, 2))
     y = (x[:, :1] * x[:, 1:] > 0).astype("float32")
     network = fnn.mlp([2, 4, 1], fnn.tanh)
@@ -104,10 +104,10 @@ def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatc
 
 def test_a_second_fit_of_the_same_does_not_compile_again(key):
     fit(key)
-    before = programs.advance._cache_size()
+    before = programs.run_epochs._cache_size()
     fit(jax.random.fold_in(key, 1))
     fit(key, progress=False)
-    assert programs.advance._cache_size() == before
+    assert programs.run_epochs._cache_size() == before
 
 
 def test_an_epoch_is_traced_once(key, monkeypatch):

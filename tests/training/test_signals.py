@@ -13,7 +13,7 @@ def test_only_default_handlers_in_the_main_thread_are_replaced():
     mine = lambda number, frame: None
     before = signal.signal(signal.SIGTERM, mine)
     try:
-        with signals.deferred() as signalled:
+        with signals.defer_signals() as signalled:
             assert signal.getsignal(signal.SIGTERM) is mine
             assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
             os.kill(os.getpid(), signal.SIGINT)
@@ -26,7 +26,7 @@ def test_only_default_handlers_in_the_main_thread_are_replaced():
     seen = []
 
     def elsewhere():
-        with signals.deferred() as signalled:
+        with signals.defer_signals() as signalled:
             seen.extend([signalled(), signal.getsignal(signal.SIGINT)])
 
     thread = threading.Thread(target=elsewhere)

@@ -178,13 +178,13 @@ def test_one_thread_reads(kind, tmp_path):
 
 def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
     """Of 21 dispatches an epoch, few move what the others reported."""
-    kept, look_after = [], stream_loop.look_after
+    kept, look_after = [], stream_loop.save_and_report
 
     def watched(training, place, *args):
         kept.append(None if place.outs is None else jax.tree.leaves(place.outs)[0])
         return look_after(training, place, *args)
 
-    monkeypatch.setattr(stream_loop, "look_after", watched)
+    monkeypatch.setattr(stream_loop, "save_and_report", watched)
     streamed(device_memory=BUDGET // 4, checkpoint_dir=tmp_path, epochs=2)
     epoch = kept[:20]
     assert [len(outs) for outs in epoch] == list(range(1, 21))
@@ -195,7 +195,7 @@ def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
 
 def test_where_it_began_is_not_kept(monkeypatch):
     """Neither the state that was given nor the carry made of it stays on the device."""
-    begun, alive, advance, begin, train = [], [], prefetch.advance_chunk, stream_loop.begin, stream_loop.train
+    begun, alive, advance, begin, train = [], [], prefetch.run_chunk, stream_loop.start_or_resume, stream_loop.train
     watch = lambda params: begun.extend(map(weakref.ref, jax.tree.leaves(params)))
     there = lambda ref: ref() is not None and not ref().is_deleted()
 
@@ -213,9 +213,9 @@ def test_where_it_began_is_not_kept(monkeypatch):
         alive.append(sum(map(there, begun)))
         return advance(*args)
 
-    for module, name, value in ((stream_loop, "train", given), (stream_loop, "begin", beginning)):
+    for module, name, value in ((stream_loop, "train", given), (stream_loop, "start_or_resume", beginning)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(prefetch, "advance_chunk", advanced)
+    monkeypatch.setattr(prefetch, "run_chunk", advanced)
     streamed()
     assert len(begun) == 8
     assert set(alive[2:]) == {0}, alive

@@ -7,7 +7,7 @@ import pytest
 
 import fnn
 from fnn.backprop import squared_norm
-from fnn.data.arrays import shuffled
+from fnn.data.arrays import shuffled_batches
 from tests.support.columns import same
 from tests.support.oracles import normal
 
@@ -61,7 +61,7 @@ def per_example_gradients():
 @pytest.mark.claim("C181")
 def test_batches_of_the_epochs_estimate_the_full_gradient_without_bias(x64):
     keys = jax.random.split(jax.random.key(0), 3000)
-    first = np.asarray(jax.jit(jax.vmap(lambda key: shuffled(key, 60, 10)[0][0]))(keys))
+    first = np.asarray(jax.jit(jax.vmap(lambda key: shuffled_batches(key, 60, 10)[0][0]))(keys))
     each = per_example_gradients()
     estimates = each[first].mean(axis=1)
     full = fnn.value_and_grad(LAYER, fnn.squared_error)(PARAMS, X, Y)[1]
@@ -109,7 +109,7 @@ def test_how_many_batches_there_are_and_how_large_they_are():
 
 @pytest.mark.claim("C185")
 def test_a_new_epoch_begins_where_the_batches_end_in_a_new_order():
-    full = [np.asarray(shuffled(jax.random.key(seed), 12, 4)[0]) for seed in (0, 1)]
+    full = [np.asarray(shuffled_batches(jax.random.key(seed), 12, 4)[0]) for seed in (0, 1)]
     assert [sorted(order.ravel()) for order in full] == [list(range(12))] * 2
     assert not np.array_equal(*full)
     step = fnn.make_step(LAYER, fnn.squared_error, fnn.sgd(0.1))
