@@ -1,16 +1,18 @@
 """Backpropagation: forward through the network and the loss, then backward through both."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from fnn import checks
-from fnn.accumulation import in_parts
 from fnn.dtypes import widest
 from fnn.types import Layer, Loss, Params, PRNGKey
+
+Means = Callable[..., tuple[Array, Array, Params]]
+"""(params, x, y, weight=None, key=None) -> cost, prediction, dparams: means over the examples, by their weights."""
 
 
 class Evaluation(NamedTuple):
@@ -73,6 +75,52 @@ def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float
     return jnp.dot(weight, values, precision="highest") / _or_one(jnp.sum(weight))
 
 
+def in_parts(means: Means, micro_batch_size: int) -> Means:
+    """The same means over the same examples, by micro-batches of this size in a scan, the remainder at its own size.
+
+    Micro-batch k of n has the examples k, k + n, k + 2n, …
+    J = Σ_k W_k J_k / Σ_k W_k, W_k the sum of the weights of micro-batch k (of ones where there are none), and dJ/dW
+    likewise, summed in float32 at least. What one pass keeps for its backward is kept for one micro-batch at a time.
+    Layers draw (dropout) from fold_in(key, k), and take batch statistics (batch_norm) of the micro-batch.
+    """
+
+    def part(params: Params, batch: Any, key: PRNGKey | None) -> tuple[PyTree, Array]:
+        x, y, weight = batch
+        cost, prediction, dparams = means(params, x, y, weight, key)
+        total = jnp.asarray(x.shape[0] if weight is None else jnp.sum(weight), cost.dtype)
+        scaled = lambda leaf: leaf.astype(widest(leaf, jnp.float32)) * total.astype(widest(leaf, jnp.float32))
+        return (total, jax.tree.map(scaled, (cost, dparams))), prediction
+
+    def whole(params: Params, x: Array, y: Array, weight: Array | None = None, key: PRNGKey | None = None):
+        size = x.shape[0]
+        if size <= micro_batch_size:
+            return means(params, x, y, weight, key)
+        n = size // micro_batch_size
+        cut = n * micro_batch_size
+
+        def add(sums: PyTree, numbered: Any) -> tuple[PyTree, Array]:
+            k, batch = numbered
+            more, prediction = part(params, batch, None if key is None else jax.random.fold_in(key, k))
+            return jax.tree.map(jnp.add, sums, more), prediction
+
+        batch = x, y, weight
+        # every n-th row, so that of a batch split over devices each of them has its share of every part
+        stacked = jax.tree.map(lambda a: a[:cut].reshape(micro_batch_size, n, *a.shape[1:]).swapaxes(0, 1), batch)
+        like = jax.eval_shape(part, params, jax.tree.map(lambda a: a[0], stacked), key)[0]
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        sums, prediction = jax.lax.scan(add, zeros, (jnp.arange(n), stacked))
+        prediction = prediction.swapaxes(0, 1).reshape(cut, *prediction.shape[2:])
+        if cut < size:
+            sums, last = add(sums, (n, jax.tree.map(lambda a: a[cut:], batch)))
+            prediction = jnp.concatenate([prediction, last])
+        total, (cost, dparams) = sums
+        total = jnp.where(total == 0, 1, total)
+        mean = lambda leaf, param: (leaf / total.astype(leaf.dtype)).astype(param.dtype)
+        return cost / total, prediction, jax.tree.map(mean, dparams, params)
+
+    return whole
+
+
 def make_evaluate(
     network: Layer, loss: Loss, l2: float | Array = 0.0, micro_batch_size: int | None = None
 ) -> Callable[..., Evaluation]:
@@ -128,7 +176,7 @@ def value_and_grad(
     x (batch, …), y as the loss wants it, weight (batch,), not negative, key for layers that draw (dropout), None:
     deterministic. dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the
     penalty alone. With `micro_batch_size` what backward needs is kept for so many examples at a time, and gradients
-    are summed over them: the same values to rounding, in less memory; `fnn.accumulation.in_parts` has the sums.
+    are summed over them: the same values to rounding, in less memory; `in_parts` has the sums.
 
     >>> from fnn.layers import Dense, dense
     >>> from fnn.losses import squared_error

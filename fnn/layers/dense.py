@@ -1,4 +1,4 @@
-"""Dense layers, flatten and dropout. Backward stands under its forward.
+"""Dense layers and flatten. Each backward is under its forward.
 
 X (batch, n_in) holds an example per row, W (n_in, n_out), b (n_out,); d… is the gradient of the cost with respect to ….
 """
@@ -6,15 +6,14 @@ X (batch, n_in) holds an example per row, W (n_in, n_out), b (n_out,); d… is t
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from fnn import checks
 from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.activations import parameterless
 from fnn.layers.matmul import column_sum, matmul, weight_gradient
-from fnn.types import Layer, Params, PRNGKey
+from fnn.types import Layer, PRNGKey
 
 
 class Dense(NamedTuple):
@@ -67,29 +66,3 @@ def _flatten_backward(like: Array, dy: Array) -> Array:
 
 
 flatten = parameterless("flatten", _flatten, _flatten_backward)
-
-
-def dropout(rate: float) -> Layer:
-    """Each entry is zeroed with probability `rate`, the others grow by 1 / (1 - rate); without a key: the identity.
-
-    y = x ∘ mask / (1 - rate), dx = dy ∘ mask / (1 - rate)        (inverted dropout; Srivastava et al. 2014)
-
-    >>> y, _ = dropout(0.5).forward((), jnp.ones((1, 1000)), jax.random.key(0))
-    >>> sorted(set(y.ravel().tolist()))
-    [0.0, 2.0]
-    """
-    rate = checks.fraction("dropout", "rate", rate)
-    keep = 1.0 - rate
-
-    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Bool[Array, "..."] | None]:
-        checks.no_params("dropout", params)
-        x = checks.floating("dropout", "x", x)
-        if key is None or rate == 0.0:
-            return x, None
-        mask = jax.random.bernoulli(key, keep, x.shape)
-        return jnp.where(mask, x / keep, 0), mask
-
-    def backward(params: Params, mask: Bool[Array, "..."] | None, dy: Array) -> tuple[Params, Array]:
-        return (), dy if mask is None else jnp.where(mask, dy / keep, 0)
-
-    return Layer(lambda key: (), forward, backward, name=f"dropout({rate})")

@@ -7,8 +7,9 @@ from fnn import checks
 from fnn.init import Initializer, he_normal, zeros
 from fnn.layers.activations import relu
 from fnn.layers.combinators import serial
-from fnn.layers.conv import conv2d, max_pool2d
+from fnn.layers.conv import conv2d
 from fnn.layers.dense import dense, flatten
+from fnn.layers.pooling import max_pool2d
 from fnn.types import Layer
 
 
