@@ -86,7 +86,7 @@ from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.evaluation import predict as predict
 from fnn.training.fit import fit as fit
 from fnn.training.step import init_state as init_state
-from fnn.training.step import make_epoch as make_epoch
+from fnn.training.epoch import make_epoch as make_epoch
 from fnn.training.step import make_step as make_step
 from fnn.types import FitResult as FitResult
 from fnn.types import GradientTransformation as GradientTransformation
@@ -94,6 +94,7 @@ from fnn.types import Layer as Layer
 from fnn.types import Loss as Loss
 from fnn.types import RunResult as RunResult
 from fnn.types import TrainState as TrainState
+from fnn.weights import is_weight as is_weight
 
 if TYPE_CHECKING:
     from fnn import gradcheck as gradcheck

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from fnn import checks
 from fnn.dtypes import widest
 from fnn.types import Layer, Loss, Params, PRNGKey
+from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight, squared_norm
 
 Means = Callable[..., tuple[Array, Array, Params]]
 """(params, x, y, weight=None, key=None) -> cost, prediction, dparams: means over the examples, by their weights."""
@@ -21,35 +22,6 @@ class Evaluation(NamedTuple):
     cost: Float[Array, ""]
     prediction: Array
     dparams: Params
-
-
-def is_weight(path: tuple) -> bool:
-    """A weight is a leaf whose last path key is `w`; biases, scales and shifts are not.
-
-    >>> [is_weight(path) for path, _ in jax.tree_util.tree_leaves_with_path({"w": 1, "b": 2})]
-    [False, True]
-    """
-    return bool(path) and jax.tree_util.keystr(path[-1:], simple=True) == "w"
-
-
-def add_scaled_weights(tree: Params, params: Params, scale: float | Array) -> Params:
-    """tree + scale · W for the weights of params, tree for the rest: the gradient of scale/2 ‖W‖², added."""
-
-    def add(path: tuple, leaf: Array, param: Array) -> Array:
-        return leaf + jnp.asarray(scale, leaf.dtype) * param.astype(leaf.dtype) if is_weight(path) else leaf
-
-    return jax.tree_util.tree_map_with_path(add, tree, params)
-
-
-def squared_norm(params: Params) -> Float[Array, ""]:
-    """‖W‖² = Σ W_ij² over the weights of params, not over biases.
-
-    >>> squared_norm({"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([9.0])})
-    Array(25., dtype=float32)
-    """
-    weights = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_weight(path)]
-    dtype = widest(jnp.float32, *weights)
-    return sum((jnp.sum(jnp.square(w.astype(dtype))) for w in weights), jnp.zeros((), dtype))
 
 
 def example_weights(values: Array, weight: ArrayLike | None) -> Array:
@@ -75,7 +47,7 @@ def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float
     return jnp.dot(weight, values, precision="highest") / _or_one(jnp.sum(weight))
 
 
-def in_parts(means: Means, micro_batch_size: int) -> Means:
+def in_micro_batches(means: Means, micro_batch_size: int) -> Means:
     """The same means over the same examples, by micro-batches of this size in a scan, the remainder at its own size.
 
     Micro-batch k of n has the examples k, k + n, k + 2n, …
@@ -121,52 +93,74 @@ def in_parts(means: Means, micro_batch_size: int) -> Means:
     return whole
 
 
-def make_evaluate(
-    network: Layer, loss: Loss, l2: float | Array = 0.0, micro_batch_size: int | None = None
+def make_forward_backward(
+    network: Layer,
+    loss: Loss,
+    l2: float | Array = 0.0,
+    micro_batch_size: int | None = None,
+    is_weight: IsWeight = is_weight,
 ) -> Callable[..., Evaluation]:
-    """fn(params, x, y, weight=None, key=None) -> Evaluation; `value_and_grad` without the prediction."""
+    """Return forward_backward(params, x, y, weight=None, key=None) -> Evaluation: `value_and_grad` with the prediction.
+
+    The arguments are those of `value_and_grad`.
+    """
     checks.layer("value_and_grad", "network", network)
     if not isinstance(loss, Loss):
         raise checks.fail("value_and_grad", "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
     checks.number("value_and_grad", "l2", l2, minimum=0.0)
+    check_is_weight("value_and_grad", is_weight)
     penalised = not (isinstance(l2, int | float) and l2 == 0)
-
-    def means(params: Params, x: Array, y: Array, weight: Array | None, key: PRNGKey | None) -> Evaluation:
-        prediction, network_residuals = network.forward(params, x, key)
-        values, loss_residuals = loss.forward(prediction, y)
-        values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
-        share = example_weights(values, weight)
-        dprediction = loss.backward(loss_residuals, share)
-        dparams, _ = network.backward(params, network_residuals, dprediction)
-        return Evaluation(weighted_mean(values, weight), prediction, dparams)
-
-    parts = means
+    accumulate = None
     if micro_batch_size is not None:
-        parts = in_parts(means, checks.positive_int("value_and_grad", "micro_batch_size", micro_batch_size))
+        micro_batch_size = checks.positive_int("value_and_grad", "micro_batch_size", micro_batch_size)
+        accumulate = in_micro_batches(make_forward_backward(network, loss), micro_batch_size)
 
-    def evaluate(
+    def forward_backward(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
-    ):
-        if key is not None:
-            checks.key("value_and_grad", key)
-        x, y = checks.array("value_and_grad", "x", x), checks.array("value_and_grad", "y", y)
-        if x.ndim < 1 or x.shape[0] < 1:
-            raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
-        if y.ndim < 1 or y.shape[0] != x.shape[0]:
-            raise checks.fail("value_and_grad", "y", f"of as many rows as x, {x.shape[0]}", y)
-        if weight is not None:
-            weight = checks.shaped("value_and_grad", "weight", weight, x.shape[:1])
-        cost, prediction, dparams = parts(params, x, y, weight, key)
+    ) -> Evaluation:
+        """J = Σ_i c_i L_i + λ/2 ‖W‖², dJ/dW = Σ_i c_i dL_i/dW + λ W"""
+        x, y, weight = _check_batch(x, y, weight, key)
+        if accumulate is not None and x.shape[0] > micro_batch_size:
+            cost, prediction, dparams = accumulate(params, x, y, weight, key)
+        else:
+            prediction, network_residuals = network.forward(params, x, key)
+            values, loss_residuals = loss.forward(prediction, y)
+            values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
+            dprediction = loss.backward(loss_residuals, example_weights(values, weight))
+            dparams, _ = network.backward(params, network_residuals, dprediction)
+            cost = weighted_mean(values, weight)
         if penalised:
-            cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params).astype(cost.dtype)
-            dparams = add_scaled_weights(dparams, params, l2)
+            check_weights("value_and_grad", "l2", l2, params, is_weight)
+            cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params, is_weight).astype(cost.dtype)
+            dparams = add_scaled_weights(dparams, params, l2, is_weight)
         return Evaluation(cost, prediction, dparams)
 
-    return evaluate
+    return forward_backward
+
+
+def _check_batch(
+    x: ArrayLike, y: ArrayLike, weight: ArrayLike | None, key: PRNGKey | None
+) -> tuple[Array, Array, Array | None]:
+    """Return x, y and weight as arrays with one row per example."""
+    if key is not None:
+        checks.key("value_and_grad", key)
+    x, y = checks.array("value_and_grad", "x", x), checks.array("value_and_grad", "y", y)
+    if x.ndim < 1 or x.shape[0] < 1:
+        raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
+    if y.ndim < 1 or y.shape[0] != x.shape[0]:
+        raise checks.fail("value_and_grad", "y", f"of as many rows as x, {x.shape[0]}", y)
+    if weight is not None:
+        weight = checks.shaped("value_and_grad", "weight", weight, x.shape[:1])
+    return x, y, weight
 
 
 def value_and_grad(
-    network: Layer, loss: Loss, l2: float | Array = 0.0, micro_batch_size: int | None = None
+    network: Layer,
+    loss: Loss,
+    l2: float | Array = 0.0,
+    micro_batch_size: int | None = None,
+    *,
+    is_weight: IsWeight = is_weight,
 ) -> Callable[..., tuple[Float[Array, ""], Params]]:
     """The cost and its gradient: fn(params, x, y, weight=None, key=None) -> (cost, dparams).
 
@@ -176,7 +170,7 @@ def value_and_grad(
     x (batch, …), y as the loss wants it, weight (batch,), not negative, key for layers that draw (dropout), None:
     deterministic. dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the
     penalty alone. With `micro_batch_size` what backward needs is kept for so many examples at a time, and gradients
-    are summed over them: the same values to rounding, in less memory; `in_parts` has the sums.
+    are summed over them: the same values to rounding, in less memory; `in_micro_batches` has the sums.
 
     >>> from fnn.layers import Dense, dense
     >>> from fnn.losses import squared_error
@@ -185,12 +179,12 @@ def value_and_grad(
     >>> float(cost), float(dparams.w[0, 0]), float(dparams.b[0])
     (0.5, 3.0, 1.0)
     """
-    evaluate = make_evaluate(network, loss, l2, micro_batch_size)
+    forward_backward = make_forward_backward(network, loss, l2, micro_batch_size, is_weight)
 
     def cost_and_gradient(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
     ):
-        cost, _, dparams = evaluate(params, x, y, weight, key)
-        return cost, dparams
+        evaluation = forward_backward(params, x, y, weight, key)
+        return evaluation.cost, evaluation.dparams
 
     return cost_and_gradient

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fnn import checks
-from fnn.backprop import add_scaled_weights
 from fnn.types import GradientTransformation, Params
+from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight
 
 Schedule = Callable[[Int[Array, ""]], Any]
 LearningRate = float | Float[Array, ""] | Schedule
@@ -148,21 +148,27 @@ def adam(
     return GradientTransformation(lambda params: Moments(_start(), _zeros(params), _zeros(params)), update)
 
 
-def add_l2(strength: float | Array) -> GradientTransformation:
+def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> GradientTransformation:
     """The gradient of λ/2 ‖W‖², added: dW ← dW + λ W for weights (leaves named `w`), not for biases.
 
     Chain it before an optimizer, `optax.chain(fnn.add_l2(1e-4), fnn.momentum(0.1))`, or give the cost `l2`; not both.
     Before Adam it is Adam with L2, not AdamW.
     """
     checks.number("add_l2", "strength", strength, minimum=0.0)
+    check_is_weight("add_l2", is_weight)
 
     def update(gradients: Params, state: tuple, params: Params | None = None, **extra: Any) -> tuple[Params, tuple]:
         """dW ← dW + λ W"""
         if params is None:
             raise checks.fail("add_l2", "params", "given to update: the penalty depends on them", came="None")
-        return add_scaled_weights(gradients, params, strength), state
+        check_weights("add_l2", "strength", strength, params, is_weight)
+        return add_scaled_weights(gradients, params, strength, is_weight), state
 
-    return GradientTransformation(lambda params: (), update)
+    def init(params: Params) -> tuple:
+        check_weights("add_l2", "strength", strength, params, is_weight)
+        return ()
+
+    return GradientTransformation(init, update)
 
 
 def apply_updates(params: Params, updates: Params) -> Params:

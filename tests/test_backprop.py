@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fnn
-from fnn.backprop import is_weight, squared_norm
+from fnn.weights import is_weight, squared_norm
 from tests.support.oracles import assert_close, normal, spread_params
 
 rng = np.random.default_rng(0)
@@ -33,7 +33,7 @@ LOSSES = {
 def cost_written_out(network, loss, l2):
     def cost(params, x, y, weight, key):
         values = loss.forward(network.forward(params, x, key)[0], y)[0]
-        weights = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_weight(path)]
+        weights = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_weight(path, leaf)]
         penalty = sum(jnp.sum(w**2) for w in weights)
         return jnp.sum(weight * values) / jnp.sum(weight) + 0.5 * l2 * penalty
 

@@ -28,8 +28,8 @@ from experiments.data.mnist import load_mnist
 from experiments.errors import usage
 from experiments.studies.shared import study
 from experiments.studies.shared.study import Criterion, Outcome, Study
-from fnn.backprop import squared_norm
 from fnn.types import Batch, Params
+from fnn.weights import squared_norm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -29,6 +29,7 @@ from fnn.types import (
     RunResult,
     TrainState,
 )
+from fnn.weights import IsWeight, check_is_weight, check_weights, is_weight
 
 
 def reported_epoch(
@@ -121,11 +122,13 @@ def make_run(
     init: Params | Callable[[Any], Params] = None,
     validation: Data | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    is_weight: IsWeight = is_weight,
 ) -> Callable[[Any, PRNGKey], RunResult]:
     """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to vmap.
 
     `hyper` is any pytree. `make_optimizer` makes of it an optimizer, and so may `network`, `l2` and `init` (the
     parameters to start from, instead of the network's own) be functions of it; what they use of it may be traced.
+    `is_weight` (path, leaf) -> bool selects the leaves that the penalty acts on.
     history has "cost" (with the penalty) and the loss's metrics over each epoch's batches, "validation_…" (without).
     The run is compiled when it is called, and a pytree that carries its data as an argument of its program. Inside a
     jit of your own, pass it as an argument, `jax.jit(lambda run, h, k: run(h, k))(run, h, k)`, or the data become
@@ -141,6 +144,7 @@ def make_run(
     if not callable(network):
         checks.layer("make_run", "network", network)
     pairs = metric_pairs("make_run", loss, metrics)
+    check_is_weight("make_run", is_weight)
     epochs = checks.positive_int("make_run", "epochs", epochs)
     arrays = check_data("make_run", "data", data)
     held_out = None if validation is None else check_data("make_run", "validation", validation)
@@ -149,6 +153,9 @@ def make_run(
         params = jax.eval_shape(network.init, jax.random.key(0))
         for part in (arrays, held_out) if held_out else (arrays,):
             check_targets(network, loss, params, part)
+        if not callable(l2):
+            checks.number("make_run", "l2", l2, minimum=0.0)
+            check_weights("make_run", "l2", l2, params, is_weight)
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
 
@@ -156,7 +163,9 @@ def make_run(
         model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
         model = _transposed_once(model) if beside_others else model
         optimizer = as_transformation("make_run", make_optimizer(hyper))
-        step = make_logging_step(model, loss, optimizer, l2(hyper) if callable(l2) else l2, pairs)
+        step = make_logging_step(
+            model, loss, optimizer, l2=l2(hyper) if callable(l2) else l2, metrics=pairs, is_weight=is_weight
+        )
         return model, optimizer, step
 
     def start(hyper: Any, key: PRNGKey) -> TrainState:

@@ -27,6 +27,7 @@ from fnn.training.progress import reporting
 from fnn.training.resume import CheckpointOptions
 from fnn.training.step import as_transformation, fresh_state, init_state
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
+from fnn.weights import IsWeight, check_is_weight, check_weights, is_weight
 
 
 def _saving(folder: Any, every: Any, every_steps: Any, keep: Any, resume: Any) -> CheckpointOptions | None:
@@ -83,6 +84,7 @@ def fit(
     micro_batch_size: int | None = None,
     device_memory: int | None = None,
     window: int | None = None,
+    is_weight: IsWeight = is_weight,
 ) -> FitResult:
     """Trains on (x, y) or (x, y, weight) for this many epochs -> FitResult(state, history).
 
@@ -90,6 +92,7 @@ def fit(
               that epoch as they were trained on; with `validation`, "validation_cost" (without) and "validation_…".
     key       draws parameters, shuffles and dropout. `state` instead continues from one; it is left as it is.
     metrics   names and functions (prediction, target) -> values (batch,); by default those of the loss.
+    is_weight  (path, leaf) -> bool: the leaves that the penalty of `l2` acts on. Default: `fnn.is_weight`.
     patience  stop after this many epochs without a lower validation cost, and return the state that had the lowest.
     progress  every `report_every` epochs a line, on a terminal with a progress bar; False: silence.
     sharding  `fnn.sharding.data_parallel(mesh)` or `tensor_parallel(mesh, rules)`: trains over the devices of a mesh,
@@ -137,6 +140,7 @@ def fit(
     check_processes("fit", sharding)
     as_transformation("fit", optimizer)
     checks.number("fit", "l2", l2, minimum=0.0)
+    check_is_weight("fit", is_weight)
     if callback is not None and not callable(callback):
         raise checks.fail("fit", "callback", "a function: epoch, {name: value}, state", callback, TypeError)
     epochs = checks.positive_int("fit", "epochs", epochs)
@@ -144,7 +148,9 @@ def fit(
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
-    program = programs.Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size)
+    program = programs.Program(
+        network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size, is_weight
+    )
     if agreement.is_multiprocess():
         given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
@@ -180,6 +186,7 @@ def fit(
         fresh = jax.eval_shape(functools.partial(fresh_state, network, optimizer), like)
         if jax.tree.structure(state) != jax.tree.structure(fresh):
             raise checks.fail("fit", "state", "one of this network and this optimizer", came="another tree")
+    check_weights("fit", "l2", l2, state.params, is_weight)
     state = state if sharding is None else place_state(sharding, state)
     held_out = None
     with agreement.fail_together("fit"):

@@ -18,6 +18,7 @@ from fnn.sharding.rows import Examples
 from fnn.sweeps.run import report, reported_epoch
 from fnn.training.step import Step, epoch_order, make_logging_step, placed
 from fnn.types import Batch, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
+from fnn.weights import IsWeight, is_weight
 
 
 class Program(NamedTuple):
@@ -31,6 +32,7 @@ class Program(NamedTuple):
     batch_size: int
     patience: int | None
     micro_batch_size: int | None = None
+    is_weight: IsWeight = is_weight
 
 
 class Best(NamedTuple):
@@ -65,7 +67,15 @@ def finite_leaves(tree: PyTree) -> PyTree:
 
 
 def logging_step(program: Program) -> Step:
-    return make_logging_step(*program[:5], program.micro_batch_size)
+    return make_logging_step(
+        program.network,
+        program.loss,
+        program.optimizer,
+        l2=program.l2,
+        metrics=program.metrics,
+        micro_batch_size=program.micro_batch_size,
+        is_weight=program.is_weight,
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.backprop import squared_norm
 from fnn.data.arrays import shuffled_batches
+from fnn.weights import squared_norm
 from tests.support.columns import same
 from tests.support.oracles import normal
 
