@@ -82,11 +82,11 @@ from fnn.sweeps.run import make_run as make_run
 from fnn.sweeps.sweep import SweepResult as SweepResult
 from fnn.sweeps.sweep import sweep as sweep
 from fnn.sweeps.table import Table as Table
+from fnn.training.epoch import make_epoch as make_epoch
 from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.evaluation import predict as predict
 from fnn.training.fit import fit as fit
 from fnn.training.step import init_state as init_state
-from fnn.training.epoch import make_epoch as make_epoch
 from fnn.training.step import make_step as make_step
 from fnn.types import FitResult as FitResult
 from fnn.types import GradientTransformation as GradientTransformation

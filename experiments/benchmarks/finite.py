@@ -42,7 +42,7 @@ def without(
     """`loop.advance` as it would be if it did not look."""
 
     def body(carry: programs.Carry) -> programs.Carry:
-        state, logs = programs._one_epoch(program, carry.state, data, validation)
+        state, logs = programs.reported_epoch(program, carry.state, data, validation)
         history = {name: column.at[carry.epoch].set(logs[name]) for name, column in carry.history.items()}
         return carry._replace(state=state, history=history, epoch=carry.epoch + 1)
 

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 
 from fnn import checks
+from fnn.data.order import shuffled_batches
 from fnn.sharding.rows import take
-from fnn.types import PRNGKey
+from fnn.types import Data, PRNGKey
 
 
 class Standardization(NamedTuple):
@@ -133,18 +134,11 @@ def check_batch_size(function: str, batch_size: int, size: int) -> int:
     return batch_size
 
 
-def shuffled_batches(
-    key: PRNGKey, size: int, batch_size: int
-) -> tuple[Int[Array, "n batch_size"], Int[Array, " rest"]]:
-    """A permutation of 0..size-1 as n full batches of indices, and the remainder, which is shorter or empty.
-
-    >>> full, rest = shuffled(jax.random.key(0), 10, 4)
-    >>> full.shape, rest.shape
-    ((2, 4), (2,))
-    """
-    order = jax.random.permutation(key, size)
-    n = size // batch_size
-    return order[: n * batch_size].reshape(n, batch_size), order[n * batch_size :]
+def unpack_batch(function: str, batch: Data) -> tuple[Any, Any, Any]:
+    """(x, y) or (x, y, weight) as (x, y, weight), where weight may be None."""
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", error=TypeError, came=type(batch).__name__)
+    return batch[0], batch[1], batch[2] if len(batch) == 3 else None
 
 
 def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Iterator[tuple[Array, ...]]:

@@ -1,23 +1,18 @@
 """A few steps' examples on the device while the next ones are on their way there: what a stream is trained on."""
 
 import contextlib
-import functools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int
 
 from fnn.sharding import rows
 from fnn.sharding.layout import Layout
 from fnn.sharding.rows import Examples
-from fnn.training import programs
-from fnn.training.step import Step, placed
-from fnn.types import TrainState
 
 _LOOK_SECONDS = 0.1  # how often one who waits for a chunk looks whether a signal came
 _LEAVE_SECONDS = 5.0  # how long is waited at the end for a reader that is still reading
@@ -135,25 +130,3 @@ def prefetch_chunks(
                 left, _ = ready.get_nowait()
                 if left is not None:
                     free(left)
-
-
-def run_part_of_chunk(
-    step: Step,
-    state: TrainState,
-    outs: PyTree,
-    chunk: Chunk,
-    position: Array,
-    until: Array,
-    goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
-) -> tuple[TrainState, PyTree]:
-    """The steps position..until-1 of a chunk, what they return written into `outs` (steps, …)."""
-    data, full, rest, count = chunk
-    batch, begun = lambda index: rows.take(data, index), state.step - position
-    return programs.run_batches(placed(step, data), batch, full, rest, count, state, outs, begun, until, goes_on)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def run_chunk(program: programs.Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
-    """The steps position..until-1 of a chunk -> state, outs, whether all is finite. The given state stays as it is."""
-    state, outs = run_part_of_chunk(programs.logging_step(program), state, outs, chunk, position, until)
-    return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & programs.all_true(programs.finite_leaves(state.params))

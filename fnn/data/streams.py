@@ -9,11 +9,11 @@ import numpy as np
 
 from fnn import checks
 from fnn.data import windows
-from fnn.data.arrays import check_batch_size, check_examples
+from fnn.data.arrays import check_batch_size, check_examples, unpack_batch
+from fnn.data.order import host_generator, rechunk, shuffled_windows
 from fnn.data.prefetch import Piece
 from fnn.data.windows import NAMES, Form, HostRows, Validate
 from fnn.hashing import hash_array as described
-from fnn.training.step import unpack_batch
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # of the device, for a stream where nothing is said
@@ -94,7 +94,7 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         skip, count = position * batch_size, steps * batch_size
         left, rooms = size - skip, windows.allocate_two(like, count)
-        for index in windows.cut(windows.shuffled_windows(key, epoch, size, seen, row_bytes), skip, count):
+        for index in rechunk(shuffled_windows(key, epoch, size, seen, row_bytes), skip, count):
             order = np.argsort(index)
             index, room = index[order], next(rooms)
             got = [windows.read(array, index, out) for array, out in zip(arrays, room, strict=True)]
@@ -194,7 +194,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
 
 def _mixed(batches: Iterator[HostRows], key: PRNGKey, epoch: int, batch_size: int, count: int) -> Iterator[HostRows]:
     """The examples of every `count` batches shuffled among each other."""
-    draw = windows.generator(key, epoch)
+    draw = host_generator(key, epoch)
     copies = (tuple(map(np.array, batch)) for batch in batches)  # whoever makes batches may make all in one place
     while held := list(itertools.islice(copies, count)):
         joined = [np.concatenate(parts) for parts in zip(*held, strict=True)]

@@ -5,7 +5,6 @@ in random order and what a window of them holds is shuffled: a file is read in s
 together do not stay together.
 """
 
-import contextlib
 import itertools
 import mmap
 from collections.abc import Callable, Iterator, Sequence
@@ -16,65 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.training.step import epoch_key
-from fnn.types import PRNGKey
 
 Form = jax.ShapeDtypeStruct
 HostRows = tuple[np.ndarray, ...]
 Validate = Callable[[np.ndarray], None]
 
 NAMES = "x", "y", "weight"
-_BLOCK_BYTES, _BLOCKS = 2**18, 16  # of neighbours that are read together, and at least so many to a window
 _CACHED_BYTES = 2**18  # what is copied at a time where rows lie apart
 _HELD_BYTES = 2**21  # how much of a file a process holds on to at most
 _ALIGNMENT = 64  # what the CPU takes over as it is, without a copy
-
-
-def shuffled_windows(key: PRNGKey, epoch: int, size: int, window: int, row_bytes: int) -> Iterator[np.ndarray]:
-    """Every row of an epoch once, in the order of training, a window at a time.
-
-    >>> order = np.concatenate(list(shuffled(jax.random.key(0), 0, 100, 32, 4)))
-    >>> sorted(order.tolist()) == list(range(100))
-    True
-    """
-    if window >= size:
-        yield np.asarray(jax.random.permutation(_drawn_from(key, epoch), size))
-        return
-    block = max(1, min(_BLOCK_BYTES // max(row_bytes, 1), window // _BLOCKS))
-    draw = generator(key, epoch)
-    blocks = draw.permutation(-(-size // block))
-    for begin in range(0, len(blocks), window // block):
-        index = (blocks[begin : begin + window // block, None] * block + np.arange(block)[None]).ravel()
-        yield draw.permutation(index[index < size])
-
-
-def generator(key: PRNGKey, epoch: int) -> np.random.Generator:
-    """NumPy's, for what an epoch draws on the host."""
-    return np.random.default_rng(np.ravel(jax.random.key_data(_drawn_from(key, epoch))).tolist())
-
-
-def _drawn_from(key: PRNGKey, epoch: int) -> PRNGKey:
-    """The epoch's key, on the host where JAX has that as a device: the other one is busy."""
-    with contextlib.suppress(RuntimeError):
-        key = jax.device_put(key, jax.local_devices(backend="cpu")[0])
-    return epoch_key(key, epoch)
-
-
-def cut(parts: Iterator[np.ndarray], skip: int, count: int) -> Iterator[np.ndarray]:
-    """These parts without the first `skip` entries, as parts of `count` entries and a last one of what remains.
-
-    >>> list(cut(iter([np.arange(4), np.arange(4, 9)]), 2, 3))
-    [array([2, 3, 4]), array([5, 6, 7]), array([8])]
-    """
-    held = np.empty(0, np.int64)
-    for part in parts:
-        skipped = min(skip, len(part))
-        skip, held = skip - skipped, np.concatenate([held, part[skipped:]])
-        while len(held) >= count:
-            yield held[:count]
-            held = held[count:]
-    if len(held):
-        yield held
 
 
 def on_host(argument: str, value: Any) -> Any:

@@ -10,12 +10,11 @@ from jaxtyping import Array, PyTree
 
 from fnn import checks
 from fnn.data.arrays import check_batch_size
-from fnn.dtypes import widest
 from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
-from fnn.sharding.rows import Examples, all_rows
-from fnn.training.evaluation import check_data, check_targets, evaluation_batch, means, metric_pairs, per_example
-from fnn.training.step import Step, as_transformation, epoch, fresh_state, make_logging_step
+from fnn.training.epoch import Program, epoch, logging_step, report, reported_epoch
+from fnn.training.evaluation import check_data, check_targets, metric_pairs
+from fnn.training.step import as_transformation, fresh_state
 from fnn.types import (
     Batch,
     Data,
@@ -23,62 +22,12 @@ from fnn.types import (
     Layer,
     Loss,
     Metric,
-    Metrics,
     Params,
     PRNGKey,
     RunResult,
     TrainState,
 )
 from fnn.weights import IsWeight, check_is_weight, check_weights, is_weight
-
-
-def reported_epoch(
-    network: Layer,
-    loss: Loss,
-    step: Step,
-    metrics: Metrics,
-    batch_size: int,
-    state: TrainState,
-    data: Examples,
-    validation: Examples | None,
-) -> tuple[TrainState, dict[str, Array]]:
-    """One epoch of a `make_logging_step`, and what it adds to the history: -> state, {name: value}.
-
-    The cost and the metrics are means over the epoch's steps, each counting with the weight of its batch; with
-    `validation` there are "validation_cost" and "validation_…" too, without the penalty.
-    """
-    state, (weight, logs) = epoch(step, batch_size, state, data)
-    params, logs = report(network, loss, metrics, batch_size, state.params, weight, logs, data, validation)
-    return state._replace(params=params), logs
-
-
-def report(
-    network: Layer,
-    loss: Loss,
-    metrics: Metrics,
-    batch_size: int,
-    params: Params,
-    weight: Array,
-    logs: dict[str, Array],
-    data: Examples,
-    validation: Examples | None,
-) -> tuple[Params, dict[str, Array]]:
-    """After an epoch: the means of its steps' logs, the validation: -> params, calibrated for it, {name: value}."""
-    logs = {name: _mean_of_steps(values, weight) for name, values in logs.items()}
-    if validation is not None:
-        params = calibrate(network, params, all_rows(data)[0])
-        values = per_example(network, loss, metrics, params, validation, evaluation_batch(batch_size))
-        logs |= {f"validation_{name}": value for name, value in means(values, all_rows(validation)).items()}
-    return params, logs
-
-
-def _mean_of_steps(values: Array, weight: Array) -> Array:
-    """`weighted_mean` as a product of matrices, [w 1]ᵀ [v 1]: no program fuses it, so that all round alike."""
-    values = values.astype(widest(values, jnp.float32))
-    ones = jnp.ones_like(values)
-    left, right = jnp.stack([weight.astype(values.dtype), ones]), jnp.stack([values, ones], axis=1)
-    product = jnp.matmul(left, right, precision="highest")
-    return product[0, 0] / jnp.where(product[0, 1] == 0, 1, product[0, 1])
 
 
 def _transposed_once(network: Layer) -> Layer:
@@ -159,28 +108,26 @@ def make_run(
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
 
-    def pieces(hyper: Any, beside_others: bool = False) -> tuple[Layer, GradientTransformation, Step]:
+    def program_of(hyper: Any, beside_others: bool = False) -> Program:
         model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
         model = _transposed_once(model) if beside_others else model
         optimizer = as_transformation("make_run", make_optimizer(hyper))
-        step = make_logging_step(
-            model, loss, optimizer, l2=l2(hyper) if callable(l2) else l2, metrics=pairs, is_weight=is_weight
-        )
-        return model, optimizer, step
+        penalty = l2(hyper) if callable(l2) else l2
+        return Program(model, loss, optimizer, penalty, pairs, batch_size, is_weight=is_weight)
 
     def start(hyper: Any, key: PRNGKey) -> TrainState:
-        model, optimizer, _ = pieces(hyper)
-        return fresh_state(model, optimizer, key, init(hyper) if callable(init) else init)
+        program = program_of(hyper)
+        return fresh_state(program.network, program.optimizer, key, init(hyper) if callable(init) else init)
 
     @jax.jit
     def one(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
-        model, _, step = pieces(hyper)
+        program = program_of(hyper)
 
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-            return reported_epoch(model, loss, step, pairs, batch_size, state, data, validation)
+            return reported_epoch(program, state, data, validation)
 
         state, history = jax.lax.scan(one_epoch, start(hyper, key), None, length=epochs)
-        return RunResult(calibrate(model, state.params, data[0]), history)
+        return RunResult(calibrate(program.network, state.params, data[0]), history)
 
     def many(data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
         """`one` under vmap, but the scan outside and the step under vmap: runs share key and batches, and a matrix
@@ -191,15 +138,15 @@ def make_run(
 
         @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
         def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
-            return pieces(hyper, beside_others=True)[2](state, batch)
+            return logging_step(program_of(hyper, beside_others=True))(state, batch)
 
         @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
         def reports(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
-            return report(pieces(hyper)[0], loss, pairs, batch_size, params, weight, logs, data, validation)
+            return report(program_of(hyper), params, weight, logs, data, validation)
 
         @functools.partial(jax.vmap, in_axes=(0, axes.params))
         def finished(hyper: Any, params: Params) -> Params:
-            return calibrate(pieces(hyper)[0], params, data[0])
+            return calibrate(program_of(hyper).network, params, data[0])
 
         def one_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
             states, (weight, logs) = epoch(functools.partial(step, hypers), batch_size, states, data)

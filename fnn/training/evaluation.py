@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from fnn import checks
 from fnn.backprop import weighted_mean
-from fnn.data.arrays import check_examples
+from fnn.data.arrays import check_examples, unpack_batch
 from fnn.dtypes import widest
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, check_layout, describe, num_batch_shards
@@ -30,7 +30,7 @@ from fnn.sharding.rows import (
     shard_rows,
     split_by_device,
 )
-from fnn.training.step import metric_values, unpack_batch
+from fnn.training.step import metric_values
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from fnn.data.prefetch import Chunk, run_part_of_chunk
+from fnn.data.prefetch import Chunk
 from fnn.optimizers import apply_updates
 from fnn.sharding.rows import Examples
 from fnn.training import programs
-from fnn.training.step import Step, as_transformation, make_logging_step
+from fnn.training.step import Step, as_transformation
 from fnn.types import GradientTransformation, Params, TrainState
 
 
@@ -64,7 +64,7 @@ def _watching(program: programs.Program, state: TrainState) -> tuple[Step, Train
     good = jax.tree.map(lambda leaf: jnp.asarray(True), state.params)
     watched = state._replace(opt_state=_Watched(state.opt_state, jnp.asarray(True), good, good))
     program = program._replace(optimizer=_watched(program.optimizer), metrics=())
-    step = make_logging_step(*program[:5], program.micro_batch_size)
+    step = programs.logging_step(program)
     silent = lambda state, batch: (step(state, batch)[0], ())
     return silent, watched, lambda state: programs.all_true(state.opt_state[1:])
 
@@ -83,7 +83,7 @@ def _watched_chunk(
 ) -> TrainState:
     """The same for a part of a chunk."""
     step, state, goes_on = _watching(program, state)
-    return run_part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
+    return programs.run_part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
 
 
 def _what(flags: _Watched) -> str:

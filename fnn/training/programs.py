@@ -12,27 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
+from fnn.data.order import epoch_order
+from fnn.data.prefetch import Chunk
 from fnn.layers.normalization import calibrate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
-from fnn.sweeps.run import report, reported_epoch
-from fnn.training.step import Step, epoch_order, make_logging_step, placed
-from fnn.types import Batch, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
-from fnn.weights import IsWeight, is_weight
-
-
-class Program(NamedTuple):
-    """What is fixed in the compiled programs; hashable, so that a second fit of the same does not compile again."""
-
-    network: Layer
-    loss: Loss
-    optimizer: GradientTransformation
-    l2: float
-    metrics: Metrics
-    batch_size: int
-    patience: int | None
-    micro_batch_size: int | None = None
-    is_weight: IsWeight = is_weight
+from fnn.training.epoch import Program, constrain_step, logging_step, report, reported_epoch
+from fnn.training.step import Step
+from fnn.types import Batch, Params, TrainState
 
 
 class Best(NamedTuple):
@@ -66,30 +53,14 @@ def finite_leaves(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
-def logging_step(program: Program) -> Step:
-    return make_logging_step(
-        program.network,
-        program.loss,
-        program.optimizer,
-        l2=program.l2,
-        metrics=program.metrics,
-        micro_batch_size=program.micro_batch_size,
-        is_weight=program.is_weight,
-    )
-
-
-@functools.partial(jax.jit, static_argnums=0, inline=True)
-def _one_epoch(program: Program, state: TrainState, data: Examples, validation: Examples | None):
-    """-> state, {name: what this epoch adds to history}. A jit: `start` and `advance` trace it once."""
-    network, loss, _, _, metrics, batch_size, *_ = program
-    return reported_epoch(network, loss, logging_step(program), metrics, batch_size, state, data, validation)
+_reported_epoch = jax.jit(reported_epoch, static_argnums=0, inline=True)
+"""`init_carry` and `run_epochs` share its trace."""
 
 
 def _report(program: Program, state: TrainState, outs: PyTree, data: Examples, validation: Examples | None):
-    """What `_one_epoch` does after its last step."""
-    network, loss, _, _, metrics, batch_size, *_ = program
+    """What `reported_epoch` does after its last step."""
     state, (weight, logs) = jax.lax.optimization_barrier((state, outs))
-    params, logs = report(network, loss, metrics, batch_size, state.params, weight, logs, data, validation)
+    params, logs = report(program, state.params, weight, logs, data, validation)
     return jax.lax.optimization_barrier((state._replace(params=params), logs))
 
 
@@ -126,12 +97,12 @@ def _looked_at(carry: Carry) -> Carry:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def init_carry(program: Program, epochs: int, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
     """The carry before the first epoch, with buffers of its own: the caller's state is not donated."""
-    logs = jax.eval_shape(functools.partial(_one_epoch, program), state, data, validation)[1]
+    logs = jax.eval_shape(functools.partial(_reported_epoch, program), state, data, validation)[1]
     history = {name: jnp.full(epochs, jnp.nan, log.dtype) for name, log in logs.items()}
     best = None
     if program.patience is not None:
         cost = jnp.asarray(jnp.inf, logs["validation_cost"].dtype)
-        best = Best(*state[:3], cost, jnp.zeros((), jnp.int32))
+        best = Best(state.params, state.opt_state, state.step, cost, waited=jnp.zeros((), jnp.int32))
     carry = Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best)
     return _laid_out(jax.tree.map(jnp.copy, carry), data)
 
@@ -149,7 +120,7 @@ def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examp
         return in_time if carry.best is None else in_time & has_patience(program, carry.best)
 
     def body(carry: Carry) -> Carry:
-        return _laid_out(_record(carry, *_one_epoch(program, carry.state, data, validation)), data)
+        return _laid_out(_record(carry, *_reported_epoch(program, carry.state, data, validation)), data)
 
     return _laid_out(_looked_at(jax.lax.while_loop(goes_on, body, carry)), data)
 
@@ -165,7 +136,7 @@ def run_part_of_epoch(
     goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
 ) -> tuple[TrainState, PyTree]:
     """The steps position..until-1 of an epoch, what they return written into `outs` (steps, …)."""
-    size, step = rows.num_examples(data), placed(step, data)
+    size, step = rows.num_examples(data), constrain_step(step, data)
     begun = state.step - position
     if batch_size == size:  # one batch of everything is not shuffled
         full, rest = jnp.arange(0).reshape(0, size), jnp.arange(size)
@@ -230,6 +201,28 @@ def run_steps(program: Program, state: TrainState, outs: PyTree, data: Examples,
     """The steps position..until-1 of an epoch -> state, outs, whether all is finite."""
     state, outs = run_part_of_epoch(logging_step(program), program.batch_size, state, outs, data, position, until)
     state = rows.constrain_tree(data, state, state.params)
+    return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & all_true(finite_leaves(state.params))
+
+
+def run_part_of_chunk(
+    step: Step,
+    state: TrainState,
+    outs: PyTree,
+    chunk: Chunk,
+    position: Array,
+    until: Array,
+    goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
+) -> tuple[TrainState, PyTree]:
+    """The steps position..until-1 of a chunk, what they return written into `outs` (steps, …)."""
+    step, batch = constrain_step(step, chunk.data), lambda index: rows.take(chunk.data, index)
+    begun = state.step - position
+    return run_batches(step, batch, chunk.full, chunk.rest, chunk.batches, state, outs, begun, until, goes_on)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run_chunk(program: Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
+    """The steps position..until-1 of a chunk -> state, outs, whether all is finite. The given state stays as it is."""
+    state, outs = run_part_of_chunk(logging_step(program), state, outs, chunk, position, until)
     return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & all_true(finite_leaves(state.params))
 
 

@@ -58,7 +58,7 @@ def train(training: Training, source: Source, state: TrainState) -> tuple[progra
             started = time.perf_counter()
             until = min(loaded.steps, at + amount, at + _to_save(training, place))
             args = room, loaded.chunk, jnp.int32(at), jnp.int32(until)
-            state, outs, finite = prefetch.run_chunk(program, place.carry.state, *args)
+            state, outs, finite = programs.run_chunk(program, place.carry.state, *args)
             outs = jax.tree.map(lambda leaf, part=slice(at, until): np.asarray(leaf)[part], outs)
             if not finite:
                 message = _failure(training, source, place, loaded, range(at, until), outs[1]["cost"], saved)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn.data.arrays import shuffled_batches
+from fnn.data.order import shuffled_batches
 from tests.support.oracles import normal
 
 

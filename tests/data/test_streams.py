@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import fnn
 from experiments.benchmarks import streams as benchmark
-from fnn.data import prefetch, streams, windows
+from fnn.data import prefetch, streams
+from fnn.data.order import shuffled_windows
 from fnn.training import programs
 from tests.support.oracles import assert_close, normal
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, streamed
@@ -55,7 +56,7 @@ def test_so_it_does_for_other_networks(name):
 
 
 def test_data_that_fit_are_put_on_the_device(in_memory, monkeypatch):
-    monkeypatch.setattr(prefetch, "run_chunk", None)
+    monkeypatch.setattr(programs, "run_chunk", None)
     assert bits(fit(device_memory=DATA[0].nbytes + DATA[1].nbytes)) == bits(in_memory)
 
 
@@ -71,7 +72,7 @@ def test_it_reads_files_and_other_layouts(in_memory, tmp_path):
 
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 2**20))
 def test_every_row_comes_once(size, window, row_bytes):
-    order = lambda epoch: list(windows.shuffled_windows(KEY, epoch, size, window, row_bytes))
+    order = lambda epoch: list(shuffled_windows(KEY, epoch, size, window, row_bytes))
     first = np.concatenate(order(0))
     np.testing.assert_array_equal(np.sort(first), np.arange(size))
     np.testing.assert_array_equal(first, np.concatenate(order(0)))
@@ -82,7 +83,7 @@ def test_every_row_comes_once(size, window, row_bytes):
 
 def test_a_window_mixes_what_lies_together():
     """100 classes one after the other, a window a tenth of all: half the classes or more are in each."""
-    parts = list(windows.shuffled_windows(KEY, 0, 100_000, 10_000, 4096))
+    parts = list(shuffled_windows(KEY, 0, 100_000, 10_000, 4096))
     assert len(parts) <= 11
     assert min(len(np.unique(part // 1000)) for part in parts[:10]) >= 50
 
@@ -223,9 +224,9 @@ def test_it_follows_the_default_device(monkeypatch):
 
 def test_a_second_one_compiles_nothing():
     streamed()
-    before = prefetch.run_chunk._cache_size(), programs.end_epoch._cache_size()
+    before = programs.run_chunk._cache_size(), programs.end_epoch._cache_size()
     streamed(key=jax.random.key(1))
-    assert (prefetch.run_chunk._cache_size(), programs.end_epoch._cache_size()) == before
+    assert (programs.run_chunk._cache_size(), programs.end_epoch._cache_size()) == before
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ import fnn
 from fnn import sharding
 from fnn.sharding import rows
 from fnn.sharding.layout import auto_mesh
-from fnn.training.step import _epoch
+from fnn.training.epoch import _epoch
 
 BATCH, EPOCHS, SIZE = 32, 5, 103  # four steps an epoch, the last one of seven examples: 20 steps
 LOSS, OPTIMIZER = fnn.softmax_cross_entropy, fnn.momentum(0.3)

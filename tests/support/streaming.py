@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from fnn.training.step import epoch_key
+from fnn.data.order import epoch_key
 from tests.support import training
 from tests.support.oracles import normal
 

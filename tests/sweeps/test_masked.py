@@ -10,8 +10,10 @@ import pytest
 
 import fnn
 from fnn import gradcheck
+from fnn.data.order import init_key
 from fnn.layers.dense import Dense
 from fnn.sweeps import sweep
+from fnn.training.step import as_transformation
 from tests.support.oracles import assert_close, by_autodiff, by_hand, cotangent, normal, spread_params
 from tests.support.sweeping import LOSS, X, Y, keys, make_run
 
@@ -78,7 +80,7 @@ def test_a_masked_network_trains_as_the_narrow_one(optimizer, activation, x64):
         for network, start in ((wide, params), (narrow, cut(params, WIDTHS))):
             step = fnn.make_step(network, LOSS, make_optimizer(), l2)
             state = fnn.init_state(network, make_optimizer(), jax.random.key(0))
-            opt_state = fnn.train.as_transformation("test", make_optimizer()).init(start)
+            opt_state = as_transformation("test", make_optimizer()).init(start)
             state = state._replace(params=start, opt_state=opt_state)
             ends.append(jax.lax.scan(lambda state, _, step=step: step(state, (x, Y)), state, None, length=20))
     (got, costs), (expected, narrow_costs) = ends
@@ -168,7 +170,7 @@ def test_an_architecture_sweep_is_one_program():
     assert sweep._one_device._cache_size() == before + 1
     for i, width in enumerate(widths.tolist()):
         for j in range(1):
-            start = network(width).init(fnn.train._fold(keys(1)[j], 0, 0))
+            start = network(width).init(init_key(keys(1)[j]))
             narrow = make_run(
                 network=fnn.mlp([4, *width, 3], fnn.tanh),
                 make_optimizer=lambda h: fnn.adam(0.05),

@@ -11,8 +11,8 @@ import pytest
 
 import fnn
 from fnn.checkpoint import store
+from fnn.data.order import epoch_key
 from fnn.training import failures, loop
-from fnn.training.step import _EPOCH, _fold
 from tests.support.training import NETWORK, X, Y, bits, fit
 
 KEY, SIZE, BATCH = jax.random.key(0), 74, 16
@@ -49,7 +49,7 @@ def trap(index: int) -> tuple:
 
 def when(index: int, epoch: int) -> int:
     """The step of the epoch, from 1, in which the example is seen."""
-    order = jax.random.permutation(_fold(KEY, _EPOCH, epoch - 1), SIZE)
+    order = jax.random.permutation(epoch_key(KEY, epoch - 1), SIZE)
     return int(np.argmax(np.asarray(order) == index)) // BATCH + 1
 
 
@@ -63,7 +63,7 @@ def test_a_gradient_that_never_reaches_the_cost_is_found(index, options, tmp_pat
     message = str(error.value)
     assert "fit: cost and gradient must be finite" in message
     assert f"first in epoch 1, step {step} of 5: the gradient of params.unused" in message
-    saved = store.listed(tmp_path)
+    saved = store.list_checkpoints(tmp_path)
     if "checkpoint_every_steps" in options and step > 2:
         assert [path.name for path in saved] == [f"step-{i:08d}" for i in range(2, step, 2)]
         assert f"the last good checkpoint is {saved[-1]}" in message

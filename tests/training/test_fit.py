@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.training import programs
+from fnn.training import epoch, programs
 from fnn.training.progress import format_line
 from tests.support.classifying import LOSS, NETWORK, OPTIMIZER, TRAIN, VALIDATION, X, fit
 from tests.support.oracles import assert_close, normal
@@ -111,13 +111,13 @@ def test_a_second_fit_of_the_same_does_not_compile_again(key):
 
 
 def test_an_epoch_is_traced_once(key, monkeypatch):
-    traced, reported_epoch = [], programs.reported_epoch
+    traced, run_epoch = [], epoch.epoch
 
     def counted(*arguments):
         traced.append(None)
-        return reported_epoch(*arguments)
+        return run_epoch(*arguments)
 
-    monkeypatch.setattr(programs, "reported_epoch", counted)
+    monkeypatch.setattr(epoch, "epoch", counted)
     network = fnn.serial(*NETWORK.layers)  # another value: nothing is compiled for it already
     options = {"epochs": 3, "batch_size": 16, "validation": VALIDATION, "patience": 2, "report_every": 2}
     fnn.fit(network, LOSS, OPTIMIZER, TRAIN, key=key, progress=False, **options)

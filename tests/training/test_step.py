@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.training.step import _epoch, epoch
+from fnn.training.epoch import _epoch, epoch
 from tests.support.oracles import assert_close, normal
 
 rng = np.random.default_rng(0)

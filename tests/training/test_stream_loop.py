@@ -14,8 +14,8 @@ import pytest
 
 import fnn
 from fnn.checkpoint import store
-from fnn.data import prefetch, streams
-from fnn.training import stream_loop
+from fnn.data import streams
+from fnn.training import programs, stream_loop
 from tests.support.oracles import assert_close
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, X, Y, batches, fit, streamed
 from tests.support.training import bits
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.usefixtures("no_stream_is_left")
 
 
 def content(folder):
-    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in store.listed(folder)}
+    return {
+        path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in store.list_checkpoints(folder)
+    }
 
 
 @pytest.mark.parametrize("kind", ["arrays", "batches"])
@@ -65,7 +67,7 @@ def test_a_signal_is_heeded_inside_an_epoch_and_while_waiting(tmp_path, capfd):
 
     with pytest.raises(SystemExit):
         fit(stream, device_memory=BUDGET, checkpoint_dir=tmp_path)
-    step = int(store.listed(tmp_path)[-1].name[5:])
+    step = int(store.list_checkpoints(tmp_path)[-1].name[5:])
     assert 21 < step < 42
     assert f"stopped by SIGTERM after epoch 1, step {step}; saved" in capfd.readouterr().err
     assert bits(fit(stream, device_memory=BUDGET, checkpoint_dir=tmp_path, resume=True)) == bits(plain)
@@ -168,7 +170,7 @@ def test_one_thread_reads(kind, tmp_path):
     assert set(seen) == {"fnn stream"}
     assert bits(trained(tmp_path / "again", data=batches if kind == "batches" else DATA)[0]) == bits(whole)
     for step in (25, 40, 42, 63):
-        kept = [path for path in store.listed(tmp_path / "whole") if int(path.name[5:]) <= step]
+        kept = [path for path in store.list_checkpoints(tmp_path / "whole") if int(path.name[5:]) <= step]
         for path in kept:
             shutil.copytree(path, tmp_path / str(step) / path.name)
         result, seen = trained(tmp_path / str(step), resume=True)
@@ -195,7 +197,7 @@ def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
 
 def test_where_it_began_is_not_kept(monkeypatch):
     """Neither the state that was given nor the carry made of it stays on the device."""
-    begun, alive, advance, begin, train = [], [], prefetch.run_chunk, stream_loop.start_or_resume, stream_loop.train
+    begun, alive, advance, begin, train = [], [], programs.run_chunk, stream_loop.start_or_resume, stream_loop.train
     watch = lambda params: begun.extend(map(weakref.ref, jax.tree.leaves(params)))
     there = lambda ref: ref() is not None and not ref().is_deleted()
 
@@ -215,7 +217,7 @@ def test_where_it_began_is_not_kept(monkeypatch):
 
     for module, name, value in ((stream_loop, "train", given), (stream_loop, "start_or_resume", beginning)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(prefetch, "run_chunk", advanced)
+    monkeypatch.setattr(programs, "run_chunk", advanced)
     streamed()
     assert len(begun) == 8
     assert set(alive[2:]) == {0}, alive

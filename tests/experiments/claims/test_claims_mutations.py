@@ -19,7 +19,7 @@ MUTATIONS = {  # file of fnn, what to find (a pattern), what to put there; the c
     "C134": ("layers/dense", r"( +db = .+)\.astype\(b\.dtype\)\n", r"\1.astype(b.dtype) / dz.shape[0]\n"),
     "C139": ("layers/dense", r"( +dx = .+\bdz\b.+)\bw\.astype", r"\1dw.astype"),
     "C166": ("init", r"2\.0 / fans\(shape\)\[0\]", "2.0 / sum(fans(shape))"),
-    "C184": ("data/arrays", r"reshape\(n, batch_size\)", "reshape(batch_size, n)"),
+    "C184": ("data/order", r"reshape\(n, batch_size\)", "reshape(batch_size, n)"),
     "C188": ("optimizers", r"state\.v, 1 - beta, gradients", "state.v, beta - 1, gradients"),
     "C200": ("weights", r"jnp\.asarray\(scale, leaf\.dtype\)", "jnp.asarray(2 * scale, leaf.dtype)"),
     "C229": ("layers/conv", r"w\.astype\(dtype\), strides", "w.astype(dtype)[::-1, ::-1], strides"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.data.arrays import shuffled_batches
+from fnn.data.order import shuffled_batches
 from fnn.weights import squared_norm
 from tests.support.columns import same
 from tests.support.oracles import normal
