@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from fnn import checks
+from fnn.layers.dense import Dense
 from fnn.types import Layer, Params
 
 DATA = "data"
@@ -75,7 +76,7 @@ def dense_pairs(network: Layer, axis: str = "model") -> tuple[tuple[str, Partiti
     [('0\\\\.w', (None, 'model')), ('0\\\\.b', ('model',)), ('2\\\\.w', ('model', None))]
     """
     checks.layer("dense_pairs", "network", network)
-    dense = [i for i, layer in enumerate(network.layers) if layer.name.removeprefix("remat(").startswith("dense(")]
+    dense = [i for i, layer in enumerate(network.layers) if _is_dense(layer)]
     if len(dense) < 2:
         came = f"{len(dense)} of them among {[layer.name for layer in network.layers]}"
         raise checks.fail("dense_pairs", "network", "a `serial` of at least two dense layers", came=came)
@@ -84,6 +85,12 @@ def dense_pairs(network: Layer, axis: str = "model") -> tuple[tuple[str, Partiti
         rules += [(rf"{first}\.w", PartitionSpec(None, axis)), (rf"{first}\.b", PartitionSpec(axis))]
         rules += [(rf"{second}\.w", PartitionSpec(axis, None))]
     return tuple(rules)
+
+
+def _is_dense(layer: Layer) -> bool:
+    """Return True if the parameters of a layer are those of one dense layer (not of several, as in `repeat`)."""
+    params = jax.eval_shape(layer.init, jax.random.key(0))
+    return isinstance(params, Dense) and params.w.ndim == 2
 
 
 def _checked(function: str, mesh: Any, rules: Any, split_optimizer: bool, needs_data: bool) -> Layout:
