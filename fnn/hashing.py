@@ -1,31 +1,49 @@
-"""Hashes of arrays: what tells values from other values, in text."""
+"""SHA-256 of bytes, files and arrays."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from fnn.checkpoint.atomic import sha256
 from fnn.dtypes import is_key
 
 
-def hash_array(value: Any) -> str:
-    """dtype, shape and a hash of the values; of an array that is split over processes only the former.
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes in hexadecimal.
 
-    >>> array(np.zeros((2, 3), "float32"))
+    >>> sha256(b"")[:16]
+    'e3b0c44298fc1c14'
+    """
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> tuple[str, int]:
+    """Return the SHA-256 of a file in hexadecimal, and its size in bytes. The file is read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+
+def hash_array(value: Any) -> str:
+    """Describe an array by dtype, shape and the first 12 digits of the SHA-256 of its values.
+
+    If the array is split over several processes, the text has no hash: no process can read all of its values.
+
+    >>> hash_array(np.zeros((2, 3), "float32"))
     'float32 (2, 3) #9d908ecfb6b2'
     """
     data = jax.random.key_data(value) if is_key(value) else value
-    whole = getattr(data, "is_fully_addressable", True) or data.is_fully_replicated
-    values = f" #{sha256(np.ascontiguousarray(jax.device_get(data)).tobytes())[:12]}" if whole else ""
+    readable = getattr(data, "is_fully_addressable", True) or data.is_fully_replicated
+    values = f" #{sha256(np.ascontiguousarray(jax.device_get(data)).tobytes())[:12]}" if readable else ""
     return f"{value.dtype} {tuple(value.shape)}{values}"
 
 
 def hash_tree(leaves: PyTree) -> str:
-    """One hash of them all.
+    """Return the first 12 digits of one SHA-256 over all leaves of a tree, in order.
 
-    >>> tree([np.zeros(3), np.ones(3)]) == tree([np.ones(3), np.zeros(3)])
+    >>> hash_tree([np.zeros(3), np.ones(3)]) == hash_tree([np.ones(3), np.zeros(3)])
     False
     """
     return sha256(" ".join(map(hash_array, jax.tree.leaves(leaves))).encode())[:12]

@@ -1,12 +1,14 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed into it.
+"""Durable, atomic writes of files and folders, and the lock of a folder.
 
-What was renamed survives a crash of the process at any moment, and one of the machine as far as its fsync does what
-it says. For POSIX: it needs `fcntl` and folders that can be flushed.
+Data are written under a temporary name, flushed to the disk, and then renamed. A reader therefore sees the whole new
+file or the previous one. A renamed file survives a crash of the process at any moment. It survives a crash of the
+machine if the disk's fsync does what it promises.
+
+The module needs POSIX: `fcntl`, and folders that can be flushed.
 """
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -19,27 +21,12 @@ _LOCK = ".lock"
 
 
 class LockedError(RuntimeError):
-    """Another process, or another training of this one, is writing into the folder."""
-
-
-def sha256(data: bytes) -> str:
-    """The hash in hexadecimal.
-
-    >>> sha256(b"")[:16]
-    'e3b0c44298fc1c14'
-    """
-    return hashlib.sha256(data).hexdigest()
-
-
-def sha256_of(path: Path) -> tuple[str, int]:
-    """The hash of a file of any size, and how many bytes it has."""
-    with open(path, "rb") as file, _named(path):
-        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+    """Another process, or another training of this process, is writing into the folder."""
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """An OSError of an open file (disk full, file too large) says neither which file nor where: this adds it."""
+def name_errors(path: Path) -> Iterator[None]:
+    """Add the path to an OSError that has none: errors of an open file (disk full, file too large) name no file."""
     try:
         yield
     except OSError as error:
@@ -49,17 +36,17 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes the folder's list of names to the disk: only then is a rename in it durable."""
+    """Flush the entries of a folder to the disk. A rename in the folder is durable only after this."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with _named(folder):
+        with name_errors(folder):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made durably with those above it that were missing."""
+    """Create a folder and its missing parents durably, and return it."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,18 +56,23 @@ def make_folder(folder: Path) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with _named(path), open(path, "xb") as file:
+    with name_errors(path), open(path, "xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
 def temporary_path(path: Path) -> Path:
+    """Return a new hidden name beside `path`. `remove_temporaries` recognises such names."""
     return path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}-{path.name}"
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replaces the file, or leaves the one before as it is and raises the OSError that names what failed."""
+    """Write or replace a file atomically.
+
+    Raises:
+      OSError: if a step fails; the error names the file, and the previous file is unchanged.
+    """
     temporary = temporary_path(path)
     try:
         _write(temporary, data)
@@ -92,24 +84,13 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Flushes what another program wrote into the file to the disk."""
-    with open(path, "rb+") as file, _named(path):
+    """Flush a file that another library wrote to the disk."""
+    with open(path, "rb+") as file, name_errors(path):
         os.fsync(file.fileno())
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """A new folder with these files: all of it, or an OSError that names what failed and nothing at `path`."""
-    temporary = temporary_path(path)
-    try:
-        temporary.mkdir()
-        finish_folder(temporary, path, files)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
 def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes]) -> None:
-    """The temporary folder, with these files in it too, at `path`."""
+    """Write these files into a temporary folder, flush it, and rename it to `path`."""
     for name, data in files.items():
         _write(temporary / name, data)
     sync_folder(temporary)
@@ -118,14 +99,14 @@ def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes]) -> No
 
 
 def remove_folder(path: Path) -> None:
-    """Renamed before it is emptied: what is cut short leaves a temporary, never half of something good."""
+    """Rename a folder to a temporary name, then delete it: an interrupted deletion leaves no half checkpoint."""
     temporary = temporary_path(path)
     os.rename(path, temporary)
     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes the temporaries that killed processes left. Only for the holder of the folder's lock."""
+    """Remove the temporary files and folders that killed processes left. The caller must hold the folder's lock."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             if path.is_dir() and not path.is_symlink():
@@ -136,21 +117,24 @@ def remove_temporaries(folder: Path) -> None:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps a second writer out of the folder; the kernel lets go of it when the process ends, however it ends.
+    """Hold the folder's lock for the duration of the context.
 
-    LockedError names the folder and the process that holds it.
+    The kernel releases the lock when the process ends, however it ends.
+
+    Raises:
+      LockedError: if the lock is held; the error names the folder and the process that holds it.
     """
     path = folder / _LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            with _named(path):
+            with name_errors(path):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             message = f"{folder} is in use: process {holder} is writing checkpoints into it"
             raise LockedError(message + " (this process)" * (holder == str(os.getpid()))) from None
-        with _named(path):
+        with name_errors(path):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -1,4 +1,4 @@
-"""Parameters as plain safetensors files, which other tools read and write."""
+"""Export and import parameters as plain safetensors files, which other tools read and write."""
 
 from pathlib import Path
 
@@ -8,13 +8,22 @@ from fnn.checkpoint.tensors import DamagedError
 from fnn.dtypes import is_key
 from fnn.types import Params
 
-_HASHES = ("fnn.sha256", "fnn.sha256.again")  # a flipped bit cannot make a file look like one without
+_HASHES = ("fnn.sha256", "fnn.sha256.again")  # two entries: one flipped bit cannot hide both
 
 
 def export_params(path: str | Path, params: Params) -> None:
-    """Writes them, names being key paths such as `layers.0.w`; replaces a file of that name, durably, whole or not.
+    """Write parameters to a safetensors file.
 
-    The file's metadata hold a SHA-256 of names, shapes, dtypes and values, which `import_params` verifies.
+    The write is atomic and durable: after a failure, a previous file of that name is unchanged. The file's metadata
+    hold a SHA-256 of names, shapes, dtypes and values, which `import_params` verifies.
+
+    Args:
+      path: the file to write or replace.
+      params: a tree of arrays. Each is stored under its key path, such as `layers.0.w`.
+
+    Raises:
+      OSError: if the file cannot be written.
+      TypeError: if a leaf is not an array of a dtype that safetensors can store, or is a PRNG key.
 
     >>> import fnn, jax, tempfile
     >>> params = fnn.dense(3, 2).init(jax.random.key(0))
@@ -33,17 +42,36 @@ def export_params(path: str | Path, params: Params) -> None:
 
 
 def import_params(path: str | Path, like: Params) -> Params:
-    """Parameters from a safetensors file, in the tree of `like` (such as `network.init(key)`).
+    """Read parameters from a safetensors file.
 
-    Names, shapes and dtypes must be those of `like`: a ValueError names the leaf that differs. DamagedError (a
-    ValueError) if the file is not one of safetensors, or not what `export_params` wrote; files of other tools carry
-    nothing to verify values by.
+    The values of files that `export_params` wrote are verified. Files of other tools carry no hash.
+
+    Args:
+      path: the file.
+      like: a tree with the expected names, shapes and dtypes, for example `network.init(key)`.
+
+    Returns:
+      A tree of the form of `like`.
+
+    Raises:
+      ValueError: if names, shapes or dtypes differ from `like`; the message names the leaf.
+      DamagedError: if the file is not a safetensors file, or differs from its hash. It is a ValueError.
+      FileNotFoundError: if there is no such file.
+
+    >>> import fnn, jax, tempfile
+    >>> params = fnn.dense(3, 2).init(jax.random.key(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_params(f"{folder}/params.safetensors", params)
+    ...     import_params(f"{folder}/params.safetensors", fnn.dense(4, 2).init(jax.random.key(0)))
+    Traceback (most recent call last):
+        ...
+    ValueError: import_params: the leaf 'w' of like must be float32 of shape (3, 2), as in ..., got ...
     """
     data = Path(path).read_bytes()
     arrays, source = tensors.decode(data, str(path)), str(path)
     metadata = tensors.metadata_of(data)
-    said = {metadata[name] for name in _HASHES if name in metadata}
-    if said and said != {tensors.digest(arrays)}:
-        raise DamagedError(f"import_params: {source} does not hold what its SHA-256 says")
+    recorded = {metadata[name] for name in _HASHES if name in metadata}
+    if recorded and recorded != {tensors.digest(arrays)}:
+        raise DamagedError(f"import_params: {source} does not have the SHA-256 in its metadata")
     leaves = tensors.check_like("import_params", like, tensors.description(arrays), source)
     return tensors.rebuild("import_params", like, leaves, arrays)

@@ -1,185 +1,162 @@
-"""Checkpoints: a state saved so that it comes back whole or not at all, and parameters as plain safetensors files.
+"""Save, list and restore checkpoints, in one process or in several.
 
-A checkpoint is a folder `step-00000042` among others of its kind:
-
-    state.safetensors      the tree that was saved, a name per leaf: `params.0.w`, `opt_state.v.0.w`, `step`, `key`
-    training.safetensors   what else `fit` needs to go on: history, early stopping, the epoch under way
-    manifest.json          format, step, names, shapes and dtypes, versions, `fit`'s configuration, SHA-256 of each file
-    manifest.sha256        SHA-256 of the manifest, as the program sha256sum writes it
-
-What several processes saved has a folder beside a file, for its leaves that are split (`fnn.sharded_checkpoint`).
-It is written under another name, flushed, then renamed, so a checkpoint that can be seen is whole; all of it is
-verified before any of it is used. Nothing is pickled: loading runs no code from a file.
+Process 0 writes the manifest and every leaf that each device holds whole. With several processes, all of them write
+their shards of the other leaves (`split`). A new checkpoint becomes visible only when every file is written and
+flushed, and all of it is verified before any of it is used. If there are several processes, all of them call each
+function here, and the folder must be one that all of them see.
 """
 
 import contextlib
 import json
-import platform
-import re
+import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 from jaxtyping import PyTree
 
-from fnn import checks
-from fnn.checkpoint import atomic, tensors
-from fnn.checkpoint.atomic import LockedError as LockedError
-from fnn.checkpoint.params_file import export_params as export_params
-from fnn.checkpoint.params_file import import_params as import_params
-from fnn.checkpoint.tensors import DamagedError as DamagedError
-
-FORMAT = 1
-STATE, TRAINING = "state.safetensors", "training.safetensors"
-_MANIFEST, _SUM = "manifest.json", "manifest.sha256"
-_NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
+from fnn import checks, hashing
+from fnn.checkpoint import atomic, manifest, split, tensors
+from fnn.checkpoint.manifest import STATE, VerifiedCheckpoint, is_checkpoint
+from fnn.checkpoint.manifest import list_checkpoints as list_checkpoints
+from fnn.checkpoint.tensors import DamagedError
+from fnn.sharding import agreement
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be used, and another one was."""
+    """A checkpoint is damaged and an older one is used, or it was saved with other versions of the libraries."""
 
 
-class VerifiedCheckpoint(NamedTuple):
-    """A verified checkpoint: where it is, its manifest, and the bytes of its files by name."""
+@contextlib.contextmanager
+def open_folder(folder: Path) -> Iterator[None]:
+    """Create a folder of checkpoints if it is missing, and hold its lock for the duration of the context.
 
-    path: Path
-    manifest: dict[str, Any]
-    files: dict[str, bytes]
-
-
-def versions() -> dict[str, str]:
-    """What the numbers in a checkpoint were computed with."""
-    names = ("fnn", "jax", "jaxlib", "numpy", "optax", "safetensors")
-    found = {"python": platform.python_version(), "backend": jax.default_backend()}
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def listed(folder: Path) -> list[Path]:
-    """The checkpoints in a folder by their names, oldest first; none if there is no such folder."""
-    try:
-        found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    except FileNotFoundError:
-        return []
-    return [path for match, path in sorted(found, key=lambda item: (int(item[0][1]), int(item[0][2] or 0)))]
+    Process 0 holds the lock. It also removes the temporary files that killed processes left.
+    """
+    with contextlib.ExitStack() as stack:
+        with agreement.fail_together("save"):
+            if agreement.is_main_process():
+                atomic.make_folder(folder)
+                stack.enter_context(atomic.lock(folder))
+                atomic.remove_temporaries(folder)
+        with agreement.fail_together("save"):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{folder} must be a folder that all processes see, made by process 0")
+        yield
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether it is one by its name, not a folder of them."""
-    return bool(_NAME.fullmatch(path.name)) and not listed(path)
+def check_writable(function: str, tree: PyTree) -> None:
+    """Check before a training that its state can be saved.
+
+    Raises:
+      ImportError: if several processes would write split leaves with orbax, and it is not installed.
+    """
+    if agreement.is_multiprocess():
+        split.require_orbax(function, tree)
 
 
-def write(folder: Path, step: int, trees: Mapping[str, PyTree], **about: Any) -> Path:
-    """One more checkpoint, {file: tree}, in a folder whose lock is held; `about` joins the manifest."""
+def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool = False, **extra: Any) -> Path:
+    """Write a checkpoint into a folder whose lock is held, and return its path.
+
+    Args:
+      folder: the folder of checkpoints, open (`open_folder`).
+      step: the step of the checkpoint. Earlier checkpoints of the same step are removed.
+      trees: `{file name: tree}`.
+      sharded: in one process, write split leaves with orbax, too. Several processes always do.
+      **extra: more entries of the manifest.
+    """
     leaves = {name: tensors.named_leaves("save", "tree", tree) for name, tree in trees.items()}
-    data = {name: tensors.encode(tensors.to_host(tree)) for name, tree in leaves.items()}
-    path, same = next_path(folder, step)
-    atomic.write_folder(path, data | manifest_files(step, entries(data), leaves, **about))
-    for older in same:
-        atomic.remove_folder(older)
+    is_separate = split.is_split if sharded or agreement.is_multiprocess() else lambda leaf: False
+    separate = {name: {n: leaf for n, leaf in tree.items() if is_separate(leaf)} for name, tree in leaves.items()}
+    split.require_orbax("save", separate)
+    whole = {name: {n: leaf for n, leaf in tree.items() if n not in separate[name]} for name, tree in leaves.items()}
+    host = {name: tensors.to_host(tree) for name, tree in whole.items()}
+    path, replaced = manifest.next_path(folder, step)
+    names = json.dumps([path.name, atomic.temporary_path(path).name])
+    path, temporary = (folder / name for name in json.loads(agreement.all_gather(names)[0]))
+    with agreement.fail_together("save"):
+        if agreement.is_main_process():
+            temporary.mkdir()
+    try:
+        for name, tree in separate.items():
+            if tree:
+                split.write_split(temporary / split.split_folder_name(name), tree)
+        entries = split.hash_split(temporary)
+        with agreement.fail_together("save"):
+            if agreement.is_main_process():
+                data = {name: tensors.encode(tree) for name, tree in host.items()}
+                data |= manifest.manifest_files(step, manifest.file_entries(data) | entries, leaves, **extra)
+                atomic.finish_folder(temporary, path, data)
+                for older in replaced:
+                    atomic.remove_folder(older)
+    except BaseException:
+        if agreement.is_main_process():
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return path
 
 
-def next_path(folder: Path, step: int) -> tuple[Path, list[Path]]:
-    """The name of a new checkpoint of this step, and those there are of it, which it replaces."""
-    same = [path for path in listed(folder) if _step(path) == step]
-    generation = f".{_generation(same[-1]) + 1}" if same else ""
-    return folder / f"step-{step:08d}{generation}", same
+def load(path: Path) -> VerifiedCheckpoint:
+    """Read and verify a checkpoint. If one process finds damage, all processes raise.
 
-
-def entries(data: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """What the manifest says of files with these bytes."""
-    return {name: {"sha256": atomic.sha256(part), "bytes": len(part)} for name, part in data.items()}
-
-
-def manifest_files(step: int, entries: Mapping[str, Any], leaves: Mapping[str, Any], **about: Any) -> dict[str, bytes]:
-    """The two files that vouch for the others and for the leaves in them."""
-    trees = {name: tensors.description(tree) for name, tree in leaves.items()}
-    manifest = {"format": FORMAT, "step": step, "files": entries, "trees": trees, "versions": versions()} | about
-    text = (json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
-    return {_MANIFEST: text, _SUM: f"{atomic.sha256(text)}  {_MANIFEST}\n".encode()}
-
-
-def _step(path: Path) -> int:
-    return int(path.name.split("-")[1].split(".")[0])
-
-
-def _generation(path: Path) -> int:
-    return int(path.name.partition(".")[2] or 0)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest, verified; DamagedError says what is wrong with it."""
-    try:
-        text, check = (path / _MANIFEST).read_bytes(), (path / _SUM).read_bytes()
-    except OSError as error:
-        raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
-    if check != f"{atomic.sha256(text)}  {_MANIFEST}\n".encode():
-        raise DamagedError(f"{path}: {_MANIFEST} does not have the SHA-256 that {_SUM} says")
-    manifest = json.loads(text)
-    if manifest.get("format") != FORMAT:
-        raise DamagedError(f"{path}: format {manifest.get('format')}; this version of fnn reads format {FORMAT}")
-    return manifest
-
-
-def load(path: Path, share: slice = slice(None)) -> VerifiedCheckpoint:
-    """All of a checkpoint, verified; DamagedError says what is wrong with it.
-
-    Of files in folders, which are large, only this share is verified, and nothing kept.
+    Raises:
+      DamagedError: if a file is missing or differs from its hash.
+      ValueError: if the processes see different checkpoints at this path.
     """
-    manifest, data = read_manifest(path), {}
-    large = sorted(name for name in manifest["files"] if "/" in name)
-    others = set(large) - set(large[share])
-    for name, expected in manifest["files"].items():
-        if name in others:
-            continue
+    if not agreement.is_multiprocess():
+        return manifest.load(path)
+    loaded, found = None, {"damage": "", "sha256": ""}
+    with agreement.fail_together("restore"):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: the folder of checkpoints must be one that all processes see")
         try:
-            if name in large:
-                found, size = atomic.sha256_of(path / name)
-            else:
-                data[name] = (path / name).read_bytes()
-                found, size = atomic.sha256(data[name]), len(data[name])
-        except OSError as error:
-            raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
-        if found != expected["sha256"]:
-            sizes = f"{size} bytes of {expected['bytes']}"
-            raise DamagedError(f"{path}: {name} does not have its SHA-256 ({sizes})")
-    return VerifiedCheckpoint(path, manifest, data)
+            loaded = manifest.load(path, split.process_share())
+            found["sha256"] = hashing.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
+        except DamagedError as error:
+            found["damage"] = str(error)
+    reports = [json.loads(text) for text in agreement.all_gather(json.dumps(found))]
+    damage = [report["damage"] for report in reports if report["damage"]]
+    if damage or loaded is None:
+        raise DamagedError(damage[0])
+    if len({report["sha256"] for report in reports}) > 1:
+        raise ValueError(f"restore: {path} must be the same checkpoint in every process, got different ones")
+    return loaded
 
 
 def newest(folder: Path, function: str = "restore") -> tuple[VerifiedCheckpoint | None, list[Path]]:
-    """The newest checkpoint that is good, and the damaged ones after it, of each of which a CheckpointWarning tells.
+    """Return the newest good checkpoint, and the damaged ones that are newer. None if the folder holds none at all.
 
-    None if there are none at all; DamagedError if there are some and none is good.
+    Process 0 warns of each damaged checkpoint.
+
+    Raises:
+      DamagedError: if there are checkpoints and none is good.
     """
-    found, damaged = None, []
-    for _ in range(10):  # a training may be removing old ones meanwhile
-        found, damaged = last_good(function, folder, listed(folder), load)
-        if found or not listed(folder):
+    if agreement.is_multiprocess():
+        names = json.dumps([path.name for path in list_checkpoints(folder)])
+        paths = [folder / name for name in json.loads(agreement.all_gather(names)[0])]
+        return _last_good(function, folder, paths)
+    loaded, damaged = None, []
+    for _ in range(10):  # a training in another process may be removing old checkpoints at the same time
+        loaded, damaged = _last_good(function, folder, list_checkpoints(folder))
+        if loaded or not list_checkpoints(folder):
             break
-    return found, damaged
+    return loaded, damaged
 
 
-def last_good(
-    function: str, folder: Path, paths: list[Path], load: Callable[[Path], VerifiedCheckpoint], warn: bool = True
-) -> tuple[VerifiedCheckpoint | None, list[Path]]:
-    """`newest` among these of a folder's checkpoints."""
+def _last_good(function: str, folder: Path, paths: list[Path]) -> tuple[VerifiedCheckpoint | None, list[Path]]:
+    """Apply `newest` to these checkpoints of a folder."""
     damaged: dict[Path, str] = {}
     for path in reversed(paths):
         try:
-            found = load(path)
+            loaded = load(path)
         except DamagedError as error:
             if path.exists():
                 damaged[path] = str(error)
             continue
-        for message in damaged.values() if warn else ():
+        for message in damaged.values() if agreement.is_main_process() else ():
             warnings.warn(f"{function}: damaged: {message}; {path.name} is used instead", CheckpointWarning, 4)
-        return found, list(damaged)
+        return loaded, list(damaged)
     if damaged:
         reasons = "; ".join(damaged.values())
         raise DamagedError(f"{function}: none of the {len(damaged)} checkpoints in {folder} is good: {reasons}")
@@ -187,34 +164,38 @@ def last_good(
 
 
 def restore_tree(function: str, loaded: VerifiedCheckpoint, name: str, like: PyTree) -> PyTree:
-    """One of a checkpoint's trees, in the form of `like`."""
+    """Rebuild one of a checkpoint's trees, given its file name, in the form of `like`."""
     source = f"{loaded.path / name}"
     leaves = tensors.check_like(function, like, loaded.manifest["trees"][name], source)
-    arrays = tensors.decode(loaded.files[name], source)
-    split = {leaf: leaves[leaf] for leaf in leaves if leaf not in arrays}
-    if split:
-        from fnn.checkpoint.split import read_split, split_folder_name
-
-        arrays |= read_split(loaded.path / split_folder_name(name), split)
+    arrays: dict[str, Any] = {**tensors.decode(loaded.files[name], source)}
+    separate = {leaf: leaves[leaf] for leaf in leaves if leaf not in arrays}
+    if separate:
+        arrays |= split.read_split(loaded.path / split.split_folder_name(name), separate)
     return tensors.rebuild(function, like, leaves, arrays)
 
 
-@contextlib.contextmanager
-def open_folder(folder: Path) -> Iterator[None]:
-    """The folder, made if it is missing, locked, and without what killed processes left."""
-    atomic.make_folder(folder)
-    with atomic.lock(folder):
-        atomic.remove_temporaries(folder)
-        yield
+def save(folder: str | Path, tree: PyTree, *, step: int | None = None, sharded: bool = False) -> Path:
+    """Save a tree of arrays durably as a new checkpoint.
 
+    A failed save leaves the earlier checkpoints as they were.
 
-def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
-    """Saves a TrainState, or any tree of arrays with the step it belongs to, durably -> the new checkpoint's path.
+    Args:
+      folder: the folder of checkpoints; created if it is missing.
+      tree: a TrainState, or any tree of arrays.
+      step: the number of the checkpoint. Default: `tree.step`. An earlier checkpoint of the same step is replaced.
+      sharded: in one process, write leaves that are split over devices shard by shard with orbax, too. Several
+        processes always do.
 
-    An earlier one of the same step is replaced; others stay. OSError names the file that could not be written: what
-    was there before is then as it was. LockedError if a training is writing into the folder.
+    Returns:
+      The path of the checkpoint, for example `folder/step-00000042`.
 
-    >>> import fnn, tempfile
+    Raises:
+      OSError: if a file cannot be written; the error names the file.
+      LockedError: if a training is writing into the folder.
+      TypeError: if a leaf is not an array of a dtype that safetensors can hold.
+      ImportError: if leaves are to be written with orbax, and it is not installed.
+
+    >>> import fnn, jax, tempfile
     >>> state = fnn.init_state(fnn.dense(3, 2), fnn.sgd(0.1), jax.random.key(0))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(folder, state).name, restore(folder, state).params.w.shape
@@ -223,20 +204,40 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
     step = checks.step_of("save", tree, step)
     folder = Path(folder)
     with open_folder(folder):
-        return write(folder, step, {STATE: tree})
+        return write(folder, step, {STATE: tree}, sharded=sharded)
 
 
 def restore(path: str | Path, like: PyTree) -> PyTree:
-    """The tree that was saved: of a checkpoint, or of the newest good one in a folder of them.
+    """Restore a tree that `save` or `fit` saved, from a checkpoint or from the newest good one in a folder.
 
-    `like` has the tree, shapes and dtypes to expect: `fnn.init_state(network, optimizer, key)`, or its
-    `jax.eval_shape`. Reads what `save` wrote, and the state in what `fit` wrote (for a network with batch_norm,
-    `fnn.calibrate` its parameters). A damaged checkpoint is never used: in a folder a CheckpointWarning names it and
-    the one before it is; DamagedError (a ValueError) if none is good; FileNotFoundError if there is none.
+    The number of devices and processes need not be the one that the tree was saved with. Of what `fit` saved, the
+    state is restored. If the network has batch_norm, `fnn.calibrate` its parameters.
+
+    Args:
+      path: a checkpoint, or a folder of checkpoints. In a folder, damaged checkpoints are skipped with a
+        CheckpointWarning.
+      like: the expected tree, with its shapes and dtypes: for example `fnn.init_state(network, optimizer, key)`, or
+        its `jax.eval_shape`. A leaf with a sharding over several devices is restored with that sharding. Any other
+        leaf is restored on one local device.
+
+    Returns:
+      A tree of the form of `like` with the saved values.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint at `path`.
+      DamagedError: if the checkpoint, or every checkpoint in the folder, is damaged. It is a ValueError.
+      ValueError: if `like` differs from the saved tree; the message names the leaf.
+
+    >>> import jax, jax.numpy as jnp, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(folder, {"w": jnp.ones(2)}, step=7)
+    ...     restore(folder, jax.eval_shape(lambda: {"w": jnp.ones(2)}))
+    {'w': Array([1., 1.], dtype=float32)}
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"restore: there is no {path}")
+    with agreement.fail_together("restore"):
+        if not path.exists():
+            raise FileNotFoundError(f"restore: there is no {path}")
     if is_checkpoint(path):
         return restore_tree("restore", load(path), STATE, like)
     loaded, _ = newest(path)
@@ -246,6 +247,15 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """The newest good checkpoint in the folder, or None if there are none; warnings and errors as in `restore`."""
+    """Return the path of the newest good checkpoint in a folder, or None if the folder holds none.
+
+    Raises:
+      DamagedError: if there are checkpoints and none is good. Damaged ones are skipped with a CheckpointWarning.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(latest(folder))
+    None
+    """
     loaded, _ = newest(Path(folder), "latest")
     return None if loaded is None else loaded.path

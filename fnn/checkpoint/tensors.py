@@ -1,4 +1,7 @@
-"""Trees of arrays as the bytes of a safetensors file, a name per leaf: its key path, such as `layers.0.w`."""
+"""Trees of arrays as the bytes of a safetensors file.
+
+Each leaf is stored under its key path, such as `layers.0.w`.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +13,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint.atomic import sha256
 from fnn.dtypes import is_key
+from fnn.hashing import sha256
 from fnn.sharding import agreement
 
 Description = dict[str, list]
-"""name -> [dtype, shape], what JSON can hold of a tree."""
+"""`{name: [dtype, shape]}`, the description of a tree that a manifest holds."""
 
-_DTYPES = {  # how safetensors calls them; what is not here it cannot hold
+_DTYPES = {  # safetensors' name -> NumPy's; safetensors cannot store other dtypes
     "BOOL": "bool",
     "U8": "uint8",
     "I8": "int8",
@@ -38,11 +41,11 @@ _DTYPES = {  # how safetensors calls them; what is not here it cannot hold
 
 
 class DamagedError(ValueError):
-    """A file does not hold what was written into it."""
+    """A file is missing, unreadable, or does not have the SHA-256 that was recorded when it was written."""
 
 
 def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
-    """The leaves by name; each an array of a dtype that files can hold, no two of one name.
+    """Return the leaves by name, after checking that safetensors can store them and that names are unique.
 
     >>> list(named_leaves("save", "tree", {"layers": [{"w": jnp.ones(2)}]}))
     ['layers.0.w']
@@ -53,35 +56,35 @@ def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
         if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
             raise checks.fail(function, f"the leaf {name!r} of {argument}", "an array", leaf, TypeError)
         if name in leaves:
-            raise checks.fail(function, argument, "of leaves with names of their own", came=f"two named {name!r}")
+            raise checks.fail(function, argument, "a tree whose leaves have unique names", came=f"two named {name!r}")
         if not is_key(leaf) and str(leaf.dtype) not in _DTYPES.values():
-            expected = f"of a dtype that safetensors can hold ({', '.join(_DTYPES.values())})"
+            expected = f"of a dtype that safetensors can store ({', '.join(_DTYPES.values())})"
             raise checks.fail(function, f"the leaf {name!r} of {argument}", expected, leaf, TypeError)
         leaves[name] = leaf
     return leaves
 
 
 def description(leaves: dict[str, Any]) -> Description:
-    """What each leaf is, in a form that survives JSON."""
+    """Describe each leaf by dtype and shape, in types that JSON keeps."""
     return {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}
 
 
 def to_host(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The leaves in the host's memory, keys as their data."""
+    """Copy the leaves to the host's memory; PRNG keys become their raw data."""
     raw = {name: jax.random.key_data(leaf) if is_key(leaf) else leaf for name, leaf in leaves.items()}
-    # in C order: safetensors writes memory as it lies, a transposed array would come back wrong without a word
+    # C order: safetensors writes the raw memory, so a transposed array would silently be restored wrong
     return {name: np.array(leaf, order="C", copy=None) for name, leaf in jax.device_get(raw).items()}
 
 
 def encode(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
-    """The bytes of a safetensors file."""
+    """Return the bytes of a safetensors file with these arrays and this metadata."""
     from safetensors.numpy import save
 
     return save(arrays, metadata)
 
 
 def decode(data: bytes, source: str) -> dict[str, np.ndarray]:
-    """The arrays in the bytes of a safetensors file; DamagedError names the source."""
+    """Return the arrays in the bytes of a safetensors file. The DamagedError of an unreadable one names `source`."""
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -94,29 +97,29 @@ def decode(data: bytes, source: str) -> dict[str, np.ndarray]:
 
 
 def metadata_of(data: bytes) -> dict[str, str]:
-    """The text that a safetensors file, one that `decode` took, carries beside its arrays."""
+    """Return the metadata of a safetensors file that `decode` has read."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return header.get("__metadata__") or {}
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 of names, dtypes, shapes and values."""
+    """Return one SHA-256 over names, dtypes, shapes and values."""
     parts = [json.dumps([*description({name: arrays[name]}).items()]).encode() for name in sorted(arrays)]
     values = [sha256(arrays[name].tobytes()).encode() for name in sorted(arrays)]
     return sha256(b"\n".join(parts + values))
 
 
 def check_like(function: str, like: PyTree, stored: Description, source: str) -> dict[str, Any]:
-    """The named leaves of `like`, if they are those stored; the error names the leaf that is not."""
+    """Return the leaves of `like` by name, after checking names, dtypes and shapes against the stored tree.
+
+    Raises:
+      ValueError: if they differ; the message names the leaves.
+    """
     leaves = named_leaves(function, "like", like)
-    expected = f"of the tree in {source}"
+    expected = f"a tree like the one in {source}"
     unknown, missing = [n for n in leaves if n not in stored], [n for n in stored if n not in leaves]
     if unknown or missing:
-        came = [
-            f"{len(names)} leaves {what} ({', '.join(names[:5])}{', …' * (len(names) > 5)})"
-            for names, what in ((unknown, "that are not there"), (missing, "too few"))
-            if names
-        ]
+        came = [_count(problem, names) for problem, names in (("unknown", unknown), ("missing", missing)) if names]
         raise checks.fail(function, "like", expected, came=" and ".join(came))
     for name, leaf in leaves.items():
         dtype, shape = stored[name]
@@ -127,8 +130,13 @@ def check_like(function: str, like: PyTree, stored: Description, source: str) ->
     return leaves
 
 
+def _count(problem: str, names: list[str]) -> str:
+    noun = "leaf" if len(names) == 1 else "leaves"
+    return f"{len(names)} {problem} {noun} ({', '.join(names[:5])}{', …' * (len(names) > 5)})"
+
+
 def _implementation(key: Any) -> Any:
-    """What draws from a typed key, of which only the dtype may be known."""
+    """Return the PRNG implementation of a typed key, of which only the dtype may be known."""
     if isinstance(key, jax.Array):
         return jax.random.key_impl(key)
     known = ("threefry2x32", "rbg", "unsafe_rbg")
@@ -136,16 +144,21 @@ def _implementation(key: Any) -> Any:
 
 
 def rebuild(function: str, like: PyTree, leaves: dict[str, Any], arrays: Mapping[str, Any]) -> PyTree:
-    """The tree of `like` with the arrays' values, on the devices of its leaves where these are spread over several."""
+    """Return the tree of `like` with the arrays' values.
 
-    def put(name: str, leaf: Any) -> jax.Array:
+    A leaf of `like` with a sharding over several devices passes its sharding on.
+    """
+
+    def to_device(name: str, leaf: Any) -> jax.Array:
         sharding = getattr(leaf, "sharding", None)
-        spread = sharding is not None and len(sharding.device_set) > 1
-        value = agreement.device_put(arrays[name], sharding) if spread else jnp.array(arrays[name])
+        if sharding is not None and len(sharding.device_set) > 1:
+            value = agreement.device_put(arrays[name], sharding)
+        else:
+            value = jnp.array(arrays[name])
         if is_key(leaf):
             return jax.random.wrap_key_data(value, impl=_implementation(leaf))
         if value.dtype != leaf.dtype:
             raise checks.fail(function, f"the leaf {name!r}", f"{leaf.dtype}, which needs jax_enable_x64", value)
         return value
 
-    return jax.tree.unflatten(jax.tree.structure(like), [put(name, leaf) for name, leaf in leaves.items()])
+    return jax.tree.unflatten(jax.tree.structure(like), [to_device(name, leaf) for name, leaf in leaves.items()])

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.checkpoint import split
+from fnn.checkpoint import store
 from fnn.data import streams
 from fnn.data.arrays import check_batch_size
 from fnn.data.streams import Stream
@@ -202,8 +202,8 @@ def fit(
         callback = None if callback is None else functools.partial(_called_back, sharding, callback)
     if saving is not None:
         made_of = training_fingerprint(program, state.key, arrays, held_out)
-        saving = saving._replace(training_fingerprint=made_of if source is None else made_of | {"data": source.about})
-    lock = contextlib.nullcontext() if saving is None else split.open_folder(saving.folder)
+        saving = saving._replace(configuration=made_of if source is None else made_of | {"data": source.about})
+    lock = contextlib.nullcontext() if saving is None else store.open_folder(saving.folder)
     shown = reporting(progress and agreement.is_main_process(), epochs)
     with lock, shown as report, signals.defer_signals() as signalled:
         reports = report_every if agreement.all_max(bool(progress or callback))[0] else None

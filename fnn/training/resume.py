@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import atomic, split, store
+from fnn.checkpoint import DamagedError, atomic, manifest, store
 from fnn.sharding import agreement
 from fnn.training.programs import Carry
 
@@ -54,9 +54,8 @@ def save_checkpoint(saving: CheckpointOptions, place: LoopState) -> Path:
     score = float(cost[-1]) if epoch and place.position == 0 else None  # only where an epoch ends is there a cost
     about = {"epoch": epoch, "position": place.position, "score": score}
     beside = _beside_state(place._replace(carry=carry._replace(history=history)))
-    trees = {store.STATE: carry.state, store.TRAINING: beside}
-    write = split.write if agreement.is_multiprocess() else store.write
-    path = write(saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration)
+    trees = {manifest.STATE: carry.state, manifest.TRAINING: beside}
+    path = store.write(saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration)
     with agreement.fail_together("fit"):
         if agreement.is_main_process():
             _prune(saving)
@@ -65,13 +64,13 @@ def save_checkpoint(saving: CheckpointOptions, place: LoopState) -> Path:
 
 def _score(path: Path) -> float | None:
     try:
-        return store.read_manifest(path).get("training", {}).get("score")
-    except store.DamagedError:
+        return manifest.read_manifest(path).get("training", {}).get("score")
+    except DamagedError:
         return None
 
 
 def _prune(saving: CheckpointOptions) -> None:
-    paths = store.listed(saving.folder)
+    paths = store.list_checkpoints(saving.folder)
     scores = {path: score for path in paths if (score := _score(path)) is not None}
     best = min(scores, key=lambda path: scores[path], default=None)  # of equal ones the first
     for path in paths[: -saving.keep]:
@@ -87,15 +86,14 @@ def find_checkpoint(
     ValueError if it is of another training; DamagedError if there are some and none is good. Damaged ones newer than
     the one used are renamed to `damaged-…`, out of the way and kept.
     """
-    if agreement.is_multiprocess():
-        split.need_orbax("fit", start.carry)
+    store.check_writable("fit", start.carry)
     if not saving.resume:
-        present = store.listed(saving.folder)
+        present = store.list_checkpoints(saving.folder)
         if present:
             came = f"{saving.folder} with {len(present)} of them, {present[-1].name} the last"
             raise checks.fail("fit", "checkpoint_dir", "without checkpoints, or `resume` True to go on", came=came)
         return None
-    loaded, damaged = split.newest(saving.folder, "fit")
+    loaded, damaged = store.newest(saving.folder, "fit")
     if loaded is None:
         return None
     training = loaded.manifest.get("training")
@@ -113,8 +111,8 @@ def find_checkpoint(
         for name, column in carry.history.items()
     }
     form = LoopState(carry._replace(history=columns), position, epoch_outs(position) if position else None)
-    state = store.restore_tree("fit", loaded, store.STATE, carry.state)
-    beside = store.restore_tree("fit", loaded, store.TRAINING, _beside_state(form))
+    state = store.restore_tree("fit", loaded, manifest.STATE, carry.state)
+    beside = store.restore_tree("fit", loaded, manifest.TRAINING, _beside_state(form))
     history = {name: column.at[:epoch].set(beside["history"][name]) for name, column in carry.history.items()}
     with agreement.fail_together("fit"):
         for path in damaged if agreement.is_main_process() else []:
@@ -123,7 +121,7 @@ def find_checkpoint(
     return LoopState(carry, position, beside.get("epoch")), loaded.path
 
 
-def _check_same(saving: CheckpointOptions, loaded: store.VerifiedCheckpoint) -> None:
+def _check_same(saving: CheckpointOptions, loaded: manifest.VerifiedCheckpoint) -> None:
     """Whether what was saved is of a training like this one; a warning where the libraries are other versions."""
     then, now = loaded.manifest["configuration"], saving.configuration
     different = [name for name in sorted(then | now) if not _same(then.get(name), now.get(name))]
@@ -131,7 +129,7 @@ def _check_same(saving: CheckpointOptions, loaded: store.VerifiedCheckpoint) -> 
         changes = "; ".join(f"{name} was {then.get(name)}, is {now.get(name)}" for name in different)
         expected = "of a training like this one (`state` takes what fnn.checkpoint.restore returns for a new one)"
         raise checks.fail("fit", "checkpoint_dir", expected, came=f"{loaded.path}: {changes}")
-    then, now = loaded.manifest["versions"], store.versions()
+    then, now = loaded.manifest["versions"], manifest.versions()
     changes = [
         f"{name} {then.get(name)} -> {now.get(name)}" for name in sorted(then | now) if then.get(name) != now.get(name)
     ]

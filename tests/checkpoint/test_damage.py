@@ -1,4 +1,4 @@
-"""Damaged checkpoints and parameter files: a flipped bit, a missing end, a missing file is noticed and never read."""
+"""Damaged checkpoints and parameter files: flipped bits, truncations and missing files are detected."""
 
 import random
 import shutil
@@ -8,16 +8,17 @@ import jax
 import pytest
 
 import fnn
-from fnn.checkpoint import CheckpointWarning, DamagedError, atomic, store
+from fnn import hashing
+from fnn.checkpoint import CheckpointWarning, DamagedError, store
 from tests.support.training import NETWORK, OPTIMIZER, bits, fit
 
-FEW = 100, 30  # flips and truncations of the default suite
+FEW = 100, 30  # flipped bits and truncations in the default run
 MANY = pytest.param((2000, 500), marks=pytest.mark.slow)
 STATE = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(3))
 
 
 def broken(path: Path, random_: random.Random, flip: bool) -> Path:
-    """One of the checkpoint's files with a bit flipped, or cut short."""
+    """Flip a bit in a random file of the checkpoint, or truncate it, and return the file."""
     file = random_.choice(sorted(path.iterdir()))
     data = bytearray(file.read_bytes())
     if flip:
@@ -30,9 +31,9 @@ def broken(path: Path, random_: random.Random, flip: bool) -> Path:
 
 @pytest.mark.parametrize("counts", [FEW, MANY])
 def test_damage_is_never_silent(counts, tmp_path):
-    """Of a checkpoint as fit writes it: a flipped bit or a missing end anywhere is noticed, and the one before used."""
+    """A flipped bit or a truncation anywhere in a checkpoint of `fit` is detected, and the previous one is used."""
     fit(checkpoint_dir=tmp_path / "good", epochs=2, patience=None)
-    first, last = store.listed(tmp_path / "good")
+    first, last = store.list_checkpoints(tmp_path / "good")
     older, random_ = bits(store.restore(first, STATE)), random.Random(0)
     for number in range(sum(counts)):
         folder = tmp_path / str(number)
@@ -59,14 +60,14 @@ def test_missing_files_and_other_formats_are_damage(tmp_path):
         shutil.rmtree(tmp_path / "copy")
     text = (path / "manifest.json").read_bytes().replace(b'"format": 1', b'"format": 2')
     (path / "manifest.json").write_bytes(text)
-    (path / "manifest.sha256").write_text(f"{atomic.sha256(text)}  manifest.json\n")
+    (path / "manifest.sha256").write_text(f"{hashing.sha256(text)}  manifest.json\n")
     with pytest.raises(DamagedError, match=r"format 2; this version of fnn reads format 1"):
         store.restore(tmp_path, STATE)
 
 
 @pytest.mark.parametrize("counts", [FEW, MANY])
 def test_damaged_parameters_are_never_silent(counts, tmp_path):
-    """safetensors alone reads 994 of 1,000 files with a flipped bit without a word, with wrong values."""
+    """Without a hash, safetensors reads 994 of 1,000 files with a flipped bit and silently returns wrong values."""
     params, random_ = fnn.mlp([3, 5, 2]).init(jax.random.key(0)), random.Random(1)
     good = tmp_path / "good.safetensors"
     fnn.checkpoint.export_params(good, params)
@@ -76,7 +77,8 @@ def test_damaged_parameters_are_never_silent(counts, tmp_path):
         shutil.copy(good, tmp_path / "folder" / "bad.safetensors")
         file = broken(tmp_path / "folder", random_, flip=number < counts[0])
         try:
-            assert bits(fnn.checkpoint.import_params(file, params)) == bits(params)  # a flip in the hash's own name
+            # a flipped bit in the name of one of the two hashes changes no value
+            assert bits(fnn.checkpoint.import_params(file, params)) == bits(params)
         except DamagedError:
             refused += 1
     assert refused > 0.8 * sum(counts)

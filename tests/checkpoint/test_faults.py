@@ -1,4 +1,4 @@
-"""Disks that fail: an error, never a lost or half-written checkpoint."""
+"""Failing disks raise an error and never cost a checkpoint or leave half of one."""
 
 import builtins
 import errno
@@ -20,7 +20,7 @@ ONE, TWO = {"x": np.arange(3000.0, dtype="float32")}, {"x": -np.arange(3000.0, d
 
 
 class Failing:
-    """Calls through, but the n-th call of the operation raises this errno."""
+    """Pass calls through, except that the n-th call raises an OSError with this errno."""
 
     def __init__(self, number: int, code: int):
         self.left, self.code, self.done = number, code, False
@@ -39,7 +39,7 @@ class Failing:
         return call
 
     def open(self, *args, **kwargs):
-        """As builtins.open, of a file of which the n-th write stops half way."""
+        """Open a file whose n-th write stops half way."""
         file = builtins.open(*args, **kwargs)  # noqa: SIM115
         write = file.write
 
@@ -67,7 +67,7 @@ class Proxy:
 
 
 def raised(function) -> OSError | None:
-    """The OSError that the function raises, if it does."""
+    """Call the function and return the OSError that it raises, if any."""
     try:
         function()
     except OSError as error:
@@ -75,7 +75,7 @@ def raised(function) -> OSError | None:
     return None
 
 
-FAULTS = {  # operation -> what it fails with
+FAULTS = {  # operation -> error codes it fails with
     "write": (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT),
     "open": (errno.EACCES, errno.EROFS, errno.EMFILE),
     "fsync": (errno.EIO, errno.ENOSPC),
@@ -86,7 +86,7 @@ FAULTS = {  # operation -> what it fails with
 
 
 def fail(patch, operation: str, number: int, code: int) -> Failing:
-    """Makes the n-th operation of this kind fail."""
+    """Make the n-th operation of this kind fail."""
     fault = Failing(number, code)
     if operation == "write":
         patch.setattr(atomic, "open", fault.open, raising=False)
@@ -111,12 +111,12 @@ def test_a_fault_at_any_point_of_saving_raises_and_costs_nothing(operation, tmp_
                 assert error is None
                 break
             points += 1
-            what = f"{operation} {number} failed with {errno.errorcode[code]}"
-            assert error is not None, f"{what} and nobody said so"
-            assert error.errno == code, what
+            case = f"{operation} {number} fails with {errno.errorcode[code]}"
+            assert error is not None, f"{case}: no error was raised"
+            assert error.errno == code, case
             latest = store.latest(folder)
-            back = bits(store.restore(folder, ONE))
-            assert back == bits({1: ONE, 2: TWO}[int(latest.name[5:])])
+            restored = bits(store.restore(folder, ONE))
+            assert restored == bits({1: ONE, 2: TWO}[int(latest.name[5:])])
             assert bits(store.restore(folder / "step-00000001", ONE)) == bits(ONE)
             assert not list(folder.glob(".tmp-*"))
             store.save(folder, TWO, step=3)
@@ -125,7 +125,7 @@ def test_a_fault_at_any_point_of_saving_raises_and_costs_nothing(operation, tmp_
 
 
 @pytest.mark.parametrize("operation", ["write", "open", "fsync", "replace"])
-def test_a_fault_in_writing_parameters_leaves_the_file_before(operation, tmp_path):
+def test_a_fault_in_writing_parameters_keeps_the_previous_file(operation, tmp_path):
     path, points = tmp_path / "p.safetensors", 0
     for code in FAULTS[operation]:
         for number in range(1, 10):
@@ -140,16 +140,16 @@ def test_a_fault_in_writing_parameters_leaves_the_file_before(operation, tmp_pat
             assert error is not None
             assert error.errno == code
             now = bits(fnn.checkpoint.import_params(path, ONE))
-            after_rename = operation == "fsync" and number == 2  # the folder's: the new file is there, and whole
+            after_rename = operation == "fsync" and number == 2  # of the folder: the new file is complete
             assert now == bits(TWO if after_rename else ONE)
             assert [p.name for p in tmp_path.iterdir()] == ["p.safetensors"]
     assert points >= len(FAULTS[operation])
 
 
-def test_a_fit_on_a_full_disk_raises_and_goes_on_when_there_is_room(tmp_path):
+def test_a_fit_on_a_full_disk_raises_and_resumes_when_there_is_room(tmp_path):
     whole = fit()
     with pytest.MonkeyPatch.context() as patch:
-        fail(patch, "write", 7, errno.ENOSPC)  # three files a checkpoint of fit, and its manifest's hash
+        fail(patch, "write", 7, errno.ENOSPC)  # a checkpoint of fit has four files
         with pytest.raises(OSError, match=r"No space left on device.*step-00000010"):
             fit(checkpoint_dir=tmp_path)
     assert store.latest(tmp_path).name == "step-00000005"
@@ -158,20 +158,20 @@ def test_a_fit_on_a_full_disk_raises_and_goes_on_when_there_is_room(tmp_path):
 
 LIMITED = """
 import resource, sys, numpy as np
-from fnn.checkpoint import store
+import fnn
 folder, big = sys.argv[1], {"x": np.zeros(100_000, "float32")}
-checkpoint.save(folder, {"x": np.zeros(10, "float32")}, step=1)
+fnn.checkpoint.save(folder, {"x": np.zeros(10, "float32")}, step=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
-    checkpoint.save(folder, big, step=2)
+    fnn.checkpoint.save(folder, big, step=2)
 except OSError as error:
     print(error.errno, error.filename)
-print(checkpoint.latest(folder).name)
+print(fnn.checkpoint.latest(folder).name)
 """
 
 
 def test_a_file_too_large_for_the_process(tmp_path):
-    """A real EFBIG, from the kernel."""
+    """The kernel raises a real EFBIG."""
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -182,7 +182,7 @@ def test_a_file_too_large_for_the_process(tmp_path):
 
 
 def test_a_read_only_folder(tmp_path):
-    """A real EACCES, as a user who may not write there."""
+    """A user without write permission gets a real EACCES."""
     folder = tmp_path / "runs"
     store.save(folder, ONE, step=1)
     me, nobody = os.geteuid(), 65534
@@ -190,7 +190,7 @@ def test_a_read_only_folder(tmp_path):
         path.chmod(0o755)
     for parent in tmp_path.parents:
         if not parent.stat().st_mode & 0o001:
-            pytest.skip(f"{parent} is not for everyone")
+            pytest.skip(f"{parent} is not accessible to other users")
     folder.chmod(0o555)
     (folder / ".lock").chmod(0o444)
     if me == 0:
@@ -208,7 +208,7 @@ def test_a_read_only_folder(tmp_path):
     assert str(folder) in str(error.value)
 
 
-def test_a_path_that_is_no_folder(tmp_path):
+def test_a_path_that_is_not_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match="file"):

@@ -1,4 +1,4 @@
-"""Processes that are killed: what they had saved is there, and the training goes on to the same bits."""
+"""Killed processes: their checkpoints survive, and the resumed training ends with the same bits."""
 
 import contextlib
 import hashlib
@@ -36,7 +36,7 @@ for folder in map(str.strip, sys.stdin):
 
 @pytest.mark.parametrize("kills", [6, pytest.param(300, marks=pytest.mark.slow)])
 def test_kill_9_at_random_moments(kills, tmp_path):
-    """A training that saves after every step, killed and started again until it is done, and then another."""
+    """Kill a training that saves after every step, restart it until it finishes, then begin another one."""
     whole = fit(epochs=20, patience=15)
     expected = hashlib.sha256(b"".join(bits(whole))).hexdigest()
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
@@ -49,13 +49,13 @@ def test_kill_9_at_random_moments(kills, tmp_path):
             before = last_step(folder)
             print(folder, file=zygote.stdin, flush=True)
             pid = int(zygote.stdout.readline().split()[1])
-            anywhere = random_.random() < 0.2  # while it starts, or at a step
+            anywhere = random_.random() < 0.2  # during its start, otherwise near a step
             limit = time.monotonic() + (random_.uniform(0, 3) if anywhere else 120)
             while time.monotonic() < limit and last_step(folder) == before and not exited(pid):
                 time.sleep(0.002)
             time.sleep(random_.uniform(0, 0.2))
             seen = last_step(folder)
-            with contextlib.suppress(ProcessLookupError):  # done meanwhile
+            with contextlib.suppress(ProcessLookupError):  # it has finished
                 if killed < kills:
                     os.kill(pid, signal.SIGKILL)
             line = zygote.stdout.readline().split()
@@ -68,7 +68,7 @@ def test_kill_9_at_random_moments(kills, tmp_path):
             killed += 1
             if folder.exists():
                 in_writing += any(folder.glob(".tmp-*"))
-                latest = store.latest(folder)  # a warning would be an error
+                latest = store.latest(folder)  # warnings are errors, so nothing is damaged
                 lost += int(latest.name[5:] if latest else 0) < seen
         zygote.stdin.close()
     print(f"{killed} kills, {in_writing} of them while writing; {finished} trainings finished, {lost} checkpoints lost")
@@ -76,7 +76,7 @@ def test_kill_9_at_random_moments(kills, tmp_path):
 
 
 def last_step(folder: Path) -> int:
-    paths = store.listed(folder)
+    paths = store.list_checkpoints(folder)
     return int(paths[-1].name[5:]) if paths else 0
 
 

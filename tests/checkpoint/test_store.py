@@ -1,4 +1,4 @@
-"""Checkpoints and parameter files: what comes back is what was saved, or an error that says what is wrong."""
+"""Checkpoints and parameter files: restoring returns what was saved, or an error says what is wrong."""
 
 import json
 import os
@@ -23,8 +23,8 @@ STATE = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(3))
 DTYPES = "bool uint8 int8 uint16 int16 uint32 int32 float16 bfloat16 float32 float8_e4m3fn float8_e5m2 complex64"
 
 
-def everything() -> dict:
-    """A tree of every dtype and of odd shapes and layouts."""
+def tree_of_every_kind() -> dict:
+    """Return a tree with leaves of every dtype and of unusual shapes and memory layouts."""
     tree = {name: jnp.asarray(normal(1, (3, 2))).astype(name) for name in DTYPES.split()}
     tree |= {"scalar": jnp.float32(3), "empty": jnp.zeros((0, 4)), "none": None, "nothing": ()}
     tree |= {"transposed": normal(2, (4, 3)).T, "strided": normal(3, (9,))[::2], "nan": np.array([np.nan, -0.0], "f4")}
@@ -32,8 +32,8 @@ def everything() -> dict:
     return tree | {"raw key": jax.random.PRNGKey(7), "nested": [(jnp.ones(1), {"a b": jnp.zeros(1)})]}
 
 
-def test_everything_comes_back(tmp_path):
-    tree = everything()
+def test_every_kind_of_leaf_is_restored(tmp_path):
+    tree = tree_of_every_kind()
     path = store.save(tmp_path, tree, step=12)
     assert path == tmp_path / "step-00000012" == store.latest(tmp_path)
     for like in (tree, jax.eval_shape(lambda: tree)):
@@ -46,7 +46,7 @@ def test_everything_comes_back(tmp_path):
     np.testing.assert_array_equal(draw, jax.random.normal(tree["keys"][1], (4,)))
 
 
-def test_float64_comes_back_as_float64_or_not_at_all(tmp_path, x64):
+def test_float64_is_restored_as_float64_or_refused(tmp_path, x64):
     tree = {"x": jnp.ones(2, "float64"), "n": jnp.ones(2, "int64"), "u": jnp.ones(2, "uint64")}
     store.save(tmp_path, tree, step=0)
     assert store.restore(tmp_path, tree)["x"].dtype == "float64"
@@ -54,7 +54,7 @@ def test_float64_comes_back_as_float64_or_not_at_all(tmp_path, x64):
         store.restore(tmp_path, jax.tree.map(np.asarray, tree))
 
 
-def test_spread_leaves_are_put_back_on_their_devices(tmp_path):
+def test_split_leaves_are_restored_with_their_sharding(tmp_path):
     mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
     tree = {"w": jax.device_put(normal(0, (4, 3)), sharding), "b": jnp.zeros(3)}
@@ -64,7 +64,7 @@ def test_spread_leaves_are_put_back_on_their_devices(tmp_path):
     assert bits(back) == bits(tree)
 
 
-def test_fits_state_is_restored_like_any_other(tmp_path):
+def test_the_state_that_fit_saved_is_restored_like_any_other(tmp_path):
     result = fit(checkpoint_dir=tmp_path, epochs=2, patience=None)
     state = store.restore(tmp_path, jax.eval_shape(lambda: STATE))
     assert bits(state) == bits(result.state)
@@ -73,7 +73,7 @@ def test_fits_state_is_restored_like_any_other(tmp_path):
     assert int(epoch(state, (normal(0, (20, 4)), np.zeros(20, "int32")))[0].step) == 12
 
 
-def test_what_is_in_a_checkpoint_is_what_the_documentation_says(tmp_path):
+def test_the_files_of_a_checkpoint_are_those_documented(tmp_path):
     path = store.save(tmp_path, STATE)
     assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.sha256", "state.safetensors"]
     assert load_file(path / "state.safetensors")["params.0.w"].shape == (4, 8)
@@ -85,7 +85,7 @@ def test_what_is_in_a_checkpoint_is_what_the_documentation_says(tmp_path):
 
 
 BAD_TREES = {
-    "of a dtype that safetensors can hold": {"x": np.zeros(2, "complex128")},
+    "of a dtype that safetensors can store": {"x": np.zeros(2, "complex128")},
     "the leaf 'x' of tree must be of a dtype": {"x": np.zeros(2, ml_dtypes.int4)},
     "the leaf 'x' of tree must be an array, got float 0.5": {"x": 0.5},
     "two named 'a.b'": {"a.b": np.zeros(1), "a": {"b": np.zeros(1)}},
@@ -93,21 +93,21 @@ BAD_TREES = {
 
 
 @pytest.mark.parametrize("says", BAD_TREES)
-def test_what_cannot_be_saved_is_refused(says, tmp_path):
+def test_a_tree_that_cannot_be_saved_is_refused(says, tmp_path):
     with pytest.raises((TypeError, ValueError), match="save: ") as error:
         store.save(tmp_path, BAD_TREES[says], step=0)
     assert says in str(error.value)
     assert store.latest(tmp_path) is None
 
 
-LIKES = {  # how `like` differs from STATE, and what the error says
+LIKES = {  # words of the error -> a `like` that differs from STATE
     "0.w' of like must be float32 of shape (4, 8)": STATE._replace(
         params=fnn.mlp([5, 8, 2], fnn.tanh).init(jax.random.key(0))[:2] + STATE.params[2:]
     ),
-    "1 leaves that are not there (params.0.extra)": STATE._replace(
+    "1 unknown leaf (params.0.extra)": STATE._replace(
         params=({**STATE.params[0]._asdict(), "extra": jnp.zeros(1)}, *STATE.params[1:])
     ),
-    "too few (params.3.w, params.3.b)": STATE._replace(params=STATE.params[:3]),
+    "2 missing leaves (params.3.w, params.3.b)": STATE._replace(params=STATE.params[:3]),
     "opt_state.m.0.w": fnn.init_state(NETWORK, fnn.adam(0.1), jax.random.key(0)),
     "'step' of like must be int32": STATE._replace(step=jnp.float32(0)),
     "'key' of like must be key<fry>": STATE._replace(key=jax.random.key(0, impl="rbg")),
@@ -116,7 +116,7 @@ LIKES = {  # how `like` differs from STATE, and what the error says
 
 
 @pytest.mark.parametrize("says", LIKES)
-def test_another_tree_is_refused_by_name(says, tmp_path):
+def test_a_different_tree_is_refused_by_the_name_of_its_leaf(says, tmp_path):
     store.save(tmp_path, STATE)
     with pytest.raises(ValueError, match=r"restore: .*like must be ") as error:
         store.restore(tmp_path, LIKES[says])
@@ -136,15 +136,15 @@ def test_bad_calls(tmp_path):
     assert store.latest(tmp_path / "missing") is None
 
 
-def test_the_newest_is_the_one_of_the_highest_step(tmp_path):
+def test_the_newest_checkpoint_has_the_highest_step(tmp_path):
     for step in (99_999_999, 100_000_000, 5, 123_456_789_012):
         store.save(tmp_path, {"x": jnp.float32(step % 1000)}, step=step)
     assert store.latest(tmp_path).name == "step-123456789012"
-    assert [path.name for path in store.listed(tmp_path)][:2] == ["step-00000005", "step-99999999"]
+    assert [path.name for path in store.list_checkpoints(tmp_path)][:2] == ["step-00000005", "step-99999999"]
     store.save(tmp_path, {"x": jnp.float32(-1)}, step=123_456_789_012)
     store.save(tmp_path, {"x": jnp.float32(-2)}, step=123_456_789_012)
     assert float(store.restore(tmp_path, {"x": jnp.float32(0)})["x"]) == -2
-    assert len(store.listed(tmp_path)) == 4
+    assert len(store.list_checkpoints(tmp_path)) == 4
 
 
 def test_one_writer_at_a_time(tmp_path):
@@ -157,23 +157,23 @@ def test_one_writer_at_a_time(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
         assert done.returncode == 1
         assert f"LockedError: {tmp_path} is in use: process {os.getpid()} is writing" in done.stderr
-        assert store.listed(tmp_path) == []
+        assert store.list_checkpoints(tmp_path) == []
     assert store.save(tmp_path, STATE).exists()
 
 
-def test_only_our_temporaries_are_swept(tmp_path):
-    ours = tmp_path / f".tmp-123-{'0f' * 8}-step-00000003"
-    mine = [tmp_path / name for name in (".tmp-notes", "notes.txt", ".tmp-1-abc-x", "step-3")]
-    ours.mkdir()
-    (ours / "state.safetensors").write_bytes(b"half")
-    for path in mine:
+def test_only_temporaries_of_fnn_are_removed(tmp_path):
+    temporary = tmp_path / f".tmp-123-{'0f' * 8}-step-00000003"
+    others = [tmp_path / name for name in (".tmp-notes", "notes.txt", ".tmp-1-abc-x", "step-3")]
+    temporary.mkdir()
+    (temporary / "state.safetensors").write_bytes(b"half")
+    for path in others:
         path.write_text("keep me")
     store.save(tmp_path, STATE)
-    assert not ours.exists()
-    assert [path.read_text() for path in mine] == ["keep me"] * 4
+    assert not temporary.exists()
+    assert [path.read_text() for path in others] == ["keep me"] * 4
 
 
-def test_parameters_go_to_other_tools_and_back(tmp_path):
+def test_parameters_are_exchanged_with_other_tools(tmp_path):
     path = tmp_path / "params.safetensors"
     params = {"layers": list(STATE.params), "scale": jnp.ones(2, "bfloat16")}
     fnn.checkpoint.export_params(path, params)
@@ -186,7 +186,7 @@ def test_parameters_go_to_other_tools_and_back(tmp_path):
     np.testing.assert_array_equal(got.w, theirs["w"])
     with pytest.raises(ValueError, match=r"leaf 'w' of like must be float32 of shape \(3, 2\)"):
         fnn.checkpoint.import_params(tmp_path / "theirs.safetensors", fnn.dense(4, 2).init(jax.random.key(0)))
-    with pytest.raises(ValueError, match="1 leaves that are not there"):
+    with pytest.raises(ValueError, match="1 unknown leaf"):
         fnn.checkpoint.import_params(tmp_path / "theirs.safetensors", theirs | {"c": jnp.ones(1)})
     with pytest.raises(TypeError, match="an array of numbers"):
         fnn.checkpoint.export_params(path, {"k": jax.random.key(0)})

@@ -35,4 +35,5 @@ def bits(tree) -> list[bytes]:
 
 def content(folder):
     """{checkpoint: the bytes of all of its files}"""
-    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in store.listed(folder)}
+    paths = store.list_checkpoints(folder)
+    return {path.name: [file.read_bytes() for file in sorted(path.iterdir())] for path in paths}

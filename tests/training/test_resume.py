@@ -35,7 +35,7 @@ def test_the_training_is_a_hard_one(whole):
     result, folder = whole
     assert len(result.history["cost"]) == 6
     assert int(result.state.step) < 30, "the best is not the last"
-    assert [path.name for path in store.listed(folder)] == [f"step-{i:08d}" for i in range(1, 31)]
+    assert [path.name for path in store.list_checkpoints(folder)] == [f"step-{i:08d}" for i in range(1, 31)]
 
 
 @pytest.mark.parametrize("steps", [(1, 4, 5, 9, 13, 29, 30), pytest.param(range(1, 31), marks=pytest.mark.slow)])
@@ -45,7 +45,7 @@ def test_going_on_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
     fit(checkpoint_dir=tmp_path / "uninterrupted", **options)
     for step in steps:
         here = tmp_path / str(step)
-        for path in store.listed(folder)[:step]:  # what is there after so many steps, before old ones are removed
+        for path in store.list_checkpoints(folder)[:step]:  # those saved after so many steps
             shutil.copytree(path, here / path.name)
         resumed = fit(checkpoint_dir=here, resume=True, **options)
         assert bits(resumed) == bits(result), f"after step {step}"
@@ -56,7 +56,7 @@ def test_going_on_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"checkpoint_every_steps": 7}, {"checkpoint_every": 4}, {"report_every": 2}])
 def test_how_often_is_saved_may_change_and_changes_nothing(options, whole, tmp_path):
     result, folder = whole
-    shutil.copytree(store.listed(folder)[7], tmp_path / "step-00000008")
+    shutil.copytree(store.list_checkpoints(folder)[7], tmp_path / "step-00000008")
     callback = {"callback": lambda *_: None} if "report_every" in options else {}
     resumed = fit(checkpoint_dir=tmp_path, resume=True, **options, **callback)
     assert bits(resumed) == bits(result)
@@ -135,17 +135,17 @@ def test_the_last_ones_and_the_best_stay(tmp_path):
     result = fit(checkpoint_dir=tmp_path, keep=2, patience=None, epochs=12)
     best = int(np.argmin(result.history["validation_cost"])) + 1
     assert best < 11
-    steps = [int(path.name[5:]) for path in store.listed(tmp_path)]
+    steps = [int(path.name[5:]) for path in store.list_checkpoints(tmp_path)]
     assert steps == [5 * best, 55, 60]
     like = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(0))
-    state = store.restore(store.listed(tmp_path)[0], like)
+    state = store.restore(store.list_checkpoints(tmp_path)[0], like)
     cost = fnn.evaluate(NETWORK, LOSS, state.params, VALIDATION)["cost"]
     np.testing.assert_allclose(cost, result.history["validation_cost"].min(), rtol=1e-5)
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_set_aside(whole, tmp_path):
     result, folder = whole
-    for path in store.listed(folder)[5:8]:
+    for path in store.list_checkpoints(folder)[5:8]:
         shutil.copytree(path, tmp_path / path.name)
     file = tmp_path / "step-00000008" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-3])
@@ -156,7 +156,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_set_aside(whole, tmp_path):
 
 
 def test_none_good_is_an_error_and_no_fresh_start(whole, tmp_path):
-    for path in store.listed(whole[1])[5:7]:
+    for path in store.list_checkpoints(whole[1])[5:7]:
         shutil.copytree(path, tmp_path / path.name)
         (tmp_path / path.name / "manifest.json").unlink()
     before = content(tmp_path)

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 import fnn
-from fnn.checkpoint import store
+from fnn.checkpoint import manifest, store
 from tests.support.training import NETWORK, OPTIMIZER, X, Y, content, fit
 
 CHANGES = {  # what differs from the training that was saved, and how the error names it
@@ -57,7 +57,7 @@ def test_bad_calls(tmp_path):
 
 def test_other_versions_are_told(tmp_path, monkeypatch):
     fit(checkpoint_dir=tmp_path, epochs=1)
-    now = store.versions()
-    monkeypatch.setattr(store, "versions", lambda: now | {"jax": "9.9"})
+    now = manifest.versions()
+    monkeypatch.setattr(manifest, "versions", lambda: now | {"jax": "9.9"})
     with pytest.warns(store.CheckpointWarning, match=r"jax .* -> 9\.9"):
         fit(checkpoint_dir=tmp_path, epochs=2, resume=True)
