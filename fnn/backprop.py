@@ -1,4 +1,8 @@
-"""Backpropagation: forward through the network and the loss, then backward through both."""
+"""Backpropagation through a network and a loss (Rumelhart, Hinton and Williams 1986).
+
+`value_and_grad` runs the forward pass, the loss, and the backward pass. The mean over the batch, the L2 penalty and
+the sum over micro-batches are computed here and nowhere else.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,85 +16,92 @@ from fnn.dtypes import widest
 from fnn.types import Layer, Loss, Params, PRNGKey
 from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight, squared_norm
 
-Means = Callable[..., tuple[Array, Array, Params]]
-"""(params, x, y, weight=None, key=None) -> cost, prediction, dparams: means over the examples, by their weights."""
-
 
 class Evaluation(NamedTuple):
-    """What one pass forward and backward yields: the cost, the prediction behind it, the gradient."""
+    """The cost of a batch, the predictions it was computed from, and its gradient."""
 
     cost: Float[Array, ""]
     prediction: Array
     dparams: Params
 
 
+ForwardBackward = Callable[..., Evaluation]
+"""(params, x, y, weight=None, key=None) -> Evaluation"""
+
+
 def example_weights(values: Array, weight: ArrayLike | None) -> Array:
-    """How much each example counts in the mean: weight / Σ weight, or 1/m; zeros where all weights are zero."""
+    """Return the share of each example in the mean: weight / Σ weight, or 1/m.
+
+    If all weights are zero, so are all shares.
+    """
     if weight is None:
         return jnp.full(values.shape, 1 / values.shape[0], values.dtype)
     weight = checks.shaped("value_and_grad", "weight", weight, values.shape).astype(values.dtype)
-    return weight / _or_one(jnp.sum(weight))
+    return weight / _one_if_zero(jnp.sum(weight))
 
 
-def _or_one(total: Array) -> Array:
+def _one_if_zero(total: Array) -> Array:
     return jnp.where(total == 0, 1, total)
 
 
 def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float[Array, ""]:
-    """Σ weight values / Σ weight, or the mean; 0 where all weights are zero.
+    """Return Σ weight·values / Σ weight, or the mean; 0 if all weights are zero.
 
-    The sum is a product, wᵀ L: into a sum XLA's CPU backend would fuse what makes the values, element by element, and
-    the exp and log1p of a cost take several times as long there as in a loop of their own.
+    The sum is computed as the product wᵀ L. XLA's CPU backend would fuse a sum with the exp and log1p of the loss,
+    and would then compute these several times more slowly than in a loop of their own (jax 0.10).
     """
     values = values.astype(widest(values, jnp.float32))
     weight = jnp.ones_like(values) if weight is None else jnp.asarray(weight, values.dtype)
-    return jnp.dot(weight, values, precision="highest") / _or_one(jnp.sum(weight))
+    return jnp.dot(weight, values, precision="highest") / _one_if_zero(jnp.sum(weight))
 
 
-def in_micro_batches(means: Means, micro_batch_size: int) -> Means:
-    """The same means over the same examples, by micro-batches of this size in a scan, the remainder at its own size.
+def sum_micro_batches(
+    forward_backward: ForwardBackward,
+    micro_batch_size: int,
+    params: Params,
+    x: Array,
+    y: Array,
+    weight: Array | None,
+    key: PRNGKey | None,
+) -> Evaluation:
+    """Evaluate a batch as the sum of its micro-batches, computed one at a time.
 
-    Micro-batch k of n has the examples k, k + n, k + 2n, …
-    J = Σ_k W_k J_k / Σ_k W_k, W_k the sum of the weights of micro-batch k (of ones where there are none), and dJ/dW
-    likewise, summed in float32 at least. What one pass keeps for its backward is kept for one micro-batch at a time.
-    Layers draw (dropout) from fold_in(key, k), and take batch statistics (batch_norm) of the micro-batch.
+    J = Σ_k W_k J_k / Σ_k W_k, and the gradient likewise. W_k is the sum of the weights in micro-batch k, or its number
+    of examples. The sums are taken in float32 at least. Only the residuals of one micro-batch are in memory at a time.
+
+    Micro-batch k of n has the examples k, k + n, k + 2n, …; the remainder is a smaller micro-batch at the end. Layers
+    draw from fold_in(key, k), and `batch_norm` uses the statistics of the micro-batch.
     """
 
-    def part(params: Params, batch: Any, key: PRNGKey | None) -> tuple[PyTree, Array]:
+    def weighted(params: Params, batch: Any, key: PRNGKey | None) -> tuple[PyTree, Array]:
         x, y, weight = batch
-        cost, prediction, dparams = means(params, x, y, weight, key)
+        evaluation = forward_backward(params, x, y, weight, key)
+        cost = evaluation.cost
         total = jnp.asarray(x.shape[0] if weight is None else jnp.sum(weight), cost.dtype)
-        scaled = lambda leaf: leaf.astype(widest(leaf, jnp.float32)) * total.astype(widest(leaf, jnp.float32))
-        return (total, jax.tree.map(scaled, (cost, dparams))), prediction
+        scale = lambda leaf: leaf.astype(widest(leaf, jnp.float32)) * total.astype(widest(leaf, jnp.float32))
+        return (total, jax.tree.map(scale, (cost, evaluation.dparams))), evaluation.prediction
 
-    def whole(params: Params, x: Array, y: Array, weight: Array | None = None, key: PRNGKey | None = None):
-        size = x.shape[0]
-        if size <= micro_batch_size:
-            return means(params, x, y, weight, key)
-        n = size // micro_batch_size
-        cut = n * micro_batch_size
+    def add(sums: PyTree, numbered: Any) -> tuple[PyTree, Array]:
+        k, batch = numbered
+        terms, prediction = weighted(params, batch, None if key is None else jax.random.fold_in(key, k))
+        return jax.tree.map(jnp.add, sums, terms), prediction
 
-        def add(sums: PyTree, numbered: Any) -> tuple[PyTree, Array]:
-            k, batch = numbered
-            more, prediction = part(params, batch, None if key is None else jax.random.fold_in(key, k))
-            return jax.tree.map(jnp.add, sums, more), prediction
-
-        batch = x, y, weight
-        # every n-th row, so that of a batch split over devices each of them has its share of every part
-        stacked = jax.tree.map(lambda a: a[:cut].reshape(micro_batch_size, n, *a.shape[1:]).swapaxes(0, 1), batch)
-        like = jax.eval_shape(part, params, jax.tree.map(lambda a: a[0], stacked), key)[0]
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-        sums, prediction = jax.lax.scan(add, zeros, (jnp.arange(n), stacked))
-        prediction = prediction.swapaxes(0, 1).reshape(cut, *prediction.shape[2:])
-        if cut < size:
-            sums, last = add(sums, (n, jax.tree.map(lambda a: a[cut:], batch)))
-            prediction = jnp.concatenate([prediction, last])
-        total, (cost, dparams) = sums
-        total = jnp.where(total == 0, 1, total)
-        mean = lambda leaf, param: (leaf / total.astype(leaf.dtype)).astype(param.dtype)
-        return cost / total, prediction, jax.tree.map(mean, dparams, params)
-
-    return whole
+    batch, size = (x, y, weight), x.shape[0]
+    n = size // micro_batch_size
+    full = n * micro_batch_size
+    # every n-th row: each device of a batch that is sharded then has its share of every micro-batch
+    stacked = jax.tree.map(lambda a: a[:full].reshape(micro_batch_size, n, *a.shape[1:]).swapaxes(0, 1), batch)
+    shapes = jax.eval_shape(weighted, params, jax.tree.map(lambda a: a[0], stacked), key)[0]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    sums, prediction = jax.lax.scan(add, zeros, (jnp.arange(n), stacked))
+    prediction = prediction.swapaxes(0, 1).reshape(full, *prediction.shape[2:])
+    if full < size:
+        sums, last = add(sums, (n, jax.tree.map(lambda a: a[full:], batch)))
+        prediction = jnp.concatenate([prediction, last])
+    total, (cost, dparams) = sums
+    total = _one_if_zero(total)
+    mean = lambda leaf, param: (leaf / total.astype(leaf.dtype)).astype(param.dtype)
+    return Evaluation(cost / total, prediction, jax.tree.map(mean, dparams, params))
 
 
 def make_forward_backward(
@@ -99,8 +110,8 @@ def make_forward_backward(
     l2: float | Array = 0.0,
     micro_batch_size: int | None = None,
     is_weight: IsWeight = is_weight,
-) -> Callable[..., Evaluation]:
-    """Return forward_backward(params, x, y, weight=None, key=None) -> Evaluation: `value_and_grad` with the prediction.
+) -> ForwardBackward:
+    """Return the function behind `value_and_grad`, which also gives predictions.
 
     The arguments are those of `value_and_grad`.
     """
@@ -110,18 +121,19 @@ def make_forward_backward(
     checks.number("value_and_grad", "l2", l2, minimum=0.0)
     check_is_weight("value_and_grad", is_weight)
     penalised = not (isinstance(l2, int | float) and l2 == 0)
-    accumulate = None
+    micro_batch_pass = None
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("value_and_grad", "micro_batch_size", micro_batch_size)
-        accumulate = in_micro_batches(make_forward_backward(network, loss), micro_batch_size)
+        micro_batch_pass = make_forward_backward(network, loss)
 
     def forward_backward(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
     ) -> Evaluation:
         """J = Σ_i c_i L_i + λ/2 ‖W‖², dJ/dW = Σ_i c_i dL_i/dW + λ W"""
         x, y, weight = _check_batch(x, y, weight, key)
-        if accumulate is not None and x.shape[0] > micro_batch_size:
-            cost, prediction, dparams = accumulate(params, x, y, weight, key)
+        if micro_batch_pass is not None and micro_batch_size is not None and x.shape[0] > micro_batch_size:
+            evaluation = sum_micro_batches(micro_batch_pass, micro_batch_size, params, x, y, weight, key)
+            cost, prediction, dparams = evaluation.cost, evaluation.prediction, evaluation.dparams
         else:
             prediction, network_residuals = network.forward(params, x, key)
             values, loss_residuals = loss.forward(prediction, y)
@@ -162,17 +174,33 @@ def value_and_grad(
     *,
     is_weight: IsWeight = is_weight,
 ) -> Callable[..., tuple[Float[Array, ""], Params]]:
-    """The cost and its gradient: fn(params, x, y, weight=None, key=None) -> (cost, dparams).
+    """Return a function that computes the cost of a batch and its gradient.
 
-    J = Σ_i c_i L_i + λ/2 ‖W‖², c_i = 1/m or weight_i / Σ weight; λ is `l2`, ‖W‖² runs over weights, not biases
-    (the notes' document 002, equation 9). dJ/dW = Σ_i c_i dL_i/dW + λ W.
+    J = Σ_i c_i L_i + λ/2 ‖W‖²
 
-    x (batch, …), y as the loss wants it, weight (batch,), not negative, key for layers that draw (dropout), None:
-    deterministic. dparams has the tree, shapes and dtypes of params. A batch whose weights are all zero costs the
-    penalty alone. With `micro_batch_size` what backward needs is kept for so many examples at a time, and gradients
-    are summed over them: the same values to rounding, in less memory; `in_micro_batches` has the sums.
+    dJ/dW = Σ_i c_i dL_i/dW + λ W
 
-    >>> from fnn.layers import Dense, dense
+    The share c_i of example i is 1/m, or weight_i / Σ weight. ‖W‖² is the sum of squares of all weights, without
+    biases (L2 regularization; Goodfellow, Bengio and Courville 2016, section 7.1).
+
+    Args:
+      network: the layer to differentiate, for example `fnn.mlp([784, 30, 10])`.
+      loss: a `Loss`, which gives one value per example.
+      l2: λ in the penalty.
+      micro_batch_size: number of examples whose residuals are kept at a time. The gradients of such micro-batches are
+        summed: the same result up to rounding, in less memory. Default: the whole batch.
+      is_weight: (path, leaf) -> bool, selects the parameters in the penalty. Default: `fnn.is_weight`.
+
+    Returns:
+      f(params, x, y, weight=None, key=None) -> (cost, dparams), a pure function. x has shape (batch, …), y the shape
+      that the loss expects, and weight, if given, shape (batch,) and no negative entry. `key` is for layers that draw
+      random numbers, such as dropout; without it they are deterministic. `dparams` has the tree, shapes and dtypes of
+      params. If all weights are zero, the cost is the penalty alone.
+
+    Raises:
+      ValueError: if shapes do not match, or if `l2` is positive and no parameter is a weight.
+
+    >>> from fnn.layers.dense import Dense, dense
     >>> from fnn.losses import squared_error
     >>> params = Dense(w=jnp.array([[2.0]]), b=jnp.array([0.0]))
     >>> cost, dparams = value_and_grad(dense(1, 1), squared_error)(params, jnp.array([[3.0]]), jnp.array([[5.0]]))

@@ -1,4 +1,7 @@
-"""Errors that name the function, the argument, what was expected and what came; raised while tracing."""
+"""Checks of arguments: errors say what a function expects and what it got.
+
+All checks run while a program is traced, so they cost nothing when it runs.
+"""
 
 import math
 import operator
@@ -14,7 +17,9 @@ A = TypeVar("A", jax.Array, np.ndarray)
 
 
 def describe(value: Any) -> str:
-    """An array as dtype and shape, anything else as Python shows it.
+    """Describe a value for an error message.
+
+    An array is described by dtype and shape, anything else by type and repr.
 
     >>> import jax.numpy as jnp
     >>> describe(jnp.zeros((3, 4)))
@@ -34,17 +39,28 @@ def fail(
     error: type[Exception] = ValueError,
     *,
     came: str | None = None,
+    advice: str | None = None,
 ) -> Exception:
-    """The error to raise; `came` says in words what came where describing `got` would not tell.
+    """Return the error to raise: `function: argument must be expected, got …`.
+
+    Args:
+      function: the public function that the user called.
+      argument: its argument.
+      expected: what the argument must be.
+      got: the value that the user passed.
+      error: the type of the error.
+      came: a text to use in place of the description of `got`.
+      advice: one more sentence that says what to do.
 
     >>> fail("dense", "n_in", "a positive integer", 0)
     ValueError('dense: n_in must be a positive integer, got int 0')
     """
-    return error(f"{function}: {argument} must be {expected}, got {describe(got) if came is None else came}")
+    message = f"{function}: {argument} must be {expected}, got {describe(got) if came is None else came}"
+    return error(message if advice is None else f"{message}. {advice}")
 
 
 def positive_int(function: str, argument: str, value: Any) -> int:
-    """`value` as an int of at least 1; booleans and fractions are refused."""
+    """Return `value` as an int of at least 1. Booleans and fractions are errors."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -55,21 +71,21 @@ def positive_int(function: str, argument: str, value: Any) -> int:
 
 
 def pair(function: str, argument: str, value: Any) -> tuple[int, int]:
-    """An int or a pair of ints as (height, width)."""
+    """Return an int, or a pair of ints, as (height, width)."""
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(values) != 2:
         raise fail(function, argument, "a positive integer or a pair of them", value)
     return positive_int(function, argument, values[0]), positive_int(function, argument, values[1])
 
 
-def _plain(value: Any) -> Any:
-    """A scalar of NumPy as Python's."""
+def _python_scalar(value: Any) -> Any:
+    """Return a NumPy scalar as a Python one."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def fraction(function: str, argument: str, value: Any) -> float:
-    """A float in [0, 1)."""
-    value = _plain(value)
+    """Return `value` as a float in [0, 1)."""
+    value = _python_scalar(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
         kind = ValueError if isinstance(value, int | float) else TypeError
         raise fail(function, argument, "a number in [0, 1)", value, kind)
@@ -77,8 +93,11 @@ def fraction(function: str, argument: str, value: Any) -> float:
 
 
 def number(function: str, argument: str, value: Any, minimum: float = -math.inf) -> None:
-    """A real number or a scalar array (traced ones too); a concrete Python number must be finite and >= minimum."""
-    value = _plain(value)
+    """Check for a real number or a scalar array, which may be traced.
+
+    A Python number must also be finite and at least `minimum`.
+    """
+    value = _python_scalar(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, "dtype")):
         raise fail(function, argument, "a number or a scalar array", value, TypeError)
     if getattr(value, "shape", ()) != ():
@@ -88,14 +107,14 @@ def number(function: str, argument: str, value: Any, minimum: float = -math.inf)
 
 
 def layer(function: str, argument: str, value: Any) -> Layer:
-    """The value if it is a Layer, else a TypeError: the usual slip is to pass the builder instead of what it builds."""
+    """Return `value` if it is a Layer, and not an uncalled builder of one."""
     if not isinstance(value, Layer):
         raise fail(function, argument, "a Layer (such as fnn.relu or fnn.dense(3, 2))", value, TypeError)
     return value
 
 
 def array(function: str, argument: str, value: Any) -> jax.Array:
-    """Anything that `jnp.asarray` takes without a loss; lists of arrays and objects are refused."""
+    """Return `value` as a JAX array, if `jnp.asarray` accepts it."""
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError):
@@ -103,7 +122,7 @@ def array(function: str, argument: str, value: Any) -> jax.Array:
 
 
 def on_host(function: str, argument: str, value: Any) -> np.ndarray:
-    """The same as NumPy's array, in the dtype that JAX has for it: no device needs room for it."""
+    """Return `value` as a NumPy array with the dtype that JAX would give it."""
     if not getattr(value, "is_fully_addressable", True):
         raise fail(function, argument, "this process's own rows", came="an array of several processes")
     try:
@@ -114,19 +133,21 @@ def on_host(function: str, argument: str, value: Any) -> np.ndarray:
 
 
 def floating(function: str, argument: str, value: Any) -> jax.Array:
-    """An array of floating point numbers."""
+    """Return `value` as a JAX array of floating point numbers."""
     return floats(function, argument, array(function, argument, value))
 
 
 def floats(function: str, argument: str, value: A) -> A:
-    """This array if its numbers are floating point."""
+    """Return the array `value` if its numbers are floating point."""
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise fail(function, argument, "floating point (cast it first: x.astype(jnp.float32))", value, TypeError)
     return value
 
 
 def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...]) -> jax.Array:
-    """A floating array of this shape; a string in it stands for any size.
+    """Return `value` as a floating point array of this shape.
+
+    A string in `shape` stands for any size.
 
     >>> import jax.numpy as jnp
     >>> shaped("dense", "x", jnp.zeros((5, 3)), ("batch", 4))
@@ -145,13 +166,13 @@ def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...
 
 
 def no_params(function: str, params: Any) -> None:
-    """A layer without parameters has the empty tuple for them."""
+    """Check that the parameters of a layer without parameters are the empty tuple."""
     if not (isinstance(params, tuple) and len(params) == 0):
         raise fail(function, "params", "(), since it has no parameters", came=type(params).__name__)
 
 
 def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]) -> Any:
-    """Parameters of the expected NamedTuple whose fields have these shapes."""
+    """Return `params` if they have the expected type and their fields these shapes."""
     if not isinstance(params, expected):
         wanted = f"{expected.__name__}({', '.join(getattr(expected, '_fields', ()))})"
         raise fail(function, "params", wanted, error=TypeError, came=type(params).__name__)
@@ -161,7 +182,9 @@ def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]
 
 
 def key_axes(value: Any) -> int | None:
-    """How many axes an array of keys has, typed or raw: 0 for a single key. None: it holds no keys.
+    """Return the number of axes of an array of PRNG keys, typed or raw.
+
+    A single key has 0. For any other value the result is None.
 
     >>> key_axes(jax.random.key(0)), key_axes(jax.random.split(jax.random.PRNGKey(0), 3)), key_axes(0)
     (0, 1, None)
@@ -175,14 +198,17 @@ def key_axes(value: Any) -> int | None:
 
 
 def key(function: str, value: Any) -> PRNGKey:
-    """A single key, typed or raw."""
+    """Return `value` if it is a single PRNG key, typed or raw."""
     if key_axes(value) != 0:
         raise fail(function, "key", "a key, as jax.random.key(0) makes", value, TypeError)
     return value
 
 
 def per_example(function: str, argument: str, value: Any, x: jax.Array) -> jax.Array:
-    """A number for each example of x: shape (batch,), never broadcast."""
+    """Return `value` as an array (batch,), one number for each example of x.
+
+    Nothing is broadcast.
+    """
     value = array(function, argument, value)
     if value.shape != x.shape[:1]:
         raise fail(function, argument, f"of shape ({x.shape[0]},), a number per example", value)
@@ -190,7 +216,7 @@ def per_example(function: str, argument: str, value: Any, x: jax.Array) -> jax.A
 
 
 def step_of(function: str, tree: Any, step: Any) -> int:
-    """The step, given or the tree's own."""
+    """Return `step`, or the step of the tree if none is given."""
     if step is None:
         if not hasattr(tree, "step"):
             raise fail(function, "step", "given, since the tree has none", came="None")

@@ -8,7 +8,9 @@ from jaxtyping import Array, DTypeLike
 
 
 def widest(*values: Array | DTypeLike) -> jnp.dtype:
-    """The dtype that holds all of these without loss: float32 for bfloat16 and float16.
+    """Return the dtype that holds all of these without loss.
+
+    For bfloat16 and float16, for example, that is float32.
 
     >>> import jax.numpy as jnp
     >>> widest(jnp.bfloat16, jnp.zeros(2, jnp.float32))
@@ -19,9 +21,12 @@ def widest(*values: Array | DTypeLike) -> jnp.dtype:
 
 
 def contract(spec: str, a: Array, b: Array, like: Array) -> Array:
-    """einsum(spec, a, b), accumulated in at least the dtype of `like` and returned in it.
+    """Return einsum(spec, a, b), accumulated in at least the dtype of `like`.
 
-    Narrow factors are widened first on the CPU: XLA has no kernel there for some products of bfloat16 into float32.
+    The result has the dtype of `like`.
+
+    On the CPU, narrow factors are widened first: XLA has no CPU kernel for some bfloat16 products with a float32
+    result (jax 0.10).
     """
     dtype = widest(a, b)
     total = widest(dtype, like)
@@ -34,5 +39,5 @@ def contract(spec: str, a: Array, b: Array, like: Array) -> Array:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether it is an array of typed keys."""
+    """Return True if this is an array of typed PRNG keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,4 +1,4 @@
-"""The value types everything else is made of: Layer, Loss, GradientTransformation, TrainState and the results."""
+"""The types that all of fnn shares: layers, losses, optimizers, states, results."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -12,28 +12,35 @@ Params: TypeAlias = PyTree
 Residuals: TypeAlias = PyTree
 
 Data: TypeAlias = tuple[ArrayLike, ...]
-"""(x, y) or (x, y, weight), the first axis counting examples: a batch, or all there are."""
+"""(x, y) or (x, y, weight): a batch or a whole data set. The first axis counts the examples."""
 
 Batch: TypeAlias = tuple[Array, ...]
-"""Data as arrays of JAX."""
+"""The same with JAX arrays."""
 
 Metric: TypeAlias = Callable[[Array, Array], Array]
-"""prediction, target -> values (batch,)."""
+"""prediction, target -> values (batch,)"""
 
 Metrics: TypeAlias = tuple[tuple[str, Metric], ...]
+"""Pairs (name, metric)."""
 
 
 class Layer(NamedTuple):
-    """A differentiable function with parameters, and its derivative written by hand.
+    """A differentiable function with parameters, and its hand-written derivative.
 
-    A network is a Layer too: `serial` and every wrapper take layers and return one.
+    A whole network is a Layer too: combinators such as `serial` and wrappers such as `remat` take layers and return a
+    layer. A plain layer sets the first three fields and perhaps a name.
 
-    init       key -> params
-    forward    params, x, key=None -> y, residuals        key=None means deterministic: evaluation
-    backward   params, residuals, dy -> dparams, dx       dparams has the tree, shapes and dtypes of params
-    calibrate  params, x -> params, y                     sets what is estimated from data; None: nothing to set
-    name       what summaries and messages call it
-    layers     the layers that a combinator combines
+    Attributes:
+      init: key -> params. Draws the parameters, a pytree of arrays; `()` if the layer has none.
+      forward: params, x, key=None -> y, residuals. The residuals are what `backward` needs. `key=None` disables all
+        randomness (evaluation mode).
+      backward: params, residuals, dy -> dparams, dx. `dparams` has the tree, shapes and dtypes of `params`.
+      calibrate: params, x -> params, y. Sets the statistics that a layer estimates from data, such as those of
+        `batch_norm`. None if there are none.
+      name: what summaries and error messages call the layer. Nothing is decided by it.
+      layers: the layers that a combinator combines.
+      combinator: the function that combined `layers`, such as `fnn.serial`. None for every other layer, and for the
+        result of a wrapper.
     """
 
     init: Callable[..., Params]
@@ -42,16 +49,20 @@ class Layer(NamedTuple):
     calibrate: Callable[..., tuple[Params, Array]] | None = None
     name: str = ""
     layers: tuple["Layer", ...] = ()
+    combinator: Callable[..., Any] | None = None
 
 
 class Loss(NamedTuple):
-    """A loss per example, and its gradient written by hand.
+    """A loss with one value per example, and its hand-written gradient.
 
-    forward    prediction, target -> values (batch,), residuals
-    backward   residuals, dvalues (batch,) -> dprediction
-    validate   prediction_shape, target -> None           host-side: raises if the target's values cannot be meant
-    metrics    pairs (name, function): prediction, target -> values (batch,), reported by evaluate and fit
-    name       what messages call it
+    Attributes:
+      forward: prediction, target -> values (batch,), residuals.
+      backward: residuals, dvalues (batch,) -> dprediction.
+      validate: prediction_shape, target -> None. Raises ValueError if the target has invalid values, such as a label
+        out of range. It runs on the host, on concrete arrays.
+      metrics: pairs (name, metric) that `evaluate` and `fit` report, with metric(prediction, target) giving values
+        (batch,).
+      name: what error messages call the loss.
     """
 
     forward: Callable[..., tuple[Array, Residuals]]
@@ -62,10 +73,11 @@ class Loss(NamedTuple):
 
 
 class GradientTransformation(NamedTuple):
-    """An optimizer in optax's protocol, so that it can be passed to and chained with optax's own.
+    """An optimizer in optax's protocol, which chains with optax's own optimizers.
 
-    init       params -> state
-    update     gradients, state, params=None, **extra -> updates, state; params + updates are the new parameters
+    Attributes:
+      init: params -> state.
+      update: gradients, state, params=None, **extra -> updates, state. The new parameters are params + updates.
     """
 
     init: Callable[[Params], Any]
@@ -73,7 +85,14 @@ class GradientTransformation(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that a training carries from one step to the next. `key` never changes: see `fnn.train`."""
+    """The state of a training between two steps.
+
+    Attributes:
+      params: the parameters of the network.
+      opt_state: the state of the optimizer.
+      step: the number of steps made so far.
+      key: the PRNG key of the training. It never changes: `fnn.data.order` derives all others from it.
+    """
 
     params: Params
     opt_state: PyTree
@@ -82,14 +101,17 @@ class TrainState(NamedTuple):
 
 
 class RunResult(NamedTuple):
-    """What `make_run`'s function returns: the final parameters, and arrays (epochs,) by name."""
+    """The result of a run of `make_run`: final parameters, and arrays (epochs,)."""
 
     params: Params
     history: dict[str, Array]
 
 
 class FitResult(NamedTuple):
-    """What `fit` returns: the final (with patience: the best) state, and NumPy arrays (epochs,) by name."""
+    """The result of `fit`: a state, and NumPy arrays (epochs,) by name.
+
+    The state is the final one, or the best one if `patience` was given.
+    """
 
     state: TrainState
     history: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Weights: which parameters an L2 penalty acts on, and the penalty's value and gradient.
+"""The parameters that an L2 penalty acts on, its value and its gradient.
 
 An L2 penalty λ/2 ‖W‖² shrinks weights. Biases, and the scales and shifts of normalisation layers, are left alone
 (Goodfellow, Bengio and Courville 2016, section 7.1).
@@ -55,11 +55,11 @@ def squared_norm(params: Params, is_weight: IsWeight = is_weight) -> Float[Array
 
 
 def add_scaled_weights(tree: Params, params: Params, scale: float | Array, is_weight: IsWeight = is_weight) -> Params:
-    """Add scale · W to the leaves of `tree` that belong to weights: the gradient of scale/2 ‖W‖².
+    """Add scale · W, the gradient of scale/2 ‖W‖², to the weights' leaves of `tree`.
 
     >>> params = {"w": jnp.array(3.0), "b": jnp.array(4.0)}
     >>> add_scaled_weights({"w": jnp.array(1.0), "b": jnp.array(1.0)}, params, 0.5)
-    {'b': Array(1., dtype=float32, weak_type=True), 'w': Array(2.5, dtype=float32, weak_type=True)}
+    {'b': Array(1., dtype=float32, weak_type=True), 'w': Array(2.5, dtype=float32)}
     """
 
     def add(path: tuple, leaf: Array, param: Array) -> Array:
@@ -77,7 +77,7 @@ def check_is_weight(function: str, is_weight: IsWeight) -> None:
 def check_weights(
     function: str, argument: str, strength: float | Array, params: Params, is_weight: IsWeight = is_weight
 ) -> None:
-    """Raise ValueError if a penalty of positive `strength` would act on no leaf of `params`.
+    """Raise ValueError if an L2 penalty would act on no leaf of `params`.
 
     A traced strength is not checked, since its value is unknown.
     """
@@ -86,6 +86,6 @@ def check_weights(
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not any(is_weight(path, leaf) for path, leaf in leaves):
         names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-        came = f"{float(strength):g} for the parameters {names}, none of which is a weight"
-        advice = "Name the weights `w` or `w_…`, or pass `is_weight`."
-        raise checks.fail(function, argument, "0 for a network without weights", came=f"{came}. {advice}")
+        came = f"{float(strength):g} with the parameters {names}, none of which is a weight"
+        advice = "Name the weights `w` or `w_…`, or pass a function `is_weight(path, leaf)`"
+        raise checks.fail(function, argument, "0 for a network without weights", came=came, advice=advice)

@@ -1,4 +1,4 @@
-"""Combinators make a layer of layers: one after the other, around one, n copies. Backward stands under its forward."""
+"""Combinators make one layer of several: in sequence, residual, or repeated."""
 
 from typing import NamedTuple
 
@@ -13,19 +13,28 @@ from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
 def _split(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
-    """A key for each of n layers, or None for each."""
+    """Derive one key for each of n layers. Without a key, return n times None."""
     return [None] * n if key is None else [jax.random.fold_in(key, i) for i in range(n)]
 
 
 def _calibrate(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
-    """Calibrates what can be: -> params, y."""
+    """Return the calibrated parameters of a layer, and its output y."""
     return (params, layer.forward(params, x)[0]) if layer.calibrate is None else layer.calibrate(params, x)
 
 
 def serial(*layers: Layer) -> Layer:
-    """One layer after the other: y = f_L(… f_2(f_1(x))). Parameters, residuals and gradients are tuples in that order.
+    """Compose layers in sequence: y = f_L(… f_2(f_1(x))).
 
-    >>> from fnn.layers import dense
+    With a_0 = x and a_l = f_l(a_{l-1}), the backward pass is da_{l-1} = da_l ∂f_l/∂a_{l-1}, from the last layer to
+    the first: backpropagation (Rumelhart, Hinton and Williams 1986).
+
+    Args:
+      *layers: the layers, in the order in which they are applied; at least one.
+
+    Returns:
+      A Layer. Its parameters, residuals and gradients are tuples with one entry per layer.
+
+    >>> from fnn.layers.dense import dense
     >>> network = serial(dense(3, 4), identity, dense(4, 2))
     >>> len(network.init(jax.random.key(0)))
     3
@@ -67,19 +76,36 @@ def serial(*layers: Layer) -> Layer:
         return tuple(out), x
 
     has_statistics = any(layer.calibrate for layer in layers)
-    return Layer(init, forward, backward, calibrate if has_statistics else None, name="serial", layers=layers)
+    return Layer(
+        init, forward, backward, calibrate if has_statistics else None, name="serial", layers=layers, combinator=serial
+    )
 
 
 class Residual(NamedTuple):
+    """The parameters of `residual`."""
+
     layer: Params
     shortcut: Params
 
 
 def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
-    """A layer and a way around it: y = f(x) + s(x); dx is the sum of both ways' (He et al. 2016).
+    """Add a shortcut around a layer (He et al. 2016).
+
+    y = f(x) + s(x), dx = dy ∂f/∂x + dy ∂s/∂x
+
+    Args:
+      layer: the layer f.
+      shortcut: the layer s, by default the identity. A projection such as `fnn.dense(n_in, n_out)` makes the shapes
+        agree where f changes them.
+
+    Returns:
+      A Layer with parameters `Residual(layer, shortcut)`.
+
+    Raises:
+      ValueError: if f(x) and s(x) differ in shape.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.layers import dense
+    >>> from fnn.layers.dense import dense
     >>> block = residual(serial(dense(3, 3), identity))
     >>> block.forward(block.init(jax.random.key(0)), jnp.ones((5, 3)))[0].shape
     (5, 3)
@@ -104,9 +130,9 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
 
     def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Array]:
         """dx = dy ∂f/∂x + dy ∂s/∂x"""
-        *ways, like = residuals
+        *branches, like = residuals
         (dp, dx), (dq, ds) = (
-            f.backward(p, r, dy.astype(y.dtype)) for f, p, (r, y) in zip(layers, params, ways, strict=True)
+            f.backward(p, r, dy.astype(y.dtype)) for f, p, (r, y) in zip(layers, params, branches, strict=True)
         )
         return Residual(dp, dq), (dx + ds).astype(like.dtype)
 
@@ -115,15 +141,33 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         return Residual(p, q), add(y, s)
 
     has_statistics = any(f.calibrate for f in layers)
-    return Layer(init, forward, backward, calibrate if has_statistics else None, name="residual", layers=layers)
+    return Layer(
+        init,
+        forward,
+        backward,
+        calibrate if has_statistics else None,
+        name="residual",
+        layers=layers,
+        combinator=residual,
+    )
 
 
 def repeat(layer: Layer, n: int) -> Layer:
-    """n copies of a layer, each with parameters of its own, as one `lax.scan`: compile time does not grow with n.
+    """Compose n copies of a layer, each with its own parameters, as one `lax.scan`.
 
-    Parameters, residuals and gradients are those of `layer` with a leading axis of n. y has the shape of x.
+    a_0 = x, a_l = f(params_l, a_{l-1}), y = a_n. The time to compile does not grow with n.
 
-    >>> from fnn.layers import dense
+    Args:
+      layer: the layer f. Its output must have the shape of its input.
+      n: the number of copies.
+
+    Returns:
+      A Layer. Its parameters, residuals and gradients are those of `layer` with a leading axis of size n.
+
+    Raises:
+      ValueError: if f changes the shape of x, or a parameter lacks the leading axis.
+
+    >>> from fnn.layers.dense import dense
     >>> deep = repeat(serial(dense(3, 3), identity), 100)
     >>> deep.init(jax.random.key(0))[0].w.shape
     (100, 3, 3)
@@ -154,7 +198,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         return y, (residuals, x[:0])
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
-        """da_{l-1} = da_l ∂f/∂a_{l-1}, from the last to the first"""
+        """da_{l-1} = da_l ∂f/∂a_{l-1}, from the last copy to the first"""
         residuals, like = residuals
 
         def step(da: Array, xs):
@@ -172,4 +216,5 @@ def repeat(layer: Layer, n: int) -> Layer:
         y, params = jax.lax.scan(step, check(params, x), params, length=n)
         return params, y
 
-    return Layer(init, forward, backward, calibrate if layer.calibrate else None, f"repeat({n})", (layer,) * n)
+    calibrate_or_none = calibrate if layer.calibrate else None
+    return Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", (layer,) * n, repeat)

@@ -1,4 +1,4 @@
-"""summary: the table of a network's layers, with output shapes, parameter counts and arithmetic."""
+"""The table of a network's layers: output shapes, numbers of parameters, FLOPs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.layers.combinators import repeat, residual, serial
 from fnn.types import Layer, Params
 
 
 class Row(NamedTuple):
+    """One layer of a summary. `flops` counts a multiply-add as two."""
+
     name: str
     output_shape: tuple[int, ...]
     num_params: int
@@ -19,7 +22,7 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """rows, one per layer, and the totals. `print` shows the table."""
+    """The rows, one per layer, and the totals. `print` shows a table."""
 
     rows: tuple[Row, ...]
     num_params: int
@@ -40,10 +43,13 @@ class Summary(NamedTuple):
 
 
 def count_params(params: Params) -> int:
-    """The number of entries of all arrays.
+    """Return the total number of entries of all parameters.
+
+    Args:
+      params: a pytree of arrays.
 
     >>> import fnn
-    >>> n = 12288  # the notes' network of 3, 2 and 1 units on n features: 3n + 14
+    >>> n = 12288  # features; a network with layers of 3, 2 and 1 units has 3n + 14 parameters
     >>> count_params(fnn.mlp([n, 3, 2, 1]).init(jax.random.key(0))) == 3 * n + 14
     True
     """
@@ -51,8 +57,8 @@ def count_params(params: Params) -> int:
 
 
 def _leaves(layer: Layer) -> Iterator[Layer]:
-    """The layers of a serial, and those of a serial inside it; other combinators are one row."""
-    if layer.name != "serial":
+    """Yield the layers of a `serial`, also of nested ones; any other layer as it is."""
+    if layer.combinator is not serial:
         yield layer
         return
     for inner in layer.layers:
@@ -65,12 +71,15 @@ def _output(layer: Layer, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _flops(layer: Layer, x: jax.ShapeDtypeStruct) -> float:
-    """XLA's count for the forward pass on x, layer by layer: of a scan, as in repeat, it would count the body once."""
-    if layer.name.startswith("repeat"):
+    """Return XLA's count for the forward pass on x, layer by layer.
+
+    XLA counts the body of a scan once (jax 0.10), so `repeat` multiplies by the number of its copies.
+    """
+    if layer.combinator is repeat:
         return len(layer.layers) * _flops(layer.layers[0], x)
-    if layer.name == "residual":
-        return sum(_flops(way, x) for way in layer.layers) + math.prod(_output(layer, x).shape)
-    if layer.name == "serial":
+    if layer.combinator is residual:
+        return sum(_flops(branch, x) for branch in layer.layers) + math.prod(_output(layer, x).shape)
+    if layer.combinator is serial:
         total = 0.0
         for inner in layer.layers:
             total, x = total + _flops(inner, x), _output(inner, x)
@@ -81,10 +90,17 @@ def _flops(layer: Layer, x: jax.ShapeDtypeStruct) -> float:
 
 
 def summary(network: Layer, input_shape: Sequence[int]) -> Summary:
-    """Name, output shape, number of parameters and FLOPs of each layer for an input of this shape, batch first.
+    """Return the name, output shape, number of parameters and FLOPs of each layer.
 
-    FLOPs are those of the forward pass as XLA counts them before it optimises, a multiply-add as two. Nothing is
-    computed: shapes are traced.
+    The layers of a `serial` have a row each; other combinators have one row. Nothing is computed: the shapes come
+    from tracing. XLA counts the FLOPs of the forward pass before it optimises, a multiply-add as two.
+
+    Args:
+      network: the layer to describe.
+      input_shape: the shape of the input, batch first.
+
+    Returns:
+      Summary(rows, num_params, flops). `print` shows it as a table.
 
     >>> import fnn
     >>> print(summary(fnn.mlp([784, 30, 10]), (1, 784)))

@@ -1,4 +1,4 @@
-"""Wrappers take a layer and return one: another backward, fewer bits, fewer residuals."""
+"""Wrappers take a layer and return a layer: autodiff, precision, memory."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,10 +12,19 @@ from fnn.dtypes import widest
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 LossScale = Callable[[Array], Array]
+"""dy -> s, the factor by which `mixed_precision` scales gradients"""
 
 
 def autodiff(layer: Layer) -> Layer:
-    """The same layer with autodiff's backward: the oracle as a value, to swap in anywhere.
+    """Replace the backward of a layer by that of JAX's automatic differentiation.
+
+    The result is a reference for the hand-written backward, and can take its place anywhere.
+
+    Args:
+      layer: the layer, or a whole network. Its `backward` is not used.
+
+    Returns:
+      A Layer with the same parameters and the same forward pass.
 
     >>> import jax.numpy as jnp, fnn
     >>> sine = fnn.elementwise(jnp.sin, jnp.sin)  # wrong: the derivative is cos
@@ -34,11 +43,19 @@ def autodiff(layer: Layer) -> Layer:
     def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Array]:
         return vjp(dy)
 
-    return layer._replace(forward=forward, backward=backward, name=f"autodiff({layer.name})")
+    return layer._replace(forward=forward, backward=backward, name=f"autodiff({layer.name})", combinator=None)
 
 
 def as_custom_vjp(layer: Layer) -> Callable[..., Array]:
-    """f(params, x, key=None) -> y whose derivative under `jax.grad` is the layer's hand-written backward.
+    """Return the forward pass as a function with a `jax.custom_vjp` rule.
+
+    `jax.grad` then uses the layer's hand-written backward.
+
+    Args:
+      layer: the layer, or a whole network.
+
+    Returns:
+      f(params, x, key=None) -> y.
 
     >>> import jax.numpy as jnp, fnn
     >>> f = as_custom_vjp(fnn.tanh)
@@ -64,32 +81,48 @@ def as_custom_vjp(layer: Layer) -> Callable[..., Array]:
 
 
 class _Bits(NamedTuple):
-    """A bfloat16 array as its bits: across a scan XLA's CPU backend would keep it as float32."""
+    """A bfloat16 array as its bits.
+
+    XLA's CPU backend would keep the array itself as float32 across a scan (jax 0.10).
+    """
 
     bits: UInt16[Array, "..."]
 
 
-def _packed(tree: Residuals) -> Residuals:
+def _as_bits(tree: Residuals) -> Residuals:
     bits = lambda leaf: _Bits(jax.lax.bitcast_convert_type(leaf, jnp.uint16))
     return jax.tree.map(lambda leaf: bits(leaf) if leaf.dtype == jnp.bfloat16 else leaf, tree)
 
 
-def _unpacked(tree: Residuals) -> Residuals:
-    packed = lambda leaf: isinstance(leaf, _Bits)
-    array = lambda leaf: jax.lax.bitcast_convert_type(leaf.bits, jnp.bfloat16) if packed(leaf) else leaf
-    return jax.tree.map(array, tree, is_leaf=packed)
+def _from_bits(tree: Residuals) -> Residuals:
+    is_bits = lambda leaf: isinstance(leaf, _Bits)
+    array = lambda leaf: jax.lax.bitcast_convert_type(leaf.bits, jnp.bfloat16) if is_bits(leaf) else leaf
+    return jax.tree.map(array, tree, is_leaf=is_bits)
 
 
 def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | LossScale = 1.0) -> Layer:
-    """The layer, or the whole network, computed in `compute_dtype`; from outside it is as before.
+    """Compute a layer in a narrower dtype than that of its parameters.
 
-    Parameters, their gradients, y and dx keep their dtypes (float32 masters); inside, copies of params and x are cast,
-    so residuals take half the memory. dW and db are accumulated in float32, and so is a loss after it. For many layers
-    on a CPU, `repeat(mixed_precision(block, dtype), n)`: XLA would otherwise keep float32 copies there.
+    Parameters, their gradients, y and dx keep their dtypes. Inside, copies of the parameters and of x are cast to
+    `compute_dtype`, so residuals take half the memory. dW and db are accumulated in float32.
 
-    Gradients below 2^-24 vanish in float16. Since backward is linear in dy, it is computed for s dy, and its results
-    are divided by s: `loss_scale`, a power of two, or a function dy -> s such as `dynamic_loss_scale()`. bfloat16 has
-    float32's range and needs none. (Micikevicius et al. 2018.) A normalisation is more exact if it stays outside.
+    Gradients below 2^-24 vanish in float16. Backward is linear in dy, so it is computed for s·dy and its results are
+    divided by the loss scale s: (dparams, dx) = backward(s dy) / s. bfloat16 has the range of float32 and needs no
+    loss scale (Micikevicius et al. 2018).
+
+    Leave normalisation layers outside, where they are more accurate. On a CPU, wrap the layer inside a repetition,
+    `repeat(mixed_precision(block, dtype), n)`: XLA would otherwise keep float32 copies (jax 0.10).
+
+    Args:
+      layer: the layer, or a whole network.
+      compute_dtype: the floating point dtype to compute in, such as `jnp.bfloat16`.
+      loss_scale: the factor s, a power of two; or a function dy -> s, such as `dynamic_loss_scale()`.
+
+    Returns:
+      A Layer with the same parameters.
+
+    Raises:
+      ValueError: if `compute_dtype` is not a floating point dtype, or `loss_scale` is not positive.
 
     >>> import fnn
     >>> layer = mixed_precision(fnn.mlp([3, 4, 2]), jnp.bfloat16)
@@ -116,25 +149,32 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
         """y = f(params, x), computed in compute_dtype"""
         x = checks.floating("mixed_precision", "x", x)
         y, residuals = layer.forward(lower(params), lower(x), key)
-        return y.astype(widest(x, *jax.tree.leaves(params))), (_packed(residuals), x[:0], y[:0])
+        return y.astype(widest(x, *jax.tree.leaves(params))), (_as_bits(residuals), x[:0], y[:0])
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         """(dparams, dx) = backward(s dy) / s"""
         residuals, like, y = residuals
         s = scale_of(dy)
-        dparams, dx = layer.backward(params, _unpacked(residuals), (s * dy).astype(y.dtype))
+        dparams, dx = layer.backward(params, _from_bits(residuals), (s * dy).astype(y.dtype))
         unscaled = lambda d: d / s.astype(d.dtype)
         return jax.tree.map(unscaled, dparams), unscaled(dx.astype(like.dtype))
 
     name = f"mixed_precision({layer.name}, {jnp.dtype(compute_dtype).name})"
-    return layer._replace(forward=forward, backward=backward, name=name)
+    return layer._replace(forward=forward, backward=backward, name=name, combinator=None)
 
 
 def dynamic_loss_scale(target: float = 2.0**8) -> LossScale:
-    """A function dy -> s, the power of two that brings the largest |dy| to between target/2 and target.
+    """Return a loss scale for `mixed_precision` that adapts to the gradient.
 
-    The scale follows the gradient from step to step without a state or a step lost: float16 ends at 65504 = 2^16, so
-    gradients may grow 256-fold inside the network. s = 1 where dy is zero or not finite.
+    The scale s is the power of two for which target/2 < max |s dy| <= target. It needs no state, and no step is lost
+    to find it. The largest float16 number is 65504, about 2^16. With the default target of 2^8, gradients can
+    therefore grow 256-fold inside the network. s is 1 if dy is zero or not finite.
+
+    Args:
+      target: the upper bound of the largest |s dy|; at least 2^-14.
+
+    Returns:
+      A function dy -> s.
 
     >>> float(dynamic_loss_scale(1.0)(jnp.array([0.0, 3e-5])))
     32768.0
@@ -152,10 +192,18 @@ def dynamic_loss_scale(target: float = 2.0**8) -> LossScale:
 
 
 def remat(layer: Layer) -> Layer:
-    """The same layer that keeps its input alone: backward computes the residuals once more. Time against memory.
+    """Keep only the input of a layer, and recompute its residuals in backward.
 
-    On the CPU it saves memory across a scan, `repeat(remat(layer), n)`, not in `serial`, where XLA frees residuals
-    in the same order anyway. (Chen et al. 2016.)
+    This trades time for memory (Chen et al. 2016).
+
+    On the CPU this saves memory only across a scan, `repeat(remat(layer), n)`. In a `serial`, XLA frees the residuals
+    in the same order anyway (jax 0.10).
+
+    Args:
+      layer: the layer, or a whole network.
+
+    Returns:
+      A Layer with the same parameters, outputs and gradients, bit for bit.
 
     >>> import fnn
     >>> layer = remat(fnn.mlp([3, 4, 2]))
@@ -170,7 +218,8 @@ def remat(layer: Layer) -> Layer:
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         x, key = residuals
-        x, dy = jax.lax.optimization_barrier((x, dy))  # or XLA would find the first forward's residuals and keep them
+        # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)
+        x, dy = jax.lax.optimization_barrier((x, dy))
         return layer.backward(params, layer.forward(params, x, key)[1], dy)
 
-    return layer._replace(forward=forward, backward=backward, name=f"remat({layer.name})")
+    return layer._replace(forward=forward, backward=backward, name=f"remat({layer.name})", combinator=None)
