@@ -17,6 +17,7 @@ from fnn.data.prefetch import Chunk
 from fnn.optimizers import apply_updates
 from fnn.sharding.rows import Examples
 from fnn.training import programs
+from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
 from fnn.training.step import Step, as_transformation
 from fnn.types import GradientTransformation, Params, TrainState
 
@@ -66,7 +67,13 @@ def _watching(program: programs.Program, state: TrainState) -> tuple[Step, Train
     program = program._replace(optimizer=_watched(program.optimizer), metrics=())
     step = programs.logging_step(program)
     silent = lambda state, batch: (step(state, batch)[0], ())
-    return silent, watched, lambda state: programs.all_true(state.opt_state[1:])
+    return silent, watched, _is_finite
+
+
+def _is_finite(state: TrainState) -> Array:
+    """Whether everything that the steps up to this state computed is finite."""
+    watched = state.opt_state
+    return programs.all_true((watched.cost, watched.gradient, watched.params))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -74,7 +81,7 @@ def _watched_epoch(program: programs.Program, state: TrainState, data: Examples,
     """The rest of an epoch, up to its first step of which something is not finite; opt_state is a `_Watched`."""
     step, state, goes_on = _watching(program, state)
     until = jnp.int32(programs.steps_per_epoch(program, data))
-    return programs.run_part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
+    return run_part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -83,7 +90,7 @@ def _watched_chunk(
 ) -> TrainState:
     """The same for a part of a chunk."""
     step, state, goes_on = _watching(program, state)
-    return programs.run_part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
+    return run_part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
 
 
 def _what(flags: _Watched) -> str:
@@ -107,14 +114,14 @@ def locate_failure(
 
     None if every step of these epochs is finite when they are repeated: then the validation cost is what was not.
     """
-    carry, position = start
+    carry, position = start.carry, start.position
     if position == 0 and good > int(carry.epoch):
         carry = programs.run_epochs(program, _copy(carry), data, validation, jnp.int32(good))
     state, steps = carry.state, programs.steps_per_epoch(program, data)
     for epoch in range(int(carry.epoch) + 1, until + 1):
         begun = int(state.step) - position
         state = _watched_epoch(program, state, data, jnp.int32(position))
-        if not programs.all_true(state.opt_state[1:]):
+        if not _is_finite(state):
             return _where(state, epoch, begun, steps)
         state, position = state._replace(opt_state=state.opt_state.opt_state), 0
     return None
@@ -125,7 +132,7 @@ def locate_failure_in_chunk(
 ) -> str | None:
     """The same for this part of a chunk's steps, which begins at this state, in an epoch begun after `begun` steps."""
     state = _watched_chunk(program, state, chunk, jnp.int32(part.start), jnp.int32(part.stop))
-    return None if programs.all_true(state.opt_state[1:]) else _where(state, epoch, begun, steps)
+    return None if _is_finite(state) else _where(state, epoch, begun, steps)
 
 
 def _where(state: TrainState, epoch: int, begun: int, steps: int | None) -> str:

@@ -202,7 +202,7 @@ def fit(
         callback = None if callback is None else functools.partial(_called_back, sharding, callback)
     if saving is not None:
         made_of = training_fingerprint(program, state.key, arrays, held_out)
-        saving = saving._replace(configuration=made_of if source is None else made_of | {"data": source.about})
+        saving = saving._replace(fingerprint=made_of if source is None else made_of | {"data": source.about})
     lock = contextlib.nullcontext() if saving is None else store.open_folder(saving.folder)
     shown = reporting(progress and agreement.is_main_process(), epochs)
     with lock, shown as report, signals.defer_signals() as signalled:
@@ -213,7 +213,7 @@ def fit(
         else:
             given = [state]
             del state  # while chunks come and go no second one is kept
-            carry, arrays = stream_loop.train(training, source, given.pop())
+            carry, arrays = stream_loop.run_stream_loop(training, source, given.pop())
     history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
     final = carry.state
     if carry.best is not None:

@@ -1,4 +1,4 @@
-"""The host's loop of fit: a dispatch, a look at whether all is finite, then what is due of saving and reporting."""
+"""The host's loop of fit: call a compiled program, check that all is finite, then save and report what is due."""
 
 import sys
 import time
@@ -18,14 +18,20 @@ from fnn.training.progress import Reporter
 from fnn.training.resume import CheckpointOptions, LoopState, find_checkpoint, save_checkpoint
 from fnn.types import TrainState
 
-_DISPATCH_SECONDS = 0.5  # what a dispatch is grown to at least, so that neither overhead nor Ctrl-C takes long
-_SNAPSHOT_SECONDS = 10.0  # how much is repeated at most, or a dispatch, to find the step that was not finite
+_CALL_SECONDS = 0.5  # calls grow until they take this long: little overhead, and Ctrl-C does not take long either
+_SNAPSHOT_SECONDS = 10.0  # at most this much (or one call) is repeated to find the step that was not finite
 
 Callback = Callable[[int, dict[str, float], TrainState], bool | None]
 
 
 class Training(NamedTuple):
-    """A call of fit, checked. report_every: None where nothing is to be reported."""
+    """A call of fit after its arguments are checked.
+
+    saving         None without checkpoints
+    report         what shows progress
+    report_every   epochs between two reports; None if nothing is reported
+    signalled      () -> the signal that arrived, if one did
+    """
 
     program: programs.Program
     data: Examples
@@ -39,161 +45,188 @@ class Training(NamedTuple):
 
 
 def run_loop(training: Training, state: TrainState) -> programs.Carry:
-    """Trains from this state, or from where a checkpoint says, to the end -> the last carry."""
-    program, data, validation, epochs, *_ = training
-    place, saved = start_or_resume(training, state, lambda _: programs.allocate_step_logs(program, state, data))
-    past = None if saved is None else failures.snapshot(*place[:2])
-    taken, chunk, stopped, late = time.monotonic(), 1, False, False
-    while should_continue(training, place) and not stopped:
+    """Train from this state, or from the checkpoint to resume from, and return the last carry."""
+    step_logs = lambda _: programs.allocate_step_logs(training.program, state, training.data)
+    loop_state, saved = start_or_resume(training, state, step_logs)
+    snapshot = None if saved is None else failures.snapshot(loop_state.carry, loop_state.position)
+    snapshot_time, max_epochs, stopped, late = time.monotonic(), 1, False, False
+    while should_continue(training, loop_state) and not stopped:
         if late:
-            past, taken = failures.snapshot(*place[:2]), time.monotonic()
-        before, begun = int(place.carry.epoch), time.perf_counter()
-        place, finite = _dispatch(training, place, chunk)
+            snapshot, snapshot_time = failures.snapshot(loop_state.carry, loop_state.position), time.monotonic()
+        epoch_before, started = int(loop_state.carry.epoch), time.perf_counter()
+        if _steps_are_due(training, loop_state):
+            loop_state, finite = _run_steps(training, loop_state)
+        else:
+            until = jnp.int32(_next_stop(training, loop_state.carry, max_epochs))
+            carry = programs.run_epochs(training.program, loop_state.carry, training.data, training.validation, until)
+            loop_state, finite = LoopState(carry), bool(carry.finite)
         if not finite:
-            if past is None:
-                past = failures.Snapshot(programs.init_carry(program, epochs, state, data, validation), 0)
-            raise FloatingPointError(_failure(training, past, place, before, saved))
-        quick, late = was_short(begun), time.monotonic() - taken > _SNAPSHOT_SECONDS
-        quick, late = agreement.all_max(quick, late)  # as one of the clocks says, all are to do
-        chunk *= 1 + quick
-        saved, stopped = save_and_report(training, place, saved, data)
-    return place.carry
+            if snapshot is None:
+                snapshot = failures.Snapshot(_first_carry(training, state), 0)
+            raise FloatingPointError(_describe_failure(training, snapshot, loop_state, epoch_before, saved))
+        quick, late = was_short(started), time.monotonic() - snapshot_time > _SNAPSHOT_SECONDS
+        quick, late = agreement.all_max(quick, late)  # the clocks of the processes differ
+        max_epochs *= 1 + quick
+        saved, stopped = save_and_report(training, loop_state, saved, training.data)
+    return loop_state.carry
 
 
-def was_short(begun: float) -> bool:
-    """Whether a dispatch that began then took so little that the next one may do more."""
-    return time.perf_counter() - begun < _DISPATCH_SECONDS
+def was_short(started: float) -> bool:
+    """Return whether a call that started then was so short that the next one may do more."""
+    return time.perf_counter() - started < _CALL_SECONDS
+
+
+def _first_carry(training: Training, state: TrainState) -> programs.Carry:
+    return programs.init_carry(training.program, training.epochs, state, training.data, training.validation)
 
 
 def start_or_resume(
-    training: Training, state: TrainState, epoch_outs: Callable[[int], PyTree]
+    training: Training, state: TrainState, step_logs: Callable[[int], PyTree]
 ) -> tuple[LoopState, Path | None]:
-    """Where to begin: at this state, or where the checkpoint says that comes second. `epoch_outs` as in `find`."""
-    program, data, validation, epochs, saving, report, *_ = training
-    place = LoopState(programs.init_carry(program, epochs, state, data, validation))
-    found = None if saving is None else find_checkpoint(saving, place, epoch_outs, epochs)
+    """Return where to start (the given state or the newest good checkpoint) and that checkpoint's path, if any.
+
+    `step_logs(n)` has the form of what n steps report, as `find_checkpoint` needs it.
+    """
+    start = LoopState(_first_carry(training, state))
+    found = None
+    if training.saving is not None:
+        found = find_checkpoint(training.saving, start, step_logs, training.epochs)
     if found is None:
-        return place, None
-    report.note(f"going on from {found[1]}, after epoch {int(found[0].carry.epoch)}")
-    return found
+        return start, None
+    loop_state, path = found
+    training.report.note(f"resuming from {path}, after epoch {int(loop_state.carry.epoch)}")
+    return loop_state, path
 
 
-def should_continue(training: Training, place: LoopState) -> bool:
-    """Whether epochs are left, and patience."""
-    best = place.carry.best
-    return int(place.carry.epoch) < training.epochs and (
+def should_continue(training: Training, loop_state: LoopState) -> bool:
+    """Return whether epochs are left, and patience."""
+    best = loop_state.carry.best
+    return int(loop_state.carry.epoch) < training.epochs and (
         best is None or bool(programs.has_patience(training.program, best))
     )
 
 
 def save_and_report(
-    training: Training, place: LoopState, saved: Path | None, data: Examples
+    training: Training, loop_state: LoopState, saved: Path | None, data: Examples
 ) -> tuple[Path | None, bool]:
-    """What is due here of saving and reporting -> the last checkpoint, and whether the callback ended the training."""
-    program, _, _, _, saving, report, report_every, callback, _ = training
-    done, ended, stopped = int(place.carry.epoch), place.position == 0, False
-    last = ended and not should_continue(training, place)
-    current = saving is not None and (last or _due(saving, place))
+    """Save and report if that is due, and call the callback. Raise if a signal arrived.
+
+    Returns: the newest checkpoint, and whether the callback ended the training.
+    """
+    saving, every = training.saving, training.report_every
+    epoch, epoch_ended, stopped = int(loop_state.carry.epoch), loop_state.position == 0, False
+    last = epoch_ended and not should_continue(training, loop_state)
+    current = saving is not None and (last or _checkpoint_is_due(saving, loop_state))
     if saving is not None and current:
-        saved = save_checkpoint(saving, place)
-    if ended and report_every is not None and (done % report_every == 0 or last):
-        logs = {name: float(np.asarray(column)[done - 1]) for name, column in place.carry.history.items()}
-        report.line(done, logs)
-        if callback is not None:
-            state = programs.copy_state(program, place.carry.state, data)
+        saved = save_checkpoint(saving, loop_state)
+    if epoch_ended and every is not None and (epoch % every == 0 or last):
+        logs = {name: float(np.asarray(column)[epoch - 1]) for name, column in loop_state.carry.history.items()}
+        training.report.line(epoch, logs)
+        if training.callback is not None:
+            state = programs.copy_state(training.program, loop_state.carry.state, data)
             with agreement.fail_together("fit"):
-                stopped = bool(callback(done, logs, state))
+                stopped = bool(training.callback(epoch, logs, state))
             stopped = bool(agreement.all_max(stopped)[0])
-    report.advance(done)
+    training.report.advance(epoch)
     if stopped and saving is not None and not current:
-        saved, current = save_checkpoint(saving, place), True
-    handle_signal(training, place, saved, current)
+        saved, current = save_checkpoint(saving, loop_state), True
+    handle_signal(training, loop_state, saved, current)
     return saved, stopped
 
 
-def handle_signal(training: Training, place: LoopState, saved: Path | None, current: bool = False) -> None:
-    """Ends the training here if a signal came, saved unless the last checkpoint is `current`."""
-    saving, (number,) = training.saving, agreement.all_max(training.signalled() or 0)
+def handle_signal(training: Training, loop_state: LoopState, saved: Path | None, current: bool = False) -> None:
+    """If a signal arrived, save (unless the newest checkpoint is already current) and raise."""
+    (number,) = agreement.all_max(training.signalled() or 0)
     if not number:
         return
-    if saving is not None and not current:
-        saved = save_checkpoint(saving, place)
-    came = Signals(number)
-    raise signals.exception_for(came, _farewell(came, int(place.carry.epoch), int(place.carry.state.step), saved))
+    if training.saving is not None and not current:
+        saved = save_checkpoint(training.saving, loop_state)
+    received, carry = Signals(number), loop_state.carry
+    message = _stop_message(received, int(carry.epoch), int(carry.state.step), saved)
+    if agreement.is_main_process():
+        print(message, file=sys.stderr, flush=True)
+    raise signals.exception_for(received, message)
 
 
-def _due(saving: CheckpointOptions, place: LoopState) -> bool:
-    steps = saving.every_steps is not None and int(place.carry.state.step) % saving.every_steps == 0
-    return steps or (place.position == 0 and int(place.carry.epoch) % saving.every == 0)
+def _checkpoint_is_due(saving: CheckpointOptions, loop_state: LoopState) -> bool:
+    carry = loop_state.carry
+    by_steps = saving.every_steps is not None and int(carry.state.step) % saving.every_steps == 0
+    return by_steps or (loop_state.position == 0 and int(carry.epoch) % saving.every == 0)
 
 
-def _dispatch(training: Training, place: LoopState, chunk: int) -> tuple[LoopState, bool]:
-    """One call of a compiled program -> the place after it, and whether all is finite.
+def steps_to_checkpoint(training: Training, loop_state: LoopState) -> int | None:
+    """The number of steps until a checkpoint of `checkpoint_every_steps` is due; None without that option."""
+    every = None if training.saving is None else training.saving.every_steps
+    return None if every is None else every - int(loop_state.carry.state.step) % every
 
-    As many epochs as `chunk`, saving and reporting allow; a part of an epoch where checkpoints are due within epochs,
-    or to end an epoch that was begun so.
-    """
-    program, data, validation, epochs, saving, _, report_every, *_ = training
-    carry, position, outs = place
-    steps, done = programs.steps_per_epoch(program, data), int(carry.epoch)
-    every_steps = None if saving is None else saving.every_steps
-    to_save = steps if every_steps is None else every_steps - int(carry.state.step) % every_steps
-    if position == 0 and (every_steps is None or steps == 1):
-        until = min(epochs, done + chunk)
-        if report_every is not None:
-            until = min(until, done - done % report_every + report_every)
-        if saving is not None:
-            until = min(until, done - done % saving.every + saving.every)
-            until = until if every_steps is None else min(until, done + to_save)
-        carry = programs.run_epochs(program, carry, data, validation, jnp.int32(until))
-        return LoopState(carry), bool(carry.finite)
-    outs = programs.allocate_step_logs(program, carry.state, data) if position == 0 else outs
-    until = min(steps, position + to_save)
-    args = data, jnp.int32(position), jnp.int32(until)
-    state, outs, finite = programs.run_steps(program, carry.state, outs, *args)
+
+def _steps_are_due(training: Training, loop_state: LoopState) -> bool:
+    """Whether the next call runs a part of an epoch: checkpoints are due inside it, or it has started already."""
+    inside = training.saving is not None and training.saving.every_steps is not None
+    return loop_state.position > 0 or (inside and programs.steps_per_epoch(training.program, training.data) > 1)
+
+
+def _next_stop(training: Training, carry: programs.Carry, max_epochs: int) -> int:
+    """The epoch up to which the next call runs: at most `max_epochs` more, or to the next report or checkpoint."""
+    epoch, saving, every = int(carry.epoch), training.saving, training.report_every
+    until = min(training.epochs, epoch + max_epochs)
+    if every is not None:
+        until = min(until, epoch - epoch % every + every)
+    if saving is not None:
+        until = min(until, epoch - epoch % saving.every + saving.every)
+    to_save = steps_to_checkpoint(training, LoopState(carry))  # an epoch is one step where this is not None
+    return until if to_save is None else min(until, epoch + to_save)
+
+
+def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bool]:
+    """Run the steps of an epoch up to the next checkpoint or its end. Returns also whether all is finite."""
+    program, data, carry = training.program, training.data, loop_state.carry
+    steps, to_save = programs.steps_per_epoch(program, data), steps_to_checkpoint(training, loop_state)
+    outs = programs.allocate_step_logs(program, carry.state, data) if loop_state.position == 0 else loop_state.step_logs
+    until = steps if to_save is None else min(steps, loop_state.position + to_save)
+    part = jnp.int32(loop_state.position), jnp.int32(until)
+    state, outs, finite = programs.run_steps(program, carry.state, outs, data, *part)
     carry = carry._replace(state=state)
     if until < steps:
         return LoopState(carry, until, outs), bool(finite)
-    carry = programs.end_epoch(program, carry, outs, data, validation)
+    carry = programs.end_epoch(program, carry, outs, data, training.validation)
     return LoopState(carry), bool(finite) and bool(carry.finite)
 
 
-def _failure(training: Training, past: failures.Snapshot, place: LoopState, before: int, saved: Path | None) -> str:
-    """What was not finite in the dispatch after the first `before` epochs, in words."""
-    done = int(place.carry.epoch)
-    columns = {name: np.asarray(column)[:done] for name, column in place.carry.history.items()}
+def _describe_failure(
+    training: Training, snapshot: failures.Snapshot, loop_state: LoopState, epoch_before: int, saved: Path | None
+) -> str:
+    """The message for the call after epoch `epoch_before`, which found something that is not finite."""
+    epoch = int(loop_state.carry.epoch)
+    columns = {name: np.asarray(column)[:epoch] for name, column in loop_state.carry.history.items()}
     costs = {name: columns[name] for name in ("cost", "validation_cost") if name in columns}
     bad = ~np.logical_and.reduce([np.isfinite(column) for column in costs.values()])
-    good, until = before, done + (place.position > 0)
+    good, until = epoch_before, epoch + (loop_state.position > 0)
     if bad.any():
         until = int(np.argmax(bad)) + 1
-        good = max(until - 2, 0)  # the step that spoiled its cost may be the last one of the epoch before
+        good = max(until - 2, 0)  # the step that caused it may be the last one of the epoch before
     training.report.note("not finite: looking for the step")
-    where = failures.locate_failure(training.program, past, training.data, training.validation, good, until)
+    where = failures.locate_failure(training.program, snapshot, training.data, training.validation, good, until)
     found = {name: float(column[until - 1]) for name, column in costs.items()} if bad.any() else {}
-    return failure(training.saving, until, found, where, saved)
+    return failure_message(training.saving, until, found, where, saved)
 
 
-def failure(
+def failure_message(
     saving: CheckpointOptions | None, epoch: int, costs: dict[str, float], where: str | None, saved: Path | None
 ) -> str:
-    """The message: the costs of the epoch if they are not finite, where that began, and what can be gone back to."""
+    """The error: the costs of the epoch that are not finite, where that began, and the last good checkpoint."""
     message = "fit: cost and gradient must be finite"
     if costs:
-        came = ", ".join(f"{name} {cost}" for name, cost in costs.items())
-        message = f"fit: the cost must be finite, got {came} in epoch {epoch}"
-    message += f"; first in {where}" if where else "; when its steps are repeated, all they compute is finite"
+        got = ", ".join(f"{name} {cost}" for name, cost in costs.items())
+        message = f"fit: the cost must be finite, got {got} in epoch {epoch}"
+    message += f"; first in {where}" if where else "; when its steps are repeated, everything they compute is finite"
     if saving is not None:
         message += f"; the last good checkpoint is {saved}" if saved else "; no checkpoint was saved before"
     return message
 
 
-def _farewell(number: Signals, done: int, step: int, saved: Path | None) -> str:
-    """What to say on the way out, said."""
-    how = "nothing is saved: checkpoint_dir was not given"
+def _stop_message(number: Signals, epoch: int, step: int, saved: Path | None) -> str:
+    advice = "nothing is saved, because checkpoint_dir was not given"
     if saved is not None:
-        how = f"saved {saved}; to go on, call fit again with checkpoint_dir={str(saved.parent)!r} and resume=True"
-    message = f"fit: stopped by {number.name} after epoch {done}, step {step}; {how}"
-    if agreement.is_main_process():
-        print(message, file=sys.stderr, flush=True)
-    return message
+        advice = f"saved {saved}; to resume, call fit again with checkpoint_dir={str(saved.parent)!r} and resume=True"
+    return f"fit: stopped by {number.name} after epoch {epoch}, step {step}; {advice}"

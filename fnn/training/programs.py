@@ -1,29 +1,32 @@
-"""The compiled programs of fit: epochs in one call, steps inside an epoch, and the search for what went wrong.
+"""The compiled programs of fit: what runs on the device between two reports.
 
-Whole epochs and chunks of steps apply the same step to the same batches: a training that stops and goes on between
-any two steps computes what one that does not stop computes.
+`init_carry` allocates what goes from epoch to epoch. `run_epochs` then runs as many whole epochs in one call as the
+next report, the next checkpoint or early stopping allow. Where checkpoints are due inside an epoch, `run_steps` runs a
+part of its steps and `end_epoch` reports it; `run_chunk` is `run_steps` for examples that are streamed to the device.
+
+Whole epochs and parts of epochs apply the same step to the same batches. A training that stops and resumes between
+any two steps therefore computes the same bits as one that does not stop. Whole epochs `scan` over their batches and
+parts of epochs loop with `while`, because a part ends at a step that is an argument of its program.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, PyTree
 
-from fnn.data.order import epoch_order
 from fnn.data.prefetch import Chunk
 from fnn.layers.normalization import calibrate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
-from fnn.training.epoch import Program, constrain_step, logging_step, report, reported_epoch
-from fnn.training.step import Step
-from fnn.types import Batch, Params, TrainState
+from fnn.training.epoch import Program, logging_step, report, reported_epoch
+from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
+from fnn.types import Params, TrainState
 
 
 class Best(NamedTuple):
-    """Early stopping: the best state so far, its validation cost, and the epochs since."""
+    """Early stopping: the best state so far, its validation cost, and the number of epochs since."""
 
     params: Params
     opt_state: Any
@@ -33,7 +36,14 @@ class Best(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What goes from epoch to epoch on the device. history: name -> (epochs,), filled up to `epoch`."""
+    """What goes from epoch to epoch on the device.
+
+    state     the state of the training
+    history   name -> (epochs,), filled up to `epoch`
+    epoch     the number of epochs run
+    finite    whether all costs and parameters are finite, as of the last call
+    best      None without early stopping
+    """
 
     state: TrainState
     history: dict[str, Array]
@@ -43,22 +53,22 @@ class Carry(NamedTuple):
 
 
 def all_true(flags: PyTree) -> Bool[Array, ""]:
-    """Whether all of these are true."""
+    """Return whether all of these flags are true."""
     return functools.reduce(jnp.logical_and, jax.tree.leaves(flags), jnp.asarray(True))
 
 
 def finite_leaves(tree: PyTree) -> PyTree:
-    """For each leaf whether all its entries are finite; integers are."""
+    """For each leaf, whether all its entries are finite. Integers are."""
     floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
 _reported_epoch = jax.jit(reported_epoch, static_argnums=0, inline=True)
-"""`init_carry` and `run_epochs` share its trace."""
+"""A jit, so that `init_carry` and `run_epochs` trace an epoch once between them."""
 
 
 def _report(program: Program, state: TrainState, outs: PyTree, data: Examples, validation: Examples | None):
-    """What `reported_epoch` does after its last step."""
+    """What `reported_epoch` does after the last step of an epoch."""
     state, (weight, logs) = jax.lax.optimization_barrier((state, outs))
     params, logs = report(program, state.params, weight, logs, data, validation)
     return jax.lax.optimization_barrier((state._replace(params=params), logs))
@@ -66,28 +76,30 @@ def _report(program: Program, state: TrainState, outs: PyTree, data: Examples, v
 
 def _keep_best(best: Best, state: TrainState, cost: Array) -> Best:
     improved = cost < best.cost
-    here = Best(state.params, state.opt_state, state.step, cost, jnp.zeros_like(best.waited))
-    return jax.tree.map(lambda new, old: jnp.where(improved, new, old), here, best._replace(waited=best.waited + 1))
+    candidate = Best(state.params, state.opt_state, state.step, cost, jnp.zeros_like(best.waited))
+    kept = best._replace(waited=best.waited + 1)
+    return jax.tree.map(lambda new, old: jnp.where(improved, new, old), candidate, kept)
 
 
 def has_patience(program: Program, best: Best) -> Array:
-    """Whether early stopping lets the training go on."""
+    """Return whether early stopping lets the training continue."""
     return best.waited < jnp.int32(program.patience)
 
 
 def _record(carry: Carry, state: TrainState, logs: dict[str, Array]) -> Carry:
-    """The carry after an epoch that ended in this state and has this to report."""
+    """The carry after an epoch that ended in this state, with these logs."""
     history = {name: column.at[carry.epoch].set(logs[name]) for name, column in carry.history.items()}
     best = None if carry.best is None else _keep_best(carry.best, state, logs["validation_cost"])
     return Carry(state, history, carry.epoch + 1, carry.finite, best)
 
 
-def _laid_out(carry: Carry, data: Examples) -> Carry:
+def _constrain(carry: Carry, data: Examples) -> Carry:
+    """The carry with the layout of the examples, if they lie on a mesh."""
     return rows.constrain_tree(data, carry, carry.state.params)
 
 
-def _looked_at(carry: Carry) -> Carry:
-    """With `finite` telling whether the costs so far and the parameters are."""
+def _check_finite(carry: Carry) -> Carry:
+    """Set `finite` to whether the costs so far and the parameters are."""
     columns = [carry.history[name] for name in ("cost", "validation_cost") if name in carry.history]
     ahead = jnp.arange(columns[0].size, dtype=jnp.int32) >= carry.epoch
     costs = jnp.all(jnp.stack([jnp.isfinite(column) | ahead for column in columns]))
@@ -96,7 +108,7 @@ def _looked_at(carry: Carry) -> Carry:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def init_carry(program: Program, epochs: int, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
-    """The carry before the first epoch, with buffers of its own: the caller's state is not donated."""
+    """The carry before the first epoch. It has its own buffers, so that the caller's state is not donated."""
     logs = jax.eval_shape(functools.partial(_reported_epoch, program), state, data, validation)[1]
     history = {name: jnp.full(epochs, jnp.nan, log.dtype) for name, log in logs.items()}
     best = None
@@ -104,141 +116,83 @@ def init_carry(program: Program, epochs: int, state: TrainState, data: Examples,
         cost = jnp.asarray(jnp.inf, logs["validation_cost"].dtype)
         best = Best(state.params, state.opt_state, state.step, cost, waited=jnp.zeros((), jnp.int32))
     carry = Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best)
-    return _laid_out(jax.tree.map(jnp.copy, carry), data)
+    return _constrain(jax.tree.map(jnp.copy, carry), data)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
-    """Epochs up to `until` (an argument: one compilation for any number), fewer if patience ends.
+    """Run whole epochs up to `until`, or fewer if early stopping ends the training. The given carry is donated.
 
-    Whether all is finite is looked at once, at the end: what is not stays in the history of costs, and a gradient
-    that is not makes the parameters so, which stay so.
+    `until` is an argument, so one compilation serves any number of epochs. Finiteness is checked once, at the end: a
+    cost that is not finite stays in the history, and a gradient that is not makes the parameters so for good.
     """
 
-    def goes_on(carry: Carry) -> Array:
+    def continues(carry: Carry) -> Array:
         in_time = carry.epoch < until
         return in_time if carry.best is None else in_time & has_patience(program, carry.best)
 
     def body(carry: Carry) -> Carry:
-        return _laid_out(_record(carry, *_reported_epoch(program, carry.state, data, validation)), data)
+        state, logs = _reported_epoch(program, carry.state, data, validation)
+        return _constrain(_record(carry, state, logs), data)
 
-    return _laid_out(_looked_at(jax.lax.while_loop(goes_on, body, carry)), data)
-
-
-def run_part_of_epoch(
-    step: Step,
-    batch_size: int,
-    state: TrainState,
-    outs: PyTree,
-    data: Examples,
-    position: Array,
-    until: Array,
-    goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
-) -> tuple[TrainState, PyTree]:
-    """The steps position..until-1 of an epoch, what they return written into `outs` (steps, …)."""
-    size, step = rows.num_examples(data), constrain_step(step, data)
-    begun = state.step - position
-    if batch_size == size:  # one batch of everything is not shuffled
-        full, rest = jnp.arange(0).reshape(0, size), jnp.arange(size)
-        batch = lambda index: rows.all_rows(data)
-    else:
-        full, rest = epoch_order(state.key, begun, size, batch_size)
-        batch = lambda index: rows.take(data, index)
-    return run_batches(step, batch, full, rest, full.shape[0], state, outs, begun, until, goes_on)
-
-
-def run_batches(
-    step: Step,
-    batch: Callable[[Array], Batch],
-    full: Int[Array, "n batch_size"],
-    rest: Int[Array, " rest"],
-    count: Array | int,
-    state: TrainState,
-    outs: PyTree,
-    begun: Array,
-    until: Array,
-    goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
-) -> tuple[TrainState, PyTree]:
-    """The steps from state.step - begun to until - 1, on batches of these indices: the first `count`, then the rest."""
-
-    def one(index: Array, at: Array, state: TrainState, outs: PyTree) -> tuple[TrainState, PyTree]:
-        state, out = step(state, batch(index))
-        return state, jax.tree.map(lambda column, value: column.at[at].set(value), outs, out)
-
-    def in_time(carry: tuple[TrainState, PyTree]) -> Array:
-        at = carry[0].step - begun
-        return (at < jnp.minimum(until, count)) & goes_on(carry[0])
-
-    def body(carry: tuple[TrainState, PyTree]) -> tuple[TrainState, PyTree]:
-        at = carry[0].step - begun
-        return one(full[at], at, *carry)
-
-    if full.shape[0]:
-        state, outs = jax.lax.while_loop(in_time, body, (state, outs))
-    if rest.size:
-        at = state.step - begun
-        due = (at == count) & (at < until) & goes_on(state)
-        state, outs = jax.lax.cond(due, lambda s, o: one(rest, at, s, o), lambda s, o: (s, o), state, outs)
-    return state, outs
+    return _constrain(_check_finite(jax.lax.while_loop(continues, body, carry)), data)
 
 
 def steps_per_epoch(program: Program, data: Examples) -> int:
-    """The steps of an epoch."""
+    """The number of steps of an epoch."""
     return -(-rows.num_examples(data) // program.batch_size)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> PyTree:
-    """Room for what each step of an epoch has to report: (weight, logs), each (steps,)."""
+    """Zeros for what the steps of an epoch report: (weight, logs), each (steps,)."""
     steps = steps_per_epoch(program, data)
     batch = tuple(array[: program.batch_size] for array in rows.all_rows(data))
-    out = jax.eval_shape(logging_step(program), state, batch)[1]
+    _, out = jax.eval_shape(logging_step(program), state, batch)
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), out)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def run_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
-    """The steps position..until-1 of an epoch -> state, outs, whether all is finite."""
+    """Run the steps position..until-1 of an epoch. The given state and outs are donated.
+
+    Returns: the state, outs, and whether all costs and parameters are finite.
+    """
     state, outs = run_part_of_epoch(logging_step(program), program.batch_size, state, outs, data, position, until)
     state = rows.constrain_tree(data, state, state.params)
-    return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & all_true(finite_leaves(state.params))
+    return state, outs, _all_finite(state, outs)
 
 
-def run_part_of_chunk(
-    step: Step,
-    state: TrainState,
-    outs: PyTree,
-    chunk: Chunk,
-    position: Array,
-    until: Array,
-    goes_on: Callable[[TrainState], Array | bool] = lambda state: True,
-) -> tuple[TrainState, PyTree]:
-    """The steps position..until-1 of a chunk, what they return written into `outs` (steps, …)."""
-    step, batch = constrain_step(step, chunk.data), lambda index: rows.take(chunk.data, index)
-    begun = state.step - position
-    return run_batches(step, batch, chunk.full, chunk.rest, chunk.batches, state, outs, begun, until, goes_on)
+def _all_finite(state: TrainState, outs: PyTree) -> Bool[Array, ""]:
+    _, logs = outs
+    return jnp.all(jnp.isfinite(logs["cost"])) & all_true(finite_leaves(state.params))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def run_chunk(program: Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
-    """The steps position..until-1 of a chunk -> state, outs, whether all is finite. The given state stays as it is."""
+    """`run_steps` for the steps position..until-1 of a chunk. The given state is not donated."""
     state, outs = run_part_of_chunk(logging_step(program), state, outs, chunk, position, until)
-    return state, outs, jnp.all(jnp.isfinite(outs[1]["cost"])) & all_true(finite_leaves(state.params))
+    return state, outs, _all_finite(state, outs)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, validation: Examples | None) -> Carry:
-    """The carry after an epoch whose last step led to carry.state, as `advance` has it.
+    """The carry after an epoch whose last step led to carry.state, as `run_epochs` computes it. It is donated.
 
-    In a loop of one round: XLA moves what does not change out of loops, and rounds differently where it does not.
+    This is a loop of one iteration: XLA moves constant work out of loops, and rounds it differently elsewhere
+    (jax 0.10, CPU).
     """
     until = carry.epoch + 1
-    body = lambda carry: _laid_out(_record(carry, *_report(program, carry.state, outs, data, validation)), data)
-    return _laid_out(_looked_at(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry)), data)
+
+    def body(carry: Carry) -> Carry:
+        state, logs = _report(program, carry.state, outs, data, validation)
+        return _constrain(_record(carry, state, logs), data)
+
+    return _constrain(_check_finite(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry)), data)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def copy_state(program: Program, state: TrainState, data: Examples) -> TrainState:
-    """The state as it can be used: with buffers of its own, and population statistics."""
+    """A copy of the state for use outside of the training: own buffers, and calibrated population statistics."""
     params = calibrate(program.network, state.params, rows.all_rows(data)[0])
     return rows.constrain_tree(data, jax.tree.map(jnp.copy, state._replace(params=params)), params)

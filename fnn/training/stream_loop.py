@@ -1,4 +1,7 @@
-"""The host's loop of fit on data larger than the device: chunks of steps, the next one read and sent meanwhile."""
+"""The host's loop of fit for data larger than the device: it trains on one chunk while the next is read and sent.
+
+Steps, history, early stopping and checkpoints are those of `fnn.training.loop`.
+"""
 
 import contextlib
 import functools
@@ -21,192 +24,195 @@ from fnn.sharding.rows import Examples
 from fnn.training import failures, programs
 from fnn.training.loop import (
     Training,
-    failure,
+    failure_message,
     handle_signal,
     save_and_report,
     should_continue,
     start_or_resume,
+    steps_to_checkpoint,
     was_short,
 )
 from fnn.training.resume import LoopState
 from fnn.types import PRNGKey, TrainState
 
 
-def train(training: Training, source: Source, state: TrainState) -> tuple[programs.Carry, Examples]:
-    """As `fnn.training.train`, from a source; training.data is a batch of zeros -> the last carry, what calibrates.
+def run_stream_loop(training: Training, source: Source, state: TrainState) -> tuple[programs.Carry, Examples]:
+    """Train from a source of chunks. `training.data` is one batch of zeros.
 
-    Steps, history, early stopping and checkpoints are those of data on the device.
+    Returns: the last carry, and the examples that calibrate batch norm.
     """
-    program, data, *_ = training
-    like = programs.allocate_step_logs(program, state, data)
-    outs_of = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
-    place, saved = start_or_resume(training, state, outs_of)
-    made = jax.tree.map(np.asarray, place.outs if place.position else outs_of(0))  # what the epoch's steps reported
-    seen, size = place.position * program.batch_size, source.size  # of its examples
-    pieces, validate = _pieces(program, source, place, state.key), _validate(program, state, data)
-    del state  # the caller's; it need not stay on the device
-    room, loaded, at, amount, stopped = outs_of(prefetch.slots(source.steps)), None, 0, 1, False
-    coming = _chunks(training, pieces, source.size, validate, int(place.carry.epoch), place.position)
-    with prefetch.prefetch_chunks(coming, training.signalled) as following:
-        while should_continue(training, place) and not stopped:
-            data = training.data  # what calibrates takes as much as a chunk
+    program = training.program
+    like = programs.allocate_step_logs(program, state, training.data)
+    zeros = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
+    loop_state, saved = start_or_resume(training, state, zeros)
+    resumed = loop_state.position > 0
+    step_logs = jax.tree.map(np.asarray, loop_state.step_logs if resumed else zeros(0))  # of the epoch so far
+    seen, size = loop_state.position * program.batch_size, source.size  # examples of the epoch so far, and of all of it
+    pieces, validate = _pieces(program, source, loop_state, state.key), _validate(program, state, training.data)
+    del state  # the caller's state need not stay on the device
+    buffer, data = zeros(prefetch.slots(source.steps)), training.data
+    loaded, position, max_steps, stopped = None, 0, 1, False
+    chunks = _chunks(training, pieces, source.size, validate, int(loop_state.carry.epoch), loop_state.position)
+    with prefetch.prefetch_chunks(chunks, training.signalled) as next_chunk:
+        while should_continue(training, loop_state) and not stopped:
+            data = training.data  # calibration data take as much memory as a chunk
             if loaded is None:
-                loaded, at = following(), 0
+                loaded, position = next_chunk(), 0
             if loaded is None:
-                handle_signal(training, place, saved)
+                handle_signal(training, loop_state, saved)
                 continue
             started = time.perf_counter()
-            until = min(loaded.steps, at + amount, at + _to_save(training, place))
-            args = room, loaded.chunk, jnp.int32(at), jnp.int32(until)
-            state, outs, finite = programs.run_chunk(program, place.carry.state, *args)
-            outs = jax.tree.map(lambda leaf, part=slice(at, until): np.asarray(leaf)[part], outs)
+            until = min(loaded.steps, position + max_steps)
+            to_save = steps_to_checkpoint(training, loop_state)
+            until = until if to_save is None else min(until, position + to_save)
+            part = jnp.int32(position), jnp.int32(until)
+            state, outs, finite = programs.run_chunk(program, loop_state.carry.state, buffer, loaded.chunk, *part)
+            outs = jax.tree.map(lambda leaf, part=slice(position, until): np.asarray(leaf)[part], outs)
             if not finite:
-                message = _failure(training, source, place, loaded, range(at, until), outs[1]["cost"], saved)
+                _, logs = outs
+                steps = range(position, until)
+                message = _describe_failure(training, source, loop_state, loaded, steps, logs["cost"], saved)
                 raise FloatingPointError(message)
             if was_short(started):
-                amount = min(2 * amount, source.steps)
-            made = _appended(made, place.position, outs)
-            position = place.position + until - at
-            outs = jax.tree.map(lambda leaf, count=position: leaf[:count], made)
-            place = LoopState(place.carry._replace(state=state), position, outs)
-            at, ends, first = until, until == loaded.steps and loaded.ends, loaded.first
-            if at == loaded.steps:
+                max_steps = min(2 * max_steps, source.steps)
+            step_logs = _append(step_logs, loop_state.position, outs)
+            count = loop_state.position + until - position
+            outs = jax.tree.map(lambda leaf, count=count: leaf[:count], step_logs)
+            loop_state = LoopState(loop_state.carry._replace(state=state), count, outs)
+            position, epoch_ended, first = until, until == loaded.steps and loaded.ends, loaded.first
+            if position == loaded.steps:
                 seen += loaded.rows
                 prefetch.free(loaded)
                 loaded = None
-            if ends:
-                size = _same(size, seen, place)
-                place, data = _end(training, place, first, saved)
-                made, seen = jax.tree.map(lambda leaf: leaf[:0], made), 0
-            saved, stopped = save_and_report(training, place, saved, data)
-        if _only_calibrates(training, int(place.carry.epoch)) and data is training.data:
-            loaded = following()
+            if epoch_ended:
+                size = _check_size(size, seen, loop_state)
+                loop_state, data = _end_epoch(training, loop_state, first, saved)
+                step_logs, seen = jax.tree.map(lambda leaf: leaf[:0], step_logs), 0
+            saved, stopped = save_and_report(training, loop_state, saved, data)
+        if _only_calibrates(training, int(loop_state.carry.epoch)) and data is training.data:
+            loaded = next_chunk()
             if loaded is None:
-                handle_signal(training, place, saved, current=True)
+                handle_signal(training, loop_state, saved, current=True)
             else:
-                data = _calibrating(training, loaded.first)
-    return place.carry, data
+                data = _calibration_data(training, loaded.first)
+    return loop_state.carry, data
 
 
-def _appended(made: PyTree, count: int, outs: PyTree) -> PyTree:
-    """`outs` after the first `count` rows, in the same memory; twice as much where it is full."""
+def _append(step_logs: PyTree, count: int, outs: PyTree) -> PyTree:
+    """Write `outs` after the first `count` rows, in the same memory. If it is full, allocate twice as much."""
 
-    def appended(held: np.ndarray, more: np.ndarray) -> np.ndarray:
+    def append(held: np.ndarray, more: np.ndarray) -> np.ndarray:
         until, size = count + len(more), len(held)
         if until > size:
             held = np.concatenate([held, np.empty_like(held, shape=(max(until, 2 * size) - size, *held.shape[1:]))])
         held[count:until] = more
         return held
 
-    return jax.tree.map(appended, made, outs)
-
-
-def _to_save(training: Training, place: LoopState) -> int:
-    """How many steps there are until one after which a checkpoint is due; very many if none is."""
-    every = None if training.saving is None else training.saving.every_steps
-    return 2**31 if every is None else every - int(place.carry.state.step) % every
+    return jax.tree.map(append, step_logs, outs)
 
 
 def _pieces(
-    program: programs.Program, source: Source, place: LoopState, key: PRNGKey
+    program: programs.Program, source: Source, loop_state: LoopState, key: PRNGKey
 ) -> Callable[..., Generator[Piece, None, None]]:
-    """source.pieces by the epochs of this training; arrays are shuffled by the number that the state has of them."""
+    """`source.pieces` by the epochs of this training. Shuffles of arrays count the epochs of the given state too."""
     before = 0
     if source.size is not None:
-        begun = int(place.carry.state.step) - place.position
-        before = begun // -(-source.size // program.batch_size) - int(place.carry.epoch)
+        epoch_start = int(loop_state.carry.state.step) - loop_state.position
+        before = epoch_start // -(-source.size // program.batch_size) - int(loop_state.carry.epoch)
     return lambda epoch, *options: source.pieces(key, before + epoch, *options)
 
 
 def _validate(program: programs.Program, state: TrainState, data: Examples) -> Validate:
-    """Raises unless targets can be meant."""
+    """A function that raises if the loss cannot have these targets."""
     forward = lambda params, data: program.network.forward(params, rows.all_rows(data)[0])[0]
     shape = jax.eval_shape(forward, state.params, data).shape
     return functools.partial(program.loss.validate or (lambda *_: None), shape)
 
 
 def _chunks(
-    training: Training, pieces: Callable, size: int | None, validate: Validate, first: int, position: int
+    training: Training, pieces: Callable, size: int | None, validate: Validate, first_epoch: int, position: int
 ) -> Generator[LoadedChunk, None, None]:
-    """From this step of this epoch on, epoch after epoch. Values are looked at once where they stay the same."""
-    program, data, _, epochs, *_ = training
+    """Yield the chunks from this step of this epoch on. Values that stay the same are validated in one epoch only."""
+    program = training.program
     remainder = 0 if size is None else size % program.batch_size
-    if _only_calibrates(training, first):
-        nothing = prefetch.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
-        yield LoadedChunk(nothing, 0, 0, True, _first(pieces, first - 1))
-    for epoch in range(first, epochs):
-        looked_at = validate if epoch == first or size is None else None
+    if _only_calibrates(training, first_epoch):
+        empty = prefetch.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
+        yield LoadedChunk(empty, 0, 0, True, _first_inputs(pieces, first_epoch - 1))
+    for epoch in range(first_epoch, training.epochs):
+        check = validate if epoch == first_epoch or size is None else None
         calibrates = program.network.calibrate is not None
-        x = _first(pieces, epoch) if calibrates and position else None  # here: no other thread may read meanwhile
-        for piece in pieces(epoch, position, looked_at):
-            x = _x(piece) if calibrates and x is None else x
-            loaded = prefetch.load(piece, program.batch_size, remainder, rows.layout_of(data))
+        x = _first_inputs(pieces, epoch) if calibrates and position else None  # only this thread reads
+        for piece in pieces(epoch, position, check):
+            x = _inputs(piece) if calibrates and x is None else x
+            loaded = prefetch.load(piece, program.batch_size, remainder, rows.layout_of(training.data))
             yield loaded._replace(first=x if piece.ends else None)
         position = 0
 
 
 def _only_calibrates(training: Training, epoch: int) -> bool:
-    """Whether all epochs lie behind it, and the state at their end is to be calibrated: not the best one."""
+    """Whether no epoch is left, and the final state (not the best one) is to be calibrated."""
     program = training.program
     return epoch == training.epochs and program.network.calibrate is not None and program.patience is None
 
 
-def _x(piece: Piece) -> np.ndarray:
-    """A copy: the memory is read into again."""
+def _inputs(piece: Piece) -> np.ndarray:
+    """A copy of x: the memory of the piece is read into again."""
     return piece.arrays[0][: len(piece.order)].copy()
 
 
-def _first(pieces: Callable, epoch: int) -> np.ndarray:
-    """x of the epoch's first chunk, read for itself."""
-    with contextlib.closing(pieces(epoch, 0, None)) as begun:
-        return _x(next(begun))
+def _first_inputs(pieces: Callable, epoch: int) -> np.ndarray:
+    """The inputs of the epoch's first chunk, read separately."""
+    with contextlib.closing(pieces(epoch, 0, None)) as chunks:
+        return _inputs(next(chunks))
 
 
-def _same(size: int | None, seen: int, place: LoopState) -> int:
-    """The number of examples of an epoch, which is that of those before it."""
+def _check_size(size: int | None, seen: int, loop_state: LoopState) -> int:
+    """The number of examples of an epoch, which must be that of the epochs before."""
     if size is not None and seen != size:
         expected = f"a stream of as many examples in each epoch, {size}"
-        raise checks.fail("fit", "data", expected, came=f"{seen} in epoch {int(place.carry.epoch) + 1}")
+        raise checks.fail("fit", "data", expected, came=f"{seen} in epoch {int(loop_state.carry.epoch) + 1}")
     return seen
 
 
-def _end(
-    training: Training, place: LoopState, first: np.ndarray | None, saved: Path | None
+def _end_epoch(
+    training: Training, loop_state: LoopState, first: np.ndarray | None, saved: Path | None
 ) -> tuple[LoopState, Examples]:
-    """The end of an epoch, after its last step -> the place after it, and what calibrates: its first chunk's x."""
-    program, _, validation, *_ = training
-    epoch = int(place.carry.epoch)
-    data = _calibrating(training, first)
-    carry = programs.end_epoch(program, place.carry, place.outs, data, validation)
+    """End an epoch after its last step.
+
+    Returns: the state after it, and the inputs of its first chunk, which calibrate batch norm.
+    """
+    epoch = int(loop_state.carry.epoch)
+    data = _calibration_data(training, first)
+    carry = programs.end_epoch(training.program, loop_state.carry, loop_state.step_logs, data, training.validation)
     if not carry.finite:
         costs = {name: carry.history[name] for name in ("cost", "validation_cost") if name in carry.history}
         costs = {name: float(column[epoch]) for name, column in costs.items()}
-        raise FloatingPointError(failure(training.saving, epoch + 1, costs, None, saved))
+        raise FloatingPointError(failure_message(training.saving, epoch + 1, costs, None, saved))
     return LoopState(carry), data
 
 
-def _calibrating(training: Training, x: np.ndarray | None) -> Examples:
-    """x where the examples lie; without one what nothing is calibrated on."""
+def _calibration_data(training: Training, x: np.ndarray | None) -> Examples:
+    """x on the device, or over its mesh. Without x nothing is calibrated, and any examples will do."""
     if x is None:
         return training.data
     layout = rows.layout_of(training.data)
     return (jax.device_put(x),) if layout is None else rows.shard_rows(layout, (x,))
 
 
-def _failure(
+def _describe_failure(
     training: Training,
     source: Source,
-    place: LoopState,
+    loop_state: LoopState,
     loaded: LoadedChunk,
     part: range,
     costs: np.ndarray,
     saved: Path | None,
 ) -> str:
-    """What was not finite in this part of a chunk, begun at this place, in words."""
+    """The message for these steps of a chunk, of which something is not finite."""
     training.report.note("not finite: looking for the step")
-    program, epoch, begun = training.program, int(place.carry.epoch), int(place.carry.state.step) - place.position
+    program, state, epoch = training.program, loop_state.carry.state, int(loop_state.carry.epoch)
+    epoch_start = int(state.step) - loop_state.position
     steps = None if source.size is None else -(-source.size // program.batch_size)
-    state = place.carry.state
-    where = failures.locate_failure_in_chunk(program, state, loaded.chunk, part, epoch + 1, begun, steps)
+    where = failures.locate_failure_in_chunk(program, state, loaded.chunk, part, epoch + 1, epoch_start, steps)
     bad = costs[~np.isfinite(costs)]
-    return failure(training.saving, epoch + 1, {"cost": float(bad[0])} if bad.size else {}, where, saved)
+    return failure_message(training.saving, epoch + 1, {"cost": float(bad[0])} if bad.size else {}, where, saved)

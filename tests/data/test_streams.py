@@ -229,7 +229,7 @@ def test_a_second_one_compiles_nothing():
     assert (programs.run_chunk._cache_size(), programs.end_epoch._cache_size()) == before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_benchmark_tells_all_sides():
     said = []
     times = benchmark.compare("small", benchmark.Case((4, 3, 2), fnn.relu, 10, 200, 2), 1, said.append)

@@ -17,7 +17,7 @@ import fnn
 from experiments.__main__ import EXPERIMENTS, first_line, main
 from experiments.errors import ExperimentError
 from experiments.examples.digits import Config
-from experiments.examples.gradients import check_gradient, worst
+from experiments.examples.gradient_check import check_gradient, largest_difference
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "experiments"]
@@ -87,7 +87,7 @@ def test_interrupt_ends_without_a_traceback(tmp_path: Path):
 
 def test_digits_goes_on_from_its_checkpoints(tmp_path: Path):
     options = ["--checkpoints", str(tmp_path / "saved"), "--results", str(tmp_path), "--hidden", "8"]
-    for epochs, says in (("1", "saved:"), ("2", "going on from")):
+    for epochs, says in (("1", "saved:"), ("2", "resuming from")):
         done = subprocess.run(
             [*COMMAND, "digits", *options, "--epochs", epochs],
             cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=True,
@@ -177,7 +177,7 @@ def test_gradient_check_finds_a_wrong_derivative():
         network = fnn.serial(fnn.dense(4, 5), fnn.dropout(0.2), activation, fnn.dense(5, 3))
         return check_gradient(network, fnn.softmax_cross_entropy, 0.01, x, y, seed=1)
 
-    difference, tolerance = worst(check(fnn.tanh))
+    difference, tolerance = largest_difference(check(fnn.tanh))
     assert difference < tolerance < 1e-13
     for wrong in (
         lambda z: 1 - jnp.tanh(z) ** 2 + 1e-9,

@@ -122,7 +122,7 @@ def test_the_search_begins_at_the_last_snapshot(monkeypatch):
 
 def test_the_last_step_of_an_epoch_that_spoils_the_next(monkeypatch):
     """Epochs 2 and 3 are one call: the cost is not finite in 3, for what the last step of 2 did."""
-    monkeypatch.setattr(loop, "_DISPATCH_SECONDS", 1e9)
+    monkeypatch.setattr(loop, "_CALL_SECONDS", 1e9)
     schedule = lambda step: jnp.where(step == 9, jnp.float32(np.inf), jnp.float32(0.1))
     with pytest.raises(FloatingPointError) as error:
         fit(optimizer=fnn.sgd(schedule), patience=None, validation=None)
@@ -147,7 +147,7 @@ def test_a_validation_cost_alone(tmp_path):
     message = str(error.value)
     assert "fit: the cost must be finite, got cost 0." in message
     assert "validation_cost nan in epoch 1" in message or "validation_cost inf in epoch 1" in message
-    assert "when its steps are repeated, all they compute is finite" in message
+    assert "when its steps are repeated, everything they compute is finite" in message
 
 
 def test_gradients_that_the_optimizer_replaces_are_its_affair():

@@ -49,7 +49,7 @@ def test_going_on_inside_an_epoch_gives_the_same_bits(kind, tmp_path):
         assert content(folder) == done
     other = {"data": (X[:SIZE], 1 - Y[:SIZE])} if kind == "arrays" else {"window": 80}
     for changed in ({"window": 41}, {"batch_size": 17}, other):
-        with pytest.raises(ValueError, match="of a training like this one"):
+        with pytest.raises(ValueError, match="checkpoints of this same training"):
             fit(checkpoint_dir=tmp_path / "5", resume=True, **(options | changed))
 
 
@@ -180,11 +180,11 @@ def test_one_thread_reads(kind, tmp_path):
 
 def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
     """Of 21 dispatches an epoch, few move what the others reported."""
-    kept, look_after = [], stream_loop.save_and_report
+    kept, save_and_report = [], stream_loop.save_and_report
 
-    def watched(training, place, *args):
-        kept.append(None if place.outs is None else jax.tree.leaves(place.outs)[0])
-        return look_after(training, place, *args)
+    def watched(training, loop_state, *args):
+        kept.append(None if loop_state.step_logs is None else jax.tree.leaves(loop_state.step_logs)[0])
+        return save_and_report(training, loop_state, *args)
 
     monkeypatch.setattr(stream_loop, "save_and_report", watched)
     streamed(device_memory=BUDGET // 4, checkpoint_dir=tmp_path, epochs=2)
@@ -197,7 +197,7 @@ def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
 
 def test_where_it_began_is_not_kept(monkeypatch):
     """Neither the state that was given nor the carry made of it stays on the device."""
-    begun, alive, advance, begin, train = [], [], programs.run_chunk, stream_loop.start_or_resume, stream_loop.train
+    begun, alive, advance, begin, train = [], [], programs.run_chunk, stream_loop.start_or_resume, stream_loop.run_stream_loop
     watch = lambda params: begun.extend(map(weakref.ref, jax.tree.leaves(params)))
     there = lambda ref: ref() is not None and not ref().is_deleted()
 
@@ -215,7 +215,7 @@ def test_where_it_began_is_not_kept(monkeypatch):
         alive.append(sum(map(there, begun)))
         return advance(*args)
 
-    for module, name, value in ((stream_loop, "train", given), (stream_loop, "start_or_resume", beginning)):
+    for module, name, value in ((stream_loop, "run_stream_loop", given), (stream_loop, "start_or_resume", beginning)):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(programs, "run_chunk", advanced)
     streamed()
