@@ -1,4 +1,4 @@
-"""What fit saves, and how it goes on from what was saved: state, early stopping, history, the epoch under way."""
+"""Saving and resuming a training: its state, its history, early stopping, and the epoch under way."""
 
 import os
 import warnings
@@ -14,139 +14,182 @@ from jaxtyping import PyTree
 from fnn import checks
 from fnn.checkpoint import DamagedError, atomic, manifest, store
 from fnn.sharding import agreement
+from fnn.training.compatibility import find_differences, is_version_1
 from fnn.training.programs import Carry
 
 
 class CheckpointOptions(NamedTuple):
-    """fit's options for checkpoints, checked, and the configuration that goes with them."""
+    """The checked options of `fit` for checkpoints.
+
+    Attributes:
+      folder: the folder of the checkpoints.
+      every: number of epochs from one checkpoint to the next.
+      every_steps: number of steps from one checkpoint to the next, besides those of `every`; None for no more.
+      keep: number of newest checkpoints to keep. The best one is kept too.
+      resume: whether to resume from the newest good checkpoint.
+      fingerprint: the fingerprint of this training, which every checkpoint records.
+    """
 
     folder: Path
     every: int
     every_steps: int | None
     keep: int
     resume: bool
-    configuration: dict[str, Any]
+    fingerprint: dict[str, Any]
 
 
 class LoopState(NamedTuple):
-    """Where a training is: the carry, and within an epoch the number of its steps made and what they reported."""
+    """The state of the host's loop.
+
+    Attributes:
+      carry: the carry of the compiled programs.
+      position: number of steps done in the epoch under way; 0 between epochs.
+      step_logs: what these steps reported, if the position is not 0.
+    """
 
     carry: Carry
     position: int = 0
-    outs: PyTree = None
+    step_logs: PyTree = None
 
 
-def _beside_state(place: LoopState) -> dict[str, PyTree]:
-    """All but the state and what the manifest holds, as a tree to save, or of the form to expect."""
-    tree: dict[str, PyTree] = {"history": place.carry.history}
-    if place.carry.best is not None:
-        tree["best"] = place.carry.best
-    if place.position:
-        tree["epoch"] = place.outs
+def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
+    """The arrays to save besides the train state, or with shapes for leaves the tree to expect."""
+    tree: dict[str, PyTree] = {"history": loop_state.carry.history}
+    if loop_state.carry.best is not None:
+        tree["best"] = loop_state.carry.best
+    if loop_state.position:
+        tree["epoch"] = loop_state.step_logs
     return tree
 
 
-def save_checkpoint(saving: CheckpointOptions, place: LoopState) -> Path:
-    """Writes a checkpoint, durably, then removes those that are neither among the last `keep` nor the best."""
-    carry, epoch = place.carry, int(place.carry.epoch)
+def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
+    """Write a checkpoint durably, then remove those that are neither among the last `keep` nor the best."""
+    carry, position, epoch = loop_state.carry, loop_state.position, int(loop_state.carry.epoch)
     history = {name: np.asarray(column)[:epoch] for name, column in carry.history.items()}
     cost = history.get("validation_cost", history["cost"])
-    score = float(cost[-1]) if epoch and place.position == 0 else None  # only where an epoch ends is there a cost
-    about = {"epoch": epoch, "position": place.position, "score": score}
-    beside = _beside_state(place._replace(carry=carry._replace(history=history)))
-    trees = {manifest.STATE: carry.state, manifest.TRAINING: beside}
-    path = store.write(saving.folder, int(carry.state.step), trees, training=about, configuration=saving.configuration)
+    score = float(cost[-1]) if epoch and position == 0 else None  # inside an epoch there is no cost yet
+    training = {"epoch": epoch, "position": position, "score": score}
+    saved = _training_tree(loop_state._replace(carry=carry._replace(history=history)))
+    trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
+    step = int(carry.state.step)
+    path = store.write(options.folder, step, trees, training=training, configuration=options.fingerprint)
     with agreement.fail_together("fit"):
         if agreement.is_main_process():
-            _prune(saving)
+            _prune(options)
     return path
 
 
 def _score(path: Path) -> float | None:
+    """The score of a checkpoint; None if it has none or is damaged."""
     try:
         return manifest.read_manifest(path).get("training", {}).get("score")
     except DamagedError:
         return None
 
 
-def _prune(saving: CheckpointOptions) -> None:
-    paths = store.list_checkpoints(saving.folder)
+def _prune(options: CheckpointOptions) -> None:
+    paths = manifest.list_checkpoints(options.folder)
     scores = {path: score for path in paths if (score := _score(path)) is not None}
-    best = min(scores, key=lambda path: scores[path], default=None)  # of equal ones the first
-    for path in paths[: -saving.keep]:
+    best = min(scores, key=lambda path: scores[path], default=None)  # the first, if several have the lowest score
+    for path in paths[: -options.keep]:
         if path != best:
             atomic.remove_folder(path)
 
 
 def find_checkpoint(
-    saving: CheckpointOptions, start: LoopState, epoch_outs: Callable[[int], PyTree], epochs: int
+    options: CheckpointOptions, start: LoopState, make_step_logs: Callable[[int], PyTree], epochs: int
 ) -> tuple[LoopState, Path] | None:
-    """Where to go on, and the checkpoint that says so: the newest good one. None if there is none and none was.
+    """Restore the newest good checkpoint. Damaged newer ones are renamed to `damaged-…`.
 
-    ValueError if it is of another training; DamagedError if there are some and none is good. Damaged ones newer than
-    the one used are renamed to `damaged-…`, out of the way and kept.
+    Args:
+      options: the options of `fit`.
+      start: the state before the first epoch, which has the tree, the shapes and the layout to restore.
+      make_step_logs: number of steps -> the step logs to expect for them.
+      epochs: number of epochs to train, counted from the start of the training.
+
+    Returns:
+      The restored state and the checkpoint's path; None if the folder has no checkpoint.
+
+    Raises:
+      ValueError: if the folder has checkpoints and `resume` is False, or if they are of another training.
+      DamagedError: if there are checkpoints and all of them are damaged.
     """
     store.check_writable("fit", start.carry)
-    if not saving.resume:
-        present = store.list_checkpoints(saving.folder)
+    if not options.resume:
+        present = manifest.list_checkpoints(options.folder)
         if present:
-            came = f"{saving.folder} with {len(present)} of them, {present[-1].name} the last"
-            raise checks.fail("fit", "checkpoint_dir", "without checkpoints, or `resume` True to go on", came=came)
+            got = f"{options.folder} with {len(present)}, the newest {present[-1].name}"
+            advice = "To resume from it, pass resume=True."
+            raise checks.fail("fit", "checkpoint_dir", "a folder without checkpoints", came=got, advice=advice)
         return None
-    loaded, damaged = store.newest(saving.folder, "fit")
-    if loaded is None:
+    checkpoint, damaged = store.newest(options.folder, "fit")
+    if checkpoint is None:
         return None
-    training = loaded.manifest.get("training")
+    training = checkpoint.manifest.get("training")
     if training is None:
-        expected = "a folder of checkpoints of fit (a saved state alone is for `state`)"
-        raise checks.fail("fit", "checkpoint_dir", expected, came=str(loaded.path))
-    _check_same(saving, loaded)
+        expected, got = "a folder of checkpoints of fit", f"{checkpoint.path}, a state saved by itself"
+        raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=_restore_advice(checkpoint.path))
+    _check_same_training(options, checkpoint)
+    _warn_of_other_versions(checkpoint)
     epoch, position = training["epoch"], training["position"]
     if epochs < epoch:
-        expected = f"at least {epoch}, which {loaded.path} has behind it"
-        raise checks.fail("fit", "epochs", expected, epochs)
+        raise checks.fail("fit", "epochs", f"at least {epoch}, the epochs that {checkpoint.path} has done", epochs)
     carry = start.carry
     columns = {
         name: jax.ShapeDtypeStruct((epoch,), column.dtype, sharding=column.sharding)
         for name, column in carry.history.items()
     }
-    form = LoopState(carry._replace(history=columns), position, epoch_outs(position) if position else None)
-    state = store.restore_tree("fit", loaded, manifest.STATE, carry.state)
-    beside = store.restore_tree("fit", loaded, manifest.TRAINING, _beside_state(form))
-    history = {name: column.at[:epoch].set(beside["history"][name]) for name, column in carry.history.items()}
+    like = LoopState(carry._replace(history=columns), position, make_step_logs(position) if position else None)
+    state = store.restore_tree("fit", checkpoint, manifest.STATE, carry.state)
+    restored = store.restore_tree("fit", checkpoint, manifest.TRAINING, _training_tree(like))
+    history = {name: column.at[:epoch].set(restored["history"][name]) for name, column in carry.history.items()}
     with agreement.fail_together("fit"):
         for path in damaged if agreement.is_main_process() else []:
-            _set_aside(path)
-    carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), beside.get("best"))
-    return LoopState(carry, position, beside.get("epoch")), loaded.path
+            _rename_damaged(path)
+    carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), restored.get("best"))
+    return LoopState(carry, position, restored.get("epoch")), checkpoint.path
 
 
-def _check_same(saving: CheckpointOptions, loaded: manifest.VerifiedCheckpoint) -> None:
-    """Whether what was saved is of a training like this one; a warning where the libraries are other versions."""
-    then, now = loaded.manifest["configuration"], saving.configuration
-    different = [name for name in sorted(then | now) if not _same(then.get(name), now.get(name))]
-    if different:
-        changes = "; ".join(f"{name} was {then.get(name)}, is {now.get(name)}" for name in different)
-        expected = "of a training like this one (`state` takes what fnn.checkpoint.restore returns for a new one)"
-        raise checks.fail("fit", "checkpoint_dir", expected, came=f"{loaded.path}: {changes}")
-    then, now = loaded.manifest["versions"], manifest.versions()
+def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint) -> None:
+    """Raise ValueError if a checkpoint is of another training; warn if its record can only be compared in part."""
+    saved = checkpoint.manifest["configuration"]
+    differences = find_differences(saved, options.fingerprint)
+    if differences:
+        expected, got = "a folder of checkpoints of this same training", f"{checkpoint.path}: {'; '.join(differences)}"
+        raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=_restore_advice(checkpoint.path))
+    if is_version_1(saved):
+        _warn(
+            f"fit: {checkpoint.path} comes from an earlier version of fnn. Its record of the functions of the network, "
+            "the loss and the optimizer cannot be compared; everything else is the same"
+        )
+
+
+def _restore_advice(path: Path) -> str:
+    return (
+        f"To start a new training from that state, pass state=fnn.checkpoint.restore({str(path)!r}, like) "
+        "and another checkpoint_dir."
+    )
+
+
+def _warn_of_other_versions(checkpoint: manifest.VerifiedCheckpoint) -> None:
+    saved, current = checkpoint.manifest["versions"], manifest.versions()
     changes = [
-        f"{name} {then.get(name)} -> {now.get(name)}" for name in sorted(then | now) if then.get(name) != now.get(name)
+        f"{name} {saved.get(name)} -> {current.get(name)}"
+        for name in sorted(saved | current)
+        if saved.get(name) != current.get(name)
     ]
-    if changes and agreement.is_main_process():
-        message = f"fit: {loaded.path} was saved with other versions ({', '.join(changes)}): results may differ in bits"
-        warnings.warn(message, store.CheckpointWarning, stacklevel=4)
+    if changes:
+        _warn(
+            f"fit: {checkpoint.path} was saved with other versions ({', '.join(changes)}). "
+            "The result may differ from that of an uninterrupted run in the last bits"
+        )
 
 
-def _same(then: Any, now: Any) -> bool:
-    """Whether the two are equal; data of one process (#) and of several (~) are told apart by dtype and shape alone."""
-    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        return all(map(_same, then, now))
-    if isinstance(then, str) and isinstance(now, str) and ("~" in then) != ("~" in now):
-        return then.partition(" ~")[0].partition(" #")[0] == now.partition(" ~")[0].partition(" #")[0]
-    return then == now
+def _warn(message: str) -> None:
+    if agreement.is_main_process():
+        warnings.warn(message, store.CheckpointWarning, stacklevel=5)
 
 
-def _set_aside(path: Path) -> None:
+def _rename_damaged(path: Path) -> None:
     names = (path.with_name(f"damaged-{path.name}{suffix}") for suffix in ("", *(f"-{i}" for i in range(1, 10_000))))
     os.rename(path, next(name for name in names if not name.exists()))

@@ -1,0 +1,76 @@
+"""Whether a checkpoint belongs to a training: its fingerprint compared with that of the training.
+
+fnn 0.1.0 wrote fingerprints of version 1. They describe the functions of the network, the loss and the optimizer by
+their modules and by private names, which have changed. Of these only the readable parts are compared: the names of
+the layers and of the loss, the kind of the optimizer and its numbers, the names of the metrics.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fnn.training.fingerprint import VERSION, describe
+from fnn.weights import is_weight
+
+Fingerprint = Mapping[str, Any]
+
+_NUMBER = re.compile(r"(?<![\w.#])-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)\b")
+_TRUNCATED = "… #"
+
+
+def is_version_1(saved: Fingerprint) -> bool:
+    """Return True for a fingerprint of fnn 0.1.0, which can only be compared in part."""
+    return "identity" not in saved
+
+
+def find_differences(saved: Fingerprint, current: Fingerprint) -> list[str]:
+    """Return the differences between a checkpoint's fingerprint and that of a training, each in words.
+
+    >>> find_differences({"identity": 2, "l2": 0.0, "patience": 5}, {"identity": 2, "l2": 0.5, "patience": 5})
+    ['l2 was 0.0, is 0.5']
+    """
+    if saved.get("identity", 1) > VERSION:
+        return [f"a newer version of fnn wrote it (identity was {saved['identity']}, is {VERSION})"]
+    comparable_saved, comparable_current = saved, current
+    if is_version_1(saved):
+        saved = {**saved, "identity": VERSION, "is_weight": describe(is_weight)}
+        comparable_saved, comparable_current = _comparable(saved, current), _comparable(current, saved)
+    names = sorted(set(saved) | set(current))
+    different = [name for name in names if not _is_equal(comparable_saved.get(name), comparable_current.get(name))]
+    return [f"{name} was {saved.get(name)}, is {current.get(name)}" for name in different]
+
+
+def _comparable(fingerprint: Fingerprint, other: Fingerprint) -> Fingerprint:
+    """The fingerprint with only those parts of its texts that can be compared with those of another version."""
+    optimizers = fingerprint["optimizer"], other["optimizer"]
+    metrics = fingerprint["metrics"], other["metrics"]
+    return {
+        **fingerprint,
+        "network": fingerprint["network"].partition(" #")[0],
+        "loss": fingerprint["loss"].partition(" #")[0],
+        "optimizer": (_builder(optimizers[0]), _numbers(optimizers[0]) if not _is_truncated(*optimizers) else None),
+        "metrics": re.findall(r"'([^']*)'", metrics[0]) if not _is_truncated(*metrics) else None,
+        "is_weight": fingerprint["is_weight"] if fingerprint["l2"] else None,  # without a penalty it has no effect
+    }
+
+
+def _is_truncated(*texts: str) -> bool:
+    return any(_TRUNCATED in text for text in texts)
+
+
+def _builder(optimizer: str) -> str:
+    """`momentum` for "fnn.optimizers.momentum.<locals>.update(beta=0.9)" and for "momentum(beta=0.9)"."""
+    return optimizer.partition("(")[0].partition(".<locals>")[0].rpartition(".")[2]
+
+
+def _numbers(text: str) -> list[float]:
+    return sorted(map(float, _NUMBER.findall(text)))
+
+
+def _is_equal(saved: Any, current: Any) -> bool:
+    """Compare two entries. One process hashes data with #, several with ~: then compare dtypes and shapes alone."""
+    if isinstance(saved, list) and isinstance(current, list) and len(saved) == len(current):
+        return all(map(_is_equal, saved, current))
+    if isinstance(saved, str) and isinstance(current, str) and ("~" in saved) != ("~" in current):
+        return saved.partition(" ~")[0].partition(" #")[0] == current.partition(" ~")[0].partition(" #")[0]
+    return saved == current
