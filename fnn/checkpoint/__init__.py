@@ -1,4 +1,78 @@
-"""Checkpoints: states and parameters in files, verified when they are read and written whole or not at all."""
+"""Nothing lost: checkpoints, exact resumption, and parameters as safetensors files.
+
+Checkpoints of `fit`
+--------------------
+
+    result = fnn.fit(network, loss, optimizer, data, epochs=100, batch_size=50, key=key,
+                     checkpoint_dir="runs/a", resume=True)
+
+continues from the newest good checkpoint in the folder, or starts a new training if there is none. With
+`resume=False`, the default, a folder that holds checkpoints is refused.
+
+| argument of `fit` | meaning |
+|---|---|
+| `checkpoint_dir` | the folder of checkpoints; created if it is missing |
+| `checkpoint_every` | epochs between two checkpoints; the last epoch is always saved |
+| `checkpoint_every_steps` | steps between two checkpoints inside epochs |
+| `keep` | how many of the newest checkpoints to keep; the one with the lowest cost is kept as well |
+| `resume` | continue from the newest good checkpoint |
+
+Ctrl-C and SIGTERM let the running call on the device end. Then `fit` saves and says how to continue.
+
+Checkpoints of your own loop
+----------------------------
+
+>>> import fnn, jax, tempfile
+>>> state = fnn.init_state(fnn.dense(3, 2), fnn.sgd(0.1), jax.random.key(0))
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = fnn.checkpoint.save(folder, state)
+...     newest = fnn.checkpoint.latest(folder)
+...     restored = fnn.checkpoint.restore(folder, state)
+>>> newest.name, bool((restored.params.w == state.params.w).all())
+('step-00000000', True)
+
+`save`, `restore` and `latest` work in one process and in several. With several, all processes call them with the same
+arguments, and the folder must be one that all of them see. `restore` also reads the state that `fit` saved, on any
+number of devices and processes. `export_params` and `import_params` write and read the parameters alone, as a
+safetensors file for other tools.
+
+What is promised
+----------------
+
+| promise | shown by |
+|---|---|
+| After a resume from any step, the run ends with the same bits as an uninterrupted one: parameters, optimizer state, \
+history, best checkpoint. | `tests/training/test_resume.py`: 30 of 30 steps |
+| A killed process (`kill -9`) loses at most the step under way. | `tests/checkpoint/test_kills.py`: 300 kills |
+| A full disk, a quota, missing permissions, a failing fsync or rename raise an error, and the previous checkpoint \
+still loads. | `tests/checkpoint/test_faults.py`: every write |
+| A damaged file is never loaded. `fit` warns, renames the damaged checkpoint to `damaged-…` and uses the previous \
+one. If none is good, it raises DamagedError; it never starts over silently. | `tests/checkpoint/test_damage.py`: \
+2,000 flipped bits, 500 truncations |
+| A cost or gradient that is not finite ends `fit` with the epoch, the step, the first leaf, and the last good \
+checkpoint. | `tests/training/test_failures.py`; the check costs less than 1 % \
+(`python -m experiments.benchmarks.finite`) |
+| A file of another program (IDX, NPZ, CSV, HDF5) is read, or refused with one typed error before much memory is \
+allocated. | `tests/experiments/data/test_readers.py`: 20,000 generated files |
+| Two processes compute the same bits, with a cold or a warm compilation cache. | `tests/training/test_resume.py`, \
+`tests/experiments/test_cache.py` |
+| When one of several processes dies, the others stop within 30 s. A restart with `resume=True` ends with the same \
+bits. | `tests/sharding/test_processes.py` |
+| Memory does not grow over 1,000 epochs. | `tests/training/test_resume.py` |
+
+The counts are those of `python -m pytest -m slow`; the default run has short forms.
+
+Not promised: anything after a power loss, on a disk whose fsync does not reach the platter; the same bits on another
+layout of devices, on another kind of device, or with another version of JAX (`fit` warns of other versions).
+
+How it works
+------------
+
+A checkpoint is a folder `step-00000042` of safetensors files and a JSON manifest, with a SHA-256 of every file
+(`fnn/checkpoint/manifest.py` describes the format). It is written under a temporary name, flushed, and renamed, so a
+visible checkpoint is complete. Every hash is verified before any value is used. Nothing is pickled: loading runs no
+code from a file. A lock keeps a second training out of the folder.
+"""
 
 from fnn.checkpoint.atomic import LockedError as LockedError
 from fnn.checkpoint.params_file import export_params as export_params

@@ -1,8 +1,8 @@
-"""Several processes as one: what they know of each other, and how they agree.
+"""Communication and agreement between the processes of one training.
 
-Each process runs the same script. What they compute together waits for all of them, so all must take the same turns.
-What only one of them can know (a signal, a full disk, a wrong file) goes through `largest` or `together`, after which
-all of them know it. `fnn.start` is how they begin and end.
+Every process runs the same script. A collective operation waits for all processes, so all of them must call the same
+functions in the same order. An event that only one process sees (a signal, a full disk, a bad file) goes through
+`all_max` or `fail_together`, after which all processes know of it. `initialize` starts and ends the processes.
 """
 
 import contextlib
@@ -19,120 +19,148 @@ from jaxtyping import Array, PyTree
 
 from fnn import checks, hashing
 
-RESTART_ADVICE = "start all of them again"
-"""What to do then."""
+RESTART_ADVICE = "restart all processes"
+"""The advice in a LostProcessError."""
 
 _LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|peer|heartbeat|coordination)|UNAVAILABLE: ", re.DOTALL)
 
 
 class LostProcessError(RuntimeError):
-    """Another process has ended or no longer answers: this one cannot go on without it."""
+    """Another process has ended or no longer answers, so this one cannot continue."""
 
 
-failed: list[int] = []
-"""The exit code, where this process is to end without waiting for the others."""
+exit_codes: list[int] = []
+"""The exit code of this process, if it is to exit without waiting for the others; otherwise empty."""
 
 
 def mark_failed(code: int = 1) -> None:
-    """From now on this process, when it ends, does so with this exit code and without waiting for the others.
+    """Let this process exit with this code without waiting for the others, which then notice its exit.
 
-    They then notice. For a process that failed alone, and catches its own exception. Nothing unless
+    Call it in a process that failed alone and handles its own exception. It has no effect unless
     `fnn.sharding.initialize` was called.
     """
-    failed[:] = [code]
+    exit_codes[:] = [code]
 
 
 def is_multiprocess() -> bool:
-    """Whether there are others."""
+    """Return True if there is more than one process."""
     return jax.process_count() > 1
 
 
 def is_main_process() -> bool:
-    """Whether this is the one that reports and writes."""
+    """Return True in process 0, which reports and writes files.
+
+    >>> is_main_process()
+    True
+    """
     return jax.process_index() == 0
 
 
-def _all_gathered(array: np.ndarray) -> np.ndarray:
-    """The arrays of all processes, stacked."""
+def _all_gather(array: np.ndarray) -> np.ndarray:
+    """Return the arrays of all processes, stacked."""
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(array)
 
 
 def all_max(*numbers: int | bool) -> tuple[int, ...]:
-    """Of each of these the largest that any process has, known to all. Every process must call it.
+    """Return the maximum of each number over all processes. Every process must call it.
 
-    >>> largest(3, True)
+    >>> all_max(3, True)
     (3, 1)
     """
     if not is_multiprocess():
         return tuple(map(int, numbers))
-    rows = _all_gathered(np.asarray(numbers, np.int32))
+    rows = _all_gather(np.asarray(numbers, np.int32))
     return tuple(int(number) for number in np.max(rows, axis=0))
 
 
 def all_gather(text: str) -> list[str]:
-    """The text of each process, known to all. Every process must call it.
+    """Return the texts of all processes, in the order of their indices. Every process must call it.
 
-    >>> gathered("all is well")
-    ['all is well']
+    >>> all_gather("ready")
+    ['ready']
     """
     if not is_multiprocess():
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)
-    sizes = _all_gathered(np.asarray(data.size, np.int32))
+    sizes = _all_gather(np.asarray(data.size, np.int32))
     if not sizes.any():
         return [""] * sizes.size
-    room = 1 << int(sizes.max() - 1).bit_length()  # few sizes, so few compilations
-    rows = _all_gathered(np.pad(data, (0, room - data.size)))
+    padded_size = 1 << int(sizes.max() - 1).bit_length()  # powers of two: few shapes, so few compilations
+    rows = _all_gather(np.pad(data, (0, padded_size - data.size)))
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def device_put(tree: PyTree, shardings: PyTree, function: str = "put", argument: str = "the values") -> PyTree:
-    """`jax.device_put`, onto devices of other processes too: every process passes the same, ValueError if not."""
+    """Apply `jax.device_put`, also onto devices of other processes.
+
+    Args:
+      tree: arrays; every process must pass the same values.
+      shardings: one Sharding, or a tree of them.
+      function: the name of the public function, for the error.
+      argument: the name of its argument, for the error.
+
+    Raises:
+      ValueError: in every process, if the processes pass different values.
+    """
     if not is_multiprocess():
         return jax.device_put(tree, shardings)
     if isinstance(shardings, Sharding):
         shardings = jax.tree.map(lambda leaf: shardings, tree)
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
-    own = [leaf for leaf, there in pairs if not there.is_fully_addressable and _is_own(leaf)]
-    if own:
-        assert_same(function, **{argument: hashing.hash_tree(own)})
+    local = [leaf for leaf, sharding in pairs if not sharding.is_fully_addressable and _is_local(leaf)]
+    if local:
+        assert_same(function, **{argument: hashing.hash_tree(local)})
     return jax.tree.map(_put, tree, shardings)
 
 
-def _is_own(leaf: Any) -> bool:
-    """Whether it is this process's alone."""
+def _is_local(leaf: Any) -> bool:
+    """Return True if all of the leaf is in this process."""
     return getattr(leaf, "is_fully_addressable", True)
 
 
 def _put(leaf: Any, sharding: Sharding) -> Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
-    if sharding.is_fully_addressable or not _is_own(leaf):
+    if sharding.is_fully_addressable or not _is_local(leaf):
         return jax.device_put(leaf, sharding)
     value = np.asarray(leaf)
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
 def assert_same(function: str, **options: Any) -> None:
-    """ValueError in all processes, naming the first that differs, unless they pass the same numbers, flags or lists."""
+    """Check that all processes pass the same options: numbers, flags, texts or lists. Every process must call it.
+
+    Raises:
+      ValueError: in every process, if they differ; the message names the first option that does.
+    """
     if not is_multiprocess():
         return
-    told = [json.loads(text) for text in all_gather(json.dumps(options, default=str))]
+    gathered = [json.loads(text) for text in all_gather(json.dumps(options, default=str))]
     for name in options:
-        values = [one[name] for one in told]
+        values = [given[name] for given in gathered]
         if values.count(values[0]) < len(values):
             raise checks.fail(function, name, "the same in every process", came=str(values))
 
 
 @contextlib.contextmanager
-def fail_together(function: str, also: bool = True) -> Iterator[None]:
-    """What each process does alone, such as reading a file: where one fails, all of them do, if `also`.
+def fail_together(function: str, enabled: bool = True) -> Iterator[None]:
+    """Raise in every process if the block raises in one of them. Every process must enter it.
 
-    The one that failed with its own error, the others with a RuntimeError that quotes it.
+    Wrap work that each process does alone in it, such as reading a file. The process that failed raises its own
+    error. The other processes raise a RuntimeError that quotes it.
+
+    Args:
+      function: the name that begins the message of the RuntimeError.
+      enabled: False runs the block without communication.
+
+    >>> with fail_together("load"):
+    ...     text = str(1 + 1)
+    >>> text
+    '2'
     """
-    if not (also and is_multiprocess()):
+    if not (enabled and is_multiprocess()):
         yield
         return
     failure = None
@@ -140,25 +168,26 @@ def fail_together(function: str, also: bool = True) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         failure = error
-        if isinstance(error, SystemExit):  # which ends this process without waiting for those that go on
+        if isinstance(error, SystemExit):  # this process exits, and must not wait for the others
             mark_failed(error.code if isinstance(error.code, int) else int(error.code is not None))
     texts = all_gather("" if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
         raise failure
-    failed = [f"process {i} of {len(texts)} failed: {text}" for i, text in enumerate(texts) if text]
-    if failed:
-        raise RuntimeError(f"{function}: {'; '.join(failed)}")
+    failures = [f"process {i} of {len(texts)} failed: {text}" for i, text in enumerate(texts) if text]
+    if failures:
+        raise RuntimeError(f"{function}: {'; '.join(failures)}")
 
 
 @contextlib.contextmanager
 def raise_if_process_lost(function: str, advice: str) -> Iterator[None]:
-    """JAX's error where another process is gone, as a LostProcessError that says what to do."""
+    """Turn JAX's error about a lost process into a LostProcessError that says what to do."""
     try:
         yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises the one or the other
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises either of them
         if not (is_multiprocess() and _LOST.match(str(error))):
             raise
-        first = str(error).partition("\n")[0]
+        first_line = str(error).partition("\n")[0]
         mark_failed()
-        who = f"process {jax.process_index()} of {jax.process_count()} has lost another one"
-        raise LostProcessError(f"{function}: {who} ({first}); {advice}") from error
+        process = f"process {jax.process_index()} of {jax.process_count()}"
+        message = f"{function}: {process} has lost another process ({first_line}); {advice}"
+        raise LostProcessError(message) from error

@@ -1,6 +1,6 @@
-"""How one process becomes one of several, and how it ends so that the others notice.
+"""Start this process as one of several, and end it so that the others notice.
 
-JAX's coordinator, in process 0, knows who is there: all register with it, and give it signs of life.
+JAX's coordinator runs in process 0. Every process registers with it and sends it heartbeats.
 """
 
 import atexit
@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,14 +19,23 @@ from fnn import checks
 from fnn.sharding import agreement
 
 COORDINATOR, PROCESSES, PROCESS_ID = "FNN_COORDINATOR", "FNN_PROCESSES", "FNN_PROCESS_ID"
-_GRACE_SECONDS = 2.0  # how much longer the coordinator lives than the others, so that these end by their own errors
+_GRACE_SECONDS = 2.0  # the coordinator exits later than the others, so that they end with their own errors
 _VARIABLES = (COORDINATOR, PROCESSES, PROCESS_ID)
 
-_begun: list[tuple[Any, ...]] = []  # the arguments of the call that started this process
+
+class Cluster(NamedTuple):
+    """The arguments of `initialize` that JAX needs. None: JAX detects it."""
+
+    coordinator_address: str | None
+    num_processes: int | None
+    process_id: int | None
+
+
+_first_call: list[Cluster] = []  # the arguments of the call that initialized this process
 
 
 def _from_environment(argument: str, value: Any, variable: str) -> Any:
-    """The argument, or what the environment variable says, as a number where it is one; None where neither does."""
+    """Return the argument, else the value of the environment variable, else None."""
     if value is not None or not os.environ.get(variable):
         return value
     text = os.environ[variable]
@@ -37,25 +46,25 @@ def _from_environment(argument: str, value: Any, variable: str) -> Any:
     return int(text)
 
 
-def _checked(coordinator_address: Any, num_processes: Any, process_id: Any) -> tuple[Any, Any, Any]:
-    """The three, each right or None."""
+def _check_arguments(coordinator_address: Any, num_processes: Any, process_id: Any) -> Cluster:
+    """Complete the arguments from the environment, and check them."""
     address = _from_environment("coordinator_address", coordinator_address, COORDINATOR)
     count = _from_environment("num_processes", num_processes, PROCESSES)
-    number = _from_environment("process_id", process_id, PROCESS_ID)
+    index = _from_environment("process_id", process_id, PROCESS_ID)
     if address is not None:
         host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
         if not (host and port.isdecimal() and 0 < int(port) < 65536):
             raise checks.fail("initialize", "coordinator_address", "'host:port'", address)
     if count is not None:
         count = checks.positive_int("initialize", "num_processes", count)
-    if number is not None:
-        within = "an integer of at least 0" if count is None else f"an integer in 0..{count - 1}"
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise checks.fail("initialize", "process_id", within, number, TypeError)
-        if number < 0 or (count is not None and number >= count):
-            raise checks.fail("initialize", "process_id", within, number)
-        number = int(number)
-    return address, count, number
+    if index is not None:
+        expected = "an integer of at least 0" if count is None else f"an integer in 0..{count - 1}"
+        if isinstance(index, bool) or not isinstance(index, int | np.integer):
+            raise checks.fail("initialize", "process_id", expected, index, TypeError)
+        if index < 0 or (count is not None and index >= count):
+            raise checks.fail("initialize", "process_id", expected, index)
+        index = int(index)
+    return Cluster(address, count, index)
 
 
 def initialize(
@@ -66,49 +75,63 @@ def initialize(
     heartbeat_timeout_seconds: int = 20,
     initialization_timeout: int = 120,
 ) -> None:
-    """Makes this process one of several that train together: `jax.distributed.initialize`, before JAX is used.
+    """Make this process one of several that train together, before JAX is used.
 
-    coordinator_address   host:port, where process 0 listens and all can reach it; else FNN_COORDINATOR
-    num_processes         how many there are; else FNN_PROCESSES
-    process_id            which one this is, from 0; else FNN_PROCESS_ID
+    It wraps `jax.distributed.initialize`. What neither an argument nor an environment variable gives, JAX detects:
+    under SLURM, Open MPI, Kubernetes and on TPU pods nothing needs to be given. On CPUs the processes communicate
+    over TCP (gloo). A second call has no effect.
 
-    What neither an argument nor a variable says JAX finds out itself: under SLURM, Open MPI, Kubernetes and on TPU
-    pods nothing needs to be given. On CPUs the processes talk over TCP (gloo). A second call does nothing.
+    If a process dies later, the others end too. A process that waits for its numbers ends at once, with JAX's
+    JaxRuntimeError (`fit` raises LostProcessError). Any other process ends when the heartbeats have been missing for
+    `heartbeat_timeout_seconds`: JAX reports it and aborts (exit code 134, SIGABRT). An uncaught exception in one
+    process, or a pause longer than the timeout, ends the others in the same way.
 
-    TimeoutError if not all of them have come within `initialization_timeout` seconds. A process that dies later ends
-    the others: at once where they wait for its numbers, with the JaxRuntimeError of what they were computing (`fit`:
-    LostProcessError); otherwise within `heartbeat_timeout_seconds` of its last sign of life, when JAX says so and
-    aborts (exit code 134, SIGABRT). So does one that ends by an uncaught exception, and a pause of the machine that
-    is longer. SIGTERM keeps its meaning, `fit`'s stop in good order: JAX's own notice of it
-    (jax_enable_preemption_service) is turned off.
+    SIGTERM keeps its meaning: `fit` saves and stops. JAX's own handler for it (jax_enable_preemption_service) is
+    turned off.
 
-        for i in 1 2 3; do FNN_COORDINATOR=localhost:9876 FNN_PROCESSES=4 FNN_PROCESS_ID=$i python script.py & done
-        FNN_COORDINATOR=localhost:9876 FNN_PROCESSES=4 FNN_PROCESS_ID=0 python script.py; wait
+    Args:
+      coordinator_address: "host:port" at which process 0 listens and which all processes can reach. Default: the
+        environment variable FNN_COORDINATOR.
+      num_processes: the number of processes. Default: FNN_PROCESSES.
+      process_id: the index of this process, from 0. Default: FNN_PROCESS_ID.
+      heartbeat_timeout_seconds: how long heartbeats may be missing.
+      initialization_timeout: how many seconds to wait for all processes to connect.
+
+    Raises:
+      TimeoutError: if not all processes connect in time; the message says whether process 0 is listening.
+      ValueError: if an argument is invalid, is missing and cannot be detected, or differs from the first call's.
+      RuntimeError: if JAX has been used already, or cannot start.
+
+    Example: four processes on one machine.
+
+        export FNN_COORDINATOR=localhost:9876 FNN_PROCESSES=4
+        for i in 0 1 2 3; do FNN_PROCESS_ID=$i python script.py & done; wait
     """
     heartbeat = checks.positive_int("initialize", "heartbeat_timeout_seconds", heartbeat_timeout_seconds)
-    patience = checks.positive_int("initialize", "initialization_timeout", initialization_timeout)
-    given = _checked(coordinator_address, num_processes, process_id)
+    timeout = checks.positive_int("initialize", "initialization_timeout", initialization_timeout)
+    cluster = _check_arguments(coordinator_address, num_processes, process_id)
     if jax.distributed.is_initialized():
-        if _begun and any(new is not None and new != old for new, old in zip(given, _begun[0], strict=True)):
-            raise checks.fail("initialize", "the arguments", f"those of the first call, {_begun[0]}", came=str(given))
+        first = _first_call[0] if _first_call else cluster
+        if any(new is not None and new != old for new, old in zip(cluster, first, strict=True)):
+            raise checks.fail("initialize", "the arguments", f"those of the first call, {first}", came=str(cluster))
         return
-    _start(given, heartbeat, patience)
-    _begun.append(given)
-    atexit.register(_leave)  # called before JAX's own, which would wait for the others
-    sys.excepthook = functools.partial(_uncaught, sys.excepthook)
-    agreement.all_max(0)  # they connect now, while they wait for each other: later one may be long at its own rows
+    _start(cluster, heartbeat, timeout)
+    _first_call.append(cluster)
+    atexit.register(_exit_if_failed)  # called before JAX's own handler, which would wait for the others
+    sys.excepthook = functools.partial(_report_uncaught, sys.excepthook)
+    agreement.all_max(0)  # connect now, while all processes wait: later, one may be busy reading its rows for long
 
 
-def _start(given: tuple[Any, Any, Any], heartbeat: int, patience: int) -> None:
-    """JAX's start, in a thread: where not all come, it would end the process without an exception."""
+def _start(cluster: Cluster, heartbeat: int, timeout: int) -> None:
+    """Start JAX in a thread: if a process is missing, JAX ends this one without an exception."""
     preemption = getattr(jax.config, "jax_enable_preemption_service")  # noqa: B009 (pyright does not see the attribute)
     errors: list[Exception] = []
 
     def connect() -> None:
         try:
             jax.distributed.initialize(
-                *given,
-                initialization_timeout=patience + 60,
+                *cluster,
+                initialization_timeout=timeout + 60,
                 heartbeat_timeout_seconds=heartbeat,
             )
         except Exception as error:
@@ -117,54 +140,52 @@ def _start(given: tuple[Any, Any, Any], heartbeat: int, patience: int) -> None:
     jax.config.update("jax_enable_preemption_service", False)
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(patience)
+    thread.join(timeout)
     if thread.is_alive():
-        raise TimeoutError(_missing(given, patience))
+        raise TimeoutError(_timeout_message(cluster, timeout))
     jax.config.update("jax_enable_preemption_service", preemption)
     if not errors:
         return
     error, message = errors[0], str(errors[0])
     if "before any JAX c" in message:
-        raise RuntimeError("initialize: it must be called before JAX is first used, got a JAX in use") from error
-    if None in given and isinstance(error, ValueError):
-        names = ("coordinator_address", "num_processes", "process_id")
-        missing, variable = next(
-            pair for pair, value in zip(zip(names, _VARIABLES, strict=True), given, strict=True) if value is None
-        )
-        expected = f"given, here or in {variable}, where JAX knows no cluster to ask"
+        raise RuntimeError("initialize: it must be called before JAX is first used") from error
+    if None in cluster and isinstance(error, ValueError):
+        names = zip(Cluster._fields, _VARIABLES, cluster, strict=True)
+        missing, variable = next((name, variable) for name, variable, value in names if value is None)
+        expected = f"given, as an argument or in {variable}, because JAX detects no cluster"
         raise checks.fail("initialize", missing, expected, came="None") from error
-    raise RuntimeError(f"initialize: JAX could not start with {given}: {message}") from error
+    raise RuntimeError(f"initialize: JAX could not start with {cluster}: {message}") from error
 
 
-def _missing(given: tuple[Any, Any, Any], patience: int) -> str:
-    """Who has not come, as far as this process can tell."""
-    address, count, number = given
-    who = "initialize: this process" if number is None else f"initialize: process {number}"
-    all_of_them = "all processes" if count is None else f"all {count} processes"
-    message = f"{who} has waited {patience} s for {all_of_them} to come to {address}"
-    if address is None or number == 0:
+def _timeout_message(cluster: Cluster, timeout: int) -> str:
+    """Say which processes are missing, as far as this one can tell."""
+    address, index = cluster.coordinator_address, cluster.process_id
+    process = "this process" if index is None else f"process {index}"
+    expected = "all processes" if cluster.num_processes is None else f"all {cluster.num_processes} processes"
+    message = f"initialize: {process} waited {timeout} s for {expected} to connect to {address}"
+    if address is None or index == 0:
         return message
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
-            return f"{message}: process 0 is there, another one is not"
+            return f"{message}: process 0 is listening, another process is missing"
     except OSError as error:
-        return f"{message}, where process 0 should listen: {error.strerror or error}"
+        return f"{message}, where process 0 should be listening: {error.strerror or error}"
 
 
-def _uncaught(before: Any, kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    before(kind, error, trace)
+def _report_uncaught(excepthook: Any, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    excepthook(kind, error, trace)
     agreement.mark_failed(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 
-def _leave() -> None:
-    if not agreement.failed:
+def _exit_if_failed() -> None:
+    if not agreement.exit_codes:
         return
-    _, count, number = _begun[0]
-    who = "this process" if number is None else f"process {number} of {count}"
-    print(f"{who} ends here, and so will the others", file=sys.stderr)
-    if not number:  # the coordinator, as far as is known
+    index = _first_call[0].process_id
+    process = "this process" if index is None else f"process {index} of {_first_call[0].num_processes}"
+    print(f"{process} exits now; the other processes will exit, too", file=sys.stderr)
+    if not index:  # process 0 runs the coordinator; None may be process 0
         time.sleep(_GRACE_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(agreement.failed[0])
+    os._exit(agreement.exit_codes[0])

@@ -1,8 +1,8 @@
-"""Training over the devices of a mesh: which array lies where. What is computed stays the same.
+"""Layouts: how examples, parameters and optimizer state are sharded over a mesh of devices.
 
-A `Layout` says it: examples are split over the mesh's axis "data", a parameter over the axes that the first rule
-matching its path names, and what no rule names is on every device. XLA's partitioner adds the communication, so a
-program means what it means on one device: the same shuffles, the same batches, costs and gradients to rounding.
+A `Layout` shards examples over the mesh's axis "data". It shards a parameter over the axes that the first rule
+matching its path names. Everything else is replicated. XLA's partitioner adds the communication, so a program
+computes the same as on one device, up to rounding: the same shuffles, the same batches, the same costs and gradients.
 """
 
 import functools
@@ -19,16 +19,17 @@ from fnn.layers.dense import Dense
 from fnn.types import Layer, Params
 
 DATA = "data"
-"""The name of the axis that examples are split over."""
+"""The name of the mesh axis that examples are sharded over."""
 
 
 class Layout(NamedTuple):
-    """Where arrays lie: a value to pass as `sharding`.
+    """How arrays are sharded over a mesh. Pass it as `sharding` to `fit`, `make_epoch`, `evaluate` and others.
 
-    mesh             examples are split over its axis "data", if it has one
-    rules            pairs (regular expression, PartitionSpec): the first that matches a parameter's whole path, such
-                     as "0.w", holds for it and for what the optimizer keeps of its shape
-    split_optimizer  that part of the optimizer's state is split over "data" too (ZeRO-1; Rajbhandari et al. 2020)
+    Attributes:
+      mesh: the devices. Examples are sharded over its axis "data", if it has one.
+      rules: pairs (regular expression, PartitionSpec). The first expression that matches the whole path of a
+        parameter, such as "0.w", applies to it, and to the optimizer state of its shape.
+      split_optimizer: shard that optimizer state over "data", too (ZeRO-1; Rajbhandari et al. 2020).
     """
 
     mesh: Mesh
@@ -37,39 +38,62 @@ class Layout(NamedTuple):
 
 
 def data_parallel(mesh: Mesh, split_optimizer: bool = False) -> Layout:
-    """Parameters on every device, examples split over the axis "data".
+    """Return a layout with replicated parameters and examples sharded over the axis "data".
 
-    Each device computes the gradient of its share of a batch; their sum, and the cost's, is all that is sent in a
-    step. (Of examples that are split over devices, a GiB or more or those of several processes, the rows of each
-    shuffled batch are sent, too.) With `split_optimizer` each device also keeps, and updates, only its share of the
-    optimizer's state.
+    Each device computes the gradient of its share of a batch. A step communicates only the sums of the gradient and
+    of the cost. If the examples themselves are sharded (more than a GiB, or several processes), it also communicates
+    the rows of each shuffled batch.
+
+    Args:
+      mesh: a mesh with an axis named "data".
+      split_optimizer: each device keeps and updates only its shard of the optimizer state.
+
+    Raises:
+      ValueError: if the mesh has no axis "data".
 
     >>> layout = data_parallel(jax.make_mesh((1,), ("data",)))
     >>> layout.rules
     ()
     """
-    return _checked("data_parallel", mesh, (), split_optimizer, needs_data=True)
+    return _make_layout("data_parallel", mesh, (), split_optimizer, needs_data=True)
 
 
 def tensor_parallel(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]], split_optimizer: bool = False) -> Layout:
-    """Parameters split by rules, pairs (regular expression over the path, PartitionSpec); the first that matches holds.
+    """Return a layout with parameters sharded by rules.
 
-    W of one dense layer by columns and of the next by rows needs one sum between them (Shoeybi et al. 2019):
-    `dense_pairs` makes such rules. With an axis "data" in the mesh examples are split too.
+    If W of one dense layer is sharded by columns and W of the next one by rows, the two need one sum between them
+    (Shoeybi et al. 2019). `dense_pairs` makes such rules.
+
+    Args:
+      mesh: a mesh with the axes that the rules name. If it has an axis "data", examples are sharded over it.
+      rules: pairs (regular expression, PartitionSpec). The first expression that matches the whole path of a
+        parameter applies to it. A parameter without a rule is replicated.
+      split_optimizer: shard the optimizer state over "data", too; needs that axis.
+
+    Raises:
+      ValueError: if a rule names no axis of the mesh or is not a regular expression.
+      TypeError: if `rules` are not such pairs.
 
     >>> from jax.sharding import PartitionSpec as P
     >>> rules = [(r"0\\.w", P(None, "model")), (r"0\\.b", P("model")), (r"2\\.w", P("model", None))]
     >>> tensor_parallel(jax.make_mesh((1, 1), ("data", "model")), rules).mesh.axis_names
     ('data', 'model')
     """
-    return _checked("tensor_parallel", mesh, rules, split_optimizer, needs_data=False)
+    return _make_layout("tensor_parallel", mesh, rules, split_optimizer, needs_data=False)
 
 
 def dense_pairs(network: Layer, axis: str = "model") -> tuple[tuple[str, PartitionSpec], ...]:
-    """Rules that split the dense layers of a `serial` in pairs: the first by columns, the second by rows.
+    """Return rules that shard the dense layers of a `serial` in pairs: the first by columns, the second by rows.
 
-    Z₁ = X W₁ then needs nothing from other devices, and Z₂ = A₁ W₂ is a sum over them. A layer without a partner, and
-    whatever is not dense, stays whole.
+    Z₁ = X W₁ then needs no communication, and Z₂ = A₁ W₂ is a sum over the devices. A dense layer without a partner
+    and every other layer stay replicated.
+
+    Args:
+      network: a `serial` of at least two dense layers, such as `fnn.mlp([4, 8, 8, 3])`.
+      axis: the mesh axis to shard over.
+
+    Raises:
+      ValueError: if the network has fewer than two dense layers.
 
     >>> import fnn
     >>> [(path, tuple(spec)) for path, spec in dense_pairs(fnn.mlp([4, 8, 8, 3]))]
@@ -93,17 +117,17 @@ def _is_dense(layer: Layer) -> bool:
     return isinstance(params, Dense) and params.w.ndim == 2
 
 
-def _checked(function: str, mesh: Any, rules: Any, split_optimizer: bool, needs_data: bool) -> Layout:
+def _make_layout(function: str, mesh: Any, rules: Any, split_optimizer: bool, needs_data: bool) -> Layout:
     if not isinstance(mesh, Mesh):
         raise checks.fail(function, "mesh", "a jax.sharding.Mesh", mesh, TypeError)
     names = mesh.axis_names
     if (needs_data or split_optimizer) and DATA not in names:
-        raise checks.fail(function, "mesh", f"one with an axis named {DATA!r}", came=f"axes {names}")
+        raise checks.fail(function, "mesh", f"a mesh with an axis named {DATA!r}", came=f"axes {names}")
     if isinstance(rules, str) or not isinstance(rules, Sequence):
         raise checks.fail(function, "rules", "pairs (regular expression, PartitionSpec)", rules, TypeError)
     for rule in rules:
-        pair = isinstance(rule, tuple | list) and len(rule) == 2
-        if not pair or not isinstance(rule[0], str) or not isinstance(rule[1], PartitionSpec):
+        is_pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not is_pair or not isinstance(rule[0], str) or not isinstance(rule[1], PartitionSpec):
             raise checks.fail(function, "rules", "pairs (regular expression, PartitionSpec)", rule, TypeError)
         try:
             re.compile(rule[0])
@@ -111,102 +135,112 @@ def _checked(function: str, mesh: Any, rules: Any, split_optimizer: bool, needs_
             raise checks.fail(function, "rules", "regular expressions", came=f"{rule[0]!r}: {error}") from None
         unknown = [axis for axis in _axes(rule[1]) if axis not in names]
         if unknown:
-            raise checks.fail(function, "rules", f"of the mesh's axes {names}", came=f"{unknown[0]!r} in {rule}")
+            expected = f"PartitionSpecs over the mesh's axes {names}"
+            raise checks.fail(function, "rules", expected, came=f"{unknown[0]!r} in {rule}")
     return Layout(mesh, tuple((path, spec) for path, spec in rules), bool(split_optimizer))
 
 
 def _axes(spec: PartitionSpec) -> list[str]:
-    """The axes that a spec names."""
+    """Return the mesh axes that a spec names."""
     return [axis for entry in spec if entry for axis in (entry if isinstance(entry, tuple) else (entry,))]
 
 
 def check_layout(function: str, layout: Any) -> Layout:
-    """`layout` if it is one."""
+    """Return the argument `sharding` of a public function, after checking that it is a valid Layout."""
     if not isinstance(layout, Layout):
-        raise checks.fail(function, "sharding", "a Layout (of fnn.sharding.data_parallel …)", layout, TypeError)
+        raise checks.fail(function, "sharding", "a Layout (see fnn.sharding.data_parallel)", layout, TypeError)
     if layout.split_optimizer and DATA not in layout.mesh.axis_names:
-        came = f"axes {layout.mesh.axis_names}"
-        raise checks.fail(function, "sharding", f"with an axis {DATA!r} to split the optimizer's state over", came=came)
+        expected = f"a layout with an axis {DATA!r} to shard the optimizer state over"
+        raise checks.fail(function, "sharding", expected, came=f"axes {layout.mesh.axis_names}")
     return layout
 
 
 def describe(layout: Layout) -> str:
-    """Text that is the same for the same layout in any process.
+    """Describe a layout; the text is the same in every process.
 
-    >>> described(data_parallel(jax.make_mesh((1,), ("data",))))
+    >>> describe(data_parallel(jax.make_mesh((1,), ("data",))))
     "{'data': 1} of devices [0]"
     """
     mesh = layout.mesh
     text = f"{dict(mesh.shape)} of devices {[device.id for device in mesh.devices.flat]}"
     text += "".join(f", {path!r}: {spec}" for path, spec in layout.rules)
-    return text + (", the optimizer's state split" if layout.split_optimizer else "")
+    return text + (", split_optimizer" if layout.split_optimizer else "")
 
 
 @functools.cache
 def auto_mesh(mesh: Mesh) -> Mesh:
-    """The same devices with Auto axes: XLA places what is between."""
+    """Return the mesh of the same devices with Auto axes, over which XLA chooses the intermediate shardings.
+
+    >>> auto_mesh(jax.make_mesh((1,), ("data",))).axis_types == (AxisType.Auto,)
+    True
+    """
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
 def with_auto_axes(layout: Layout) -> Layout:
-    """The layout as compiled programs have it, the same for any types of axes."""
+    """Return the layout over `auto_mesh`. Compiled programs use it, whatever the types of the user's axes are."""
     return layout._replace(mesh=auto_mesh(layout.mesh))
 
 
 def batch_sharding(layout: Layout) -> NamedSharding:
-    """Rows split over "data"; whole where there is no such axis."""
+    """Return the sharding of rows over "data". If the mesh has no such axis, rows are replicated."""
     mesh = auto_mesh(layout.mesh)
     return NamedSharding(mesh, PartitionSpec(DATA) if DATA in mesh.axis_names else PartitionSpec())
 
 
 def num_batch_shards(layout: Layout) -> int:
-    """Over how many devices rows are split."""
+    """Return the number of shards of a batch: the size of the axis "data", or 1."""
     return layout.mesh.shape.get(DATA, 1)
 
 
 def replicated(layout: Layout) -> NamedSharding:
-    """On every device."""
+    """Return the sharding of an array that every device of the mesh holds whole."""
     return NamedSharding(auto_mesh(layout.mesh), PartitionSpec())
 
 
-def _name(path: tuple) -> str:
+def _path_name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def param_specs(layout: Layout, params: Params) -> dict[str, PartitionSpec]:
-    """The PartitionSpec of each parameter by its path; ValueError where a rule does not fit its shape."""
-    specs, names = {}, [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    idle = next((rule for rule, _ in layout.rules if not any(re.fullmatch(rule, name) for name in names)), None)
-    if idle is not None:
-        raise checks.fail("tensor_parallel", "rules", f"each of a parameter, of {names}", came=repr(idle))
+    """Return the PartitionSpec of each parameter by its path.
+
+    Raises:
+      ValueError: if a rule matches no parameter, or does not fit the shape of one.
+    """
+    specs, names = {}, [_path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    unused = next((rule for rule, _ in layout.rules if not any(re.fullmatch(rule, name) for name in names)), None)
+    if unused is not None:
+        expected = f"patterns that each match one of the parameters {names}"
+        raise checks.fail("tensor_parallel", "rules", expected, came=repr(unused))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = _name(path)
+        name = _path_name(path)
         spec = next((spec for rule, spec in layout.rules if re.fullmatch(rule, name)), PartitionSpec())
         if len(spec) > leaf.ndim:
-            expected = f"of at most {leaf.ndim} entries for the parameter {name!r} of shape {tuple(leaf.shape)}"
+            expected = f"specs of at most {leaf.ndim} entries for the parameter {name!r} of shape {tuple(leaf.shape)}"
             raise checks.fail("tensor_parallel", "rules", expected, came=str(spec))
         for size, entry in zip(leaf.shape, spec, strict=False):
-            parts = _parts(layout, entry)
-            if size % parts:
-                expected = f"such that axes divide the parameter {name!r} of shape {tuple(leaf.shape)}"
-                raise checks.fail("tensor_parallel", "rules", expected, came=f"{size} entries over {parts} devices")
+            shards = _num_shards(layout, entry)
+            if size % shards:
+                expected = f"specs whose axes divide the parameter {name!r} of shape {tuple(leaf.shape)}"
+                raise checks.fail("tensor_parallel", "rules", expected, came=f"size {size} over {shards} devices")
         specs[name] = spec
     return specs
 
 
-def _parts(layout: Layout, entry: Any) -> int:
-    """Over how many devices this entry of a spec splits."""
-    parts = 1
+def _num_shards(layout: Layout, entry: Any) -> int:
+    """Return the number of shards that this entry of a spec makes."""
+    shards = 1
     for axis in _axes(PartitionSpec(entry)):
-        parts *= layout.mesh.shape[axis]
-    return parts
+        shards *= layout.mesh.shape[axis]
+    return shards
 
 
-def _split_over_data(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
-    """The spec with "data" at the first axis that it divides, one that is still whole before one that is split."""
+def _shard_over_data(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
+    """Add "data" to a spec at the first dimension that it divides, preferably one that is not sharded yet."""
     entries = [*spec, *[None] * (len(shape) - len(spec))]
     devices = layout.mesh.shape[DATA]
-    fits = [i for i, size in enumerate(shape) if size and size % (_parts(layout, entries[i]) * devices) == 0]
+    fits = [i for i, size in enumerate(shape) if size and size % (_num_shards(layout, entries[i]) * devices) == 0]
     if not fits or DATA in _axes(spec):
         return spec
     first = min(fits, key=lambda i: entries[i] is not None)
@@ -215,20 +249,34 @@ def _split_over_data(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]
 
 
 def shardings(layout: Layout, tree: PyTree, params: Params) -> PyTree:
-    """Where each leaf of a TrainState, or of any tree that holds one, lies: a tree of NamedSharding, with Auto axes.
+    """Return the NamedSharding of each leaf of a TrainState, or of any tree that contains one, over Auto axes.
 
-    What has the path of a parameter at the end of its own, and its shape (in parameters, gradients, an optimizer's
-    moments, the best parameters so far), lies as that parameter does; everything else on every device.
+    A leaf gets the sharding of a parameter if its path ends with the parameter's path and it has the parameter's
+    shape. Examples are parameters, gradients, the moments of an optimizer and the best parameters so far. Every other
+    leaf is replicated.
+
+    Args:
+      layout: the layout.
+      tree: the tree, of arrays or of `jax.ShapeDtypeStruct`s.
+      params: the network's parameters, whose paths and shapes the rules refer to.
+
+    Raises:
+      ValueError: if a rule matches no parameter, or does not fit the shape of one.
+
+    >>> import fnn
+    >>> params = fnn.dense(3, 2).init(jax.random.key(0))
+    >>> tuple(shardings(data_parallel(jax.make_mesh((1,), ("data",))), params, params).w.spec)
+    ()
     """
     mesh, specs = auto_mesh(layout.mesh), param_specs(layout, params)
-    shapes = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {_path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
-    def place(path: tuple, leaf: Any) -> NamedSharding:
-        ends = (_name(path[i:]) for i in range(len(path) + 1))
-        name = next((end for end in ends if shapes.get(end) == leaf.shape), None)
+    def leaf_sharding(path: tuple, leaf: Any) -> NamedSharding:
+        suffixes = (_path_name(path[i:]) for i in range(len(path) + 1))
+        name = next((suffix for suffix in suffixes if shapes.get(suffix) == leaf.shape), None)
         spec = PartitionSpec() if name is None else specs[name]
-        if layout.split_optimizer and name is not None and "opt_state" in _name(path).split("."):
-            spec = _split_over_data(layout, spec, leaf.shape)
+        if layout.split_optimizer and name is not None and "opt_state" in _path_name(path).split("."):
+            spec = _shard_over_data(layout, spec, leaf.shape)
         return NamedSharding(mesh, spec)
 
-    return jax.tree_util.tree_map_with_path(place, tree)
+    return jax.tree_util.tree_map_with_path(leaf_sharding, tree)

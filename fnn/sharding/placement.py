@@ -1,7 +1,7 @@
-"""Arrays put where a layout says, and programs that keep them there.
+"""Put arrays onto the devices of a layout, and constrain programs to its shardings.
 
-Inside, all runs on a copy of the mesh with Auto axes, and what comes back is on the mesh that was given: meshes with
-Explicit axes, as `jax.make_mesh` makes them, work alike.
+Compiled programs use a copy of the mesh with Auto axes. Results are returned on the user's mesh. So meshes with
+Explicit axes, which `jax.make_mesh` makes by default, and meshes with Auto axes work alike.
 """
 
 import functools
@@ -21,41 +21,59 @@ R = TypeVar("R")
 
 
 def on_auto_mesh(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, run on the inner mesh of its keyword `sharding`: what `jax.set_mesh` set outside stays outside."""
+    """Decorate a function: run it under the Auto mesh of its keyword `sharding`, whatever `jax.set_mesh` has set."""
 
     @functools.wraps(function)
-    def there(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         layout = kwargs.get("sharding")
         if not isinstance(layout, Layout):
             return function(*args, **kwargs)
         with jax.set_mesh(auto_mesh(layout.mesh)):
             return function(*args, **kwargs)
 
-    return there
+    return wrapper
 
 
-def constrain(tree: PyTree, places: PyTree) -> PyTree:
-    """Inside jit: `tree` where `places`, one NamedSharding or a tree of them, says."""
+def constrain(tree: PyTree, targets: PyTree) -> PyTree:
+    """Constrain the sharding of a tree inside jit. `targets` is one NamedSharding or a tree of them."""
     context = jax.sharding.get_abstract_mesh()
     if not context.empty and all(kind == AxisType.Auto for kind in context.axis_types):  # inside auto_axes
-        places = jax.tree.map(lambda place: NamedSharding(context, place.spec), places)
-    return jax.lax.with_sharding_constraint(tree, places)
+        targets = jax.tree.map(lambda target: NamedSharding(context, target.spec), targets)
+    return jax.lax.with_sharding_constraint(tree, targets)
 
 
 def constrain_like(layout: Layout, tree: PyTree, params: Params) -> PyTree:
-    """Inside jit: `tree` as `shardings` has it."""
+    """Constrain a tree inside jit to `shardings(layout, tree, params)`."""
     return constrain(tree, shardings(layout, tree, params))
 
 
 def constrained(layout: Layout, step: Callable) -> Callable:
-    """step(state, batch) with the batch split over the devices and the new state laid out as the old one.
+    """Return a step that shards its batch and keeps the sharding of its state.
 
-    `jax.jit` it to train step by step, on a mesh of any axes; `make_epoch(…, sharding=layout)` and
-    `fit(…, sharding=layout)` do it inside. Over virtual CPU devices call `jax.block_until_ready` every few steps: where
-    hundreds of them wait in line, XLA takes those that sum for stuck, and aborts.
+    Apply `jax.jit` to the result to train step by step, on a mesh of any axis types. `fit(…, sharding=layout)` and
+    `make_epoch(…, sharding=layout)` do this inside.
+
+    On virtual CPU devices, call `jax.block_until_ready` every few steps. If hundreds of steps are queued, XLA's
+    rendezvous times out and aborts the process (jax 0.10).
+
+    Args:
+      layout: the layout of the state.
+      step: a function (state, batch) -> (state, output), such as `fnn.make_step` returns.
+
+    Returns:
+      A function of the same form. Its output is replicated.
+
+    >>> import fnn
+    >>> layout = fnn.sharding.data_parallel(jax.make_mesh((1,), ("data",)))
+    >>> optimizer = fnn.sgd(0.1)
+    >>> step = jax.jit(constrained(layout, fnn.make_step(fnn.dense(3, 1), fnn.squared_error, optimizer)))
+    >>> state = fnn.init_state(fnn.dense(3, 1), optimizer, jax.random.key(0), sharding=layout)
+    >>> state, cost = step(state, (jax.numpy.ones((4, 3)), jax.numpy.ones((4, 1))))
+    >>> int(state.step)
+    1
     """
 
-    def placed(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
+    def constrained_step(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
         state, out = step(state, constrain(batch, batch_sharding(layout)))
         return constrain_like(layout, state, state.params), constrain(out, replicated(layout))
 
@@ -63,27 +81,54 @@ def constrained(layout: Layout, step: Callable) -> Callable:
         meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves((state, batch))]
         explicit = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if explicit is None:
-            with jax.sharding.use_abstract_mesh(auto_mesh(layout.mesh).abstract_mesh):  # so that layers see it
-                return placed(state, batch)
-        places = shardings(layout, state, state.params), replicated(layout)
-        out = jax.tree.map(lambda place: NamedSharding(explicit, place.spec), places)
-        run: Callable = jax.sharding.auto_axes(placed, axes=explicit.axis_names, out_sharding=out)
+            with jax.sharding.use_abstract_mesh(auto_mesh(layout.mesh).abstract_mesh):  # layers look at this mesh
+                return constrained_step(state, batch)
+        targets = shardings(layout, state, state.params), replicated(layout)
+        out = jax.tree.map(lambda target: NamedSharding(explicit, target.spec), targets)
+        run: Callable = jax.sharding.auto_axes(constrained_step, axes=explicit.axis_names, out_sharding=out)
         return run(state, batch)
 
     return on_any_axes
 
 
 def place_params(layout: Layout, params: Params) -> Params:
-    """The parameters on the devices of the mesh, as the rules say, with Auto axes."""
+    """Put parameters onto the devices of the mesh, sharded by the layout's rules, over Auto axes.
+
+    Args:
+      layout: the layout.
+      params: the parameters; every process must pass the same.
+
+    Raises:
+      ValueError: if a rule does not fit the parameters, or the processes pass different values.
+
+    >>> import fnn
+    >>> layout = fnn.sharding.data_parallel(jax.make_mesh((1,), ("data",)))
+    >>> tuple(place_params(layout, fnn.dense(3, 2).init(jax.random.key(0))).w.sharding.spec)
+    ()
+    """
     return agreement.device_put(params, shardings(layout, params, params), "place_params", "params")
 
 
 def place_state(layout: Layout, state: TrainState) -> TrainState:
-    """The state on the devices of the mesh: where `shardings` says, with Auto axes."""
+    """Put a state onto the devices of the mesh with the shardings of `shardings`, over Auto axes.
+
+    Args:
+      layout: the layout.
+      state: the state; every process must pass the same.
+
+    Raises:
+      ValueError: if a rule does not fit the parameters, or the processes pass different values.
+
+    >>> import fnn
+    >>> layout = fnn.sharding.data_parallel(jax.make_mesh((1,), ("data",)))
+    >>> state = fnn.init_state(fnn.dense(3, 2), fnn.sgd(0.1), jax.random.key(0))
+    >>> tuple(place_state(layout, state).params.w.sharding.spec)
+    ()
+    """
     return agreement.device_put(state, shardings(layout, state, state.params), "place_state", "state")
 
 
 def to_user_mesh(layout: Layout, tree: PyTree) -> PyTree:
-    """Arrays on the mesh that the layout was made with, whatever its axes are; nothing is moved."""
-    outer = lambda leaf: NamedSharding(layout.mesh, leaf.sharding.spec)
-    return agreement.device_put(tree, jax.tree.map(outer, tree))
+    """Return the arrays on the mesh of the layout, with its axis types. No data are moved."""
+    on_user_mesh = lambda leaf: NamedSharding(layout.mesh, leaf.sharding.spec)
+    return agreement.device_put(tree, jax.tree.map(on_user_mesh, tree))

@@ -1,8 +1,9 @@
-"""Rows over several processes: which are whose, from each one's own to global arrays, and back."""
+"""Rows of several processes: which process holds which, and arrays over all devices made from them."""
 
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,31 +14,48 @@ from fnn.sharding import agreement
 from fnn.sharding.layout import DATA, Layout, batch_sharding, describe, num_batch_shards
 
 
-def _parts(layout: Layout) -> tuple[int, dict[int, tuple[int, int]]]:
-    """Into how many parts rows are split, and which of them, first..last-1, lie in each process."""
+class ProcessShards(NamedTuple):
+    """How the shards of a batch are distributed over the processes.
+
+    Attributes:
+      num_shards: the number of shards.
+      ranges: for each process, the range [start, stop) of its shards.
+    """
+
+    num_shards: int
+    ranges: dict[int, tuple[int, int]]
+
+
+def _process_shards(layout: Layout) -> ProcessShards:
     mesh = layout.mesh
     indices: dict[int, set[int]] = {}
-    for place, device in np.ndenumerate(mesh.devices):
-        part = place[mesh.axis_names.index(DATA)] if DATA in mesh.axis_names else 0
-        indices.setdefault(device.process_index, set()).add(part)
+    for position, device in np.ndenumerate(mesh.devices):
+        shard = position[mesh.axis_names.index(DATA)] if DATA in mesh.axis_names else 0
+        indices.setdefault(device.process_index, set()).add(shard)
     for process, own in indices.items():
         if max(own) - min(own) + 1 != len(own):
-            expected = f"such that each process's devices are neighbours along {DATA!r} (see fnn.sharding.devices)"
-            raise checks.fail("rows_of_process", "the mesh", expected, came=f"parts {sorted(own)} in process {process}")
-    return num_batch_shards(layout), {process: (min(own), max(own) + 1) for process, own in indices.items()}
+            expected = f"one in which the devices of a process are adjacent along {DATA!r} (see fnn.sharding.devices)"
+            came = f"shards {sorted(own)} in process {process}"
+            raise checks.fail("rows_of_process", "the mesh", expected, came=came)
+    return ProcessShards(
+        num_batch_shards(layout), {process: (min(own), max(own) + 1) for process, own in indices.items()}
+    )
 
 
-def _rows(parts: tuple[int, dict[int, tuple[int, int]]], n: int, process: int) -> slice:
-    count, own = parts
-    first, last = own.get(process, (0, 0))
-    each = -(-n // count)
-    return slice(min(n, first * each), min(n, last * each))
+def _row_slice(shards: ProcessShards, n: int, process: int) -> slice:
+    """Return which of n rows a process holds."""
+    start, stop = shards.ranges.get(process, (0, 0))
+    rows_per_shard = -(-n // shards.num_shards)
+    return slice(min(n, start * rows_per_shard), min(n, stop * rows_per_shard))
 
 
 def devices() -> np.ndarray:
-    """All devices, those of a process side by side: for a Mesh whose rows are split over the processes in their order.
+    """Return all devices, ordered by process, for a Mesh whose rows are sharded over the processes in their order.
 
-    `jax.make_mesh` orders them as they are wired, which on TPU pods is another order.
+    `jax.make_mesh` may choose another order: on TPU pods it follows the wiring.
+
+    Returns:
+      An array of shape (number of devices,).
 
     >>> jax.sharding.Mesh(devices().reshape(-1, 1), ("data", "model")).axis_names
     ('data', 'model')
@@ -46,80 +64,103 @@ def devices() -> np.ndarray:
 
 
 def spans_processes(layout: Layout | None) -> bool:
-    """Whether other processes have devices of it."""
+    """Return True if the mesh contains devices of other processes."""
     return layout is not None and any(d.process_index != jax.process_index() for d in layout.mesh.devices.flat)
 
 
 def min_rows(layout: Layout | None) -> int:
-    """How many examples a process must have at least: where several share them, it may be none."""
+    """Return how many examples a process must have: 1, or 0 if the mesh contains devices of other processes."""
     return 1 - spans_processes(layout)
 
 
 def rows_of_process(layout: Layout, n: int) -> slice:
-    """Which of n examples this process holds, and passes to `fit`, `evaluate` or `predict` with this layout.
+    """Return which of n examples this process holds and passes to `fit`, `evaluate` or `predict` with this layout.
 
-    With parts of r = ⌈n / devices along "data"⌉ rows those of its own devices; in one process, all of them.
+    Shards have ⌈n / devices along "data"⌉ rows, the last one maybe fewer. A process holds the shards of its own
+    devices. A single process holds all rows.
+
+    Args:
+      layout: the layout to train with.
+      n: the number of examples in all processes.
+
+    Raises:
+      ValueError: if the devices of a process are not adjacent along "data"; `devices` orders them.
 
     >>> from fnn import sharding
     >>> rows_of_process(sharding.data_parallel(jax.make_mesh((1,), ("data",))), 1797)
     slice(0, 1797, None)
     """
-    return _rows(_parts(layout), checks.positive_int("rows_of_process", "n", n), jax.process_index())
+    return _row_slice(_process_shards(layout), checks.positive_int("rows_of_process", "n", n), jax.process_index())
 
 
 def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Array, ...], int]:
-    """Each process's rows as arrays over all devices, filled up with zeros at the end; how many rows are real.
+    """Make arrays over all devices from each process's rows, padded with zeros at the end.
 
-    ValueError in every process, with the counts of all of them, unless each has what `rows_of_process` says.
+    Returns:
+      The arrays, and the number of rows without the padding.
+
+    Raises:
+      ValueError: in every process, if the processes pass different layouts, dtypes or shapes of rows, or other rows
+        than `rows_of_process` says; the message has the counts of all processes.
     """
     own = [np.asarray(array) for array in arrays]
-    kind = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)
-    about = {"rows": len(own[0]), "the layout": describe(layout), "the arrays' rows": kind}
-    told = [json.loads(text) for text in agreement.all_gather(json.dumps(about))]
+    kinds = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)
+    report = {"rows": len(own[0]), "the layout": describe(layout), "the arrays' rows": kinds}
+    reports = [json.loads(text) for text in agreement.all_gather(json.dumps(report))]
     for name in ("the layout", "the arrays' rows"):
-        values = {one[name]: i for i, one in reversed([*enumerate(told)])}
+        values = {given[name]: i for i, given in reversed([*enumerate(reports)])}
         if len(values) > 1:
             came = "; ".join(f"{value} in process {i}" for value, i in reversed(values.items()))
             raise checks.fail("place", name, "the same in every process", came=came)
-    parts, counts = _parts(layout), [one["rows"] for one in told]
-    n = sum({own: counts[process] for process, own in parts[1].items()}.values())
+    shards, counts = _process_shards(layout), [given["rows"] for given in reports]
+    n = sum({own_range: counts[process] for process, own_range in shards.ranges.items()}.values())
     if not n:
         raise checks.fail("place", "the arrays", "of at least one row in all processes", came="none")
-    expected = [len(range(n)[_rows(parts, n, process)]) for process in range(len(counts))]
+    expected = [len(range(n)[_row_slice(shards, n, process)]) for process in range(len(counts))]
     if counts != expected:
         text = f"{expected} in the processes, as rows_of_process(layout, {n}) says"
         raise checks.fail("place", "the numbers of rows", text, came=f"{counts}")
-    first, last = parts[1][jax.process_index()]
-    room, sharding = (last - first) * -(-n // parts[0]), batch_sharding(layout)
-    placed = []
+    start, stop = shards.ranges[jax.process_index()]
+    rows_per_shard = -(-n // shards.num_shards)
+    padded_size, sharding = (stop - start) * rows_per_shard, batch_sharding(layout)
+    result = []
     for array in own:
-        padded = np.pad(array, [(0, room - len(array))] + [(0, 0)] * (array.ndim - 1))
-        shape = (parts[0] * -(-n // parts[0]), *array.shape[1:])
-        placed.append(jax.make_array_from_process_local_data(sharding, padded, shape))
-    return tuple(placed), n
+        padded = np.pad(array, [(0, padded_size - len(array))] + [(0, 0)] * (array.ndim - 1))
+        shape = (shards.num_shards * rows_per_shard, *array.shape[1:])
+        result.append(jax.make_array_from_process_local_data(sharding, padded, shape))
+    return tuple(result), n
 
 
 def local_rows(layout: Layout, array: Array, n: int) -> np.ndarray:
-    """Back: of an array whose rows are split over all devices, those of `rows_of_process`."""
+    """Return this process's rows (`rows_of_process`) of an array whose n rows are sharded over all devices."""
     shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     rows = rows_of_process(layout, n)
     return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])[: rows.stop - rows.start]
 
 
 def fingerprint_rows(layout: Layout, array: Array, n: int) -> str:
-    """A hash of the n rows of a global array, the same however many processes hold them; all of them call it."""
-    parts, first = _parts(layout)[1], rows_of_process(layout, n).start
-    number = 0
+    """Return a hash of the n rows of a sharded array that does not depend on the number of processes.
+
+    Every process must call it.
+    """
+    ranges, first = _process_shards(layout).ranges, rows_of_process(layout, n).start
+    total = 0
     for i, row in enumerate(local_rows(layout, array, n), first):
-        number += int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=i.to_bytes(16, "little")).digest())
-    told = agreement.all_gather(f"{number % 2**64:016x}")
-    return f"{sum({own: int(told[process], 16) for process, own in parts.items()}.values()) % 2**64:016x}"[:12]
+        total += int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=i.to_bytes(16, "little")).digest())
+    totals = agreement.all_gather(f"{total % 2**64:016x}")
+    # processes with the same range hold the same rows, which count once
+    distinct = {own_range: int(totals[process], 16) for process, own_range in ranges.items()}
+    return f"{sum(distinct.values()) % 2**64:016x}"[:12]
 
 
 def check_processes(function: str, layout: Layout | None) -> None:
-    """ValueError unless one process trains alone, or all of them together."""
+    """Check that a single process trains alone, or that the layout has devices of all processes.
+
+    Raises:
+      ValueError: otherwise.
+    """
     count = jax.process_count()
-    there = {0} if layout is None else {device.process_index for device in layout.mesh.devices.flat}
-    if count > 1 and there != set(range(count)):
-        came = "None" if layout is None else f"a mesh over {len(there)}"
+    processes = {0} if layout is None else {device.process_index for device in layout.mesh.devices.flat}
+    if count > 1 and processes != set(range(count)):
+        came = "None" if layout is None else f"a mesh over {len(processes)}"
         raise checks.fail(function, "sharding", f"a layout over the devices of all {count} processes", came=came)

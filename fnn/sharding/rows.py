@@ -1,4 +1,4 @@
-"""Data on the device or on many: how many examples there are, all of them, and some of them."""
+"""Examples on one device or on many: how many there are, all of them, or some of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,12 @@ from fnn.types import Batch, Params
 class Rows:
     """Examples on the devices of a mesh.
 
-    arrays   x, y and, if there is one, weight: (size or more, …); what follows the first `size` rows fills up the
-             devices and is never looked at
-    split    each device has its part of them; False: all of them
+    Attributes:
+      arrays: x, y and optionally weight, each of shape (at least `size`, …). Rows after the first `size` pad the last
+        shards and are never read.
+      size: the number of examples.
+      layout: the layout, with Auto axes.
+      split: True if the rows are sharded over the axis "data", False if they are replicated.
     """
 
     arrays: Batch
@@ -34,66 +37,78 @@ class Rows:
     split: bool = True
 
 
-_EVERYWHERE = 2**30
-"""Bytes of examples up to which every device of a process has them all."""
+_MAX_REPLICATED_BYTES = 2**30
+"""Examples of at most so many bytes are replicated on every device."""
 
 
 Examples: TypeAlias = Batch | Rows
-"""All examples: arrays of one device, or rows over many."""
+"""All examples: arrays on one device, or rows on the devices of a mesh."""
 
 
 def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
-    """Examples to train on over a mesh, whether or not its axis "data" divides them.
+    """Put training examples onto the devices of a mesh.
 
-    Up to a GiB lies on every device: each takes its share of a shuffled batch from there, and no example is sent.
-    More is split over the devices, as it is over several processes, of which each passes its own (`rows_of_process`):
-    then the rows of each batch are sent.
+    Up to one GiB of examples is replicated: each device takes its share of a shuffled batch from its own copy, and no
+    rows are communicated. More examples are sharded, and so are those of several processes. Then the rows of each
+    batch are communicated. The mesh's axis "data" need not divide the number of examples.
+
+    Args:
+      layout: the layout to train with.
+      arrays: (x, y) or (x, y, weight), with one row per example. Each of several processes passes its own rows
+        (`rows_of_process`).
+
+    Returns:
+      Rows, which `make_epoch(…, sharding=layout)` takes in place of arrays.
+
+    Raises:
+      ValueError: if the arrays differ in length, or the processes pass other rows than `rows_of_process` says.
 
     >>> import fnn
     >>> mesh = jax.make_mesh((1,), ("data",))
     >>> place(fnn.sharding.data_parallel(mesh), (jnp.zeros((5, 3)), jnp.zeros(5))).size
     5
     """
-    layout, size = _checked(layout, arrays)
-    here, room = layouts.replicated(layout), sum(map(_bytes, arrays))
-    if room > _EVERYWHERE or not here.is_fully_addressable:
+    layout, size = _check_arrays(layout, arrays)
+    sharding, num_bytes = layouts.replicated(layout), sum(map(_num_bytes, arrays))
+    if num_bytes > _MAX_REPLICATED_BYTES or not sharding.is_fully_addressable:
         return shard_rows(layout, arrays)
-    return Rows(tuple(jax.device_put(array, here) for array in arrays), size, layout, split=False)
+    return Rows(tuple(jax.device_put(array, sharding) for array in arrays), size, layout, split=False)
 
 
-def _bytes(array: ArrayLike) -> int:
-    """Without fetching it from its device."""
+def _num_bytes(array: ArrayLike) -> int:
+    """Return the size of an array without copying it from its device."""
     return array.nbytes if isinstance(array, jax.Array | np.ndarray) else np.asarray(array).nbytes
 
 
 def shard_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
-    """Examples to go through in their order, once: split over the mesh's axis "data"."""
-    layout, size = _checked(layout, arrays)
-    if not layouts.batch_sharding(layout).is_fully_addressable:
+    """Shard examples over the mesh's axis "data", for one pass over them in their order."""
+    layout, size = _check_arrays(layout, arrays)
+    sharding = layouts.batch_sharding(layout)
+    if not sharding.is_fully_addressable:
         return Rows(*global_rows(layout, arrays), layout)
-    short = -size % num_batch_shards(layout)
-    fill = lambda array: np.pad(np.asarray(array), [(0, short)] + [(0, 0)] * (np.ndim(array) - 1)) if short else array
-    return Rows(tuple(jax.device_put(fill(array), layouts.batch_sharding(layout)) for array in arrays), size, layout)
+    missing = -size % num_batch_shards(layout)
+    pad = lambda array: np.pad(np.asarray(array), [(0, missing)] + [(0, 0)] * (np.ndim(array) - 1))
+    return Rows(tuple(jax.device_put(pad(a) if missing else a, sharding) for a in arrays), size, layout)
 
 
-def _checked(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
-    """The layout as programs have it, and how many examples these are; in one of several processes it may be none."""
+def _check_arrays(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
+    """Return the layout with Auto axes, and the number of examples, which may be 0 in one of several processes."""
     layout = layouts.with_auto_axes(layouts.check_layout("place", layout))
     sizes = {np.shape(array)[0] if np.ndim(array) else -1 for array in arrays}
-    least = min_rows(layout)
-    if len(sizes) != 1 or min(sizes) < least:
+    minimum = min_rows(layout)
+    if len(sizes) != 1 or min(sizes) < minimum:
         came = f"shapes {[np.shape(array) for array in arrays]}"
-        raise checks.fail("place", "arrays", f"of the same length, at least {least}", came=came)
+        raise checks.fail("place", "arrays", f"of the same length, at least {minimum}", came=came)
     return layout, sizes.pop()
 
 
 def num_examples(data: Examples) -> int:
-    """The number of examples."""
+    """Return the number of examples."""
     return data.size if isinstance(data, Rows) else data[0].shape[0]
 
 
 def all_rows(data: Examples) -> Batch:
-    """All of them as arrays: inside jit those of a mesh too, each device with its part, and nothing is sent for it."""
+    """Return all examples as arrays. Inside jit, those of a mesh are sharded without communication."""
     if not isinstance(data, Rows):
         return data
     arrays = tuple(array[: data.size] for array in data.arrays)
@@ -101,56 +116,56 @@ def all_rows(data: Examples) -> Batch:
 
 
 def split_by_device(data: Rows) -> Batch:
-    """The rows with each device's own along the first axis, and the devices along the second: (rows, devices, …)."""
+    """Return arrays (rows, devices, …): the rows of each device run along the first axis."""
     n = num_batch_shards(data.layout)
     return tuple(jnp.moveaxis(array.reshape(n, -1, *array.shape[1:]), 0, 1) for array in data.arrays)
 
 
 def merge_devices(data: Rows, array: Array) -> Array:
-    """(rows, devices, …) as (rows, …), split as the rows of `data` are."""
+    """Reshape (rows, devices, …) to (rows, …), sharded as the rows of `data` are."""
     array = jnp.moveaxis(array, 1, 0)
     return placement.constrain(array.reshape(-1, *array.shape[2:]), layouts.batch_sharding(data.layout))
 
 
 def map_by_device(function: Callable[..., PyTree], data: Rows) -> Callable[..., PyTree]:
-    """A function of rows as one of arrays (rows, devices, …)."""
+    """Turn a function of rows (rows, …) into one of arrays (rows, devices, …)."""
     n = num_batch_shards(data.layout)
-    apart = lambda out: jnp.moveaxis(out.reshape(n, -1, *out.shape[1:]), 0, 1)
-    return lambda *arrays: jax.tree.map(apart, function(*(merge_devices(data, array) for array in arrays)))
+    split = lambda out: jnp.moveaxis(out.reshape(n, -1, *out.shape[1:]), 0, 1)
+    return lambda *arrays: jax.tree.map(split, function(*(merge_devices(data, array) for array in arrays)))
 
 
 def fetch_rows(data: Rows, out: Array) -> Array:
-    """Results, a row per example, on one device; of several processes each gets its own rows."""
+    """Return results with one row per example on one device. Each of several processes gets its own rows."""
     if out.is_fully_addressable:
         return jnp.asarray(jax.device_get(out)[: data.size])
     return jnp.asarray(local_rows(data.layout, out, data.size))
 
 
 def layout_of(data: Examples) -> Layout | None:
-    """Where they lie, if over a mesh."""
+    """Return the layout of examples on a mesh, otherwise None."""
     return data.layout if isinstance(data, Rows) else None
 
 
 def constrain_tree(data: Examples, tree: PyTree, params: Params) -> PyTree:
-    """Inside jit: the tree, with parameters such as these in it, where the examples' layout wants its leaves."""
+    """Constrain a tree inside jit to the shardings of the examples' layout, if they have one."""
     layout = layout_of(data)
     return tree if layout is None else placement.constrain_like(layout, tree, params)
 
 
 def take(data: Examples, index: Int[Array, " batch"]) -> Batch:
-    """The examples at these indices, which must be valid; from a mesh, each device gets its share of them."""
+    """Return the examples at valid indices. From a mesh, each device gets its shard of them."""
     if not isinstance(data, Rows):
         return _take(data, index)
-    everywhere, split = layouts.replicated(data.layout), layouts.batch_sharding(data.layout)
-    index = placement.constrain(index, everywhere)  # the split of what is taken would reach the shuffle
-    index = index if data.split else placement.constrain(index, split)
-    return placement.constrain(tuple(_gathered(array, index) for array in data.arrays), split)
+    replicated, sharded = layouts.replicated(data.layout), layouts.batch_sharding(data.layout)
+    index = placement.constrain(index, replicated)  # otherwise XLA would shard the shuffle, too
+    index = index if data.split else placement.constrain(index, sharded)
+    return placement.constrain(tuple(_gather(array, index) for array in data.arrays), sharded)
 
 
 _FEW_ROWS, _LONG_ROW = 16, 256
 
 
-def _gathered(array: Array, index: Array) -> Array:
+def _gather(array: Array, index: Array) -> Array:
     return array.at[index].get(mode="promise_in_bounds")
 
 
@@ -159,9 +174,9 @@ def _take(arrays: Batch, index: Array) -> Batch:
         return jax.lax.map(lambda i: jax.lax.dynamic_index_in_dim(array, i, keepdims=False), index)
 
     def rows(array: Array) -> Array:
-        # XLA splits a gather over the CPU's cores, and for a few long rows waiting for them costs more than the copy
+        # XLA splits a gather over the CPU's cores; for a few long rows, synchronising them costs more than the copy
         if index.size > _FEW_ROWS or array.size < _LONG_ROW * array.shape[0]:
-            return _gathered(array, index)
-        return jax.lax.platform_dependent(array, index, cpu=one_by_one, default=_gathered)
+            return _gather(array, index)
+        return jax.lax.platform_dependent(array, index, cpu=one_by_one, default=_gather)
 
     return tuple(map(rows, arrays))

@@ -13,7 +13,7 @@ from fnn.checkpoint import CheckpointWarning, DamagedError, store
 from tests.support.training import NETWORK, OPTIMIZER, bits, fit
 
 FEW = 100, 30  # flipped bits and truncations in the default run
-MANY = pytest.param((2000, 500), marks=pytest.mark.slow)
+MANY = pytest.param((2000, 500), marks=pytest.mark.exhaustive)
 STATE = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(3))
 
 

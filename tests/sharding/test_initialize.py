@@ -1,32 +1,32 @@
-"""How processes begin: bad calls, and who does not come."""
+"""How processes start: bad calls, and processes that are missing."""
 
 import jax
 import pytest
 
 from fnn import sharding
-from fnn.sharding import initialize as start
 from fnn.sharding import process_rows
-from tests.support.processes import asked
+from fnn.sharding.process_rows import ProcessShards
+from tests.support.processes import run_task
 
 
-def test_who_does_not_come_is_told_of(tmp_path):
-    ended, said = asked("waits", 2, 1, tmp_path / "run", tmp_path, told=3)
+def test_a_missing_process_is_reported(tmp_path):
+    ended, results = run_task("waits", 2, 1, tmp_path / "run", tmp_path, expected=3)
     assert [end.code for end in ended] == [0, 0]
-    for i, found in enumerate(said):
-        assert f"TimeoutError: initialize: process {i} has waited {(6, 3)[i]} s for all 3" in found["message"]
-    assert "process 0 is there, another one is not" in said[1]["message"]
+    for i, found in enumerate(results):
+        assert f"TimeoutError: initialize: process {i} waited {(6, 3)[i]} s for all 3" in found["message"]
+    assert "process 0 is listening, another process is missing" in results[1]["message"]
 
 
-def test_nobody_said_who_is_there(tmp_path):
-    (ended,), (said,) = asked("waits", 1, 1, tmp_path / "run", tmp_path)
+def test_a_cluster_that_nothing_describes_is_refused(tmp_path):
+    (ended,), (results,) = run_task("waits", 1, 1, tmp_path / "run", tmp_path)
     assert ended.code == 0
-    expected = "given, here or in FNN_COORDINATOR, where JAX knows no cluster to ask, got None"
-    assert said["message"] == f"ValueError: initialize: coordinator_address must be {expected}"
+    expected = "given, as an argument or in FNN_COORDINATOR, because JAX detects no cluster, got None"
+    assert results["message"] == f"ValueError: initialize: coordinator_address must be {expected}"
 
 
-def test_too_late():
+def test_initialize_after_jax_is_used():
     with pytest.raises(RuntimeError, match="initialize: it must be called before JAX is first used"):
-        start.initialize(**GOOD)
+        sharding.initialize(**GOOD)
 
 
 GOOD = {"coordinator_address": "localhost:9", "num_processes": 2, "process_id": 0}
@@ -50,20 +50,21 @@ GOOD = {"coordinator_address": "localhost:9", "num_processes": 2, "process_id": 
 )
 def test_bad_calls(changed, says):
     with pytest.raises((ValueError, TypeError), match=f"initialize: {says}"):
-        start.initialize(**GOOD | changed)
+        sharding.initialize(**GOOD | changed)
 
 
 def test_bad_environment(monkeypatch):
     monkeypatch.setenv("FNN_PROCESSES", "two")
     with pytest.raises(ValueError, match=r"initialize: num_processes \(FNN_PROCESSES\) must be a number, got 'two'"):
-        start.initialize("localhost:9", process_id=0)
+        sharding.initialize("localhost:9", process_id=0)
 
 
-def test_rows_are_those_of_the_own_devices():
-    """Of a mesh of 2 x 3 devices, axes ("model", "data") or the other way, in two processes."""
+def test_a_process_has_the_rows_of_its_own_devices():
+    """Two processes with two of four shards each, then two processes that hold the same three shards."""
     for n in (1, 5, 6, 7, 100):
-        whole = [i for process in (0, 1) for i in range(n)[process_rows._rows((4, {0: (0, 2), 1: (2, 4)}), n, process)]]
-        assert whole == [*range(n)]
-    assert process_rows._rows((3, {0: (0, 3), 1: (0, 3)}), 10, 1) == slice(0, 10)
+        shards = ProcessShards(4, {0: (0, 2), 1: (2, 4)})
+        rows = [i for process in (0, 1) for i in range(n)[process_rows._row_slice(shards, n, process)]]
+        assert rows == [*range(n)]
+    assert process_rows._row_slice(ProcessShards(3, {0: (0, 3), 1: (0, 3)}), 10, 1) == slice(0, 10)
     layout = sharding.data_parallel(jax.make_mesh((2,), ("data",)))
     assert sharding.rows_of_process(layout, 7) == slice(0, 7)

@@ -1,4 +1,4 @@
-"""Wrong layouts are refused by the function that gets them, before anything is placed or trained."""
+"""The function that is given a wrong layout refuses it, before any data are placed or trained on."""
 
 import types
 from typing import Any
@@ -20,13 +20,13 @@ BAD = [
     (
         lambda: fnn.predict(fnn.relu, (), jnp.ones((2, 3)), sharding=sharding.Layout(WITHOUT, (), True)),
         ValueError,
-        "predict: sharding must be with an axis 'data' to split the optimizer's state over, got axes ('x',)",
+        "predict: sharding must be a layout with an axis 'data' to shard the optimizer state over, got axes ('x',)",
     ),
     (lambda: sharding.data_parallel(2), TypeError, "data_parallel: mesh must be a jax.sharding.Mesh, got int 2"),
     (
         lambda: sharding.data_parallel(Mesh(np.array(jax.devices()[:2]), ("x",))),
         ValueError,
-        "data_parallel: mesh must be one with an axis named 'data', got axes ('x',)",
+        "data_parallel: mesh must be a mesh with an axis named 'data', got axes ('x',)",
     ),
     (lambda: sharding.tensor_parallel(MESH, "w"), TypeError, "tensor_parallel: rules must be pairs (regular"),
     (lambda: sharding.tensor_parallel(MESH, [("w", 1)]), TypeError, "tensor_parallel: rules must be pairs (regular"),
@@ -38,7 +38,7 @@ BAD = [
     (
         lambda: sharding.tensor_parallel(MESH, [("w", PartitionSpec("model"))]),
         ValueError,
-        "tensor_parallel: rules must be of the mesh's axes ('data',), got 'model'",
+        "tensor_parallel: rules must be PartitionSpecs over the mesh's axes ('data',), got 'model'",
     ),
     (
         lambda: fnn.init_state(
@@ -46,7 +46,7 @@ BAD = [
             sharding=sharding.tensor_parallel(MESH, [("w", PartitionSpec("data"))]),
         ),
         ValueError,
-        "tensor_parallel: rules must be such that axes divide the parameter 'w' of shape (3, 5), got 3 entries over 2",
+        "tensor_parallel: rules must be specs whose axes divide the parameter 'w' of shape (3, 5), got size 3 over 2",
     ),
     (
         lambda: fnn.init_state(
@@ -54,14 +54,14 @@ BAD = [
             sharding=sharding.tensor_parallel(MESH, [("b", PartitionSpec(None, "data"))]),
         ),
         ValueError,
-        "tensor_parallel: rules must be of at most 1 entries for the parameter 'b' of shape (4,)",
+        "tensor_parallel: rules must be specs of at most 1 entries for the parameter 'b' of shape (4,)",
     ),
     (
         lambda: sharding.place_params(
             sharding.tensor_parallel(MESH, [(r"1\.w", PartitionSpec("data"))]), fnn.dense(4, 4).init(jax.random.key(0))
         ),
         ValueError,
-        "tensor_parallel: rules must be each of a parameter, of ['w', 'b'], got '1\\\\.w'",
+        "tensor_parallel: rules must be patterns that each match one of the parameters ['w', 'b'], got '1\\\\.w'",
     ),
     (lambda: sharding.dense_pairs(fnn.serial(fnn.dense(3, 2))), ValueError, "dense_pairs: network must be a `serial`"),
     (
@@ -106,7 +106,7 @@ def test_bad_layouts_are_refused(call, error, message):
     assert str(refused.value).startswith(message)
 
 
-def test_parameters_that_are_split_ask_for_their_layout():
+def test_split_parameters_require_their_layout():
     network = over_devices.MLP
     layout = sharding.tensor_parallel(jax.make_mesh((2,), ("model",)), sharding.dense_pairs(network))
     params = fnn.init_state(network, over_devices.OPTIMIZER, jax.random.key(0), sharding=layout).params
@@ -119,18 +119,18 @@ def test_parameters_that_are_split_ask_for_their_layout():
             function()
 
 
-def wired(*processes: int) -> Any:
-    """Devices of these processes, in this order, as `jax.devices` would have them."""
+def fake_devices(*processes: int) -> Any:
+    """Return stand-ins for devices of these processes, in this order."""
     return [types.SimpleNamespace(process_index=process, id=i) for i, process in enumerate(processes)]
 
 
-def test_devices_of_a_process_are_side_by_side(monkeypatch):
-    """On TPU pods `jax.make_mesh` follows the wires: v5e-16, four hosts."""
-    torus = wired(0, 0, 1, 1, 1, 1, 0, 2, 3, 3, 3, 3, 2, 2, 2, 0)
+def test_devices_of_a_process_are_adjacent(monkeypatch):
+    """On TPU pods `jax.make_mesh` follows the wiring; this is the order on a v5e-16 with four hosts."""
+    torus = fake_devices(0, 0, 1, 1, 1, 1, 0, 2, 3, 3, 3, 3, 2, 2, 2, 0)
     monkeypatch.setattr(jax, "devices", lambda: torus)
     assert [device.process_index for device in sharding.devices()] == [p for p in range(4) for _ in range(4)]
     mesh: Any = types.SimpleNamespace(devices=np.array(torus), axis_names=("data",), shape={"data": 16})
-    with pytest.raises(ValueError, match=r"see fnn.sharding.devices\), got parts \[0, 1, 6, 15\]"):
+    with pytest.raises(ValueError, match=r"see fnn.sharding.devices\), got shards \[0, 1, 6, 15\]"):
         process_rows.rows_of_process(sharding.Layout(mesh), 100)
     mesh.devices = sharding.devices()
     assert process_rows.rows_of_process(sharding.Layout(mesh), 100) == slice(0, 28)

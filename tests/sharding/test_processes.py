@@ -36,7 +36,7 @@ def alone():
     return {name: over_processes.trajectory(None, np.dtype(name).type) for name in BOUNDS}
 
 
-@pytest.mark.parametrize(("count", "devices"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize(("count", "devices"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.slow)])
 def test_several_processes_train_as_one_device_does(count, devices, alone, tmp_path, cache):
     ended, results = run_task("trains", count, devices, tmp_path, cache, *["only"] * (count > 2))
     assert [end.code for end in ended] == [0] * count, ended[0].err[-2000:]
@@ -158,6 +158,7 @@ def test_a_process_lost_before_an_evaluation_is_reported(tmp_path, cache):
     assert "LostProcessError: evaluate: process 0 of 2 has lost another process" in first.err
 
 
+@pytest.mark.slow
 def test_a_process_may_have_no_rows(tmp_path, cache):
     """Four processes hold two, two, one and none of five rows, and only one holds the single validation row."""
     ended, results = run_task("few_rows", 4, 1, tmp_path, cache)
@@ -196,9 +197,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, cache):
     assert store.list_checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000021"
 
 
-def test_a_checkpoint_of_two_processes_is_restored_and_resumed_on_other_devices(
-    uninterrupted, tmp_path, cache
-):
+def test_a_checkpoint_of_two_processes_is_restored_and_resumed_on_other_devices(uninterrupted, tmp_path, cache):
     results, folder = uninterrupted
     like = fnn.init_state(NETWORK, over_processes.ADAM, jax.random.key(9))
     back = store.restore(folder, like)
@@ -240,6 +239,7 @@ def test_damage_to_any_file_is_named_and_the_previous_checkpoint_is_used(uninter
     assert int(store.restore(tmp_path, like).step) == int(before.name[-8:])
 
 
+@pytest.mark.slow
 def test_digits_in_two_processes_is_digits_in_one(tmp_path, cache):
     command = ["-m", "experiments", "digits", "--epochs", "4", "--hidden", "64", "--results"]
     run([*command, str(tmp_path / "one")], 1, tmp_path / "run", cache)

@@ -1,4 +1,4 @@
-"""What the processes of tests/support/over_processes.py train, on which rows, and what each of them says of it."""
+"""The network, the data and the trajectories of the processes of tests/support/over_processes.py."""
 
 from typing import Any
 
@@ -10,39 +10,40 @@ from jax.experimental import multihost_utils
 
 import fnn
 from fnn import sharding
+from fnn.checkpoint.split import is_split
 from fnn.sharding import Layout
 
-SIZE, BATCH = 203, 32  # neither the batches nor the devices divide it
+SIZE, BATCH = 203, 32  # divided neither by the batches nor by the devices
 NETWORK = fnn.mlp([8, 16, 3])
 LOSS, OPTIMIZER = fnn.softmax_cross_entropy, fnn.momentum(0.5)
-ADAM = optax.adam(0.01)  # of fit: its state has moments to split, and a count
+ADAM = optax.adam(0.01)  # for `fit`: its state has moments, which are sharded, and a counter
 
 
 def examples(dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """x and y, all of them."""
+    """Return x and y of all examples."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(SIZE, 8)).astype(dtype), rng.integers(0, 3, SIZE).astype(np.int32)
 
 
 def part(layout: Layout | None, arrays: Any) -> tuple[np.ndarray, ...]:
-    """This process's rows."""
+    """Return this process's rows."""
     return arrays if layout is None else tuple(a[sharding.rows_of_process(layout, len(a))] for a in arrays)
 
 
 def over_all(split_optimizer: bool = False) -> Layout:
-    """Data-parallel over every device there is."""
+    """Return a data-parallel layout over all devices."""
     return sharding.data_parallel(jax.make_mesh((jax.device_count(),), ("data",)), split_optimizer)
 
 
-def listed(tree: Any) -> list[Any]:
-    """The leaves, wherever they lie, as lists of numbers with all their digits."""
-    split = lambda leaf: split.is_split(leaf) and not leaf.is_fully_addressable
-    fetched = lambda leaf: multihost_utils.process_allgather(leaf, tiled=True) if split(leaf) else leaf
-    return [np.asarray(fetched(leaf)).tolist() for leaf in jax.tree.leaves(tree)]
+def to_lists(tree: Any) -> list[Any]:
+    """Return the leaves as lists of numbers, gathered from all processes."""
+    is_remote = lambda leaf: is_split(leaf) and not leaf.is_fully_addressable
+    fetch = lambda leaf: multihost_utils.process_allgather(leaf, tiled=True) if is_remote(leaf) else leaf
+    return [np.asarray(fetch(leaf)).tolist() for leaf in jax.tree.leaves(tree)]
 
 
 def trajectory(layout: Layout | None, dtype: Any) -> dict[str, Any]:
-    """Three epochs, 21 steps, the last of each epoch on 11 examples: every cost, and the parameters at the end."""
+    """Train three epochs of seven steps, the last one on 11 examples: every cost, and the final parameters."""
     with jax.enable_x64(dtype == np.float64):
         key = jax.random.key(1)
         state = fnn.init_state(NETWORK, OPTIMIZER, key)
@@ -54,11 +55,11 @@ def trajectory(layout: Layout | None, dtype: Any) -> dict[str, Any]:
         for _ in range(3):
             state, more = epoch(state, data)
             costs += np.asarray(more).tolist()
-        return {"costs": costs, "params": listed(state.params), "dtype": str(jax.tree.leaves(state.params)[0].dtype)}
+        return {"costs": costs, "params": to_lists(state.params), "dtype": str(jax.tree.leaves(state.params)[0].dtype)}
 
 
 def message(function: Any, *args: Any, **options: Any) -> str:
-    """What it raises."""
+    """Call the function and return the error that it raises as text."""
     try:
         function(*args, **options)
     except Exception as error:

@@ -1,8 +1,8 @@
-"""What tests/sharding/test_sharding.py asks of many devices, in a process of its own.
+"""Tasks that tests/sharding/test_sharding.py runs on many virtual devices, in a process of their own.
 
     python -m tests.support.over_devices NAME N X64
 
-Each function returns {case: number or text}, printed as JSON.
+Each task returns `{case: number or text}`, which is printed as JSON.
 """
 
 import functools
@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from fnn.sharding import rows
 from fnn.sharding.layout import auto_mesh
 from fnn.training.epoch import _epoch
 
-BATCH, EPOCHS, SIZE = 32, 5, 103  # four steps an epoch, the last one of seven examples: 20 steps
+BATCH, EPOCHS, SIZE = 32, 5, 103  # four steps per epoch, the last one on seven examples
 LOSS, OPTIMIZER = fnn.softmax_cross_entropy, fnn.momentum(0.3)
 MLP = fnn.mlp([12, 16, 16, 8])
 NETWORKS = {
@@ -42,7 +42,7 @@ def mesh(shape: tuple[int, ...], names: tuple[str, ...], axis_type: AxisType) ->
 
 
 def layouts(n: int) -> Iterator[tuple[str, str, sharding.Layout]]:
-    """name, network, layout: every kind for the MLP, data-parallel for the others."""
+    """Yield (case, name of the network, layout): every kind for the MLP, data-parallel for the others."""
     for kind in (AxisType.Auto, AxisType.Explicit):
         data, model = mesh((n,), ("data",), kind), mesh((n,), ("model",), kind)
         rules = sharding.dense_pairs(MLP)
@@ -65,7 +65,7 @@ def examples(name: str) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def params_of(network: fnn.Layer, key: jax.Array) -> Any:
-    """Its own parameters, in float64 where that is asked for."""
+    """Initialise the parameters, in float64 if x64 is enabled."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(float)), network.init(key))
 
 
@@ -75,23 +75,25 @@ def state_of(network: fnn.Layer) -> fnn.TrainState:
 
 
 def distance(a: Any, b: Any) -> float:
-    """The largest difference, relative to the largest entry of all."""
+    """Return the largest difference of two trees, relative to the largest entry of the first."""
     pairs = [(np.asarray(u), np.asarray(v)) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
     largest = max(float(np.abs(u).max()) for u, _ in pairs)
-    return float(np.max([np.abs(u - v).max() for u, v in pairs])) / largest  # NaN where there is one
+    return float(np.max([np.abs(u - v).max() for u, v in pairs])) / largest  # NaN if an entry is NaN
 
 
 def parts(result: fnn.FitResult) -> tuple[Any, ...]:
-    """What must be the same, in the precision of the training."""
+    """Return what must be equal in the precision of the training: parameters, optimizer state, costs."""
     costs = [result.history[name] for name in ("cost", "validation_cost") if name in result.history]
     return result.state.params, result.state.opt_state.v, costs
 
 
-def trajectories(n: int) -> dict[str, Any]:
-    """20 steps of `fit` and of `make_epoch`: the distance of parameters, optimizer state, costs to one device's."""
+def trajectories(n: int, cases: Container[str] | None = None) -> dict[str, Any]:
+    """Return the distance of 20 steps of `fit` to those on one device: parameters, optimizer state, costs."""
     found: dict[str, Any] = {}
     reference = {}
     for case, name, layout in layouts(n):
+        if cases is not None and case not in cases:
+            continue
         network, data = NETWORKS[name], examples(name)
         options: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "l2": 0.01, "progress": False}
         options["validation"] = tuple(part[:31] for part in data)
@@ -99,20 +101,23 @@ def trajectories(n: int) -> dict[str, Any]:
             reference[name] = fnn.fit(network, LOSS, OPTIMIZER, data, state=state_of(network), **options)
         result = fnn.fit(network, LOSS, OPTIMIZER, data, state=state_of(network), sharding=layout, **options)
         found[case] = float(np.max([*map(distance, parts(reference[name]), parts(result))]))
-        assert distance(reference[name].history, result.history) < 1e-6  # with accuracies, which are of float32
+        assert distance(reference[name].history, result.history) < 1e-6  # includes accuracies, which are float32
         leaves = jax.tree.leaves(result.state)
         assert all(leaf.sharding.mesh == layout.mesh for leaf in leaves)
-        wanted = jax.tree.leaves(sharding.shardings(layout, result.state, result.state.params))
-        places = [
-            (leaf.sharding, layout.mesh, place.spec, leaf.ndim) for leaf, place in zip(leaves, wanted, strict=True)
-        ]
-        for place, on, spec, ndim in places:
-            assert place.is_equivalent_to(NamedSharding(on, spec), ndim), (case, place, spec)
+        expected = jax.tree.leaves(sharding.shardings(layout, result.state, result.state.params))
+        for leaf, target in zip(leaves, expected, strict=True):
+            on_user_mesh = NamedSharding(layout.mesh, target.spec)
+            assert leaf.sharding.is_equivalent_to(on_user_mesh, leaf.ndim), (case, leaf.sharding, target.spec)
     return found
 
 
+def some_trajectories(n: int) -> dict[str, Any]:
+    """Return the trajectories of three layouts: a sharded optimizer, two mesh axes, and a network with batch norm."""
+    return trajectories(n, ("zero AxisType.Auto", "both AxisType.Explicit", "data normalised"))
+
+
 def epochs(n: int) -> dict[str, Any]:
-    """`make_epoch`, `evaluate`, `predict`, with the data placed once or at each call; compiled once."""
+    """Check `make_epoch`, `evaluate` and `predict`, with data placed once or at each call, and compiled once."""
     step = fnn.make_step(MLP, LOSS, OPTIMIZER)
     data, found = examples("mlp"), {}
     state, costs = fnn.make_epoch(step, BATCH)(state_of(MLP), data)
@@ -129,11 +134,11 @@ def epochs(n: int) -> dict[str, Any]:
         found[case] = np.max([distance(costs, theirs), distance(state.params, ours.params), 0.0 if same else np.inf])
         if case == "data AxisType.Auto":
             ours, theirs = epoch(state_of(MLP), rows.shard_rows(layout, data))
-            found["of split examples"] = np.max([distance(costs, theirs), distance(state.params, ours.params)])
+            found["sharded examples"] = np.max([distance(costs, theirs), distance(state.params, ours.params)])
         for batch_size in (None, 25):
             got = fnn.evaluate(MLP, LOSS, ours.params, data, batch_size, sharding=layout)
             found[f"evaluate {batch_size} {case}"] = distance(values["cost"], got["cost"])
-            assert abs(values["accuracy"] - got["accuracy"]) < 1e-6  # a mean of float32
+            assert abs(values["accuracy"] - got["accuracy"]) < 1e-6  # a float32 mean
             got = fnn.predict(MLP, ours.params, data[0], batch_size, sharding=layout)
             assert got.shape == outputs.shape
             found[f"predict {batch_size} {case}"] = distance(outputs, got)
@@ -141,7 +146,7 @@ def epochs(n: int) -> dict[str, Any]:
 
 
 def sweeps(n: int) -> dict[str, Any]:
-    """64 runs over the devices against the same on one."""
+    """Compare 64 runs over the devices with the same runs on one."""
     x, y, _ = examples("mlp")
     network = MLP._replace(init=functools.partial(params_of, MLP))
     run = fnn.make_run(network, LOSS, fnn.momentum, (x, y), epochs=3, batch_size=BATCH)
@@ -151,14 +156,15 @@ def sweeps(n: int) -> dict[str, Any]:
     return {"params": distance(one.params, many.params), "history": distance(one.history, many.history)}
 
 
-def on_all(step: Callable, state: fnn.TrainState, some: sharding.Rows) -> Any:
+def on_all_rows(step: Callable, state: fnn.TrainState, some: sharding.Rows) -> Any:
     return step(state, rows.all_rows(some))
 
 
 def programs(n: int) -> dict[str, Any]:
-    """The texts of the compiled step, for a batch that n divides and for one it does not, and of an epoch; bytes.
+    """Return the texts of the compiled step and of the compiled epoch, and the bytes of the state.
 
-    Of the epoch, which has four steps, twice: of examples that every device has, and of examples that are split.
+    The step is compiled for a batch that n divides and for one that it does not divide. The epoch of four steps is
+    compiled for replicated and for sharded examples.
     """
     found: dict[str, Any] = {}
     for case, name, layout in layouts(n):
@@ -167,8 +173,10 @@ def programs(n: int) -> dict[str, Any]:
         state = sharding.place_state(layout, state_of(MLP))
         step = sharding.constrained(layout, fnn.make_step(MLP, LOSS, OPTIMIZER))
         for size in (32, 27):
-            some = rows.shard_rows(layout, [part[:size] for part in examples("mlp")[:2]])
-            found[f"{case} {size}"] = jax.jit(functools.partial(on_all, step)).lower(state, some).compile().as_text()
+            sharded = rows.shard_rows(layout, [part[:size] for part in examples("mlp")[:2]])
+            found[f"{case} {size}"] = (
+                jax.jit(functools.partial(on_all_rows, step)).lower(state, sharded).compile().as_text()
+            )
         epoch = functools.partial(_epoch.lower, fnn.make_step(MLP, LOSS, OPTIMIZER), BATCH, state)
         with jax.set_mesh(auto_mesh(layout.mesh)):
             for place in (sharding.place, rows.shard_rows):
@@ -182,7 +190,7 @@ def programs(n: int) -> dict[str, Any]:
 
 
 def layout_of_init(n: int) -> dict[str, Any]:
-    """`init_state` over a mesh: the same numbers, each device with its part alone."""
+    """Check that `init_state` over a mesh draws the same numbers, and that each device holds only its shard."""
     rules = [(r".*\.w", PartitionSpec(None, "model"))]
     layout = sharding.tensor_parallel(mesh((n,), ("model",), AxisType.Auto), rules)
     ours = fnn.init_state(MLP, OPTIMIZER, jax.random.key(0), sharding=layout)
@@ -195,7 +203,7 @@ def layout_of_init(n: int) -> dict[str, Any]:
 
 
 def resumes(n: int) -> dict[str, Any]:
-    """Trained over n devices, stopped inside an epoch, resumed over the same, to the bit, and on one device."""
+    """Train over n devices, stop inside an epoch, and resume on the same devices and on one."""
     layout = sharding.data_parallel(mesh((n,), ("data",), AxisType.Explicit), split_optimizer=True)
     data, options = examples("mlp"), {"batch_size": BATCH, "progress": False, "sharding": layout}
     whole = fnn.fit(MLP, LOSS, OPTIMIZER, data, state=state_of(MLP), epochs=4, **options)
@@ -206,7 +214,7 @@ def resumes(n: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         options |= {"checkpoint_dir": one, "checkpoint_every_steps": 3, "checkpoint_every": 100}
         fnn.fit(MLP, LOSS, OPTIMIZER, data, state=state_of(MLP), epochs=4, callback=stop, **options)
-        shutil.rmtree(sorted(Path(one).glob("step-*"))[-1])  # the one of the end of epoch 2: step 6 is inside it
+        shutil.rmtree(sorted(Path(one).glob("step-*"))[-1])  # the end of epoch 2; step 6 is inside that epoch
         shutil.copytree(one, other, dirs_exist_ok=True)
         on = fnn.fit(MLP, LOSS, OPTIMIZER, data, state=state_of(MLP), epochs=4, resume=True, **options)
         options |= {"sharding": None, "checkpoint_dir": other}
@@ -219,8 +227,9 @@ def resumes(n: int) -> dict[str, Any]:
     }
 
 
-ASKED: tuple[Callable[[int], dict[str, Any]], ...] = (
+TASKS: tuple[Callable[[int], dict[str, Any]], ...] = (
     trajectories,
+    some_trajectories,
     epochs,
     sweeps,
     programs,
@@ -234,5 +243,5 @@ if __name__ == "__main__":
     jax.config.update("jax_enable_x64", x64 == "True")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    asked = {function.__name__: function for function in ASKED}
-    print(json.dumps(asked[name](int(count))))
+    tasks = {task.__name__: task for task in TASKS}
+    print(json.dumps(tasks[name](int(count))))

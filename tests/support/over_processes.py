@@ -1,8 +1,9 @@
-"""What tests/sharding/test_processes.py asks of several processes.
+"""Tasks that tests/sharding/test_processes.py runs in several processes.
 
     python -m tests.support.over_processes NAME DEVICES FOLDER [WORD]
 
-Each prints, as its last line, what it found as JSON. Who it is, is in the environment: see `fnn.sharding.initialize`.
+Each process prints its result as JSON in its last line. The environment says which process it is: see
+`fnn.sharding.initialize`.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,7 @@ import numpy as np
 
 import fnn
 from fnn import sharding
-from fnn.checkpoint import split as sharded_checkpoint
-from fnn.checkpoint import store
+from fnn.checkpoint.split import is_split
 from fnn.sharding import Layout, agreement
 from tests.support.distributed import (
     ADAM,
@@ -28,28 +29,28 @@ from tests.support.distributed import (
     NETWORK,
     OPTIMIZER,
     examples,
-    listed,
     message,
     over_all,
     part,
+    to_lists,
     trajectory,
 )
 
 
 def trains(folder: Path, word: str) -> dict[str, Any]:
-    """Trajectories, and the rows that lie here."""
+    """Trajectories, and the rows that this process holds."""
     layout = over_all()
     x, y = part(layout, examples())
     found: dict[str, Any] = {"float32": trajectory(layout, np.float32), "float64": trajectory(layout, np.float64)}
     rows = sharding.place(layout, (x, y))
     found["shards"] = [np.asarray(shard.data).tolist() for shard in rows.arrays[0].addressable_shards]
     found["size"], found["shape"] = rows.size, list(rows.arrays[0].shape)
-    return found if word == "only" else found | says(layout, x, y)
+    return found if word == "only" else found | results_and_errors(layout, x, y)
 
 
-def says(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """A trajectory of split parameters, what is evaluated and predicted, and what all processes alike refuse."""
-    mesh = jax.make_mesh((2, 2), ("model", "data"))  # the parameters split over the processes, all rows in each
+def results_and_errors(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """A trajectory with sharded parameters, an evaluation, predictions, and the errors of bad calls."""
+    mesh = jax.make_mesh((2, 2), ("model", "data"))  # parameters sharded over the processes, all rows in each
     found = {"tensor": trajectory(sharding.tensor_parallel(mesh, sharding.dense_pairs(NETWORK)), np.float32)}
     params = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(1), sharding=layout).params
     found["evaluated"] = fnn.evaluate(NETWORK, LOSS, params, (x, y), sharding=layout)
@@ -111,7 +112,7 @@ def says(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def fits(folder: Path, word: str) -> dict[str, Any]:
-    """`fit` of 28 steps, checkpoints inside epochs; `word` says what happens to one of the processes on the way."""
+    """Call `fit` for 28 steps with checkpoints inside epochs. `word` says what happens to one of the processes."""
     layout, steps = over_all(split_optimizer=True), []
     victim = jax.process_index() == (0 if word.endswith("first") else jax.process_count() - 1)
 
@@ -142,18 +143,18 @@ def fits(folder: Path, word: str) -> dict[str, Any]:
         callback=callback,
         sharding=layout,
     )
-    split = [leaf for leaf in jax.tree.leaves(result.state.opt_state) if sharded_checkpoint.is_split(leaf)]
+    split = [leaf for leaf in jax.tree.leaves(result.state.opt_state) if is_split(leaf)]
     return {
-        "params": listed(result.state.params),
-        "moments": listed(result.state.opt_state),
+        "params": to_lists(result.state.params),
+        "moments": to_lists(result.state.opt_state),
         "cost": result.history["validation_cost"].tolist(),
         "split": len(split),
         "steps": steps,
     }
 
 
-def few(folder: Path, word: str) -> dict[str, Any]:
-    """All of it on five examples, validated on one: where there are four processes the last has none."""
+def few_rows(folder: Path, word: str) -> dict[str, Any]:
+    """Train on five examples, validate on one. Of four processes, the last has no rows."""
     layout = None if word == "alone" else over_all()
     x, y = (array[:5] for array in examples())
     own, held_out = part(layout, (x, y)), part(layout, (x[:1], y[:1]))
@@ -162,7 +163,7 @@ def few(folder: Path, word: str) -> dict[str, Any]:
     params = result.state.params
     return {
         "rows": len(own[0]),
-        "params": listed(params),
+        "params": to_lists(params),
         "history": [column.tolist() for _, column in sorted(result.history.items())],
         "evaluated": fnn.evaluate(NETWORK, LOSS, params, own, sharding=layout),
         "predicted": np.asarray(fnn.predict(NETWORK, params, own[0], sharding=layout)).tolist(),
@@ -171,7 +172,7 @@ def few(folder: Path, word: str) -> dict[str, Any]:
 
 
 def loses(folder: Path, word: str) -> dict[str, Any]:
-    """The last one dies before all of them evaluate."""
+    """The last process dies before all of them evaluate."""
     layout = over_all()
     params = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(1), sharding=layout).params
     data = part(layout, examples())
@@ -181,8 +182,8 @@ def loses(folder: Path, word: str) -> dict[str, Any]:
     return fnn.evaluate(NETWORK, LOSS, params, data, sharding=layout)
 
 
-def late(folder: Path, word: str) -> dict[str, Any]:
-    """The last one needs longer to read its rows than gloo waits for a first connection."""
+def reads_slowly(folder: Path, word: str) -> dict[str, Any]:
+    """The last process needs longer to read its rows than gloo waits for a first connection."""
     layout = over_all()
     if jax.process_index() == jax.process_count() - 1:
         time.sleep(40)
@@ -190,26 +191,26 @@ def late(folder: Path, word: str) -> dict[str, Any]:
 
 
 def restores(folder: Path, word: str) -> dict[str, Any]:
-    """What lies in the folder, on the devices that there are."""
+    """Restore the newest checkpoint onto all devices."""
     state = fnn.init_state(NETWORK, ADAM, jax.random.key(9), sharding=over_all(split_optimizer=True))
-    back = (sharded_checkpoint if agreement.is_multiprocess() else store).restore(folder, state)
-    split = [leaf for leaf in jax.tree.leaves(back.opt_state) if sharded_checkpoint.is_split(leaf)]
+    back = fnn.checkpoint.restore(folder, state)
+    split = [leaf for leaf in jax.tree.leaves(back.opt_state) if is_split(leaf)]
     same = jax.tree.map(lambda a, b: a.sharding == b.sharding, back, state)
     return {
-        "params": listed(back.params),
+        "params": to_lists(back.params),
         "split": len(split),
         "step": int(back.step),
         "placed": all(jax.tree.leaves(same)),
     }
 
 
-def goes_on(folder: Path, word: str) -> dict[str, Any]:
-    """What lies in the folder, and what a training makes of it."""
+def restores_and_resumes(folder: Path, word: str) -> dict[str, Any]:
+    """Restore the newest checkpoint, then resume the training from it."""
     return {"restored": restores(folder, word), "trained": fits(folder, "resume")}
 
 
 def sleeps(folder: Path, word: str) -> dict[str, Any]:
-    """One dies, the other waits for nothing of it."""
+    """One process dies; the other does not wait for it."""
     agreement.all_max(1)
     if jax.process_index() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -218,19 +219,30 @@ def sleeps(folder: Path, word: str) -> dict[str, Any]:
 
 
 def waits(folder: Path, word: str) -> dict[str, Any]:
-    """Two that start where three should; process 0 waits longer."""
+    """Two processes start where three are expected; process 0 waits longer."""
     patience = 3 if os.environ.get("FNN_PROCESS_ID") == "1" else 6
     return {"message": message(sharding.initialize, initialization_timeout=patience)}
 
 
-ASKED = {function.__name__: function for function in (trains, few, fits, loses, late, restores, goes_on, sleeps, waits)}
+TASKS: tuple[Callable[[Path, str], dict[str, Any]], ...] = (
+    trains,
+    few_rows,
+    fits,
+    loses,
+    reads_slowly,
+    restores,
+    restores_and_resumes,
+    sleeps,
+    waits,
+)
 
 if __name__ == "__main__":
-    name, devices, folder, *words = sys.argv[1:]
+    name, devices, folder, *word = sys.argv[1:]
     jax.config.update("jax_num_cpu_devices", int(devices))
     jax.config.update("jax_numpy_dtype_promotion", "strict" if name == "trains" else "standard")
     jax.config.update("jax_numpy_rank_promotion", "raise")
     if name != "waits" and "FNN_PROCESSES" in os.environ:
-        # a machine that pauses is not to end the tests, but for the one of silence
+        # a paused machine must not end a test; only one test waits for missing heartbeats
         sharding.initialize(heartbeat_timeout_seconds=20 if name == "sleeps" else 300)
-    print(json.dumps(ASKED[name](Path(folder), "".join(words))), flush=True)
+    tasks = {task.__name__: task for task in TASKS}
+    print(json.dumps(tasks[name](Path(folder), "".join(word))), flush=True)

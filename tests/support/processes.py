@@ -1,4 +1,4 @@
-"""Several real processes for a test: started, waited for, and killed when their time is over."""
+"""Real processes for a test: started, waited for, and killed after a timeout."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Ended(NamedTuple):
-    """How a process ended, what it said, and when: seconds after the first of them did."""
+    """How a process ended: its exit code, its output, and how many seconds after the first one it ended."""
 
     code: int
     out: str
@@ -25,14 +25,17 @@ class Ended(NamedTuple):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
-def started(command: Sequence[str], count: int, folder: Path, cache: Path, told: int | None = None) -> list:
-    """`count` processes of this command, told that they are `told` or else as many; None: nothing about others."""
+def start(command: Sequence[str], count: int, folder: Path, cache: Path, expected: int | None = None) -> list:
+    """Start `count` processes of a command.
+
+    Each is told to expect `expected` processes in all, by default `count`. A single process is told nothing.
+    """
     address = f"127.0.0.1:{free_port()}"
     environment = os.environ | {
         "FNN_CACHE": "",
@@ -43,22 +46,22 @@ def started(command: Sequence[str], count: int, folder: Path, cache: Path, told:
     children = []
     for i in range(count):
         with open(folder / f"out-{i}", "wb") as out, open(folder / f"err-{i}", "wb") as err:
-            own = {"FNN_COORDINATOR": address, "FNN_PROCESSES": str(told or count), "FNN_PROCESS_ID": str(i)}
-            own = {} if count == 1 and told is None else own
-            where = {"cwd": ROOT, "env": environment | own, "stdout": out, "stderr": err, "start_new_session": True}
-            children.append(subprocess.Popen([sys.executable, *command], **where))
+            own = {"FNN_COORDINATOR": address, "FNN_PROCESSES": str(expected or count), "FNN_PROCESS_ID": str(i)}
+            own = {} if count == 1 and expected is None else own
+            options = {"cwd": ROOT, "env": environment | own, "stdout": out, "stderr": err, "start_new_session": True}
+            children.append(subprocess.Popen([sys.executable, *command], **options))
     return children
 
 
 def run(
-    command: Sequence[str], count: int, folder: Path, cache: Path, seconds: float = 400.0, told: int | None = None
+    command: Sequence[str], count: int, folder: Path, cache: Path, seconds: float = 400.0, expected: int | None = None
 ) -> list[Ended]:
-    """Runs them to their ends; what has not ended after so many seconds is killed, and the test fails."""
+    """Run processes until they end. After a timeout, kill them and fail the test."""
     folder.mkdir(parents=True, exist_ok=True)
-    children, ends = started(command, count, folder, cache, told), {}
-    began, texts = time.monotonic(), lambda i, name: (folder / f"{name}-{i}").read_text(errors="replace")
+    children, ends = start(command, count, folder, cache, expected), {}
+    start_time, read = time.monotonic(), lambda i, name: (folder / f"{name}-{i}").read_text(errors="replace")
     try:
-        while len(ends) < count and time.monotonic() - began < seconds:
+        while len(ends) < count and time.monotonic() - start_time < seconds:
             for i, child in enumerate(children):
                 if i not in ends and child.poll() is not None:
                     ends[i] = time.monotonic()
@@ -69,29 +72,29 @@ def run(
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
     missing = [i for i in range(count) if i not in ends]
-    assert not missing, f"after {seconds} s processes {missing} were killed: {texts(missing[0], 'err')[-3000:]}"
+    assert not missing, f"after {seconds} s processes {missing} were killed: {read(missing[0], 'err')[-3000:]}"
     first = min(ends.values())
-    return [Ended(children[i].returncode, texts(i, "out"), texts(i, "err"), ends[i] - first) for i in range(count)]
+    return [Ended(children[i].returncode, read(i, "out"), read(i, "err"), ends[i] - first) for i in range(count)]
 
 
-def asked(
+def run_task(
     name: str,
     count: int,
     devices: int,
     folder: Path,
     cache: Path,
-    *words: str,
+    *word: str,
     checkpoints: Path | None = None,
-    told: int | None = None,
+    expected: int | None = None,
 ) -> tuple[list[Ended], list[Any]]:
-    """What each of so many processes with so many devices says, and how it ended."""
-    command = ["-m", "tests.support.over_processes", name, str(devices), str(checkpoints or folder), *words]
-    ended = run(command, count, folder, cache, told=told)
+    """Run a task of `over_processes` in `count` processes of `devices` devices: how each ended, and its result."""
+    command = ["-m", "tests.support.over_processes", name, str(devices), str(checkpoints or folder), *word]
+    ended = run(command, count, folder, cache, expected=expected)
     return ended, [json.loads(end.out.splitlines()[-1]) if end.code == 0 and end.out else None for end in ended]
 
 
 def flip(path: Path, draw: random.Random) -> None:
-    """Another bit somewhere in the file."""
+    """Flip a random bit of a file."""
     data = bytearray(path.read_bytes())
     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     path.write_bytes(data)
