@@ -23,15 +23,15 @@ from typing import Any
 from experiments import reports
 from experiments.benchmarks import bench_reports, processes
 from experiments.benchmarks.goals import judge
-from experiments.benchmarks.measures import Row, Rows, disagreement, gflops, summary
+from experiments.benchmarks.timings import Row, Rows, disagreement, gflops, summary
 from experiments.benchmarks.peers import PEERS, reason_to_skip
-from experiments.benchmarks.works import WORKS, Work, save_arrays, shrunk
+from experiments.benchmarks.workloads import WORKLOADS, Workload, save_arrays, shrunk
 from experiments.errors import ExperimentError, at_least, needs, usage
 
 
 @dataclass(frozen=True)
 class Config:
-    works: tuple[str, ...] = tuple(WORKS)
+    works: tuple[str, ...] = tuple(WORKLOADS)
     """The works to run, by name."""
     peers: tuple[str, ...] = tuple(PEERS)
     """Who takes part, by name; ratios are to fnn, which always does."""
@@ -47,7 +47,7 @@ class Config:
 
 def check(config: Config) -> None:
     """UsageError, naming the flag, for a value that cannot be meant."""
-    for flag, names, known in (("--works", config.works, WORKS), ("--peers", config.peers, PEERS)):
+    for flag, names, known in (("--works", config.works, WORKLOADS), ("--peers", config.peers, PEERS)):
         wrong = [name for name in names if name not in known]
         if wrong or not names:
             raise usage(flag, f"of {', '.join(known)}", ", ".join(wrong) or "none")
@@ -55,7 +55,7 @@ def check(config: Config) -> None:
     at_least("--timeout", config.timeout, 1.0)
 
 
-def run_work(work: Work, config: Config, flags: list[str], scratch: Path, say) -> Rows:
+def run_work(work: Workload, config: Config, flags: list[str], scratch: Path, say) -> Rows:
     """Every peer on one work: all are started, one after another, then the rounds, then their accuracies."""
     names = [name for name in PEERS if name == "fnn" or name in config.peers]
     rows = {name: Row(name, skipped=reason_to_skip(name, work)) for name in names}
@@ -103,7 +103,7 @@ def with_times(row: Row, units: list[dict[str, Any]]) -> Row:
     return row._replace(seconds=tuple(unit["seconds"] * row.scale for unit in units), parts=parts)
 
 
-def as_json(work: Work, rows: Rows) -> dict[str, Any]:
+def as_json(work: Workload, rows: Rows) -> dict[str, Any]:
     """Everything that was measured on a work."""
     peers = {}
     for name, row in rows.items():
@@ -117,7 +117,7 @@ def as_json(work: Work, rows: Rows) -> dict[str, Any]:
     return {"title": work.title, "work": work._asdict(), "peers": peers}
 
 
-def save(path: Path, config: Config, works: list[Work], sources: dict[str, str], results: dict[str, Rows]) -> None:
+def save(path: Path, config: Config, works: list[Workload], sources: dict[str, str], results: dict[str, Rows]) -> None:
     """Everything that was measured so far, as JSON."""
     values = {
         "experiment": "bench",
@@ -141,7 +141,7 @@ def main(config: Config) -> None:
     if config.quick:
         config = replace(config, rounds=min(config.rounds, 2))
     shrink = 20 if config.quick else 1
-    works = [shrunk(WORKS[name], shrink) for name in dict.fromkeys(config.works)]
+    works = [shrunk(WORKLOADS[name], shrink) for name in dict.fromkeys(config.works)]
     report, chart = folder / "bench.json", folder / "bench.png"
     results: dict[str, Rows] = {}
     sources: dict[str, str] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments import figures
 from experiments.benchmarks.goals import Verdict
-from experiments.benchmarks.measures import (
+from experiments.benchmarks.timings import (
     Row,
     Rows,
     accuracy,
@@ -19,7 +19,7 @@ from experiments.benchmarks.measures import (
     trained_on_less,
 )
 from experiments.benchmarks.peers import PEERS, RATES
-from experiments.benchmarks.works import Work
+from experiments.benchmarks.workloads import Workload
 
 PACKAGES = ("torch", "flax", "equinox", "optax", "scikit-learn")
 
@@ -41,28 +41,28 @@ def duration(seconds: float) -> str:
     >>> duration(0.01234), duration(1.234), duration(123.4)
     ('12.3 ms', '1.23 s', '123 s')
     """
-    return f"{digits(1e3 * seconds)} ms" if seconds < 0.9995 else f"{digits(seconds)} s"
+    return f"{three_digits(1e3 * seconds)} ms" if seconds < 0.9995 else f"{three_digits(seconds)} s"
 
 
-def digits(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three of them, or all of the integer part.
 
-    >>> digits(0.01234), digits(1.234), digits(12.34), digits(1234.5)
+    >>> three_digits(0.01234), three_digits(1.234), three_digits(12.34), three_digits(1234.5)
     ('0.0123', '1.23', '12.3', '1,234')
     """
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
-def cells(work: Work, row: Row, rows: Rows) -> list[str]:
+def cells(work: Workload, row: Row, rows: Rows) -> list[str]:
     """The row's cells after its name: seconds, their spread, ratio, its spread, rate, accuracy."""
     numbers = summary(row, rows["fnn"])
     if numbers is None:
         return ["", "", "", "", "", ""]
     unit, factor = ("ms", 1e3) if numbers.median < 0.9995 else ("s", 1.0)
-    spread = f"{digits(factor * numbers.low)} .. {digits(factor * numbers.high)} {unit}"
+    spread = f"{three_digits(factor * numbers.low)} .. {three_digits(factor * numbers.high)} {unit}"
     ratios = ["", ""]
     if numbers.ratio is not None and row.peer != "fnn":
-        ratios = [digits(numbers.ratio), f"{digits(numbers.ratio_low or 0)} .. {digits(numbers.ratio_high or 0)}"]
+        ratios = [three_digits(numbers.ratio), f"{three_digits(numbers.ratio_low or 0)} .. {three_digits(numbers.ratio_high or 0)}"]
     share = accuracy(row)
     shown = "" if share is None else f"{share:.4f}"
     if share is not None and trained_on_less(row):
@@ -70,10 +70,10 @@ def cells(work: Work, row: Row, rows: Rows) -> list[str]:
     if share is not None and len(row.accuracies) < len(rows["fnn"].accuracies):
         shown += f" (fnn's: {accuracy(rows['fnn'], len(row.accuracies)):.4f})"
     rate = gflops(work, row)
-    return [duration(numbers.median), spread, *ratios, "" if rate is None else digits(rate), shown]
+    return [duration(numbers.median), spread, *ratios, "" if rate is None else three_digits(rate), shown]
 
 
-def table(work: Work, rows: Rows):
+def table(work: Workload, rows: Rows):
     """The peers that got to the end, as a rich table."""
     from rich.table import Table
 
@@ -86,7 +86,7 @@ def table(work: Work, rows: Rows):
     return result
 
 
-def remarks(work: Work, rows: Rows) -> list[str]:
+def remarks(work: Workload, rows: Rows) -> list[str]:
     """What the table does not say: what was scaled, who does not agree, failed or was skipped, parts of units."""
     lines = []
     for row in rows.values():
@@ -133,7 +133,7 @@ def goals_table(verdicts: Sequence[Verdict]):
     return result
 
 
-def figure(results: Sequence[tuple[Work, Rows]], path: Path) -> None:
+def figure(results: Sequence[tuple[Workload, Rows]], path: Path) -> None:
     """A panel per work with bars from 1, fnn's time, to the ratio of each peer's; whiskers: quartiles of the rounds."""
     from matplotlib.figure import Figure
 
@@ -158,7 +158,7 @@ def compared(rows: Rows) -> Rows:
     return {name: row for name, row in rows.items() if row.seconds and name not in RATES}
 
 
-def panel(axes: Any, work: Work, rows: Rows) -> None:
+def panel(axes: Any, work: Workload, rows: Rows) -> None:
     """One work: the bars, on a logarithmic axis, with medians and ratios written beside them."""
     import textwrap
 
@@ -174,7 +174,7 @@ def panel(axes: Any, work: Work, rows: Rows) -> None:
         elif found.ratio_low is not None and found.ratio_high is not None:
             axes.plot([found.ratio_low, found.ratio_high], [y, y], color="black", lw=1.2)
         end = max(1.0, value, 1.0 if ours else found.ratio_high or 1.0)
-        text = duration(found.median) + ("" if ours else f"  ({digits(value)}x)")
+        text = duration(found.median) + ("" if ours else f"  ({three_digits(value)}x)")
         axes.annotate(text, (end, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=10)
     axes.set_xscale("log")
     span = max(highs / lows, 2.0)

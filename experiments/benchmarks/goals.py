@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.measures import Rows, growth, ratio
+from experiments.benchmarks.timings import Rows, growth, ratio
 
 
 class Goal(NamedTuple):
@@ -29,12 +29,12 @@ class Verdict(NamedTuple):
     met: bool | None
 
 
-def over(peer: str) -> Callable[[Rows], float | None]:
+def time_ratio(peer: str) -> Callable[[Rows], float | None]:
     """How many times fnn's median the peer's is."""
     return lambda rows: ratio(rows, peer)
 
 
-def over_best(*peers: str) -> Callable[[Rows], float | None]:
+def fastest_ratio(*peers: str) -> Callable[[Rows], float | None]:
     """The same of the fastest of these, all of which must be there."""
 
     def measure(rows: Rows) -> float | None:
@@ -56,7 +56,7 @@ def median_seconds(rows: Rows) -> float | None:
     return float(np.median(row.seconds)) if row and row.seconds else None
 
 
-def part(name: str) -> Callable[[Rows], float | None]:
+def median_of_part(name: str) -> Callable[[Rows], float | None]:
     """The median of a part of fnn's unit."""
 
     def measure(rows: Rows) -> float | None:
@@ -67,7 +67,7 @@ def part(name: str) -> Callable[[Rows], float | None]:
     return measure
 
 
-def grown(index: int, factor: float) -> Callable[[Rows], float | None]:
+def growth_measure(index: int, factor: float) -> Callable[[Rows], float | None]:
     """The exponent (0) or the growth of memory (1) of fnn's row."""
 
     def measure(rows: Rows) -> float | None:
@@ -79,31 +79,31 @@ def grown(index: int, factor: float) -> Callable[[Rows], float | None]:
 
 
 GOALS = (
-    Goal("sigmoid", "time of PyTorch over fnn's, at least", "x", over("torch"), least=6),
-    Goal("sigmoid", "time of the NumPy loop over fnn's, at least", "x", over("numpy"), least=2.5),
-    Goal("sigmoid", "time of JAX by hand over fnn's, at least", "x", over("jax"), least=1.15),
-    Goal("relu", "time of PyTorch over fnn's, at least", "x", over("torch"), least=2.5),
+    Goal("sigmoid", "time of PyTorch over fnn's, at least", "x", time_ratio("torch"), least=6),
+    Goal("sigmoid", "time of the NumPy loop over fnn's, at least", "x", time_ratio("numpy"), least=2.5),
+    Goal("sigmoid", "time of JAX by hand over fnn's, at least", "x", time_ratio("jax"), least=1.15),
+    Goal("relu", "time of PyTorch over fnn's, at least", "x", time_ratio("torch"), least=2.5),
     Goal(
         "relu",
         "time of the best of Flax and Equinox over fnn's, at least",
         "x",
-        over_best("flax", "equinox"),
+        fastest_ratio("flax", "equinox"),
         least=1.3,
     ),
-    Goal("relu", "time of JAX by hand over fnn's, at least", "x", over("jax"), least=1.0),
+    Goal("relu", "time of JAX by hand over fnn's, at least", "x", time_ratio("jax"), least=1.0),
     Goal("wide", "rate over that of matrix products, at least", "%", share_of_products, least=90),
-    Goal("wide", "time of JAX by hand over fnn's, at least", "x", over("jax"), least=1.0),
-    Goal("cnn", "time of PyTorch over fnn's, at least", "x", over("torch"), least=1.5),
-    Goal("cnn", "time of Flax over fnn's, at least", "x", over("flax"), least=5),
-    Goal("cnn", "time of lax.conv inside a scan over fnn's, at least", "x", over("jax-scan"), least=40),
+    Goal("wide", "time of JAX by hand over fnn's, at least", "x", time_ratio("jax"), least=1.0),
+    Goal("cnn", "time of PyTorch over fnn's, at least", "x", time_ratio("torch"), least=1.5),
+    Goal("cnn", "time of Flax over fnn's, at least", "x", time_ratio("flax"), least=5),
+    Goal("cnn", "time of lax.conv inside a scan over fnn's, at least", "x", time_ratio("jax-scan"), least=40),
     Goal("nets", "rate over that of matrix products, at least", "%", share_of_products, least=60),
-    Goal("nets", "time of PyTorch, one after another over fnn's, at least", "x", over("torch"), least=5),
-    Goal("planar", "time of PyTorch, one after another over fnn's, at least", "x", over("torch"), least=100),
+    Goal("nets", "time of PyTorch, one after another over fnn's, at least", "x", time_ratio("torch"), least=5),
+    Goal("planar", "time of PyTorch, one after another over fnn's, at least", "x", time_ratio("torch"), least=100),
     Goal("sweep", "seconds for all, compiled, at most", "s", median_seconds, most=5),
-    Goal("start", "seconds to the end of the first epoch, nothing cached, at most", "s", part("cold"), most=5),
-    Goal("start", "seconds to the end of the first epoch, compilations cached, at most", "s", part("warm"), most=3),
-    Goal("growth", "exponent of the time of an epoch in its examples", "", grown(0, 1.0), least=0.95, most=1.05),
-    Goal("growth", "memory gained over the rounds, at most", "%", grown(1, 100.0), most=2),
+    Goal("start", "seconds to the end of the first epoch, nothing cached, at most", "s", median_of_part("cold"), most=5),
+    Goal("start", "seconds to the end of the first epoch, compilations cached, at most", "s", median_of_part("warm"), most=3),
+    Goal("growth", "exponent of the time of an epoch in its examples", "", growth_measure(0, 1.0), least=0.95, most=1.05),
+    Goal("growth", "memory gained over the rounds, at most", "%", growth_measure(1, 100.0), most=2),
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Work, initial
+from experiments.benchmarks.workloads import Data, Workload, initial_weights
 
 ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 
@@ -25,7 +25,7 @@ class Network(eqx.Module):
     pool: eqx.nn.MaxPool2d
     activation: Callable = eqx.field(static=True)
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Workload):
         key = jax.random.key(0)  # what it draws is replaced
         channels = itertools.pairwise((1, *work.filters)) if work.filters else ()
         self.convolutions = [eqx.nn.Conv2d(*pair, 5, key=key) for pair in channels]
@@ -42,9 +42,9 @@ class Network(eqx.Module):
         return self.dense[-1](x)
 
 
-def make_network(work: Work) -> Network:
+def make_network(work: Workload) -> Network:
     """With the initial weights of the work, laid out as Equinox does."""
-    model, weights = Network(work), initial(work)
+    model, weights = Network(work), initial_weights(work)
     convolutions, dense = weights[: len(work.filters)], weights[len(work.filters) :]
     leaves = []
     for w, b in convolutions:
@@ -63,12 +63,12 @@ def channels_first(w: np.ndarray) -> np.ndarray:
     return w.reshape(4, 4, -1, w.shape[1]).transpose(2, 0, 1, 3).reshape(w.shape)
 
 
-def images(work: Work, x: np.ndarray) -> jax.Array:
+def images(work: Workload, x: np.ndarray) -> jax.Array:
     """Rows of pixels, as images for a cnn, on the device."""
     return jnp.asarray(x.reshape(-1, 1, 28, 28) if work.kind == "cnn" else x)
 
 
-def train(work: Work, data: Data) -> Job:
+def train(work: Workload, data: Data) -> Job:
     """A unit is an epoch; a step takes its batch out of the data itself, so that a call passes indices only."""
     x, y, optimizer = images(work, data.x), jnp.asarray(data.y), optax.sgd(work.learning_rate)
     rng = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def train(work: Work, data: Data) -> Job:
     return Job(unit, reset, predict)
 
 
-def predict_only(work: Work, data: Data) -> Job:
+def predict_only(work: Workload, data: Data) -> Job:
     """A unit is a prediction for all images."""
     model, x, result = make_network(work), images(work, data.test_x), None
     logits = eqx.filter_jit(lambda model, x: jax.vmap(model)(x))
@@ -119,6 +119,6 @@ def predict_only(work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, lambda: np.asarray(result))
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """Equinox's side of a work."""
     return predict_only(work, data) if work.kind == "predict" else train(work, data)

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Work, initial
+from experiments.benchmarks.workloads import Data, Workload, initial_weights
 
 ACTIVATIONS = {"relu": nnx.relu, "sigmoid": nnx.sigmoid}
 
@@ -19,12 +19,12 @@ ACTIVATIONS = {"relu": nnx.relu, "sigmoid": nnx.sigmoid}
 class Network(nnx.Module):
     """The network of a work, as a module."""
 
-    def __init__(self, work: Work, rngs: nnx.Rngs):
+    def __init__(self, work: Workload, rngs: nnx.Rngs):
         self.activation = ACTIVATIONS[work.activation]
         convolutions = itertools.pairwise((1, *work.filters)) if work.filters else ()
         self.convolutions = nnx.List([nnx.Conv(*pair, (5, 5), padding="VALID", rngs=rngs) for pair in convolutions])
         self.dense = nnx.List([nnx.Linear(*pair, rngs=rngs) for pair in itertools.pairwise(work.sizes)])
-        for layer, (w, b) in zip((*self.convolutions, *self.dense), initial(work), strict=True):
+        for layer, (w, b) in zip((*self.convolutions, *self.dense), initial_weights(work), strict=True):
             layer.kernel[...] = jnp.array(w)
             if layer.bias is not None:
                 layer.bias[...] = jnp.array(b)
@@ -38,12 +38,12 @@ class Network(nnx.Module):
         return self.dense[-1](x)
 
 
-def images(work: Work, x: np.ndarray) -> jax.Array:
+def images(work: Workload, x: np.ndarray) -> jax.Array:
     """Rows of pixels, as images for a cnn, on the device."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
-def train(work: Work, data: Data) -> Job:
+def train(work: Workload, data: Data) -> Job:
     """A unit is an epoch; a step takes its batch out of the data itself, so that a call passes indices only."""
     x, y = images(work, data.x), jnp.asarray(data.y)
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def train(work: Work, data: Data) -> Job:
     return Job(unit, reset, predict)
 
 
-def predict_only(work: Work, data: Data) -> Job:
+def predict_only(work: Workload, data: Data) -> Job:
     """A unit is a prediction for all images."""
     logits = nnx.cached_partial(nnx.jit(lambda model, x: model(x)), Network(work, nnx.Rngs(0)))
     x, result = images(work, data.test_x), None
@@ -93,6 +93,6 @@ def predict_only(work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, lambda: np.asarray(result))
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """Flax's side of a work."""
     return predict_only(work, data) if work.kind == "predict" else train(work, data)

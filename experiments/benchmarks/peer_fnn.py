@@ -13,14 +13,14 @@ import numpy as np
 
 import fnn
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Work, hyperparameters, initial, stacked
+from experiments.benchmarks.workloads import Data, Workload, hyperparameters, initial_weights, stacked_weights
 from fnn.types import Params
 
 ACTIVATIONS = {"relu": fnn.relu, "sigmoid": fnn.sigmoid, "tanh": fnn.tanh}
 LOSSES = {"softmax": fnn.softmax_cross_entropy, "sigmoid": fnn.sigmoid_cross_entropy}
 
 
-def make_network(name: str, work: Work) -> fnn.Layer:
+def make_network(name: str, work: Workload) -> fnn.Layer:
     """The network of a work."""
     activation = ACTIVATIONS[work.activation]
     if work.kind == "cnn":
@@ -36,12 +36,12 @@ def as_params(network: fnn.Layer, weights: list[tuple[np.ndarray, np.ndarray]]) 
     return jax.tree.unflatten(tree, [jnp.array(leaf) for layer in weights for leaf in layer])
 
 
-def images(work: Work, x: np.ndarray) -> jax.Array:
+def images(work: Workload, x: np.ndarray) -> jax.Array:
     """Rows of pixels, as images for a cnn, on the device."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
-def train(name: str, work: Work, data: Data) -> Job:
+def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
     network, optimizer = make_network(name, work), fnn.sgd(work.learning_rate)
     epoch = fnn.make_epoch(fnn.make_step(network, LOSSES[work.loss], optimizer), work.batch)
@@ -49,7 +49,7 @@ def train(name: str, work: Work, data: Data) -> Job:
 
     def fresh() -> fnn.TrainState:
         drawn = fnn.init_state(network, optimizer, jax.random.key(0))
-        return drawn._replace(params=as_params(network, initial(work)))
+        return drawn._replace(params=as_params(network, initial_weights(work)))
 
     state = fresh()
 
@@ -68,10 +68,10 @@ def train(name: str, work: Work, data: Data) -> Job:
     return Job(unit, reset, predict)
 
 
-def predict_only(name: str, work: Work, data: Data) -> Job:
+def predict_only(name: str, work: Workload, data: Data) -> Job:
     """A unit is a prediction for all images."""
     network = make_network(name, work)
-    params, x = as_params(network, initial(work)), images(work, data.test_x)
+    params, x = as_params(network, initial_weights(work)), images(work, data.test_x)
     result = None
 
     def unit() -> None:
@@ -81,13 +81,13 @@ def predict_only(name: str, work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, lambda: np.asarray(result))
 
 
-def many(name: str, work: Work, data: Data) -> Job:
+def many(name: str, work: Workload, data: Data) -> Job:
     """A unit trains all networks from their start: `fnn.sweep`."""
     sweep, momentum = work.kind == "sweep", work.kind == "planar"
     network = fnn.softmax_regression(*work.sizes) if sweep else make_network(name, work)
     hypers: dict = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
     if not sweep:  # which starts at zero
-        hypers["init"] = as_params(network, stacked(work))
+        hypers["init"] = as_params(network, stacked_weights(work))
     run = fnn.make_run(
         network,
         LOSSES[work.loss],
@@ -112,7 +112,7 @@ def many(name: str, work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, predict)
 
 
-def growth(name: str, work: Work, data: Data) -> Job:
+def growth(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch at each of several sizes, small ones repeated; and what memory the process holds after it."""
     sizes = sorted({max(work.batch, work.examples * k // 60) for k in (1, 2, 5, 10, 20, 60)})
     jobs = {n: train(name, work, Data(data.x[:n], data.y[:n], data.test_x, data.test_labels)) for n in sizes}
@@ -138,7 +138,7 @@ def resident() -> float:
         return float("nan")
 
 
-def start(name: str, work: Work, data: Data) -> Job:
+def start(name: str, work: Workload, data: Data) -> Job:
     """A unit starts `python -m experiments digits` twice: with an empty compilation cache, then with what that left."""
 
     def seconds(cache: str, results: str) -> float:
@@ -175,6 +175,6 @@ _KINDS = {
 }
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """fnn's side of a work."""
     return _KINDS[work.kind](name, work, data)

@@ -9,14 +9,14 @@ import optax
 from jax import lax
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Work, hyperparameters, initial, stacked
+from experiments.benchmarks.workloads import Data, Workload, hyperparameters, initial_weights, stacked_weights
 
 ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 SCANNED = 3
 """Steps in a unit with lax.conv inside a scan, which takes a minute an epoch."""
 
 
-def forward(work: Work, params, x):
+def forward(work: Workload, params, x):
     """Logits."""
     activation = ACTIVATIONS[work.activation]
     convolutions, dense = params[: len(work.filters)], params[len(work.filters) :]
@@ -31,7 +31,7 @@ def forward(work: Work, params, x):
     return x @ w + b[None]
 
 
-def cost(work: Work, params, x, y, l2=None):
+def cost(work: Workload, params, x, y, l2=None):
     """The mean of the losses; with λ/2 ‖W‖²."""
     logits = forward(work, params, x)
     if work.loss == "sigmoid":
@@ -46,12 +46,12 @@ def device(weights):
     return [(jnp.array(w), jnp.array(b)) for w, b in weights]
 
 
-def images(work: Work, x: np.ndarray) -> jax.Array:
+def images(work: Workload, x: np.ndarray) -> jax.Array:
     """Rows of pixels, as images for a cnn, on the device."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
-def make_step(work: Work, optimizer):
+def make_step(work: Workload, optimizer):
     """step((params, opt_state), index of the batch, x, y)"""
 
     def step(carry, index, x, y):
@@ -63,7 +63,7 @@ def make_step(work: Work, optimizer):
     return step
 
 
-def train(name: str, work: Work, data: Data) -> Job:
+def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch: one scan; of a cnn a loop over compiled steps, as lax.conv is slow inside a scan on a CPU."""
     optimizer = optax.sgd(work.learning_rate)
     step, n, batch = make_step(work, optimizer), work.examples, work.batch
@@ -85,7 +85,7 @@ def train(name: str, work: Work, data: Data) -> Job:
     run = looped if work.kind == "cnn" and name == "jax" else epoch
 
     def fresh():
-        params = device(initial(work))
+        params = device(initial_weights(work))
         return params, optimizer.init(params)
 
     carry, done = fresh(), 0
@@ -108,9 +108,9 @@ def train(name: str, work: Work, data: Data) -> Job:
     return Job(unit, reset, predict, n / taken, note)
 
 
-def predict_only(name: str, work: Work, data: Data) -> Job:
+def predict_only(name: str, work: Workload, data: Data) -> Job:
     """A unit is a prediction for all images."""
-    logits, params, x = jax.jit(partial(forward, work)), device(initial(work)), images(work, data.test_x)
+    logits, params, x = jax.jit(partial(forward, work)), device(initial_weights(work)), images(work, data.test_x)
     result = None
 
     def unit() -> None:
@@ -120,10 +120,10 @@ def predict_only(name: str, work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, lambda: np.asarray(result))
 
 
-def many(name: str, work: Work, data: Data) -> Job:
+def many(name: str, work: Workload, data: Data) -> Job:
     """A unit trains all networks from their start: vmap inside the scan, so that they share the batches."""
     hypers = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
-    start, x, y = device(stacked(work)), jnp.asarray(data.x), jnp.asarray(data.y)
+    start, x, y = device(stacked_weights(work)), jnp.asarray(data.x), jnp.asarray(data.y)
 
     def optimizer(hyper):
         scale = optax.scale(-hyper["alpha"])
@@ -159,7 +159,7 @@ def many(name: str, work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, predict)
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """The expert's side of a work."""
     kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
     return kinds[work.kind](name, work, data)

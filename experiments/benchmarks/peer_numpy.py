@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Weights, Work, initial
+from experiments.benchmarks.workloads import Data, Weights, Workload, initial_weights
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -11,7 +11,7 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(z, -80, 80)))
 
 
-def forward(work: Work, params: Weights, x: np.ndarray) -> list[np.ndarray]:
+def forward(work: Workload, params: Weights, x: np.ndarray) -> list[np.ndarray]:
     """The input of each dense layer, then the logits."""
     inputs = [x]
     for i, (w, b) in enumerate(params):
@@ -21,7 +21,7 @@ def forward(work: Work, params: Weights, x: np.ndarray) -> list[np.ndarray]:
     return inputs
 
 
-def step(work: Work, params: Weights, x: np.ndarray, y: np.ndarray) -> None:
+def step(work: Workload, params: Weights, x: np.ndarray, y: np.ndarray) -> None:
     """One update, in place. dZ of the last layer is (a - y) / m for both losses."""
     *inputs, logits = forward(work, params, x)
     if work.loss == "sigmoid":
@@ -42,12 +42,12 @@ def step(work: Work, params: Weights, x: np.ndarray, y: np.ndarray) -> None:
         b -= np.float32(work.learning_rate) * db
 
 
-def train(work: Work, data: Data) -> Job:
+def train(work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
-    rng, params = np.random.default_rng(0), initial(work)
+    rng, params = np.random.default_rng(0), initial_weights(work)
 
     def reset() -> None:
-        params[:] = initial(work)
+        params[:] = initial_weights(work)
 
     def unit() -> None:
         order = rng.permutation(work.examples)
@@ -58,11 +58,11 @@ def train(work: Work, data: Data) -> Job:
     return Job(unit, reset, lambda: forward(work, params, data.test_x)[-1])
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """NumPy's side of a work."""
     if work.kind == "mlp":
         return train(work, data)
-    params, result = initial(work), [data.test_x]
+    params, result = initial_weights(work), [data.test_x]
 
     def unit() -> None:
         result[:] = forward(work, params, data.test_x)[-1:]

@@ -9,14 +9,14 @@ import numpy as np
 from jax import lax
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Work, flops
+from experiments.benchmarks.workloads import Data, Workload, flops
 
 SIDE, COUNT = 2048, 4
 PART = 50
 """Regressions at a time."""
 
 
-def square(work: Work) -> Job:
+def square(work: Workload) -> Job:
     """A unit is as much arithmetic as the work, in products of 2048 x 2048."""
     matrix = jnp.asarray(np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32) / SIDE**0.5)
     chain = jax.jit(lambda x, w: lax.fori_loop(0, COUNT, lambda _, x: x @ w, x))
@@ -27,7 +27,7 @@ def square(work: Work) -> Job:
     return Job(unit, lambda: None, scale=flops(work) / (2.0 * SIDE**3 * COUNT))
 
 
-def shapes(work: Work) -> Job:
+def shapes(work: Workload) -> Job:
     """A unit is the products of the work's epoch, without what stands between them.
 
     Per batch and layer: Y = X W, dW = Xᵀ dY and, but for the first, dX = dY Wᵀ. Networks that are trained at once share
@@ -70,7 +70,7 @@ def shapes(work: Work) -> Job:
     return Job(unit, lambda: None)
 
 
-def regressions(work: Work) -> Job:
+def regressions(work: Workload) -> Job:
     """A unit is all that many softmax regressions on the same examples cannot do without: Z = X W, exp Z, dW = Xᵀ dZ.
 
     Nothing else of the loss, no bias and no penalty; laid out as suits the products best, in parts that fit the caches.
@@ -92,7 +92,7 @@ def regressions(work: Work) -> Job:
     return Job(unit, lambda: None)
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """The products that go with a work."""
     if work.kind == "sweep":
         return regressions(work)

@@ -6,10 +6,10 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Work, initial
+from experiments.benchmarks.workloads import Data, Workload, initial_weights
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """scikit-learn's side of a work. One-hot labels it takes as many labels, and sums their losses, as here."""
     sigmoid = {"sigmoid": "logistic"}
     model = MLPClassifier(
@@ -28,7 +28,7 @@ def make(name: str, work: Work, data: Data) -> Job:
     classes = np.arange(y.shape[1] if y.ndim == 2 else max(2, work.sizes[-1]))
 
     def reset() -> None:
-        for ours, (w, b) in zip(zip(model.coefs_, model.intercepts_, strict=True), initial(work), strict=True):
+        for ours, (w, b) in zip(zip(model.coefs_, model.intercepts_, strict=True), initial_weights(work), strict=True):
             ours[0][...], ours[1][...] = w, b
 
     def probabilities() -> np.ndarray:

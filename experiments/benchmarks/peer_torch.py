@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.works import Data, Weights, Work, hyperparameters, initial, stacked
+from experiments.benchmarks.workloads import Data, Weights, Workload, hyperparameters, initial_weights, stacked_weights
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 SEQUENTIAL = 8
@@ -25,7 +25,7 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def make_network(work: Work, weights: Weights) -> nn.Sequential:
+def make_network(work: Workload, weights: Weights) -> nn.Sequential:
     """The network of a work with these weights, laid out as PyTorch does: channels first."""
     layers: list[nn.Module] = []
     for pair in itertools.pairwise((1, *work.filters)):
@@ -50,38 +50,38 @@ def make_network(work: Work, weights: Weights) -> nn.Sequential:
     return network.to(DEVICE)
 
 
-def cost(work: Work, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def cost(work: Workload, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The mean of the losses."""
     if work.loss == "sigmoid":
         return F.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(y)
     return F.cross_entropy(logits, y)
 
 
-def tensors(work: Work, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(work: Workload, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
     """The training data on the device."""
     y = torch.from_numpy(data.y) if work.loss == "sigmoid" else torch.from_numpy(data.y.astype(np.int64))
     return images(work, data.x), y.to(DEVICE)
 
 
-def images(work: Work, x: np.ndarray) -> torch.Tensor:
+def images(work: Workload, x: np.ndarray) -> torch.Tensor:
     """Rows of pixels, as images for a cnn, on the device."""
     return torch.from_numpy(x.reshape(-1, 1, 28, 28) if work.kind == "cnn" else x).to(DEVICE)
 
 
 @torch.no_grad()
-def logits_of(work: Work, network: nn.Module, x: np.ndarray) -> np.ndarray:
+def logits_of(work: Workload, network: nn.Module, x: np.ndarray) -> np.ndarray:
     """Logits, in parts that fit in memory."""
     return np.concatenate([network(images(work, part)).cpu().numpy() for part in np.array_split(x, -(-len(x) // 1000))])
 
 
-def run_epoch(work: Work, step, x: torch.Tensor, y: torch.Tensor) -> None:
+def run_epoch(work: Workload, step, x: torch.Tensor, y: torch.Tensor) -> None:
     """A step for each batch of a permutation."""
     order = torch.randperm(work.examples, device=DEVICE)
     for index in order.split(work.batch):
         step(x[index], y[index])
 
 
-def make_step(work: Work, network: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool):
+def make_step(work: Workload, network: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool):
     """step(x, y), as PyTorch's documentation writes it; torch.compile gets the network and the loss."""
 
     def evaluate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -97,16 +97,16 @@ def make_step(work: Work, network: nn.Module, optimizer: torch.optim.Optimizer, 
     return step
 
 
-def train(name: str, work: Work, data: Data) -> Job:
+def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
     torch.manual_seed(0)
     x, y = tensors(work, data)
-    network = make_network(work, initial(work))
+    network = make_network(work, initial_weights(work))
     optimizer = torch.optim.SGD(network.parameters(), lr=work.learning_rate, fused=True)
     step = make_step(work, network, optimizer, name == "torch-compile")
 
     def reset() -> None:
-        network.load_state_dict(make_network(work, initial(work)).state_dict())
+        network.load_state_dict(make_network(work, initial_weights(work)).state_dict())
 
     def unit() -> None:
         run_epoch(work, step, x, y)
@@ -115,9 +115,9 @@ def train(name: str, work: Work, data: Data) -> Job:
     return Job(unit, reset, lambda: logits_of(work, network, data.test_x))
 
 
-def predict_only(name: str, work: Work, data: Data) -> Job:
+def predict_only(name: str, work: Workload, data: Data) -> Job:
     """A unit is a prediction for all images."""
-    network, x = make_network(work, initial(work)), images(work, data.test_x)
+    network, x = make_network(work, initial_weights(work)), images(work, data.test_x)
     network = torch.compile(network) if name == "torch-compile" else network
     result = x
 
@@ -130,10 +130,10 @@ def predict_only(name: str, work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, lambda: result.cpu().numpy())
 
 
-def many(name: str, work: Work, data: Data) -> Job:
+def many(name: str, work: Workload, data: Data) -> Job:
     """A unit trains the first few networks from their start, one after another, an epoch or so many iterations each."""
     x, y = tensors(work, data)
-    values, start, count = hyperparameters(work), stacked(work), min(SEQUENTIAL, work.networks)
+    values, start, count = hyperparameters(work), stacked_weights(work), min(SEQUENTIAL, work.networks)
     networks: list[nn.Module] = []
 
     def train_one(i: int) -> nn.Module:
@@ -166,7 +166,7 @@ def many(name: str, work: Work, data: Data) -> Job:
     return Job(unit, lambda: None, predict, work.networks / count, note)
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """PyTorch's side of a work."""
     kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
     return kinds[work.kind](name, work, data)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.works import Data, Work
+from experiments.benchmarks.workloads import Data, Workload
 
 
 class Job(NamedTuple):
@@ -59,27 +59,27 @@ RATES = ("products", "square")
 """These only measure the rate of matrix products beside the work."""
 
 
-def compiler() -> str | None:
+def find_compiler() -> str | None:
     """The C++ compiler that torch.compile would call."""
     return next(
         (path for name in (os.environ.get("CXX"), "g++", "clang++") if name and (path := shutil.which(name))), None
     )
 
 
-def reason_to_skip(name: str, work: Work) -> str:
+def reason_to_skip(name: str, work: Workload) -> str:
     """Why this peer does not take part in this work; "" if it does."""
     peer = PEERS[name]
     missing = [module for module in peer.needs if importlib.util.find_spec(module) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
-    if name == "torch-compile" and compiler() is None:
+    if name == "torch-compile" and find_compiler() is None:
         return "no C++ compiler"
     if work.kind not in peer.kinds or (name in RATES and not work.rates):
         return "not written for this work"
     return ""
 
 
-def make(name: str, work: Work, data: Data) -> Job:
+def make(name: str, work: Workload, data: Data) -> Job:
     """The job of a peer; imports what it needs."""
     module = importlib.import_module(f"experiments.benchmarks.{PEERS[name].module}")
     return module.make(name, work, data)

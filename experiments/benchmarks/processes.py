@@ -70,7 +70,7 @@ def _read(process: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> N
     lines.put(None)
 
 
-def last_words(worker: Worker) -> str:
+def last_error_line(worker: Worker) -> str:
     """The last line of its standard error that says something."""
     text = worker.errors.read_text(encoding="utf-8", errors="replace")
     said = [line.strip() for line in text.splitlines() if line.strip(" -=")]
@@ -84,10 +84,10 @@ def answer(worker: Worker, seconds: float) -> dict[str, Any]:
     try:
         line = worker.lines.get(timeout=seconds)
     except queue.Empty:
-        raise WorkerError(f"{worker.name}: no answer in {seconds:g} s; last line: {last_words(worker)}") from None
+        raise WorkerError(f"{worker.name}: no answer in {seconds:g} s; last line: {last_error_line(worker)}") from None
     if line is None:
         code = worker.process.wait()
-        raise WorkerError(f"{worker.name}: ended with {code}; last line: {last_words(worker)}")
+        raise WorkerError(f"{worker.name}: ended with {code}; last line: {last_error_line(worker)}")
     try:
         values = json.loads(line)
     except json.JSONDecodeError:

@@ -67,10 +67,10 @@ def profile(name: str, shrink: int, listed: int) -> None:
     """Traces a unit of the work and prints what its time consists of."""
     import jax
 
-    from experiments.benchmarks import peer_fnn, peer_products, works
+    from experiments.benchmarks import peer_fnn, peer_products, workloads
 
-    work = works.shrunk(works.WORKS[name], shrink)
-    job = peer_fnn.make("fnn", work, works.load(work, None))
+    work = workloads.shrunk(workloads.WORKLOADS[name], shrink)
+    job = peer_fnn.make("fnn", work, workloads.load(work, None))
     seconds = fastest(job)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
@@ -78,7 +78,7 @@ def profile(name: str, shrink: int, listed: int) -> None:
         (path,) = Path(folder).rglob("perfetto_trace.json.gz")
         with gzip.open(path) as file:
             kinds, operations = totals(json.load(file)["traceEvents"])
-    whole, flops = sum(kinds.values()), works.flops(work)
+    whole, flops = sum(kinds.values()), workloads.flops(work)
     print(f"{work.title}: {seconds:.3f} s on one core; {whole:.3f} s of operations in the trace")
     for of, value in kinds.most_common():
         print(f"  {value:8.3f} s  {100 * value / whole:3.0f} %  {of}")

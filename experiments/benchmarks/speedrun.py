@@ -213,7 +213,7 @@ def main(config: Config) -> None:
         "experiment": "speedrun",
         "config": asdict(config),
         "versions": reports.versions() | peer_versions(),
-        "summaries": {n: {s: speedrun_reports.finite(v._asdict()) for s, v in d.items()} for n, d in summaries.items()},
+        "summaries": {n: {s: speedrun_reports.finite_or_none(v._asdict()) for s, v in d.items()} for n, d in summaries.items()},
         "runs": {n: {side: [run._asdict() for run in runs] for side, runs in d.items()} for n, d in results.items()},
         "goals": verdicts,
         "skipped": skipped,

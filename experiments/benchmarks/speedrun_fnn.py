@@ -14,7 +14,7 @@ from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 if __name__ == "__main__":  # before JAX is imported: the data load beside it, and no cache of compiled programs
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     RECIPE, SEED = speedrun_recipes.arguments("experiments.benchmarks.speedrun_fnn", sys.argv[1:])
-    LOADING = speedrun_recipes.loading(RECIPE)
+    LOADING = speedrun_recipes.start_loading(RECIPE)
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def make_network(recipe: Recipe) -> fnn.Layer:
     """He's initialisation, zero biases; ends in logits."""
     if recipe.filters:
         return fnn.convnet((28, 28, 1), recipe.filters, 5, recipe.sizes)
-    return fnn.mlp((speedrun_recipes.inputs(recipe), *recipe.sizes))
+    return fnn.mlp((speedrun_recipes.dense_inputs(recipe), *recipe.sizes))
 
 
 def images(recipe: Recipe, x: np.ndarray) -> jax.Array:
@@ -48,10 +48,10 @@ def train(
 
     The first are drawn, by a program that takes half a second to compile, while the data are still being loaded.
     """
-    network, total = make_network(recipe), speedrun_recipes.steps(recipe, examples)
+    network, total = make_network(recipe), speedrun_recipes.total_steps(recipe, examples)
 
     def schedule(step: jax.Array) -> jax.Array:
-        return speedrun_recipes.step_length(recipe, total, step.astype(jnp.float32), jnp.minimum)
+        return speedrun_recipes.learning_rate(recipe, total, step.astype(jnp.float32), jnp.minimum)
 
     optimizer = fnn.nesterov(schedule, recipe.beta)
     epoch = fnn.make_epoch(fnn.make_step(network, fnn.softmax_cross_entropy, optimizer), recipe.batch_size)

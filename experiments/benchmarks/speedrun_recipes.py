@@ -80,10 +80,10 @@ def check(flag: str, recipe: Recipe) -> None:
             raise usage(f"{flag}.{name}", "at least 0 and below 1", value)
 
 
-def inputs(recipe: Recipe) -> int:
+def dense_inputs(recipe: Recipe) -> int:
     """Features that reach the dense layers.
 
-    >>> inputs(Recipe()), inputs(Recipe(filters=(16, 32)))
+    >>> dense_inputs(Recipe()), dense_inputs(Recipe(filters=(16, 32)))
     (784, 512)
     """
     side = 28
@@ -92,15 +92,15 @@ def inputs(recipe: Recipe) -> int:
     return side * side * (recipe.filters[-1] if recipe.filters else 1)
 
 
-def steps(recipe: Recipe, examples: int) -> int:
+def total_steps(recipe: Recipe, examples: int) -> int:
     """Of the whole training; the remainder of an epoch is a step."""
     return recipe.epochs * -(-examples // recipe.batch_size)
 
 
-def step_length(recipe: Recipe, total: int, step, smaller=min):
+def learning_rate(recipe: Recipe, total: int, step, smaller=min):
     """α of a step, counted from 0: in a line from 0 to the peak and back to 0; `smaller`: jnp.minimum under jit.
 
-    >>> [round(step_length(Recipe(peak=1.0, warm_up=0.5), 4, t), 3) for t in range(4)]
+    >>> [round(learning_rate(Recipe(peak=1.0, warm_up=0.5), 4, t), 3) for t in range(4)]
     [0.25, 0.75, 0.75, 0.25]
     """
     share = (step + 0.5) / total
@@ -126,7 +126,7 @@ def _load(recipe: Recipe) -> Arrays:
     return arrays(recipe, mnist)
 
 
-def loading(recipe: Recipe) -> "Future[Arrays]":
+def start_loading(recipe: Recipe) -> "Future[Arrays]":
     """The data, being loaded in a thread; `result()` waits for them."""
     return ThreadPoolExecutor(1).submit(_load, recipe)
 
@@ -143,23 +143,23 @@ def arguments(program: str, given: list[str]) -> tuple[Recipe, int]:
     return Recipe(**fields | lists), flags.seed
 
 
-def say(**values: object) -> None:
+def print_json(**values: object) -> None:
     """A line of JSON with the seconds since this module was imported."""
     print(json.dumps({"seconds": time.perf_counter() - STARTED, **values}), flush=True)
 
 
 def report(epoch: int, accuracy: float) -> None:
     """The line of an epoch."""
-    say(epoch=epoch, accuracy=accuracy)
+    print_json(epoch=epoch, accuracy=accuracy)
 
 
 def run(train: Callable[[Recipe, Loaded, int, Report], object], recipe: Recipe, seed: int, data: "Future[Arrays]"):
     """What a side does once its library is imported: says so, trains; `train` says when it needs the data."""
-    say(imported=True)
+    print_json(imported=True)
 
     def loaded() -> Arrays:
         arrays = data.result()
-        say(loaded=True)
+        print_json(loaded=True)
         return arrays
 
     train(recipe, loaded, seed, report)

@@ -11,7 +11,7 @@ LABELS = {"fnn": "fnn", "torch": "PyTorch"}
 COLOURS = {"fnn": figures.BLUE, "torch": figures.ORANGE}
 
 
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON has: an infinite time is none."""
     return {name: None if v in (math.inf, -math.inf) else v for name, v in values.items()}
 

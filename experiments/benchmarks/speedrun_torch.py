@@ -13,7 +13,7 @@ from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 
 if __name__ == "__main__":  # before PyTorch is imported: the data load beside it
     RECIPE, SEED = speedrun_recipes.arguments("experiments.benchmarks.speedrun_torch", sys.argv[1:])
-    LOADING = speedrun_recipes.loading(RECIPE)
+    LOADING = speedrun_recipes.start_loading(RECIPE)
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def make_network(recipe: Recipe) -> nn.Sequential:
         layers += [nn.Conv2d(*pair, 5), nn.ReLU(), nn.MaxPool2d(2)]
     if recipe.filters:
         layers.append(nn.Flatten())
-    for pair in itertools.pairwise((speedrun_recipes.inputs(recipe), *recipe.sizes)):
+    for pair in itertools.pairwise((speedrun_recipes.dense_inputs(recipe), *recipe.sizes)):
         layers += [nn.Linear(*pair), nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     for layer in network:
@@ -61,10 +61,10 @@ def train(
     data = loaded()
     x, y = images(recipe, data.x), torch.from_numpy(data.y.astype(np.int64))
     test_x, test_y = images(recipe, data.test_x), torch.from_numpy(data.test_y.astype(np.int64))
-    total, step = speedrun_recipes.steps(recipe, len(x)), 0
+    total, step = speedrun_recipes.total_steps(recipe, len(x)), 0
     for number in range(1, recipe.epochs + 1):
         for index in torch.randperm(len(x)).split(recipe.batch_size):
-            optimizer.param_groups[0]["lr"] = speedrun_recipes.step_length(recipe, total, step)
+            optimizer.param_groups[0]["lr"] = speedrun_recipes.learning_rate(recipe, total, step)
             optimizer.zero_grad()
             F.cross_entropy(network(x[index]), y[index]).backward()
             optimizer.step()

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 import fnn
-from experiments.benchmarks.measures import quartiles
+from experiments.benchmarks.timings import quartiles
 
 OPTIMIZER = fnn.sgd(0.1)
 

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from experiments.benchmarks import peers
-from experiments.benchmarks.works import WORKS, Data, Work, load, shrunk
+from experiments.benchmarks.workloads import WORKLOADS, Data, Workload, load, shrunk
 
 
 def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
@@ -31,12 +31,12 @@ def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     return [float(share) for share in right.mean(axis=1)]
 
 
-def finite(parts: dict[str, float] | None) -> dict[str, float | None]:
+def finite_or_none(parts: dict[str, float] | None) -> dict[str, float | None]:
     """Numbers that JSON has: not a number is none."""
     return {name: value if math.isfinite(value) else None for name, value in (parts or {}).items()}
 
 
-def prepare(name: str, work: Work, data: Data) -> tuple[peers.Job, dict[str, Any]]:
+def prepare(name: str, work: Workload, data: Data) -> tuple[peers.Job, dict[str, Any]]:
     """The job after a first unit, which compiles, and back at its start; and what to say of it."""
     job = peers.make(name, work, data)
     start = time.perf_counter()
@@ -52,7 +52,7 @@ def answer(job: peers.Job, data: Data, command: str) -> dict[str, Any]:
         gc.collect()
         start = time.perf_counter()
         parts = job.unit()
-        return {"seconds": time.perf_counter() - start, "parts": finite(parts)}
+        return {"seconds": time.perf_counter() - start, "parts": finite_or_none(parts)}
     if command == "end":
         logits = job.predict() if job.predict else None
         values = [] if logits is None else accuracies(logits, data.test_labels)
@@ -62,7 +62,7 @@ def answer(job: peers.Job, data: Data, command: str) -> dict[str, Any]:
     raise ValueError(f"no command {command!r}: there are go and end")
 
 
-def serve(commands: TextIO, out: TextIO, name: str, work: Work, data: Data) -> None:
+def serve(commands: TextIO, out: TextIO, name: str, work: Workload, data: Data) -> None:
     """Answers until "end", or until nobody asks any more."""
 
     def say(values: dict[str, Any]) -> None:
@@ -79,12 +79,12 @@ def serve(commands: TextIO, out: TextIO, name: str, work: Work, data: Data) -> N
 def main(arguments: list[str]) -> None:
     """Parses the flags, keeps the standard output for answers, serves."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.worker")
-    parser.add_argument("--work", choices=WORKS, required=True)
+    parser.add_argument("--work", choices=WORKLOADS, required=True)
     parser.add_argument("--peer", choices=peers.PEERS, required=True)
     parser.add_argument("--data", type=Path, help="folder with the arrays; without it they are made")
     parser.add_argument("--shrink", type=int, default=1, help="so many times less work")
     flags = parser.parse_args(arguments)
-    work = shrunk(WORKS[flags.work], flags.shrink)
+    work = shrunk(WORKLOADS[flags.work], flags.shrink)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as out:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         with contextlib.suppress(BrokenPipeError):

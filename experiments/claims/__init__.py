@@ -1,1 +1,1 @@
-"""The claims of the course notes: the ledger, what shows each claim, and the report."""
+"""The claims of the course notes: the ledger, the evidence, the report page."""

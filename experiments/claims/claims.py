@@ -1,15 +1,16 @@
-"""The claims of the course notes, each with its verdict, and the tests and studies that show it.
+"""List the claims of the course notes, their verdicts, and what shows them.
 
     python -m experiments claims --run
 
-The notes make 266 statements; experiments/claims/ledger has them by subject, with a verdict each: RIGHT,
-CONVENTION (a choice of layout or name), QUALIFIED (under a condition), WRONG and TYPO (with the
-correction), DESCRIPTIVE. A test shows a claim by its mark, `@pytest.mark.claim("C188")`, a study by
-its `claims`. `--run` runs the marked tests; without it their states are those of the last time.
-Studies are not run here: their states are those of their files in the results folder.
+The notes make 266 statements. experiments/claims/ledger lists them by subject, each with a verdict:
+RIGHT, CONVENTION (a choice of layout or name), QUALIFIED (right under a condition), WRONG and TYPO
+(with the correction), DESCRIPTIVE. A test shows a claim through its mark, `@pytest.mark.claim("C188")`,
+a study through its `claims`. `--run` runs the marked tests; otherwise the states of their last run are
+shown. Studies are not run: their states are read from the results folder.
 
-Prints a table per section; saves results/claims/claims.json. Ends with 1 if a claim of those
-printed fails, or could be tested and is not. To expect: all 266 shown, or nothing to test.
+Prints a table per section and saves results/claims/claims.json. The exit code is 1 if one of the
+printed claims fails, or if nothing shows a claim that could be tested. Expected result: each of the
+266 claims is shown or has nothing to test.
 """
 
 import json
@@ -36,18 +37,21 @@ COLOURS = {"shown": "green", "shown in part": "yellow", "fails": "bold red", "no
 @dataclass(frozen=True)
 class Config:
     section: int | None = None
-    """Only this section, by its number."""
+    """Print only the section with this number."""
     verdict: Literal["RIGHT", "CONVENTION", "QUALIFIED", "WRONG", "TYPO", "DESCRIPTIVE"] | None = None
-    """Only claims with this verdict."""
+    """Print only claims with this verdict."""
     run: bool = False
     """Run the marked tests."""
     results: Path = Path("results")
-    """Folder of the studies' files; this command makes its own folder, claims, in it."""
+    """Folder with the studies' results; claims.json is saved in its subfolder claims."""
 
 
 class Claim(NamedTuple):
-    """A statement of the notes. where: document and section; correction: also the condition under which it holds;
-    untestable: why there is nothing to test.
+    """A statement of the notes.
+
+    where         the document and the section of the notes
+    correction    what is right instead, or the condition under which the statement is right
+    untestable    why there is nothing to test
     """
 
     id: str
@@ -62,7 +66,7 @@ class Claim(NamedTuple):
 
 
 def load(folder: Path = LEDGER) -> list[Claim]:
-    """All claims, by section.
+    """Return all claims, by section.
 
     >>> claims = load()
     >>> len(claims), claims[0].id, claims[0].section
@@ -77,32 +81,35 @@ def load(folder: Path = LEDGER) -> list[Claim]:
 
 
 def as_json(claim: Claim, shown_by: Sequence[evidence.Evidence]) -> dict[str, Any]:
-    """A row of claims.json."""
-    state = evidence.verdict(by.state for by in shown_by)
+    """Return a claim's row of claims.json."""
+    state = evidence.combined_state(by.state for by in shown_by)
     if claim.untestable and not shown_by:
         state = "nothing to test"
     return claim._asdict() | {"shown_by": [by._asdict() for by in shown_by], "state": state}
 
 
 def record(results: Path, *, run: bool = False) -> tuple[Path, list[dict[str, Any]], list[str]]:
-    """Writes claims.json: -> its path, its rows, and what is named by tests or studies and is no claim."""
+    """Write claims.json.
+
+    Returns: its path, its rows, and the ids that tests or studies name but the ledger lacks.
+    """
     claims = load()
     path = reports.make_folder(results, "claims") / "claims.json"
     tests = evidence.marked_tests()
     named = [name for names in tests.values() for name in names]
-    found = evidence.gather(results, tests, evidence.run_tests(named) if run else evidence.remembered(path))
+    found = evidence.gather(results, tests, evidence.run_tests(named) if run else evidence.recorded_states(path))
     rows = [as_json(claim, found.get(claim.id, [])) for claim in claims]
     path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path, rows, strangers(claims, found)
+    return path, rows, unknown_claims(claims, found)
 
 
-def strangers(claims: Iterable[Claim], named: Iterable[str]) -> list[str]:
-    """What is named by a test or a study and is no claim of the ledger."""
+def unknown_claims(claims: Iterable[Claim], named: Iterable[str]) -> list[str]:
+    """Return the ids that a test or a study names but the ledger lacks."""
     return sorted(set(named) - {claim.id for claim in claims})
 
 
 def problems(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """A line for the claims that fail, and one for those that nothing shows."""
+    """Return a line that lists the failing claims, and one that lists the claims that nothing shows."""
     lines = []
     for state in ("fails", "not shown"):
         ids = [row["id"] for row in rows if row["state"] == state]
@@ -112,7 +119,7 @@ def problems(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def table(section: str, rows: Sequence[dict[str, Any]]) -> "Table":
-    """A row per claim."""
+    """Return the table of a section, with one row per claim."""
     from rich.table import Table
     from rich.text import Text
 
@@ -130,7 +137,10 @@ def table(section: str, rows: Sequence[dict[str, Any]]) -> "Table":
 
 
 def main(config: Config) -> None:
-    """Prints and saves; ExperimentError if a claim fails or is not shown."""
+    """Print the claims and save claims.json.
+
+    Raises ExperimentError if a claim fails or is not shown.
+    """
     from rich.console import Console
 
     sections = {claim.number: f"{claim.number}. {claim.section}" for claim in load()}
@@ -138,7 +148,7 @@ def main(config: Config) -> None:
         raise usage("--section", f"1 to {len(sections)}", config.section)
     path, rows, unknown = record(config.results, run=config.run)
     if unknown:
-        raise ExperimentError(f"no such claims, but tests or studies name them: {', '.join(unknown)}")
+        raise ExperimentError(f"tests or studies name claims that are not in the ledger: {', '.join(unknown)}")
 
     console = Console(highlight=False, width=max(Console().width, 120))
     wanted = [
@@ -148,9 +158,10 @@ def main(config: Config) -> None:
         of_section = [row for row in wanted if row["number"] == number]
         if of_section:
             console.print(table(section, of_section))
-    for what in ("verdict", "state"):
-        counts = Counter(row[what] for row in wanted)
-        console.print(f"{len(wanted)} claims by {what}: {', '.join(f'{n} {name}' for name, n in counts.most_common())}")
+    for field in ("verdict", "state"):
+        counts = Counter(row[field] for row in wanted)
+        listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        console.print(f"{len(wanted)} claims by {field}: {listed}")
     console.print(f"saved: {path}", markup=False, soft_wrap=True)
     lines = problems(wanted)
     if lines:

@@ -1,4 +1,4 @@
-"""What shows a claim: the tests marked with it and the studies that name it; and how each came out."""
+"""What shows a claim: marked tests and studies, with the result of each."""
 
 import ast
 import importlib.util
@@ -22,8 +22,11 @@ GOOD, BAD = ("passed", outcomes.HOLDS), ("failed", outcomes.BROKEN)
 
 
 class Evidence(NamedTuple):
-    """kind: test or study. name: tests/test_x.py::test_y, or the study's. state: one of GOOD, BAD, or not run, data
-    missing, skipped.
+    """A test or a study that shows a claim.
+
+    kind     test or study
+    name     tests/test_x.py::test_y, or the name of the study
+    state    one of GOOD or BAD, or: not run, data missing, skipped
     """
 
     kind: str
@@ -31,10 +34,10 @@ class Evidence(NamedTuple):
     state: str
 
 
-def marks(source: str) -> Iterator[tuple[str, str]]:
-    """(test, claim) of each `@pytest.mark.claim("C001", …)` over a function, without importing anything.
+def claim_marks(source: str) -> Iterator[tuple[str, str]]:
+    """Yield (test, claim) for each `@pytest.mark.claim("C001", …)` on a function, without importing it.
 
-    >>> list(marks("@pytest.mark.claim('C001', 'C002')" + chr(10) + "def test_shapes(): ..."))
+    >>> list(claim_marks("@pytest.mark.claim('C001', 'C002')" + chr(10) + "def test_shapes(): ..."))
     [('test_shapes', 'C001'), ('test_shapes', 'C002')]
     """
     for function in ast.parse(source).body:
@@ -46,16 +49,19 @@ def marks(source: str) -> Iterator[tuple[str, str]]:
 
 
 def marked_tests(root: Path = ROOT) -> dict[str, list[str]]:
-    """The tests marked with each claim."""
+    """Return the tests that are marked with each claim."""
     tests = defaultdict(list)
     for path in sorted((root / "tests").rglob("test_*.py")):
-        for name, claim in marks(path.read_text(encoding="utf-8")):
+        for name, claim in claim_marks(path.read_text(encoding="utf-8")):
             tests[claim].append(f"{path.relative_to(root).as_posix()}::{name}")
     return tests
 
 
 def studies() -> dict[str, list[study.Study]]:
-    """The studies that show each claim; one that cannot be loaded shows none, and `all` says why."""
+    """Return the studies that show each claim.
+
+    Studies that cannot be loaded are skipped; `all` reports them.
+    """
     found = defaultdict(list)
     for name in NAMES:
         try:
@@ -68,20 +74,22 @@ def studies() -> dict[str, list[study.Study]]:
 
 
 def study_state(one: study.Study, results: Path) -> str:
-    """How the study came out when it was last conducted: holds, does not hold, not run, data missing."""
+    """Return the result of the study's last run: holds, does not hold, not run, or data missing."""
     values = outcomes.read(results, one.name)
     if values is not None:
         return outcomes.state(values)
-    return "data missing" if study.missing(one) else outcomes.ABSENT
+    return "data missing" if study.missing_data(one) else outcomes.ABSENT
 
 
 def reported(report: str) -> dict[str, str]:
-    """Of a JUnit report, the state of each test function: failed if it failed with any of its parameters.
+    """Return the state of each test function in a JUnit report.
 
-    >>> one = '<testcase classname="tests.test_x" name="test_y[1]"/>'
-    >>> two = '<testcase classname="tests.test_x" name="test_y[2]"><failure/></testcase>'
+    A parametrised test has failed if it failed with any of its parameters.
+
+    >>> one = '<testcase classname="tests.experiments.test_x" name="test_y[1]"/>'
+    >>> two = '<testcase classname="tests.experiments.test_x" name="test_y[2]"><failure/></testcase>'
     >>> reported(f"<testsuite>{one}{two}</testsuite>")
-    {'tests/test_x.py::test_y': 'failed'}
+    {'tests/experiments/test_x.py::test_y': 'failed'}
     """
     found: dict[str, str] = {}
     rank = ("skipped", "passed", "failed")
@@ -95,7 +103,7 @@ def reported(report: str) -> dict[str, str]:
 
 
 def run_tests(tests: Iterable[str], root: Path = ROOT) -> dict[str, str]:
-    """Runs these tests in a process of its own; -> the state of each."""
+    """Run these tests in a separate process and return the state of each."""
     if importlib.util.find_spec("pytest") is None or importlib.util.find_spec("xdist") is None:
         raise ExperimentError("not installed: pytest with pytest-xdist; install with: pip install -e '.[test]'")
     tests = sorted(set(tests))
@@ -103,7 +111,7 @@ def run_tests(tests: Iterable[str], root: Path = ROOT) -> dict[str, str]:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        processes = ["-n0"] if len(tests) < 10 else []  # for a few, starting more takes longer
+        processes = ["-n0"] if len(tests) < 10 else []  # for few tests, starting workers takes longer
         command = [sys.executable, "-m", "pytest", "-q", "-m", "claim", *processes, f"--junitxml={report}", *tests]
         environment = os.environ | {"PYTHONPATH": str(root)}
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
@@ -114,8 +122,8 @@ def run_tests(tests: Iterable[str], root: Path = ROOT) -> dict[str, str]:
     return {test: states.get(test, "not run") for test in tests}
 
 
-def remembered(path: Path) -> dict[str, str]:
-    """The states of the tests when they were last run, from claims.json."""
+def recorded_states(path: Path) -> dict[str, str]:
+    """Return the states of the tests' last run, read from claims.json."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return {by["name"]: by["state"] for row in rows for by in row["shown_by"] if by["kind"] == "test"}
@@ -123,11 +131,13 @@ def remembered(path: Path) -> dict[str, str]:
         return {}
 
 
-def verdict(states: Iterable[str]) -> str:
-    """One word for all that shows a claim: shown, shown in part, not run, fails; not shown where there is nothing.
+def combined_state(states: Iterable[str]) -> str:
+    """Combine the states of all tests and studies of a claim. Returns "not shown" if there are none.
 
-    >>> verdict(["passed", "holds"]), verdict(["passed", "data missing"]), verdict(["not run", "failed"]), verdict([])
-    ('shown', 'shown in part', 'fails', 'not shown')
+    >>> combined_state(["passed", "holds"]), combined_state(["passed", "data missing"])
+    ('shown', 'shown in part')
+    >>> combined_state(["not run", "failed"]), combined_state([])
+    ('fails', 'not shown')
     """
     states = list(states)
     if not states:
@@ -139,7 +149,7 @@ def verdict(states: Iterable[str]) -> str:
 
 
 def gather(results: Path, tests: Mapping[str, list[str]], states: Mapping[str, str]) -> dict[str, list[Evidence]]:
-    """All that shows each claim: tests first, then studies."""
+    """Return all evidence for each claim: tests first, then studies."""
     found = defaultdict(list)
     for claim, names in tests.items():
         found[claim] += [Evidence("test", name, states.get(name, "not run")) for name in names]

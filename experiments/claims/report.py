@@ -1,10 +1,10 @@
-"""The page of what the studies found: results/report.html, one file that needs nothing else.
+"""Write results/report.html: one self-contained page with all studies and claims.
 
     python -m experiments report
 
-Made of the files that `all`, the single studies and `claims` left in the results folder; `all` makes it,
-too. It shows which studies hold, each with its figure, criteria and numbers, the errors in the notes with
-their corrections, and the table of the claims. What is missing is said.
+The page is made from the files that `all`, single studies and `claims` saved in the results folder; `all`
+writes it as well. It shows which studies hold, with figure, criteria and numbers, the errors in the notes
+with their corrections, and the table of claims. Missing results are listed as missing.
 """
 
 import json
@@ -29,11 +29,11 @@ QUICK, EARLIER = "quick settings", "earlier version of the code"
 @dataclass(frozen=True)
 class Config:
     results: Path = Path("results")
-    """Folder with the studies' files; the page is made in it."""
+    """Folder with the studies' results; the page is written to it."""
 
 
-def drawn(results: Path, name: str) -> report_figures.Inline | None:
-    """The study's figure, if it is there."""
+def read_figure(results: Path, name: str) -> report_figures.Inline | None:
+    """Return the study's figure, or None if it is missing."""
     try:
         svg = (results / name / f"{name}.svg").read_text(encoding="utf-8")
         return report_figures.inline(svg, name)
@@ -41,13 +41,13 @@ def drawn(results: Path, name: str) -> report_figures.Inline | None:
         return None
 
 
-def part(name: str, results: Path) -> Part:
-    """What there is of a study."""
+def load_part(name: str, results: Path) -> Part:
+    """Return everything that is known of a study."""
     try:
         loaded = study.load(name)
     except Exception:
-        said = traceback.format_exc()
-        return Part(name, "?", (), f"{name} cannot be loaded.", "", outcomes.FAILED, error=said)
+        trace = traceback.format_exc()
+        return Part(name, "?", (), f"{name} cannot be loaded.", "", outcomes.FAILED, error=trace)
     values, error = outcomes.read(results, name), outcomes.read_error(results, name)
     docstring = sources.docstring(loaded.path)
     base = Part(name, loaded.id, loaded.claims, docstring, outcomes.command(loaded, None), outcomes.ABSENT)
@@ -55,23 +55,23 @@ def part(name: str, results: Path) -> Part:
         return base._replace(state=outcomes.FAILED, error=error)
     if values is None:
         try:
-            absent = study.missing(loaded)
+            absent = study.missing_data(loaded)
         except ExperimentError as damaged:
             return base._replace(state=outcomes.FAILED, error=str(damaged))
         return base._replace(state=f"{outcomes.SKIPPED}: needs {', '.join(absent)}") if absent else base
     notes = ()
-    quick, full = (outcomes.same_settings(outcomes.configured(loaded, one, results), values) for one in (True, False))
+    quick, full = (outcomes.same_settings(outcomes.make_config(loaded, one, results), values) for one in (True, False))
     if quick and not full:
         notes += (QUICK,)
     if values.get("source") != sources.fingerprint(loaded.path):
         notes += (EARLIER,)
     command = outcomes.command(loaded, values)
     found = base._replace(state=outcomes.state(values), values=values, command=command, notes=notes)
-    return found._replace(figure=drawn(results, name))
+    return found._replace(figure=read_figure(results, name))
 
 
 def read_claims(results: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """The rows of claims.json, the studies' states in them as they are now; none if it is not there."""
+    """Return the rows of claims.json with current states of the studies, or [] if the file is missing."""
     try:
         rows = json.loads((results / "claims" / "claims.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,16 +81,16 @@ def read_claims(results: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
         for by in row["shown_by"]:
             by["state"] = states.get(by["name"], by["state"]) if by["kind"] == "study" else by["state"]
         if row["shown_by"]:
-            row["state"] = evidence.verdict(by["state"] for by in row["shown_by"])
+            row["state"] = evidence.combined_state(by["state"] for by in row["shown_by"])
     return rows
 
 
-def remarks(parts: Sequence[Part]) -> str:
-    """How many studies ran with their quick settings, and how many with other code than there is now."""
+def run_remarks(parts: Sequence[Part]) -> str:
+    """Return how many studies ran with quick settings, and how many with an earlier version of the code."""
     found = ""
     for note, words in (
-        (QUICK, "with their quick settings: fewer seeds, shorter trainings"),
-        (EARLIER, f"with an {EARLIER}"),
+        (QUICK, "ran with quick settings (fewer seeds, shorter trainings)"),
+        (EARLIER, f"ran with an {EARLIER}"),
     ):
         count = sum(note in one.notes for one in parts)
         if count:
@@ -99,7 +99,10 @@ def remarks(parts: Sequence[Part]) -> str:
 
 
 def environments(parts: Sequence[Part]) -> str:
-    """The versions that the studies ran with; if they are not the same for all, how many ran with which."""
+    """Return the versions that the studies ran with.
+
+    If they differ, say how many studies ran with which.
+    """
     found: dict[str, int] = {}
     for one in parts:
         if one.values:
@@ -109,11 +112,11 @@ def environments(parts: Sequence[Part]) -> str:
             found[text] = found.get(text, 0) + 1
     if len(found) > 1:
         return "; ".join(f"{count} of the studies: {text}" for text, count in found.items())
-    return next(iter(found), "nothing has run")
+    return next(iter(found), "no study has run")
 
 
 def tiles(parts: Sequence[Part], rows: Sequence[dict[str, Any]]) -> str:
-    """The summary: numbers with what they count."""
+    """Return the summary: numbers, each with what it counts."""
     count = lambda states: sum(one.state in states for one in parts)
     counts = [(f"{count([outcomes.HOLDS])} of {len(parts)}", "studies hold")]
     bad, other = count(BAD), len(parts) - count([*BAD, outcomes.HOLDS])
@@ -126,18 +129,18 @@ def tiles(parts: Sequence[Part], rows: Sequence[dict[str, Any]]) -> str:
         waiting = sum(any(by["kind"] == "test" and by["state"] == "not run" for by in row["shown_by"]) for row in rows)
         if waiting:
             how = "<code>claims --run</code>, then <code>report</code>"
-            counts.append((str(waiting), f"have tests that were not run here: {how}"))
+            counts.append((str(waiting), f"with tests that have not been run: {how}"))
         counts.append((str(sum(row["verdict"] in report_parts.KINDS for row in rows)), "errors found in the notes"))
     return "".join(f"<li><b>{number}</b> {words}</li>" for number, words in counts)
 
 
 def build(results: Path) -> str:
-    """The page."""
-    parts = sorted((part(name, results) for name in studies.NAMES), key=lambda one: (one.id, one.name))
+    """Return the page as HTML."""
+    parts = sorted((load_part(name, results) for name in studies.NAMES), key=lambda one: (one.id, one.name))
     rows = read_claims(results, parts)
     known, names = frozenset(row["id"] for row in rows), frozenset(one.name for one in parts)
     figures = [one.figure for one in parts if one.figure is not None]
-    no_claims = "<p>Not there: <code>python -m experiments claims</code> makes the table.</p>"
+    no_claims = "<p>No claims yet: <code>python -m experiments claims</code> writes the table.</p>"
     options = [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)]
     seconds = sum(one.values["seconds"] for one in parts if one.values)
     return Template(report_parts.read("report.html")).substitute(
@@ -145,7 +148,7 @@ def build(results: Path) -> str:
         colours=report_figures.variables(colour for one in figures for colour in one.colours),
         script=report_parts.read("report.js"),
         tiles=tiles(parts, rows),
-        environment=report_text.span(environments(parts) + remarks(parts)),
+        environment=report_text.span(environments(parts) + run_remarks(parts)),
         seconds=f"{seconds:,.0f} s",
         contents=report_parts.contents(parts),
         errors=report_parts.errors(rows) or no_claims,
@@ -157,14 +160,14 @@ def build(results: Path) -> str:
 
 
 def write(results: Path) -> Path:
-    """Makes the page in the results folder; -> where it is."""
+    """Write the page to the results folder and return its path."""
     path = results / "report.html"
     path.write_text(build(results), encoding="utf-8")
     return path
 
 
 def main(config: Config) -> None:
-    """Makes the page of what is there."""
+    """Write the page from the saved results."""
     outcomes.check_results(config.results)
     path = write(config.results)
     print(f"report: {path}, {path.stat().st_size / 1e6:.1f} MB")

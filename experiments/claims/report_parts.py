@@ -1,4 +1,4 @@
-"""The parts of the page as HTML: a study, the list of studies, the errors found in the notes, the claims."""
+"""Parts of the page as HTML: studies, their list, errors in the notes, claims."""
 
 import html
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from experiments.studies.shared import outcomes, study
 
 GOOD, BAD, OPEN = "good", "bad", "open"
 MARKS = {GOOD: "✓", BAD: "✗", OPEN: "–"}
-# states of studies, of their criteria, of tests and of claims; every other one is open
+# States of studies, criteria, tests and claims. Every other state counts as open.
 GOOD_STATES = (outcomes.HOLDS, "yes", "passed", "shown")
 BAD_STATES = (outcomes.BROKEN, outcomes.FAILED, "no", "fails", "not shown")
 KINDS = {"WRONG": "wrong as printed", "TYPO": "misprints"}
@@ -21,9 +21,9 @@ class Part(NamedTuple):
     """A study as the page shows it.
 
     state    holds, does not hold, failed, skipped: needs …, not run
-    values   what its JSON says, if it is there
-    error    what it said when it failed
-    notes    what else the reader should know
+    values   the content of its JSON file, if it exists
+    error    the traceback, if it failed
+    notes    notes for the reader, for example that the settings were quick
     """
 
     name: str
@@ -43,60 +43,66 @@ class Part(NamedTuple):
 
 
 def meaning(state: str) -> str:
-    """Good, bad, or open."""
+    """Classify a state as good, bad or open."""
     return GOOD if state in GOOD_STATES else BAD if state in BAD_STATES else OPEN
 
 
 def badge(state: str) -> str:
-    """A state as a symbol, a colour and a word."""
+    """Return a state as symbol, colour and word."""
     kind = meaning(state)
     return f'<span class="badge {kind}"><span aria-hidden="true">{MARKS[kind]}</span> {html.escape(state)}</span>'
 
 
 def mark(state: str) -> str:
-    """A state as a symbol and a colour; the word is for those who listen, and under the pointer."""
+    """Return a state as symbol and colour.
+
+    The word is a tooltip and is read by screen readers.
+    """
     kind, word = meaning(state), html.escape(state)
     seen = f'<span class="mark {kind}" title="{word}" aria-hidden="true">{MARKS[kind]}</span>'
     return f'{seen}<span class="unseen">{word}: </span>'
 
 
 def claim_link(claim: str, known: frozenset[str]) -> str:
-    """A claim's number, as a link where the table has it."""
+    """Return the claim's id, as a link if the table contains the claim."""
     text = html.escape(claim)
     return f'<a href="#{text}">{text}</a>' if claim in known else text
 
 
 def cells(row: Sequence[tuple[str, str]], *, key: str = "") -> str:
-    """A row of a table, each cell with the name of its column, which phones show."""
+    """Return a table row.
+
+    Each cell stores the name of its column, which narrow screens display.
+    """
     start = f'<tr id="{html.escape(key)}"' if key else "<tr"
     return start + ">" + "".join(f'<td data-label="{html.escape(name)}">{cell}</td>' for name, cell in row) + "</tr>"
 
 
 def table(kind: str, columns: Sequence[str], rows: Sequence[str], caption: str = "") -> str:
-    """A table of rows that are HTML already."""
+    """Return a table from rows that are already HTML."""
     head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="{kind}">{title}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def criteria(values: dict[str, Any]) -> str:
-    """What must hold, what was measured over the seeds, and whether it does."""
+    """Return the table of criteria: the limits, the measured values, and whether they hold."""
     columns, rows = ("criterion", "must be", "measured", "holds"), []
     for row in values["criteria"]:
-        limits = study.limits(row["least"], row["most"])
-        measured = study.shown(row["measured"])
+        limits = study.format_limits(row["least"], row["most"])
+        measured = study.format_values(row["measured"])
         texts = [report_text.span(row["text"]), html.escape(limits), html.escape(measured)]
         rows.append(cells(list(zip(columns, [*texts, badge("yes" if row["holds"] else "no")], strict=True))))
     return table("criteria", columns, rows)
 
 
 def numbers(values: dict[str, Any]) -> str:
-    """What was measured besides, to unfold."""
+    """Return the other measured numbers in a collapsed section."""
     if not values["numbers"]:
         return ""
-    columns = ("measured besides", "value")
+    columns = ("other measurements", "value")
     rows = [
-        cells([(columns[0], report_text.span(name)), (columns[1], html.escape(study.shown(value)))])
+        cells([(columns[0], report_text.span(name)), (columns[1], html.escape(study.format_values(value)))])
         for name, value in values["numbers"].items()
     ]
     summary = f"<summary>{len(rows)} more {'number' if len(rows) == 1 else 'numbers'}</summary>"
@@ -104,18 +110,18 @@ def numbers(values: dict[str, Any]) -> str:
 
 
 def figure(part: Part) -> str:
-    """The figure with its alternative text."""
+    """Return the figure with its alternative text."""
     if part.figure is None:
         return ""
-    name, drawn = f"{html.escape(part.name)}-title", part.figure
-    told = html.escape(f"Figure: {part.title} In it: {'; '.join(drawn.words)}.")
-    svg = f'<svg viewBox="{drawn.box}" role="img" aria-labelledby="{name}"><title id="{name}">{told}</title>'
-    kind = ' class="paper"' if drawn.fixed else ""
-    return f"<figure{kind}><div>{svg}{drawn.content}</svg></div></figure>"
+    name, image = f"{html.escape(part.name)}-title", part.figure
+    text = html.escape(f"Figure: {part.title} Text in the figure: {'; '.join(image.words)}.")
+    svg = f'<svg viewBox="{image.box}" role="img" aria-labelledby="{name}"><title id="{name}">{text}</title>'
+    kind = ' class="paper"' if image.fixed else ""
+    return f"<figure{kind}><div>{svg}{image.content}</svg></div></figure>"
 
 
 def one_study(part: Part, known: frozenset[str]) -> str:
-    """A study's section."""
+    """Return the section of a study."""
     links = " ".join(claim_link(claim, known) for claim in part.claims)
     notes = "".join(f' <span class="note">{html.escape(note)}</span>' for note in part.notes)
     number = f'<a class="number" href="#{html.escape(part.name)}">{html.escape(part.id)}</a>'
@@ -126,11 +132,11 @@ def one_study(part: Part, known: frozenset[str]) -> str:
     ]
     if part.error is not None:
         lines.append(f'<pre class="error">{html.escape(part.error.strip())}</pre>')
-    told = report_text.body(part.docstring)
+    prose = report_text.body(part.docstring)
     if part.values is None:
-        lines.append(f'<div class="prose">{told}</div>')
+        lines.append(f'<div class="prose">{prose}</div>')
     else:
-        lines += [figure(part), criteria(part.values), f'<div class="prose">{told}']
+        lines += [figure(part), criteria(part.values), f'<div class="prose">{prose}']
         lines += [f'<p class="remark">{report_text.span(remark)}</p>' for remark in part.values["remarks"]]
         lines += ["</div>", numbers(part.values)]
     seconds = f" <span>{part.values['seconds']:.1f} s</span>" if part.values else ""
@@ -139,7 +145,7 @@ def one_study(part: Part, known: frozenset[str]) -> str:
 
 
 def contents(parts: Sequence[Part]) -> str:
-    """A line per study: its state, number and title."""
+    """Return the list of studies: state, number and title of each."""
     items = []
     for part in parts:
         number = f'<span class="number">{html.escape(part.id)}</span>'
@@ -149,8 +155,8 @@ def contents(parts: Sequence[Part]) -> str:
 
 
 def errors(rows: Sequence[dict[str, Any]]) -> str:
-    """The statements that are wrong or misprinted, with what is right."""
-    found, columns = "", ("claim", "the notes say", "right is", "where")
+    """Return the tables of wrong and misprinted statements with their corrections."""
+    found, columns = "", ("claim", "the notes say", "correct is", "where")
     for verdict, words in KINDS.items():
         chosen = [row for row in rows if row["verdict"] == verdict]
         lines = []
@@ -164,7 +170,7 @@ def errors(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def evidence(by: dict[str, str], names: frozenset[str]) -> str:
-    """What shows a claim: a study, as a link, or a test, whose name is a sentence."""
+    """Return what shows a claim: a link to a study, or a test, whose name is a sentence."""
     name = html.escape(by["name"])
     sentence = name.rpartition("::")[2].removeprefix("test_").replace("_", " ")
     shown = f'<a href="#{name}">{name}</a>' if by["name"] in names else f'<span title="{name}">{sentence}</span>'
@@ -172,7 +178,7 @@ def evidence(by: dict[str, str], names: frozenset[str]) -> str:
 
 
 def one_claim(row: dict[str, Any], names: frozenset[str]) -> str:
-    """A claim's row."""
+    """Return the row of a claim."""
     says = f"<p>{report_text.span(row['claim'])}</p>"
     if row.get("correction"):
         says += f'<p class="correction">{report_text.span(row["correction"])}</p>'
@@ -189,7 +195,7 @@ def one_claim(row: dict[str, Any], names: frozenset[str]) -> str:
 
 
 def claims(rows: Sequence[dict[str, Any]], names: frozenset[str]) -> str:
-    """All of them in one table, a heading per section."""
+    """Return the table of all claims, with a heading per section."""
     lines, section = [], None
     for row in rows:
         if row["section"] != section:
@@ -200,5 +206,5 @@ def claims(rows: Sequence[dict[str, Any]], names: frozenset[str]) -> str:
 
 
 def read(name: str) -> str:
-    """A file of the page: its HTML, style or script."""
+    """Return the content of a file in page/: the HTML, style or script."""
     return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A docstring as HTML: paragraphs, lists, equations and tables as they were typed. Everything is escaped."""
+"""Docstrings as escaped HTML: paragraphs, lists, and equations as typed."""
 
 import html
 import itertools
@@ -6,7 +6,7 @@ import re
 
 
 def span(text: str) -> str:
-    """A line of text; what stands between backticks is code.
+    """Return a line of text as HTML. Text between backticks becomes code.
 
     >>> span("a < b by `fnn.mlp`")
     'a &lt; b by <code>fnn.mlp</code>'
@@ -15,19 +15,19 @@ def span(text: str) -> str:
 
 
 def typed(lines: list[str]) -> str:
-    """Lines with their spaces kept, moved to the left."""
+    """Return preformatted lines without their common indentation."""
     indent = min(len(line) - len(line.lstrip()) for line in lines)
     return f"<pre>{html.escape(chr(10).join(line[indent:] for line in lines))}</pre>"
 
 
 def bullets(lines: list[str]) -> str:
-    """A list whose items start with a dash."""
+    """Return a list whose items start with a dash."""
     items = re.split(r"(?:^|\s)- ", " ".join(line.strip() for line in lines))[1:]
     return f"<ul>{''.join(f'<li>{span(item.strip())}</li>' for item in items)}</ul>"
 
 
 def block(lines: list[str]) -> str:
-    """Lines between two empty ones: prose, and in between what is indented; a list."""
+    """Return the lines between two empty lines as HTML: prose with indented parts, or a list."""
     if lines[0].startswith("- "):
         return bullets(lines)
     parts = []
@@ -38,12 +38,12 @@ def block(lines: list[str]) -> str:
 
 
 def title(docstring: str) -> str:
-    """Its first line."""
+    """Return the first line."""
     return docstring.partition("\n")[0].strip()
 
 
 def body(docstring: str) -> str:
-    """What follows the first line, without the block that has nothing but the command.
+    """Return the text after the first line, without the block that contains only the command.
 
     >>> body("Title.\\n\\n    python -m experiments x\\n\\nWith a < b,\\n\\n    y = 2 x.\\n")
     '<p>With a &lt; b,</p><pre>y = 2 x.</pre>'

@@ -1,4 +1,4 @@
-"""Studies in processes of their own: a process serves one after another; one that dies takes only its study with it."""
+"""Worker processes that run one study at a time; a crash loses only that study."""
 
 import multiprocessing
 import os
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from experiments import cache
 from experiments.studies.shared import study
-from experiments.studies.shared.outcomes import configured
+from experiments.studies.shared.outcomes import make_config
 
 
 class Job(NamedTuple):
-    """A study to conduct: its module's name, which config, the folder of results, the file for what it says."""
+    """A study to run: its name, quick or full config, the results folder, and the log file for its output."""
 
     name: str
     quick: bool
@@ -25,7 +25,7 @@ class Job(NamedTuple):
 
 
 def end_with_parent() -> None:
-    """Ends this process when the one that started it has gone."""
+    """End this process when its parent process has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -33,14 +33,17 @@ def end_with_parent() -> None:
 
 
 def prepare() -> None:
-    """What a process does before its first study."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    """Initialise a worker process before its first study."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which terminates the workers
     threading.Thread(target=end_with_parent, daemon=True).start()
     cache.enable()
 
 
 def conduct(job: Job) -> dict[str, Any] | None:
-    """Conducts the study, everything that it says going to the log; -> its values, or None if it failed."""
+    """Run the study with its output sent to the log.
+
+    Returns its values, or None if it failed.
+    """
     import jax
 
     sys.stdout.flush()
@@ -50,29 +53,32 @@ def conduct(job: Job) -> dict[str, Any] | None:
         os.dup2(log.fileno(), 2)
     try:
         loaded = study.load(job.name)
-        return study.conduct(loaded, configured(loaded, job.quick, job.results), job.results)
+        return study.conduct(loaded, make_config(loaded, job.quick, job.results), job.results)
     except (Exception, SystemExit):
         traceback.print_exc()
         return None
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        jax.clear_caches()  # what one study compiled is of no use to the next
+        jax.clear_caches()  # no study uses the compiled programs of another
 
 
 def start() -> ProcessPoolExecutor:
-    """A process, waiting."""
+    """Start a worker process."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=prepare)
 
 
 def submit(pool: ProcessPoolExecutor, job: Job) -> "Future[dict[str, Any] | None]":
-    """Hands the study to the process."""
+    """Send the study to the worker."""
     return pool.submit(conduct, job)
 
 
 def stop(pools: list[ProcessPoolExecutor], *, now: bool) -> None:
-    """Ends the processes; `now`: in the middle of what they do."""
+    """End the workers.
+
+    If `now` is true, terminate them without waiting for their studies.
+    """
     if now:
         for process in multiprocessing.active_children():
             process.terminate()

@@ -1,4 +1,7 @@
-"""One file per study of the notes' claims, named by its subject; shared/study.py says what each consists of."""
+"""Studies of the notes' claims, one file each, named by subject.
+
+`shared/study.py` defines what a study consists of. `python -m experiments all` runs all of them.
+"""
 
 NAMES = (
     "activation_speed",

@@ -1,21 +1,21 @@
-"""ReLU and tanh train faster than sigmoid: at the same learning rate, and in depth at each one's best.
+"""ReLU and tanh train faster than sigmoid, most of all in deep networks.
 
     python -m experiments activation_speed
 
-Claims C083, C088 and C096 (document 003, 3.3, on activations), C101 and C254 (document 003, 1.3, on what made deep
-learning work), C164 (document 000, on the start for sigmoid). Networks 64-30-…-30-10 of 1, 2 and 4 hidden layers learn
-to read digits, full batch, W := W - α dW; what counts is how many iterations it takes until J < 0.1 (4 hidden layers:
-J < 0.2). The slope of σ is at most 1/4, that of tanh and ReLU 1: with α the same for all, every layer of sigmoids costs
-a factor.
+Claims C083, C088 and C096 on activations, C101 and C254 on what made deep learning work, and C164 on initial weights
+for sigmoid. Networks 64-30-…-30-10 with 1, 2 and 4 hidden layers learn to read digits by full-batch descent,
+W := W - α dW. The measure is the number of iterations until J < 0.1 (with 4 hidden layers: J < 0.2). The slope of σ
+is at most 1/4, that of tanh and ReLU at most 1. With the same α for all, every sigmoid layer costs a factor.
 
-The learning rate is a condition. With α chosen for each activation, among factors of two, one hidden layer of sigmoids
-is nearly as fast as the others; the gain that is left is one of depth. Sigmoids in hidden layers do train, then, if
-slowly. Starts: N(0, 1/n) for tanh, N(0, 2/n) for ReLU; both for sigmoid, of which the better counts. That is the
-second, as document 000 says, though the rule is ReLU's: in four layers it takes half to three quarters of the
-iterations.
+The learning rate is a condition of the claims. If α is tuned for each activation, among factors of two, one hidden
+layer of sigmoids is nearly as fast as the others. The remaining gain is one of depth. Sigmoid hidden layers do
+train, but slowly. Initial weights are N(0, 1/n) for tanh and N(0, 2/n) for ReLU. For sigmoid both are tried and the
+better one counts. That is N(0, 2/n), as the notes say, although this rule is ReLU's: with four layers it takes half
+to three quarters of the iterations.
 
-To expect, at α = 0.5: sigmoid needs 4 to 6 times the iterations of tanh and ReLU in one hidden layer, more in two; with
-α tuned 1.1 to 1.7 times in one, 3.4 to 10 times in four, where at α = 0.5 it does not come to J < 0.2 in 900.
+Expected results: at α = 0.5, sigmoid needs 4 to 6 times the iterations of tanh and ReLU with one hidden layer, and
+more with two. With tuned α it needs 1.1 to 1.7 times as many with one hidden layer and 3.4 to 10 times with four,
+where at α = 0.5 it does not reach J < 0.2 in 900 iterations.
 """
 
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ from fnn.types import Layer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SAME = 0.5  # the rate that all have in common
+SAME = 0.5  # the learning rate used with every activation
 DEEP = 4
 
 
 class Kind(NamedTuple):
-    """An activation, the gains of its starts N(0, gain/n), the rates to choose from, the iterations that it gets."""
+    """An activation, gains of its initial weights N(0, gain/n), candidate rates, number of iterations."""
 
     g: Layer
     gains: tuple[float, ...]
@@ -60,17 +60,17 @@ KINDS = {
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Initial weights, each activation with each."""
+    """Number of initialisations of each network."""
     examples: int = 1000
-    """Digits to learn."""
+    """Number of training digits."""
     shallow: tuple[int, ...] = (1, 2)
     """Numbers of hidden layers at which the activations are compared at the same rate."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def digits(examples: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first so many, of all 13 writers."""
+    """The first `examples` digits of the data set of 13 writers."""
     x, y = load_digits()
     return x[:examples], y[:examples]
 
@@ -78,7 +78,10 @@ def digits(examples: int) -> tuple[np.ndarray, np.ndarray]:
 def costs(
     g: Layer, depth: int, rates: Sequence[float], gains: Sequence[float], iterations: int, config: Any
 ) -> np.ndarray:
-    """J at each iteration: (rates, gains, seeds, iterations). The seeds' weights differ by the gain alone."""
+    """J at each iteration: (rates, gains, seeds, iterations).
+
+    Gains scale the same weights of each seed.
+    """
     network = fnn.mlp((64, *[30] * depth, 10), g, w_init=fnn.init.lecun_normal)
     x, y = digits(config.examples)
     starts = jax.vmap(network.init)(jax.random.split(jax.random.key(0), config.seeds))
@@ -103,21 +106,24 @@ def costs(
 
 
 def reached(cost: np.ndarray, threshold: float) -> np.ndarray:
-    """The iterations, along the last axis, until J is below the threshold; infinite where it never is."""
+    """Iterations along the last axis until J falls below the threshold; infinite if it never does."""
     below = cost < threshold
     return np.where(below.any(axis=-1), below.argmax(axis=-1) + 1.0, np.inf)
 
 
 def times_slower(needed: dict[str, np.ndarray], other: str) -> list[float]:
-    """Iterations of sigmoid over the other's, per seed; at least that, where sigmoid does not get there."""
+    """Ratio of iterations, sigmoid / other, per seed.
+
+    A lower bound where sigmoid never reaches the threshold.
+    """
     slow = np.minimum(needed["sigmoid"], KINDS["sigmoid"].iterations)
     return (slow / needed[other]).tolist()
 
 
 def panel(axes: "Axes", title: str, curves: dict[str, np.ndarray], threshold: float) -> None:
-    """J over the iterations, of every seed."""
-    looks = (("-", figures.BLUE), ("--", figures.GREEN), ("-.", figures.ORANGE))
-    for (name, values), (style, colour) in zip(curves.items(), looks, strict=True):
+    """Plot J over the iterations, one curve per seed."""
+    styles = (("-", figures.BLUE), ("--", figures.GREEN), ("-.", figures.ORANGE))
+    for (name, values), (style, colour) in zip(curves.items(), styles, strict=True):
         axes.plot(values.T, style, color=colour, lw=1.4, label=[name] + [None] * (len(values) - 1))
     axes.axhline(threshold, color=figures.GREY, ls=":", lw=1.2)
     axes.set(title=title, xlabel="iteration", ylabel="cost J", yscale="log", ylim=(0.05, 4))
@@ -126,7 +132,7 @@ def panel(axes: "Axes", title: str, curves: dict[str, np.ndarray], threshold: fl
 
 
 def run(config: Config) -> Outcome:
-    """Trains each activation at each depth with each rate."""
+    """Train each activation at each depth with each rate."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -134,7 +140,9 @@ def run(config: Config) -> Outcome:
     criteria, numbers = [], {}
     for depth in (*config.shallow, DEEP):
         threshold, layers = (0.1 if depth < DEEP else 0.2), f"{depth} hidden"
-        trained = {name: costs(g, depth, rates, gains, n, config) for name, (g, gains, rates, n) in KINDS.items()}
+        trained = {
+            name: costs(kind.g, depth, kind.rates, kind.gains, kind.iterations, config) for name, kind in KINDS.items()
+        }
         needed = {name: reached(cost, threshold) for name, cost in trained.items()}
         same = {name: n[KINDS[name].rates.index(SAME)].min(axis=0) for name, n in needed.items()}
         best = {name: n.min(axis=(0, 1)) for name, n in needed.items()}
@@ -162,7 +170,7 @@ def run(config: Config) -> Outcome:
             )
     axes[1].legend(loc="upper right")
     remark = (
-        f"The gain in one hidden layer is one of the common rate, {SAME}: with the best rate for each, little is left."
+        f"With one hidden layer, most of the gain is due to the common rate {SAME}: with tuned rates little is left."
     )
     return Outcome(criteria, figure, numbers, [remark])
 
@@ -172,5 +180,5 @@ STUDY = Study("X20", CLAIMS, run, quick=Config(seeds=3, examples=400, shallow=(1
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

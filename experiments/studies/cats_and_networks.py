@@ -1,20 +1,20 @@
-"""Cats: logistic regression learns 209 photographs by heart, a deeper network does a little better on new ones.
+"""Cats: logistic regression memorises 209 photos; a deep network does better.
 
     python -m experiments cats_and_networks
 
-Claims C004, C008, C022, C243 and, for the network 3-2-1, C245 (documents 000, 001 2.1, 002, 003 2):
-an image of 64x64 pixels in three colours is a row x of 12,288 numbers, and
+Claims C004, C008, C022, C243 and, for the network 3-2-1, C245. An image of 64x64 pixels in three colours is a row x
+of 12,288 numbers. The model
 
-    ŷ = σ(x w + b) = P(y = 1 | x),    J = -1/m Σ [y log ŷ + (1 - y) log(1 - ŷ)],    w = b = 0 at the start,
+    ŷ = σ(x w + b) = P(y = 1 | x),    J = -1/m Σ [y log ŷ + (1 - y) log(1 - ŷ)],    w = b = 0 initially,
 
-takes 2,000 full-batch steps of length 0.005. Beside it, from several starts: the same with hidden
-layers of 20, 7 and 5 ReLU units; and hidden layers of 3 and 2 sigmoid units, once on the pixels as
-they are and once on standardised ones (mean 0, deviation 1 over the training images).
+takes 2,000 full-batch steps with learning rate 0.005. It is compared with two networks, each from several
+initialisations: one with hidden layers of 20, 7 and 5 ReLU units, and one with hidden layers of 3 and 2 sigmoid units.
+The latter is trained once on raw pixels and once on standardised ones (mean 0, deviation 1 over the training images).
 
-To expect: logistic regression ends at a cost of 0.1357, 0.99 of the training images right and 0.70 of
-the test images, of which 0.66 show a cat. The deep network's median over the starts is 0.74 or more,
-single ones fall below 0.70; one image of the 50 is 0.02. The network 3-2-1 learns only standardised
-pixels: on raw ones it calls every image non-cat.
+Expected results: logistic regression ends at a cost of 0.1357, with 0.99 of the training images and 0.70 of the test
+images right; 0.66 of the test images show a cat. The median of the deep network is 0.74 or more, but single
+initialisations fall below 0.70. One of the 50 test images is 0.02. The network 3-2-1 learns only from standardised
+pixels: on raw pixels it calls every image a non-cat.
 """
 
 from collections.abc import Callable
@@ -58,17 +58,17 @@ def small(n_in: int) -> fnn.Layer:
 @dataclass(frozen=True)
 class Config:
     seeds: int = 21
-    """Starts of each network with hidden layers."""
+    """Number of initialisations of each network with hidden layers."""
     deep_iterations: int = 2500
-    """Steps of the network with three hidden layers."""
+    """Training steps of the network with three hidden layers."""
     small_iterations: int = 1000
-    """Steps of the network 3-2-1."""
+    """Training steps of the network 3-2-1."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 class Part(NamedTuple):
-    """Training and test images, a row each, and labels, a column; an orthonormal basis of the training images."""
+    """Training and test images as rows, labels as columns, an orthonormal basis of the training images."""
 
     x: jax.Array
     y: jax.Array
@@ -78,7 +78,7 @@ class Part(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Of each start: the cost before each step, the accuracies after the last, and that step's cost."""
+    """For each initialisation: the cost before each step, the final accuracies, and the final cost."""
 
     costs: np.ndarray
     train: list[float]
@@ -96,22 +96,23 @@ def rows(cats: Cats) -> Part:
 
 
 def spanning(x: jax.Array) -> jax.Array:
-    """An orthonormal basis of what the rows span, (12288, m)."""
+    """An orthonormal basis of the span of the rows: (12288, m)."""
     return jnp.asarray(np.linalg.qr(np.asarray(x).T)[0])
 
 
 def standardized(data: Part) -> Part:
-    """Each pixel of each colour by its mean and deviation over the training images."""
+    """Standardise each pixel of each colour by its mean and deviation over the training images."""
     fitted = fnn.data.fit_standardization(data.x)
     x, test_x = (fnn.data.standardize(part, fitted) for part in (data.x, data.test_x))
     return data._replace(x=x, test_x=test_x, basis=spanning(x))
 
 
 def train(build: Builder, data: Part, rate: float, iterations: int, seeds: int) -> Trained:
-    """Full-batch gradient descent from each start, all in one program, in the coordinates of the images.
+    """Full-batch gradient descent from each initialisation, as one program.
 
-    dW = Xᵀ dZ lies in the span of the m images, so W moves only there: with an orthonormal basis Q of it, (12288, m),
-    X W = (X Q) U and W - W₀ = Q (U - U₀), U₀ = Qᵀ W₀. The steps are the same ones, with m inputs instead of 12,288.
+    Descent uses coordinates of the images: dW = Xᵀ dZ lies in the span of the m images, so W changes only within this
+    span. With an orthonormal basis Q of the span, (12288, m), we have X W = (X Q) U and W - W₀ = Q (U - U₀), where U₀
+    = Qᵀ W₀. The steps are the same, with m inputs instead of 12,288.
     """
     network = build(N_IN)
     starts = jax.jit(jax.vmap(network.init))(jax.random.split(jax.random.key(0), seeds))
@@ -144,7 +145,7 @@ def train(build: Builder, data: Part, rate: float, iterations: int, seeds: int) 
 
 
 def difference(data: Part, rate: float, iterations: int = 200) -> float:
-    """The largest difference that those coordinates make to logistic regression's ŷ."""
+    """The largest difference that these coordinates make to the ŷ of logistic regression."""
     network, data_xy = line(N_IN), (data.x, data.y)
     run = fnn.make_run(network, LOSS, fnn.sgd, data_xy, epochs=iterations, batch_size=len(data.x))
     params = run(jnp.float32(rate), jax.random.key(0)).params
@@ -152,8 +153,8 @@ def difference(data: Part, rate: float, iterations: int = 200) -> float:
     return float(np.abs(whole - train(line, data, rate, iterations, 1).probability[0]).max())
 
 
-DRAWN = 5  # starts whose costs are drawn
-LOOKS = {
+DRAWN = 5  # number of initialisations whose costs are plotted
+STYLES = {
     "logistic regression": ("black", "--"),
     "20-7-5-1": (figures.BLUE, "-"),
     "3-2-1, standardised": (figures.ORANGE, "-"),
@@ -162,15 +163,15 @@ LOOKS = {
 
 
 def cost_panel(axes: "Axes", results: dict[str, Trained]) -> None:
-    """Cost over the iterations, of every start."""
+    """Plot the cost over the iterations, one curve per initialisation."""
     for name, result in results.items():
-        colour, line = LOOKS[name]
+        colour, line = STYLES[name]
         costs = result.costs[:DRAWN]
         front = len(costs) == 1
         labels = [name] + [None] * (len(costs) - 1)
         axes.plot(costs.T, color=colour, ls=line, lw=2 if front else 0.9, zorder=3 if front else 2, label=labels)
     axes.set(
-        title=f"Training (up to {DRAWN} starts each)",
+        title=f"Training (up to {DRAWN} initialisations each)",
         xlabel="iteration",
         ylabel="cost, cross-entropy per image",
         yscale="log",
@@ -178,11 +179,11 @@ def cost_panel(axes: "Axes", results: dict[str, Trained]) -> None:
 
 
 def accuracy_panel(axes: "Axes", results: dict[str, Trained], majority: float) -> None:
-    """Accuracy on training and test images, a mark per start."""
+    """Plot training and test accuracies, one mark per initialisation."""
     for i, (name, result) in enumerate(results.items()):
         spread = np.linspace(-0.12, 0.12, len(result.test)) if len(result.test) > 1 else np.zeros(1)
-        axes.plot(i + spread, result.train, "o", mfc="none", color=LOOKS[name][0], ms=7)
-        axes.plot(i + spread, result.test, "D", color=LOOKS[name][0], ms=6)
+        axes.plot(i + spread, result.train, "o", mfc="none", color=STYLES[name][0], ms=7)
+        axes.plot(i + spread, result.test, "D", color=STYLES[name][0], ms=6)
     axes.plot([], [], "o", mfc="none", color="black", label="training images")
     axes.plot([], [], "D", color="black", label="test images")
     axes.axhline(majority, color="black", lw=1, ls="--", label="test, if all are called cats")
@@ -191,7 +192,7 @@ def accuracy_panel(axes: "Axes", results: dict[str, Trained], majority: float) -
 
 
 def run(config: Config) -> Outcome:
-    """Trains the four networks."""
+    """Train the four models."""
     from matplotlib.figure import Figure
 
     cats = load_cats()
@@ -227,8 +228,11 @@ def run(config: Config) -> Outcome:
     accuracy_panel(right, results, share)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=10)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=10)
-    remark = "One of the 50 test images is 0.02, the standard error of an accuracy of 0.7 is 0.065: no difference"
-    return Outcome(criteria, figure, numbers, [f"{remark} seen here tells two networks apart."])
+    remark = (
+        "One of the 50 test images is 0.02, and the standard error of an accuracy of 0.7 is 0.065. No difference "
+        "between two networks in this study is significant."
+    )
+    return Outcome(criteria, figure, numbers, [remark])
 
 
 STUDY = Study(
@@ -241,5 +245,5 @@ STUDY = Study(
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,19 +1,21 @@
-"""A ReLU unit that no example activates gets no gradient and stays dead; a leaky one comes back.
+"""A ReLU unit that no example activates stays dead; a leaky ReLU unit recovers.
 
     python -m experiments dead_relu
 
-Claims C094 and C097 (documents 001 2.3 and 2.4, 003 3.3). A unit with z = x w + b below 0 for every example puts out
-0, and as dz = da where z > 0, else 0, its weights get no gradient: nothing can change it again. With leaky ReLU
+Claims C094 and C097. A unit with z = x w + b below 0 for every example has output 0. Because dz = da where z > 0 and 0
+elsewhere, its weights get no gradient, so nothing can change it again. With leaky ReLU
 
     a = z where z > 0, else 0.01 z,    dz = da where z > 0, else 0.01 da,
 
-there always is one. Units die by a start that is too low, or by a step that throws them there. Both are made: hidden
-biases of -20, at a learning rate of 1, and He's weights at a learning rate of 2. 64-30-10 on the digits,
-batches of 16; another start and order per seed. And the housing neuron a = max(w x + b, 0) starts at (-1, -1), with
-sizes x > 0 and prices that (1.5, -2) gives: it is silent for all of them.
+there is always a gradient. Units die from initial weights that are too low, or from a step that is too long. The study
+produces both: hidden biases of -20 with learning rate 1, and He's weights with learning rate 2. The network 64-30-10
+learns the digits in batches of 16; each seed has its own initialisation and order. In addition, the housing neuron
+a = max(w x + b, 0) starts at (-1, -1). Its sizes are x > 0 and its prices follow (1.5, -2), so it is silent for every
+example.
 
-To expect: from biases of -20 ReLU's weights change by exactly 0 and it guesses; at a learning rate of 2 all units
-die, and it guesses too; leaky ReLU comes to 0.9 and more from both. The housing neuron does not move.
+Expected results: from biases of -20, ReLU's weights change by exactly 0 and its accuracy is that of guessing. At a
+learning rate of 2 all ReLU units die, and its accuracy is that of guessing too. Leaky ReLU reaches 0.9 and more in
+both cases. The housing neuron does not move.
 """
 
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.errors import positive
 from experiments.studies.shared import study
-from experiments.studies.shared.starts import drawn
+from experiments.studies.shared.initial_params import init_params
 from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Data, Params
 
@@ -43,27 +45,27 @@ ACTIVATIONS = {"ReLU": fnn.relu, "leaky ReLU": fnn.leaky_relu(0.01)}
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Initial weights and orders of the digits."""
+    """Number of initialisations and orders of the digits."""
     epochs: int = 40
     """Passes over the digits."""
     learning_rate: float = 1.0
-    """Step length from the low biases."""
+    """Learning rate with the low biases."""
     large: float = 2.0
-    """Step length that kills."""
+    """Learning rate that kills units."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def both(network: fnn.Layer, seeds: int) -> tuple[Params, Params]:
     """Ordinary parameters from each seed, and the same with hidden biases of -20: leaves (seeds, …)."""
-    params = drawn(network, seeds)
+    params = init_params(network, seeds)
     *hidden, last = params
     low = [layer._replace(b=np.full_like(layer.b, -20)) if layer else layer for layer in hidden]
     return params, (*low, last)
 
 
 def train(g: fnn.Layer, config: Config, train: Data, test: Data) -> dict[str, dict[str, np.ndarray]]:
-    """By what kills: test accuracy (seeds, epochs), how far the first weights moved, the share of dead units."""
+    """For each cause: test accuracy (seeds, epochs), change of the first weights, share of dead units."""
     network = fnn.mlp(SIZES, g)
     run = fnn.make_run(
         network,
@@ -88,7 +90,7 @@ def train(g: fnn.Layer, config: Config, train: Data, test: Data) -> dict[str, di
 
 
 def silent(params: Params, x: jax.Array) -> jax.Array:
-    """The share of hidden units with z <= 0 (or not a number) for every example."""
+    """The share of hidden units with z <= 0 (or NaN) for every example."""
     z = fnn.dense(*SIZES[:2]).forward(params[0], x)[0]
     return jnp.mean(1 - jnp.any(z > 0, axis=0).astype(jnp.float32))
 
@@ -100,16 +102,16 @@ def housing(g: fnn.Layer) -> float:
     network, y = fnn.serial(fnn.dense(1, 1), g), jnp.maximum(1.5 * x - 2, 0)
     data, loss = (x, y), fnn.squared_error
     run = fnn.make_run(network, loss, fnn.sgd, data, epochs=1000, batch_size=100, init=start)
-    w, b = run(jnp.float32(0.1), jax.random.key(0)).params[0]
-    return max(abs(float(w[0, 0]) + 1), abs(float(b[0]) + 1))
+    neuron = run(jnp.float32(0.1), jax.random.key(0)).params[0]
+    return max(abs(float(neuron.w[0, 0]) + 1), abs(float(neuron.b[0]) + 1))
 
 
 def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
-    """Test accuracy over the epochs, of every seed."""
+    """Plot the test accuracy over the epochs, one curve per seed."""
     from matplotlib.ticker import MaxNLocator
 
-    looks = ((figures.BLUE, "--"), (figures.ORANGE, "-"))
-    for (name, values), (colour, line) in zip(lines.items(), looks, strict=True):
+    styles = ((figures.BLUE, "--"), (figures.ORANGE, "-"))
+    for (name, values), (colour, line) in zip(lines.items(), styles, strict=True):
         epochs = np.arange(1, values.shape[1] + 1)
         labels = [name] + [None] * (len(values) - 1)
         axes.plot(epochs, values.T, color=colour, ls=line, lw=1.5, label=labels)
@@ -118,7 +120,7 @@ def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
 
 
 def run(config: Config) -> Outcome:
-    """Trains both networks from both starts, and the housing neuron."""
+    """Train both networks in both cases, and the housing neuron."""
     from matplotlib.figure import Figure
 
     positive("--learning-rate", config.learning_rate)
@@ -140,7 +142,7 @@ def run(config: Config) -> Outcome:
     for name, runs in zip(ACTIVATIONS, (relu, leaky), strict=True):
         for kind, text in (("biases", "biases of -20"), ("rate", f"learning rate {config.large:g}")):
             numbers[f"{text}, {name}: test accuracy"] = final(runs, kind).tolist()
-            numbers[f"{text}, {name}: share of units silent for all"] = runs[kind]["dead"].tolist()
+            numbers[f"{text}, {name}: share of dead units"] = runs[kind]["dead"].tolist()
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     of_kind = lambda kind: {name: runs[kind]["accuracy"] for name, runs in zip(ACTIVATIONS, (relu, leaky), strict=True)}
@@ -154,5 +156,5 @@ STUDY = Study("X22", ("C094", "C097"), run, quick=Config(seeds=3))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,19 +1,19 @@
-"""One filter for horizontal edges, one for vertical: their largest responses tell bars apart that pixels do not.
+"""Two edge filters classify bars that a linear classifier on pixels does not.
 
     python -m experiments edge_filters
 
-Claims C236 and C255 (document 004, Image recognition; document 003, 1.3: with little data, features made by
-hand decide). On images with a horizontal bar, a vertical one, both or none, anywhere, two 3x3 filters
+Claims C236, on image recognition, and C255: with little data, hand-made features decide. Images show a horizontal bar,
+a vertical one, both or none, at any place. Two 3x3 filters
 
     horizontal  [[1, 1, 1], [0, 0, 0], [-1, -1, -1]],    vertical: its transpose,
 
-respond with 3 to their own edge and with 0 to the other; f = max |response| over the image makes two
-features of 256 pixels. Softmax regression on these two is compared with softmax regression on the pixels,
-learnt from 400 images, in a test of 2000. The pixels are given L2 of several strengths and count with the
-one that is best in the test; the features have none. Every seed draws its images.
+respond with 3 to their own edge and with 0 to the other. f = max |response| over the image turns 256 pixels into two
+features. Softmax regression on these features is compared with softmax regression on the pixels. Both learn from 400
+images and are tested on 2000. The pixels are given L2 penalties of several strengths, and the best one on the test
+images counts; the features have none. Every seed draws its own images.
 
-To expect: 0.96 to 0.97 of the images right by two features, 0.71 to 0.74 by 256 pixels, 0.40 to 0.43
-without L2, though all training images are right then.
+Expected results: 0.96 to 0.97 of the images right with two features, 0.71 to 0.74 with 256 pixels, and 0.40 to 0.43
+with pixels and no penalty, although all training images are then right.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SIDE, CLASSES = 16, ("none", "horizontal", "vertical", "both")
 TRAINED = 400
-STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # of L2
+STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # λ of the L2 penalty
 EDGE = np.array([[1, 1, 1], [0, 0, 0], [-1, -1, -1]], np.float32)
 FILTERS = np.stack([EDGE, EDGE.T], axis=2)[:, :, None, :]
 SLIDE = fnn.conv2d(1, 2, 3)
@@ -45,29 +45,29 @@ SLIDE = fnn.conv2d(1, 2, 3)
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Draws of the images."""
+    """Number of draws of the images."""
     iterations: int = 1000
-    """Steps of Adam, full batch."""
+    """Full-batch steps of Adam."""
     test: int = 2000
-    """Images in the test."""
+    """Number of test images."""
     noise: float = 0.2
-    """Deviation of the pixels' noise; bars have brightness 1."""
+    """Standard deviation of the pixels' noise; bars have brightness 1."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def responses(x: np.ndarray) -> np.ndarray:
-    """Of both filters, at each place: (n, height, width, 1) -> (n, height - 2, width - 2, 2)."""
+    """Responses of both filters at each place: (n, height, width, 1) -> (n, height - 2, width - 2, 2)."""
     return np.asarray(SLIDE.forward(fnn.Conv2d(jnp.asarray(FILTERS), jnp.zeros(2)), jnp.asarray(x))[0])
 
 
 def features(x: np.ndarray) -> np.ndarray:
-    """max |response| of both filters, (n, 2)."""
+    """max |response| of both filters: (n, 2)."""
     return np.abs(responses(x)).max(axis=(1, 2))
 
 
 def train(x: np.ndarray, y: np.ndarray, config: Config) -> RunResult:
-    """Softmax regression on x (seeds, m, n), with each strength of L2: leaves (seeds, strengths, …)."""
+    """Train softmax regression on x (seeds, m, n) with each penalty: leaves (seeds, strengths, …)."""
     network = fnn.softmax_regression(x.shape[2], len(CLASSES))
     epochs, m = config.iterations, x.shape[1]
     run = fnn.make_run(
@@ -79,19 +79,19 @@ def train(x: np.ndarray, y: np.ndarray, config: Config) -> RunResult:
         batch_size=m,
         l2=lambda l2: l2,
     )
-    runs = jax.tree.unflatten(jax.tree.structure(run), [x, y])  # the same program, with the images of every seed
+    runs = jax.tree.unflatten(jax.tree.structure(run), [x, y])  # the same program with the images of every seed
     over_strengths = jax.vmap(lambda run, l2: run(l2, jax.random.key(0)), in_axes=(None, 0))
     return jax.vmap(over_strengths, in_axes=(0, None))(runs, jnp.asarray(STRENGTHS))
 
 
 def accuracy(result: RunResult, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """In the test, (seeds, strengths)."""
-    w, b = (np.asarray(leaf) for leaf in result.params)
+    """The accuracy on test images: (seeds, strengths)."""
+    w, b = np.asarray(result.params.w), np.asarray(result.params.b)
     return np.mean(np.argmax(x[:, None] @ w + b[:, :, None], axis=-1) == y[:, None], axis=-1)
 
 
 def run(config: Config) -> Outcome:
-    """Both on every draw; what the filters say of a single bar."""
+    """Train both classifiers on every draw; measure the filters' responses to a single edge."""
     from matplotlib.figure import Figure
 
     draws = [bars(seed, TRAINED + config.test, side=SIDE, noise=config.noise) for seed in range(config.seeds)]
@@ -114,9 +114,9 @@ def run(config: Config) -> Outcome:
     ]
     train_pixels = np.asarray(results["pixels"].history["accuracy"])[:, :, -1]
     numbers = {
-        "accuracy, pixels, each with the L2 that is best in the test": by_pixels.tolist(),
-        "training accuracy, pixels, highest of all L2": train_pixels.max(axis=1).tolist(),
-        "accuracy, pixels, without L2": tested["pixels"][:, 0].tolist(),
+        "accuracy, pixels, with the penalty that is best on the test images": by_pixels.tolist(),
+        "training accuracy, pixels, highest over all penalties": train_pixels.max(axis=1).tolist(),
+        "accuracy, pixels, without penalty": tested["pixels"][:, 0].tolist(),
     }
     return Outcome(
         criteria, draw(Figure(figsize=(12, 4.2), layout="constrained"), draws[0], by_hand, by_pixels), numbers
@@ -124,7 +124,7 @@ def run(config: Config) -> Outcome:
 
 
 def draw(figure: "Figure", images: Images, by_hand: np.ndarray, by_pixels: np.ndarray) -> "Figure":
-    """An image with the two responses; the two features of the test images; accuracies."""
+    """Plot an image with its two responses, the two features of the test images, and the accuracies."""
     x, y = images
     parts = figure.add_gridspec(1, 3, width_ratios=(1, 1.25, 0.8))
     left, between, right = (figure.add_subfigure(part) for part in parts)
@@ -166,7 +166,7 @@ def draw(figure: "Figure", images: Images, by_hand: np.ndarray, by_pixels: np.nd
     axes.set_axisbelow(True)
     axes.axhline(1 / len(CLASSES), color="black", lw=1.2, ls=":")
     axes.set_xticks([0, 1], ["256 pixels", "2 features"])
-    axes.set(title="400 images", ylabel="share of 2000 others right", ylim=(0, 1.02))
+    axes.set(title="400 images", ylabel="accuracy on 2000 test images", ylim=(0, 1.02))
     return figure
 
 
@@ -174,5 +174,5 @@ STUDY = Study("X30", ("C236", "C255"), run, quick=Config(seeds=3, iterations=500
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,21 +1,21 @@
-"""Layer by layer, training turns the input into features that a linear classifier can read.
+"""Layer by layer, training makes features easier to read by a linear classifier.
 
     python -m experiments features_by_layer
 
-Claims C077 (document 003, 4.1; document 004, image recognition) and C075 (document 004: layers that make progress by
-increments). That early layers find edges, and later ones what is made of them, is a picture; what is measured is what
-the features are good for. A linear probe is softmax regression on the outputs a^[l] of layer l, trained on its own
-(Alain and Bengio 2016): how many test digits it reads tells how far layer l has come. The network,
-784-128-128-128-10 of ReLU, and the probes learn from the same 3,000 images of MNIST. Beside it, the same with the
-weights that it starts from.
+Claims C077, on image recognition, and C075: layers make progress by increments. That early layers find edges and later
+ones combine them is a picture; the study measures how useful the features are. A linear probe is softmax regression
+on the outputs a^[l] of layer l, trained separately (Alain and Bengio 2016). The share of test digits that it reads
+shows how far layer l has come. The network 784-128-128-128-10 with ReLU and the probes learn from the same 3,000
+images of MNIST. The same network with its initial weights serves as comparison.
 
     probe of layer l     softmax(ã^[l] W + b),  ã^[l] = (a^[l] - mean) / rms,  a^[0] = x
 
-On the planar flower, where a line is of no use, the probe of the four tanh units of a network 2-4-1 is logistic
-regression on them. The condition: training makes the difference, not depth, which by itself loses what was there.
+On the planar flower, which no line separates, the probe of the four tanh units of a network 2-4-1 is logistic
+regression on them. The condition of the claims: training makes the difference. Depth alone loses information.
 
-To expect: the pixels 0.89 to 0.90, the layers 0.91 to 0.93, each as good as the one before or better; without training
-each worse than the one before, the last 0.1 below the pixels. On the flower 0.44 for the points, 0.93 for the units.
+Expected results: 0.89 to 0.90 for the pixels and 0.91 to 0.93 for the layers, each layer as good as the one before or
+better. Without training each layer is worse than the one before, and the last one is 0.1 below the pixels. On the
+flower 0.44 for the points and 0.93 for the units.
 """
 
 import functools
@@ -46,15 +46,15 @@ FLOWER = fnn.mlp((2, 4, 1), fnn.tanh, w_init=fnn.init.xavier_normal)
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Draws of training images and of initial weights."""
+    """Number of draws of training images and initial weights."""
     examples: int = 3000
-    """Training images in a draw."""
+    """Number of training images in a draw."""
     epochs: int = 20
-    """Passes over them of the network."""
+    """Passes of the network over the training images."""
     probe_steps: int = 300
-    """Steps of momentum, full batch, of a probe."""
+    """Full-batch steps of momentum for a probe."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def hidden(network: Layer, params: Params, x: jax.Array) -> list[jax.Array]:
@@ -67,7 +67,7 @@ def hidden(network: Layer, params: Params, x: jax.Array) -> list[jax.Array]:
 
 
 def probe(train: jax.Array, y: jax.Array, test: jax.Array, test_y: jax.Array, steps: int) -> jax.Array:
-    """Test accuracy of softmax regression on features, which are centred and brought to a mean square of 1."""
+    """Test accuracy of softmax regression on features that are centred and scaled to mean square 1."""
     mean = train.mean(axis=0, keepdims=True)
     rms = jnp.sqrt(jnp.mean(jnp.square(train - mean)))
     network = fnn.softmax_regression(train.shape[1], 10)
@@ -87,7 +87,7 @@ def probe(train: jax.Array, y: jax.Array, test: jax.Array, test_y: jax.Array, st
 
 @functools.partial(jax.jit, static_argnums=0)
 def probed(config: Config, x: jax.Array, y: jax.Array, test: jax.Array, test_y: jax.Array, keys: PRNGKey) -> jax.Array:
-    """Test accuracies of the probes (seeds, 2, 4): of the trained network, of its start; of pixels, of each layer."""
+    """Test accuracies of the probes: (seeds, trained or initial network, pixels or layer 1 to 3)."""
 
     def one(draw: tuple[jax.Array, jax.Array, PRNGKey]) -> jax.Array:
         x, y, key = draw
@@ -107,7 +107,7 @@ def probed(config: Config, x: jax.Array, y: jax.Array, test: jax.Array, test_y: 
 
 
 def planar(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """On the planar flower: accuracies of logistic regression on points and on hidden units; its logits for one net."""
+    """Accuracies of logistic regression on the flower's points and on hidden units; logits of one network."""
     flower = planar_flower(0)
     x, y = jnp.asarray(flower.x), jnp.asarray(flower.y[:, None], jnp.float32)
     keys = jax.random.split(jax.random.key(1), config.seeds)
@@ -132,10 +132,8 @@ def planar(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def layers_panel(axes: "Axes", accuracy: np.ndarray) -> None:
-    """Accuracy of the probes over the layers, of every seed."""
-    for i, (name, style, colour) in enumerate(
-        (("trained", "o-", figures.BLUE), ("not trained", "s--", figures.ORANGE))
-    ):
+    """Plot the accuracy of the probes over the layers, one curve per seed."""
+    for i, (name, style, colour) in enumerate((("trained", "o-", figures.BLUE), ("untrained", "s--", figures.ORANGE))):
         axes.plot(accuracy[:, i].T, style, color=colour, lw=1.4, ms=5, label=[name] + [None] * (len(accuracy) - 1))
     axes.set(title="Probes on MNIST", ylabel="share of test digits read right")
     axes.set_xticks(range(len(LAYERS)), labels=LAYERS)
@@ -143,7 +141,7 @@ def layers_panel(axes: "Axes", accuracy: np.ndarray) -> None:
 
 
 def flower_panels(axes: tuple["Axes", "Axes"], points: float, units: float, logits: np.ndarray) -> None:
-    """The flower by class; what the probe of the hidden units makes of its points."""
+    """Plot the flower by class, and the logits of the probe of the hidden units."""
     x, y = planar_flower(0)
     bins = np.linspace(logits.min(), logits.max(), 31).tolist()
     for label, colour, marker in ((0, figures.BLUE, "o"), (1, figures.ORANGE, "^")):
@@ -157,7 +155,7 @@ def flower_panels(axes: tuple["Axes", "Axes"], points: float, units: float, logi
 
 
 def run(config: Config) -> Outcome:
-    """Trains the network and its probes for each draw, and on the flower."""
+    """Train the network and its probes for each draw, and on the flower."""
     from matplotlib.figure import Figure
 
     data = load_mnist()
@@ -178,13 +176,13 @@ def run(config: Config) -> Outcome:
     flower_panels((middle, right), points.mean(), units.max(), logits)
     criteria = [
         Criterion("probe of the last hidden layer - of the pixels", (trained[:, -1] - raw).tolist(), least=0.02),
-        Criterion("the same, of the network not trained", (start[:, -1] - raw).tolist(), most=0),
+        Criterion("the same difference, untrained network", (start[:, -1] - raw).tolist(), most=0),
         Criterion("flower: logistic regression on hidden units - on points", (units - points).tolist(), least=0.3),
     ]
     numbers = {"test accuracy, probe of the pixels": raw.tolist()}
     for i, name in enumerate(LAYERS[1:]):
         numbers[f"test accuracy, probe of {name}"] = trained[:, i].tolist()
-        numbers[f"test accuracy, probe of {name}, not trained"] = start[:, i].tolist()
+        numbers[f"test accuracy, probe of {name}, untrained"] = start[:, i].tolist()
     numbers |= {"flower, points": points.tolist(), "flower, hidden units": units.tolist()}
     return Outcome(criteria, figure, numbers)
 
@@ -193,5 +191,5 @@ STUDY = Study("X33", ("C075", "C077"), run, quick=Config(seeds=3, epochs=15, pro
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

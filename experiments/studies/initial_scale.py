@@ -1,17 +1,19 @@
-"""Weights that start too large saturate the units; 0.01 suits one hidden layer and stops a network of four.
+"""Large initial weights saturate; 0.01 suits one hidden layer, but not four.
 
     python -m experiments initial_scale
 
-Claims C159 and C160 (documents 003 3.5 and 001 5.1, on w = 0.01 · randn). For inputs of variance 1 the weighted
-input of a unit has the deviation σ √n_in, σ that of the weights. Large σ puts tanh where its slope
-1 - a² is almost 0, which is the reason for a small factor. Small σ has a price as well, in depth: every layer
-multiplies what passes, forward and backward, by about σ √n. With 0.01 and 50 units that is 0.07 a layer, and four
-hidden layers leave too little of the gradient to learn from. σ = √(1/n_in) (LeCun) or √(2/n_in) (He, for ReLU) do both.
+Claims C159 and C160, on w = 0.01 · randn. For inputs of variance 1, the weighted input of a unit has standard
+deviation σ √n_in, where σ is that of the weights. A large σ puts tanh where its slope 1 - a² is almost 0, which is the
+reason for a small factor. A small σ has a price as well, in deep networks: every layer multiplies the signal, forward
+and backward, by about σ √n. With 0.01 and 50 units that is 0.07 per layer, and four hidden layers leave too little of
+the gradient to learn from. σ = √(1/n_in) (LeCun) and √(2/n_in) (He, for ReLU) avoid both problems.
 
-The digits, 64-50-50-50-50-10 and 64-50-10, batches of 16; another start and another order per seed.
+Networks 64-50-50-50-50-10 and 64-50-10 learn the digits in batches of 16. Each seed has its own initial weights and
+order.
 
-To expect: of 784 inputs, 0.01 saturates (|a| > 0.99) no unit, 1 more than nine tenths; four hidden layers stay at
-guessing with 0.01 and come to 0.95 and more with LeCun's and He's; one hidden layer learns well with 0.01.
+Expected results: with 784 inputs, 0.01 saturates (|a| > 0.99) no unit, and 1 saturates more than nine tenths. With
+0.01, four hidden layers stay at the accuracy of guessing; with LeCun's and He's rules they reach 0.95 and more. One
+hidden layer learns well with 0.01.
 """
 
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.errors import positive
 from experiments.studies.shared import study
-from experiments.studies.shared.starts import scaled
+from experiments.studies.shared.initial_params import scaled_params
 from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Data
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DEEP, SHALLOW = (64, 50, 50, 50, 50, 10), (64, 50, 10)
-RULES = {  # name -> the standard deviation by n_in
+RULES = {  # name -> standard deviation as a function of n_in
     "0.01": lambda n_in: 0.01,
     "LeCun √(1/n)": lambda n_in: (1 / n_in) ** 0.5,
     "He √(2/n)": lambda n_in: (2 / n_in) ** 0.5,
@@ -47,19 +49,19 @@ RULES = {  # name -> the standard deviation by n_in
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Initial weights and orders of the digits, the same for all scales."""
+    """Number of initialisations and orders of the digits, the same for all scales."""
     epochs: int = 30
     """Passes over the digits."""
     learning_rate: float = 0.1
-    """Step length."""
+    """Learning rate."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def train(
     sizes: tuple[int, ...], g: fnn.Layer, rules: tuple[str, ...], config: Config, train: Data, test: Data
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The history by rule: arrays (seeds, epochs) by name."""
+    """The training history for each rule: arrays (seeds, epochs) by name."""
     network = fnn.mlp(sizes, g, w_init=fnn.init.normal(1.0))
     run = fnn.make_run(
         network,
@@ -72,14 +74,14 @@ def train(
         validation=test,
     )
     keys = jax.random.split(jax.random.key(1), config.seeds)
-    start = scaled(network, [RULES[rule] for rule in rules], config.seeds)
+    start = scaled_params(network, [RULES[rule] for rule in rules], config.seeds)
     history = jax.vmap(run)(start, keys[np.tile(np.arange(config.seeds), len(rules))]).history
     of_rule = lambda values, i: np.asarray(values)[i * config.seeds : (i + 1) * config.seeds]
     return {rule: {name: of_rule(values, i) for name, values in history.items()} for i, rule in enumerate(rules)}
 
 
 def saturated(seed: int) -> list[float]:
-    """The share of |tanh(x w)| above 0.99 for 784 inputs x ~ N(0, 1), with w of deviation 0.01, 1 and 10."""
+    """Shares of |tanh(x w)| > 0.99 for 784 inputs x ~ N(0, 1) and w of deviation 0.01, 1 and 10."""
     x_key, w_key = jax.random.split(jax.random.key(seed))
     x, w = jax.random.normal(x_key, (200, 784)), jax.random.normal(w_key, (784, 100))
     layer = fnn.serial(fnn.dense(784, 100), fnn.tanh)
@@ -88,12 +90,12 @@ def saturated(seed: int) -> list[float]:
 
 
 def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
-    """Test accuracy over the epochs: the median of the seeds, and a band from the lowest to the highest."""
+    """Plot the test accuracy over the epochs: the median of the seeds and the range."""
     from matplotlib.ticker import MaxNLocator
 
     colours = (figures.GREY, figures.BLUE, figures.SKY, figures.PINK)
-    looks = zip(colours, ("--", "-", "-", "-."), "x^os", strict=True)
-    for (name, values), (colour, line, marker) in zip(lines.items(), looks, strict=True):
+    styles = zip(colours, ("--", "-", "-", "-."), "x^os", strict=True)
+    for (name, values), (colour, line, marker) in zip(lines.items(), styles, strict=True):
         epochs = np.arange(1, values.shape[1] + 1)
         every = max(1, len(epochs) // 6)
         axes.plot(epochs, np.median(values, 0), color=colour, ls=line, marker=marker, ms=5, markevery=every, label=name)
@@ -103,7 +105,7 @@ def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
 
 
 def run(config: Config) -> Outcome:
-    """Trains from every scale."""
+    """Train with every scale."""
     from matplotlib.figure import Figure
 
     positive("--learning-rate", config.learning_rate)
@@ -135,7 +137,7 @@ def run(config: Config) -> Outcome:
     for name, runs in (("4 x tanh", tanh), ("4 x ReLU", relu), ("1 x tanh", one)):
         numbers |= {f"{name}, {rule}: test accuracy": accuracy(runs, rule) for rule in runs}
     lost = int(np.sum(~(np.array(accuracy(relu, "1")) >= 0.2)))
-    remark = f"ReLU with deviation 1: {lost} of {config.seeds} runs end below 0.2, dead or not finite."
+    remark = f"ReLU with deviation 1: {lost} of {config.seeds} runs end below an accuracy of 0.2, dead or not finite."
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     of_test = lambda runs: {name: history["validation_accuracy"] for name, history in runs.items()}
@@ -149,5 +151,5 @@ STUDY = Study("X32", ("C159", "C160"), run, quick=Config(seeds=3, epochs=20))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

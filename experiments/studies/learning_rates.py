@@ -1,21 +1,25 @@
-"""The learning rate: too high and nothing converges, too low and nothing happens; decay and Adam, and when they pay.
+"""Learning rates: the limit of convergence, decay, and when Adam pays.
 
     python -m experiments learning_rates
 
-Claims C179, C193, C194, C195 and C239 (documents 001 1.3 and 4.2, 002, on gradient descent and its learning rate).
+Claims C179, C193, C194, C195 and C239, on gradient descent and its learning rate.
 
-1. On ½ Σ λ_i w_i², λ = (1, 10), each coordinate is multiplied by 1 - α λ_i a step: it shrinks if and only if α < 2/λ_i.
-2. Digits, 64-32-10, full batch: the cost after 300 steps, over the learning rate.
-3. Least squares, y = w* x + noise, a new example a step: the excess risk ½ ‖w - w*‖² falls at a speed in proportion to
-   α, to a floor in proportion to α. A decay α/(1 + t/τ) is fast first and exact later. Of a constant rate one can have
-   either: the best constant for a given number of steps ends as low, but takes many more to lose most of its error.
-4. Wines as measured, features in units a thousandfold apart: Adam, which divides each parameter's step by the size of
-   its gradients, against gradient descent, each at the best of its learning rates, on draws of four fifths of the set.
+1. On ½ Σ λ_i w_i² with λ = (1, 10), a step multiplies each coordinate by 1 - α λ_i. It shrinks if and only if
+   α < 2/λ_i.
+2. Digits, 64-32-10, full batch: the cost after 300 steps as a function of the learning rate.
+3. Least squares, y = w* x + noise, with a new example at each step. The excess risk ½ ‖w - w*‖² falls at a speed
+   proportional to α, down to a floor proportional to α. With a decaying rate α/(1 + t/τ), descent is fast at first and
+   accurate later. A constant rate achieves only one of these: the best constant for a given number of steps ends as
+   low, but takes many more steps to lose most of its error.
+4. Raw wine measurements, whose units differ by factors of a thousand. Adam, which divides each parameter's step by
+   the size of its gradients, is compared with gradient descent, each at its best learning rate, on draws of four fifths
+   of the set.
 
-To expect: at α = 0.19 the distance shrinks to 2e-5 of the first in 100 steps, at 0.21 it grows 9700 times. Digits: 0.07
-at α = 0.5, 2.3 to 2.4 at 0.001 and 2.2 to 2.3 at 3, where guessing costs ln 10 = 2.30. Least squares: α = 0.05 ends at
-an excess risk of 0.09, decay at 0.5 to 1.5 % of that; 0.0005 ends as low as decay, but needs 40 to 70 times as many
-steps to lose nine tenths of its risk. Wines: gradient descent 0.64 to 0.70 at its best, Adam 0.0001 to 0.03.
+Expected results: at α = 0.19 the distance shrinks to 2e-5 of its initial value in 100 steps; at 0.21 it grows by a
+factor of 9700. Digits: 0.07 at α = 0.5, 2.3 to 2.4 at 0.001 and 2.2 to 2.3 at 3, where guessing costs ln 10 = 2.30.
+Least squares: α = 0.05 ends at an excess risk of 0.09, decay at 0.5 to 1.5 % of that; 0.0005 ends as low as decay, but
+needs 40 to 70 times as many steps to lose nine tenths of its risk. Wines: 0.64 to 0.70 for gradient descent at its
+best rate, 0.0001 to 0.03 for Adam.
 """
 
 from dataclasses import dataclass
@@ -49,17 +53,17 @@ DECAY = list(SCHEDULES)[-1]
 @dataclass(frozen=True)
 class Config:
     seeds: int = 8
-    """Draws of the examples of least squares, and of wines; initial weights for digits."""
+    """Number of draws of least-squares examples and of wines, and of initialisations for digits."""
     examples: int = 20000
-    """Steps of least squares, an example each."""
+    """Steps of least squares, one example each."""
     iterations: int = 1000
     """Full-batch steps on wines."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def quadratic(alpha: float, steps: int = 100) -> np.ndarray:
-    """The distance from the minimum, from (1, 1): before each step and after the last."""
+    """The distance from the minimum, starting at (1, 1): before each step and after the last."""
     optimizer = fnn.sgd(alpha)
 
     def step(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
@@ -74,7 +78,7 @@ def quadratic(alpha: float, steps: int = 100) -> np.ndarray:
 
 
 def digits(seeds: int) -> np.ndarray:
-    """The cost (rates, seeds, steps) of full-batch training."""
+    """The cost of full-batch training: (rates, seeds, steps)."""
     x, y = load_digits()
     network = fnn.mlp([64, 32, 10])
     run = fnn.make_run(network, fnn.softmax_cross_entropy, fnn.sgd, (x, y), epochs=300, batch_size=len(x))
@@ -82,7 +86,10 @@ def digits(seeds: int) -> np.ndarray:
 
 
 def least_squares(key: jax.Array, alpha: jax.Array, tau: jax.Array, examples: int) -> jax.Array:
-    """The excess risk at the start and after each step of one example: inputs, noise and w* normal of deviation 1."""
+    """The excess risk before the first step and after each.
+
+    Inputs, noise and w* are standard normal.
+    """
     network, optimizer = (
         fnn.dense(FEATURES, 1, w_init=fnn.init.zeros),
         fnn.sgd(lambda t: alpha / (1 + t.astype(tau.dtype) / tau)),
@@ -94,15 +101,15 @@ def least_squares(key: jax.Array, alpha: jax.Array, tau: jax.Array, examples: in
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         state, _ = train(state, batch)
-        w, b = state.params
-        return state, 0.5 * (jnp.square(w - target).sum() + jnp.square(b).sum())
+        line = state.params
+        return state, 0.5 * (jnp.square(line.w - target).sum() + jnp.square(line.b).sum())
 
     after = fnn.make_epoch(step, 1)(fnn.init_state(network, optimizer, key), (x, y))[1]
     return jnp.concatenate([0.5 * jnp.square(target).sum()[None], after])
 
 
 def wines(optimizer: Any, rates: np.ndarray, config: Config) -> np.ndarray:
-    """The cost (seeds, rates) after training softmax regression on four fifths of the wines as measured."""
+    """The cost of softmax regression on four fifths of the raw wine measurements: (seeds, rates)."""
     x, y = (jnp.asarray(array) for array in load_wine())
     network = fnn.softmax_regression(x.shape[1], 3)
 
@@ -121,17 +128,19 @@ def wines(optimizer: Any, rates: np.ndarray, config: Config) -> np.ndarray:
 
 
 def draw_risks(axes: "Axes", risks: np.ndarray) -> None:
-    """The excess risk over the steps, averaged over the draws and over short stretches of steps."""
-    looks = ((figures.BLUE, "-"), (figures.SKY, "-."), (figures.GREY, ":"), (figures.ORANGE, "--"))
+    """Plot the excess risk over the steps, averaged over the draws and over short intervals of steps."""
+    styles = ((figures.BLUE, "-"), (figures.SKY, "-."), (figures.GREY, ":"), (figures.ORANGE, "--"))
     edges = np.unique(np.geomspace(1, risks.shape[2], 60).astype(int))
-    for label, values, (colour, dashes) in zip(SCHEDULES, risks.mean(axis=1), looks, strict=True):
+    for label, values, (colour, dashes) in zip(SCHEDULES, risks.mean(axis=1), styles, strict=True):
         means = [part.mean() for part in np.split(values, edges[1:-1])]
         axes.plot(edges[1:], means, color=colour, ls=dashes, label=label)
-    axes.set(title="Least squares, an example a step", xscale="log", yscale="log", xlabel="step", ylabel="excess risk")
+    axes.set(
+        title="Least squares, one example per step", xscale="log", yscale="log", xlabel="step", ylabel="excess risk"
+    )
 
 
 def run(config: Config) -> Outcome:
-    """Measures the four cases."""
+    """Measure the four cases."""
     from matplotlib.figure import Figure
 
     norms = {alpha: quadratic(alpha) for alpha in (0.19, 0.21)}
@@ -157,11 +166,11 @@ def run(config: Config) -> Outcome:
             [norms[0.19][-1] / norms[0.19][0]],
             most=1e-3,
         ),
-        Criterion("quadratic, α = 0.21 > 2/λ_max: the same", [norms[0.21][-1] / norms[0.21][0]], least=1e3),
+        Criterion("quadratic, α = 0.21 > 2/λ_max: the same ratio", [norms[0.21][-1] / norms[0.21][0]], least=1e3),
         Criterion("digits, α = 0.5: cost after 300 steps", at(0.5), most=0.15),
-        Criterion("digits, α = 0.001 and 3: the same", at(0.001) + at(3.0), least=2.0),
+        Criterion("digits, α = 0.001 and 3: cost after 300 steps", at(0.001) + at(3.0), least=2.0),
         Criterion(
-            "least squares: last excess risk, decay / α = 0.05", (final[DECAY] / final["α = 0.05"]).tolist(), most=0.1
+            "least squares: final excess risk, decay / α = 0.05", (final[DECAY] / final["α = 0.05"]).tolist(), most=0.1
         ),
         Criterion(
             "least squares: steps to lose 90 % of the risk, α = 0.0005 / decay",
@@ -175,7 +184,7 @@ def run(config: Config) -> Outcome:
         ),
     ]
     numbers: dict[str, list[float]] = {f"digits: cost after 300 steps, α = {rate:g}": at(rate) for rate in DIGITS}
-    numbers |= {f"least squares: last excess risk, {name}": value.tolist() for name, value in final.items()}
+    numbers |= {f"least squares: final excess risk, {name}": value.tolist() for name, value in final.items()}
     numbers |= {f"least squares: steps to lose 90 % of the risk, {name}": v.tolist() for name, v in steps.items()}
     numbers |= {f"raw wines: cost, {name} at its best rate": value.tolist() for name, value in best.items()}
 
@@ -186,7 +195,7 @@ def run(config: Config) -> Outcome:
     ):
         first.plot(values, color=colour, ls=dashes, label=f"α = {alpha}")
     first.set(title="Quadratic, λ = 1 and 10", xlabel="step", ylabel="distance from the minimum", yscale="log")
-    second.plot(DIGITS, costs, "o-", color=figures.BLUE, ms=4, lw=1, label=["each start"] + [None] * (config.seeds - 1))
+    second.plot(DIGITS, costs, "o-", color=figures.BLUE, ms=4, lw=1, label=["each seed"] + [None] * (config.seeds - 1))
     second.axhline(np.log(10), color=figures.GREY, ls=":", label="guessing, ln 10")
     second.set(
         title="Digits, full batch", xscale="log", yscale="log", xlabel="learning rate", ylabel="cost after 300 steps"
@@ -207,5 +216,5 @@ STUDY = Study("X24", ("C179", "C193", "C194", "C195", "C239"), run, quick=Config
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,24 +1,24 @@
-"""A sigmoid neuron with the quadratic cost learns slowest where it is most wrong; cross-entropy mends that.
+"""A badly wrong sigmoid neuron learns slowly with squared error.
 
     python -m experiments learning_slowdown
 
-Claims C082 (document 001 2.1, document 004), C215, C216 and C217 (004, expectation of learning): one neuron
-a = σ(w x + b) has to answer y = 0 to x = 1. With δ = dC/dz,
+Claims C082, C215, C216 and C217. With cross-entropy the neuron learns faster the more wrong it is. One neuron a = σ(w
+x + b) has to output y = 0 for x = 1. With δ = dC/dz,
 
     quadratic cost   C = ½ (a - y)²                        δ = (a - y) σ'(z),  σ' = a (1 - a),
     cross-entropy    C = -[y ln a + (1 - y) ln(1 - a)]     δ = a - y,
 
-dC/dw = δ x and dC/db = δ. That a learner slows down near its goal holds for both. That it is quick far from
-it holds for cross-entropy alone: with y = 0 the quadratic cost's gradient a² (1 - a) is largest at a = 2/3
-and falls to nothing as a goes to 1, because σ does.
+dC/dw = δ x and dC/db = δ. With both costs, learning slows down near the target. Far from the target, only cross-entropy
+is fast. For y = 0, the gradient a² (1 - a) of the quadratic cost is largest at a = 2/3 and falls to zero as a
+approaches 1, because σ saturates.
 
-The neuron starts at (w, b) = (2, 2), badly wrong, and at (0.6, 0.9), with each cost. The step lengths of two
-costs do not compare, so cross-entropy also runs with the one that needs as many epochs to a = 0.1 as the
-quadratic cost does.
+The neuron starts at (w, b) = (2, 2), badly wrong, and at (0.6, 0.9), with each cost. Learning rates of two costs are
+not comparable. Therefore cross-entropy also runs with the learning rate at which it needs as many epochs to reach
+a = 0.1 as the quadratic cost does.
 
-To expect: in 100 epochs from (2, 2) the output falls by 0.018 with the quadratic cost, by 0.94 with
-cross-entropy; the quadratic cost's fastest epoch, the 222nd, is 113 times as fast as its first; a quarter of
-the way to a common end, a = 0.96 against 0.67.
+Expected results: in 100 epochs from (2, 2) the output falls by 0.018 with the quadratic cost and by 0.94 with
+cross-entropy. The fastest epoch of the quadratic cost, number 222, is 113 times as fast as its first. If both reach
+the target at the same time, the outputs after a quarter of that time are a = 0.96 and 0.67.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from experiments.studies.shared.study import Criterion, Outcome, Study
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Runs = dict[tuple[float, float], np.ndarray]  # the output over the epochs, by start
+Runs = dict[tuple[float, float], np.ndarray]  # initial (w, b) -> output over the epochs
 
 NEURON = fnn.serial(fnn.dense(1, 1), fnn.sigmoid)
 QUADRATIC, CROSS_ENTROPY = fnn.squared_error, fnn.binary_cross_entropy
@@ -49,15 +49,15 @@ END = 0.1  # the output at which two runs count as equally far
 @dataclass(frozen=True)
 class Config:
     epochs: int = 600
-    """Steps of gradient descent, from each start with each cost."""
+    """Steps of gradient descent, from each initial point and with each cost."""
     learning_rate: float = 0.15
-    """Step length."""
+    """Learning rate."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def example() -> tuple[jax.Array, jax.Array]:
-    """x = 1 and y = 0, a row each."""
+    """The example x = 1, y = 0 as arrays of one row."""
     return jnp.ones((1, 1)), jnp.zeros((1, 1))
 
 
@@ -89,13 +89,13 @@ def slopes(loss: fnn.Loss, z: jax.Array) -> np.ndarray:
 
 
 def end(output: np.ndarray) -> np.ndarray:
-    """Epochs until the output is END, along the last axis; all of them where it never is."""
+    """Epochs until the output reaches END, along the last axis; the number of epochs if it never does."""
     there = output <= END
     return np.where(there.any(-1), there.argmax(-1), output.shape[-1])
 
 
 def run(config: Config) -> Outcome:
-    """Trains the neuron with both costs, and with cross-entropy at the speed that makes the comparison fair."""
+    """Train the neuron with both costs, and with cross-entropy at the learning rate of equal duration."""
     from matplotlib.figure import Figure
 
     at_least("--epochs", config.epochs, 500)
@@ -138,8 +138,8 @@ def run(config: Config) -> Outcome:
             numbers[f"{name}: output after 300 epochs from {start}"] = output[300]
             numbers[f"{name}: fall in the first epoch from {start}"] = output[0] - output[1]
     remark = (
-        "What cross-entropy makes proportional to the error is the speed of w and b. The output itself still starts "
-        "more slowly at 0.98 than at 0.82: σ is flatter there, whatever the cost."
+        "Cross-entropy makes the speed of w and b proportional to the error. The output itself still changes more "
+        "slowly from 0.98 than from 0.82, because σ is flatter there with either cost."
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
@@ -147,19 +147,19 @@ def run(config: Config) -> Outcome:
     right.plot(a, slope[QUADRATIC.name], color=figures.BLUE, label="quadratic: a² (1 - a)")
     right.plot(a, slope[CROSS_ENTROPY.name], color=figures.ORANGE, label="cross-entropy: a")
     right.axvline(2 / 3, color=figures.GREY, lw=1.2, ls=":", label="a = 2/3")
-    right.set(title="Gradient", xlabel="a, which is also the error", ylabel="dC/db", xlim=(0, 1), ylim=(0, 1))
+    right.set(title="Gradient", xlabel="a, equal to the error", ylabel="dC/db", xlim=(0, 1), ylim=(0, 1))
     right.legend(loc="upper left")
     return Outcome(criteria, figure, numbers, [remark])
 
 
 def panel(axes: "Axes", quadratic: Runs, cross: Runs, fair: np.ndarray) -> None:
-    """The output over the epochs."""
+    """Plot the output over the epochs."""
     axes.plot(quadratic[BAD], color=figures.BLUE, label="quadratic, from (2, 2)")
     axes.plot(quadratic[MILD], color=figures.BLUE, ls="--", label="quadratic, from (0.6, 0.9)")
     axes.plot(cross[BAD], color=figures.ORANGE, label="cross-entropy, from (2, 2)")
     axes.plot(cross[MILD], color=figures.ORANGE, ls="--", label="cross-entropy, from (0.6, 0.9)")
     axes.plot(fair, color=figures.ORANGE, ls=":", label="cross-entropy, from (2, 2), smaller steps")
-    axes.set(title="Output, wanted: 0", xlabel="epoch", ylabel="a", ylim=(0, 1.02), xlim=(0, None))
+    axes.set(title="Output (target: 0)", xlabel="epoch", ylabel="a", ylim=(0, 1.02), xlim=(0, None))
     axes.legend(loc="upper right", fontsize=9)
 
 
@@ -167,5 +167,5 @@ STUDY = Study("X01", ("C082", "C215", "C216", "C217"), run, quick=Config())
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,18 +1,18 @@
-"""A deep network without activations is one linear layer: depth alone buys nothing.
+"""A deep network without activations is one linear layer: depth adds nothing.
 
     python -m experiments linear_collapse
 
-Claims C069, C070 and C071 (documents 000, 001 3.3, 002 and 003 3.3, on activations): with g(z) = z,
+Claims C069, C070 and C071, on activations. With g(z) = z,
 
     a = ((x W₁ + b₁) W₂ + b₂) W₃ + b₃ = x W̃ + b̃,    W̃ = W₁ W₂ W₃,    b̃ = (b₁ W₂ + b₂) W₃ + b₃,
 
-so a network 2-4-4-1 of linear layers with a sigmoid at its end is logistic regression (with the
-identity at its end: linear regression); tanh in its hidden layers makes it one that bends. Both are
-trained, full batch, from the same starts, on the planar flower and on two moons, and logistic
-regression beside them, which finds the best line.
+so a network 2-4-4-1 of linear layers with a sigmoid output is logistic regression (with the identity as output:
+linear regression). With tanh in its hidden layers its decision boundary can bend. Both networks are trained by
+full-batch descent from the same initial weights, on the planar flower and on two moons. Logistic regression, which
+finds the best line, is trained as well.
 
-To expect: outputs of the linear network within 1e-14 of x W̃ + b̃, and the accuracy of logistic
-regression; tanh gains some 0.4 on the flower, 0.1 on the moons.
+Expected results: the outputs of the linear network are within 1e-14 of x W̃ + b̃, and its accuracy is that of logistic
+regression. tanh gains about 0.4 on the flower and 0.1 on the moons.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,7 @@ import numpy as np
 
 import fnn
 from experiments import figures
-from experiments.data.generators import planar_flower
-from experiments.data.points import moons
+from experiments.data.generators import moons, planar_flower
 from experiments.studies.shared import study
 from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Params, RunResult
@@ -46,17 +45,17 @@ NETWORKS = {
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Initial weights, each network with each."""
+    """Number of initialisations of each network."""
     iterations: int = 3000
-    """Steps of gradient descent with momentum, full batch."""
+    """Full-batch steps of momentum."""
     learning_rate: float = 1.0
-    """Step length."""
+    """Learning rate."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def train(network: fnn.Layer, x: jax.Array, y: jax.Array, config: Config) -> RunResult:
-    """A run from each seed, leaves (seeds, …), in the precision of x."""
+    """Train from each seed, in the precision of x: leaves (seeds, …)."""
     keys = jax.random.split(jax.random.key(0), config.seeds)
     starts = jax.tree.map(lambda leaf: leaf.astype(x.dtype), jax.vmap(network.init)(keys))
     optimizer = fnn.momentum(config.learning_rate, beta=0.9)
@@ -73,35 +72,35 @@ def train(network: fnn.Layer, x: jax.Array, y: jax.Array, config: Config) -> Run
 
 
 def collapsed(params: Params) -> fnn.Dense:
-    """W̃ and b̃ of a chain of linear layers, from the first to the last."""
-    layers = [layer for layer in params if layer]
-    w, b = layers[0]
-    for layer in layers[1:]:
+    """W̃ and b̃ of a chain of linear layers."""
+    first, *others = (layer for layer in params if layer)
+    w, b = first.w, first.b
+    for layer in others:
         w, b = w @ layer.w, b @ layer.w + layer.b
     return fnn.Dense(w, b)
 
 
 def deviation(params: Params, x: jax.Array) -> jax.Array:
     """The largest |network(x) - (x W̃ + b̃)|."""
-    w, b = collapsed(params)
+    single = collapsed(params)
     logits = fnn.predict(NETWORKS["linear layers"], params, x)
-    return jnp.abs(logits - (x @ w + b)).max()
+    return jnp.abs(logits - (x @ single.w + single.b)).max()
 
 
 def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
-    """Accuracy over the iterations, of every seed."""
-    looks: tuple[dict[str, Any], ...] = (
+    """Plot the accuracy over the iterations, one curve per seed."""
+    styles: tuple[dict[str, Any], ...] = (
         {"color": figures.GREY, "ls": "--", "zorder": 3},
         {"color": figures.BLUE},
         {"color": figures.ORANGE},
     )
-    for (name, accuracies), look in zip(lines.items(), looks, strict=True):
-        axes.plot(accuracies.T, lw=1.6, label=[name] + [None] * (len(accuracies) - 1), **look)
-    axes.set(title=title, xlabel="iteration", ylabel="share of points classified right", ylim=(0.4, 1.02))
+    for (name, accuracies), style in zip(lines.items(), styles, strict=True):
+        axes.plot(accuracies.T, lw=1.6, label=[name] + [None] * (len(accuracies) - 1), **style)
+    axes.set(title=title, xlabel="iteration", ylabel="accuracy", ylim=(0.4, 1.02))
 
 
 def run(config: Config) -> Outcome:
-    """Trains the three networks on both sets."""
+    """Train the three networks on both data sets."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -130,5 +129,5 @@ STUDY = Study("X05", ("C069", "C070", "C071"), run, quick=Config(seeds=3, iterat
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

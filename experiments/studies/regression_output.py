@@ -1,18 +1,18 @@
-"""A regression whose targets may be negative needs an output that can be: identity, not ReLU or sigmoid.
+"""Regression with negative targets needs an identity output, not ReLU or sigmoid.
 
     python -m experiments regression_output
 
-Claims C071 and C072 (document 002, end of Neural Networks; document 003, 3.3: where a linear output has its
-place). Targets are standardised, so more than half are negative. An output a >= 0 leaves of these at least
+Claims C071 and C072: where a linear output has its place. Targets are standardised, so more than half are negative. An
+output a >= 0 leaves a mean squared error of at least
 
-    1/m Σ min(y, 0)²,    and one in (0, 1), such as sigmoid, 1/m Σ (max(y - 1, 0)² + min(y, 0)²),
+    1/m Σ min(y, 0)²,    and an output in (0, 1), such as sigmoid, 1/m Σ (max(y - 1, 0)² + min(y, 0)²),
 
-whatever comes before it. A 10-8-1 network of tanh units learns the progress of diabetes with each of
-three outputs, from several starts, with squared error and momentum, full batch. (Document 002 calls ReLU
-strictly positive; it is non-negative.)
+whatever the layers before it. A 10-8-1 network of tanh units learns the progress of diabetes with each of three
+outputs, from several initialisations, with squared error and full-batch momentum. (The notes call ReLU strictly
+positive; it is non-negative.)
 
-To expect: a mean squared error of 0.33 to 0.38 with identity, 0.58 to 0.63 with ReLU (never below 0.42),
-0.67 to 0.68 with sigmoid (never below 0.51).
+Expected results: a mean squared error of 0.33 to 0.38 with identity, 0.58 to 0.63 with ReLU (lower bound 0.42), and
+0.67 to 0.68 with sigmoid (lower bound 0.51).
 """
 
 from dataclasses import dataclass
@@ -35,17 +35,17 @@ HIDDEN = fnn.mlp((10, 8, 1), fnn.tanh, w_init=fnn.init.xavier_normal)
 @dataclass(frozen=True)
 class Config:
     seeds: int = 10
-    """Initial weights, each network with each."""
+    """Number of initialisations of each network."""
     iterations: int = 2000
-    """Steps of gradient descent with momentum, full batch."""
+    """Full-batch steps of momentum."""
     learning_rate: float = 0.5
-    """Step length."""
+    """Learning rate."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def predictions(network: Layer, x: np.ndarray, y: np.ndarray, config: Config) -> np.ndarray:
-    """Outputs after training from each start, (seeds, m)."""
+    """Outputs after training from each initialisation: (seeds, m)."""
     optimizer = fnn.momentum(config.learning_rate)
     data, m = (x, y), len(x)
     run = fnn.make_run(network, fnn.squared_error, lambda seed: optimizer, data, epochs=config.iterations, batch_size=m)
@@ -54,7 +54,7 @@ def predictions(network: Layer, x: np.ndarray, y: np.ndarray, config: Config) ->
 
 
 def run(config: Config) -> Outcome:
-    """Trains with the three outputs from every start."""
+    """Train with the three outputs from every initialisation."""
     from matplotlib.figure import Figure
 
     x, y = (np.asarray(fnn.data.standardize(array)) for array in load_diabetes())
@@ -72,11 +72,11 @@ def run(config: Config) -> Outcome:
     ]
     numbers: dict[str, float | list[float]] = {"share of negative targets": float(np.mean(target < 0))}
     numbers |= {f"mean squared error, {name}": values.tolist() for name, values in error.items()}
-    numbers |= {f"no lower with {name}": floor for name, floor in floors.items() if floor}
+    numbers |= {f"lower bound, {name}": floor for name, floor in floors.items() if floor}
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    looks = ((figures.BLUE, "o"), (figures.ORANGE, "s"), (figures.GREEN, "^"))
+    styles = ((figures.BLUE, "o"), (figures.ORANGE, "s"), (figures.GREEN, "^"))
     for axes, name, (colour, marker) in zip(
-        figure.subplots(1, 3, sharex=True, sharey=True), OUTPUTS, looks, strict=True
+        figure.subplots(1, 3, sharex=True, sharey=True), OUTPUTS, styles, strict=True
     ):
         middle = int(np.argsort(error[name])[config.seeds // 2])
         axes.plot([-2, 3], [-2, 3], color=figures.GREY, lw=1.2, ls="--")
@@ -84,9 +84,9 @@ def run(config: Config) -> Outcome:
             target, outputs[name][middle], s=10, color=colour, marker=marker, linewidths=0, alpha=0.7, rasterized=True
         )
         axes.set(title=f"{name}: error {np.median(error[name]):.2f}", xlabel="progress measured (standardised)")
-        axes.text(0.04, 0.93, f"no lower than {floors[name]:.2f}", transform=axes.transAxes, color=figures.GREY)
+        axes.text(0.04, 0.93, f"lower bound {floors[name]:.2f}", transform=axes.transAxes, color=figures.GREY)
     figure.axes[0].set(ylabel="progress predicted", xlim=(-2, 2.7), ylim=(-2, 2.7))
-    remark = "These are errors on the training data: what an output can express, not how well it generalises."
+    remark = "Errors are measured on the training data. They show what an output can express, not how it generalises."
     return Outcome(criteria, figure, numbers, [remark])
 
 
@@ -94,5 +94,5 @@ STUDY = Study("X17", ("C071", "C072"), run, quick=Config(seeds=5, iterations=100
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,18 +1,18 @@
-"""Large networks need large data: on 50 images all read MNIST equally badly, on 10,000 the largest wins.
+"""Large networks need large data: alike on 50 images, the largest wins on 10,000.
 
     python -m experiments scale_of_data
 
-Claims C251 to C254 (document 003, 1.3, on why now). Logistic regression (softmax, 784-10) and networks 784-16-10 and
-784-256-10 of ReLU are trained on the first n images of a random order of MNIST's training set, n from 50 to 10,000, all
-with the same number of steps W := W - α dW, α = 0.3, on batches of 50 drawn from the n, and tested on all 10,000 test
-images. A draw is an order of the images and initial weights.
+Claims C251 to C254, on the progress of deep learning. Logistic regression (softmax, 784-10) and ReLU networks 784-16-10
+and 784-256-10 are trained on the first n images of a random order of MNIST's training set, n from 50 to 10,000. Each
+takes the same number of steps W := W - α dW, α = 0.3, on batches of 50 drawn from the n images, and is tested on all
+10,000 test images. A draw is an order of the images and initial weights.
 
-As the notes say: with few data the order is open, with many the large network is ahead. The condition, for traditional
-learners: they do not fail on many data, they level off: logistic regression still gains, from 1,000 images to 10,000,
-a few hundredths, but less than the network of 256 does, and stays below it.
+As the notes say, the order is open with few data, and the large network is ahead with many. The condition concerns
+traditional learners: they do not fail on many data, but level off. From 1,000 images to 10,000 logistic regression
+still gains a few hundredths, less than the network of 256 units, and stays below it.
 
-To expect: at 50 images about 0.6 to 0.7 for all, the means of the draws within 0.01 of each other for logistic
-regression and 256 units; at 10,000 about 0.91 and 0.96, the largest 0.04 or more above the former in each draw.
+Expected results: at 50 images about 0.6 to 0.7 for all; the means over the draws of logistic regression and of 256
+units are within 0.01. At 10,000 images about 0.91 and 0.96; in each draw the largest network is ahead by 0.04 or more.
 """
 
 import functools
@@ -46,20 +46,20 @@ NETWORKS = {
 @dataclass(frozen=True)
 class Config:
     draws: int = 6
-    """Orders of the images and initial weights; at least 6, or the means at 50 images differ by chance."""
+    """Number of draws. With fewer than 6, the means at 50 images differ by chance."""
     between: tuple[int, ...] = (200, 1000)
     """Numbers of training images besides 50 and 10,000."""
     steps: int = 2000
-    """Steps of gradient descent, for every n."""
+    """Steps of gradient descent for every n."""
     batch_size: int = 50
     """Images per step."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def accuracies(network: Layer, config: Config, train, test, sizes: jax.Array, keys: PRNGKey) -> jax.Array:
-    """Test accuracy of a training for each n, and the key beside it."""
+    """Test accuracy of a training for each pair of n and key."""
     x, y = train
     optimizer = fnn.sgd(0.3)
     step = fnn.make_step(network, fnn.softmax_cross_entropy, optimizer)
@@ -80,12 +80,12 @@ def accuracies(network: Layer, config: Config, train, test, sizes: jax.Array, ke
 
 
 def panel(axes: "Axes", sizes: list[int], accuracy: dict[str, np.ndarray]) -> None:
-    """Test accuracy over n: the mean of the draws, and each."""
-    looks = (("^:", figures.GREY), ("s--", figures.ORANGE), ("o-", figures.BLUE))
-    for (name, values), (style, colour) in zip(accuracy.items(), looks, strict=True):
+    """Plot the test accuracy over n: each draw and the mean."""
+    styles = (("^:", figures.GREY), ("s--", figures.ORANGE), ("o-", figures.BLUE))
+    for (name, values), (style, colour) in zip(accuracy.items(), styles, strict=True):
         axes.plot(sizes, values.mean(axis=1), style, color=colour, label=name)
         axes.plot(np.repeat(sizes, values.shape[1]), values.ravel(), ".", color=colour, ms=4, alpha=0.6)
-    axes.set(xscale="log", xlabel="training images", ylabel="share of test images read right")
+    axes.set(xscale="log", xlabel="training images", ylabel="test accuracy")
     axes.set_xticks(sizes, labels=[f"{n:,}" for n in sizes])
     axes.tick_params(axis="x", which="minor", length=0)
     axes.set_title("Accuracy")
@@ -93,19 +93,19 @@ def panel(axes: "Axes", sizes: list[int], accuracy: dict[str, np.ndarray]) -> No
 
 
 def gap_panel(axes: "Axes", sizes: list[int], gaps: dict[str, np.ndarray]) -> None:
-    """What the networks are ahead of logistic regression, in each draw."""
+    """Plot the lead of the networks over logistic regression, in each draw."""
     axes.axhline(0, color=figures.GREY, lw=1.2, ls=":")
     for (name, values), style, colour in zip(gaps.items(), ("s--", "o-"), (figures.ORANGE, figures.BLUE), strict=True):
         axes.plot(sizes, values.mean(axis=1), style, color=colour, label=name)
         axes.plot(np.repeat(sizes, values.shape[1]), values.ravel(), ".", color=colour, ms=4, alpha=0.6)
-    axes.set(xscale="log", xlabel="training images", ylabel="accuracy - that of logistic regression")
+    axes.set(xscale="log", xlabel="training images", ylabel="accuracy - logistic regression's")
     axes.set_xticks(sizes, labels=[f"{n:,}" for n in sizes])
     axes.tick_params(axis="x", which="minor", length=0)
-    axes.set_title("Ahead of logistic regression")
+    axes.set_title("Lead over logistic regression")
 
 
 def run(config: Config) -> Outcome:
-    """Trains each network on each number of images in each draw."""
+    """Train each network on each number of images in each draw."""
     from matplotlib.figure import Figure
 
     if any(n > MANY for n in config.between):
@@ -143,5 +143,5 @@ STUDY = Study("X25", ("C251", "C252", "C253", "C254"), run, quick=Config(between
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,21 +1,20 @@
-"""Independent sigmoids name several labels at once; softmax can only share out one.
+"""Independent sigmoids name several labels at once; softmax names only one.
 
     python -m experiments several_labels
 
-Claims C023 and C244 (document 000, Goal2 and Goal3: cat, lion, iguana). Any number of labels: one logistic
-neuron each, that share nothing; exactly one: softmax. The cost of the neurons is a sum over the K outputs
-of an example, then a mean over the m examples,
+Claims C023 and C244 (cat, lion, iguana). For any number of labels: one logistic neuron per label, sharing nothing. For
+exactly one: softmax. The cost of the neurons is a sum over the K outputs of an example, then a mean over the examples,
 
     L = -Σ_k [y_k ln a_k + (1 - y_k) ln(1 - a_k)],    J = 1/m Σ L
 
-(the document prints a sum over the examples in its place). Rows of 40 numbers contain each of three patterns
-or not. Of a row whose labels are y softmax learns the distribution y / Σ y (1/3 each if there are none);
-then its largest output is taken, or all above the threshold that is best on the training rows. The other
-way round, ten sigmoids read handwritten digits, one to an image. Every seed has its own data.
+(the notes print a sum over the examples instead, claim C025). Each row of 40 numbers contains each of three patterns
+or not. From rows with labels y, softmax learns the distribution y / Σ y (1/3 each if there are none). Its answer is
+either the largest output, or all outputs above the threshold that is best on the training rows. Conversely, ten
+sigmoids read handwritten digits, which have exactly one label. Every seed has its own data.
 
-To expect: the neurons have all labels of 0.98 of the rows right, softmax above its best threshold 0.79 to
-0.83 (no labels and all three look the same to it), its largest output 0.35 to 0.39, which is the share of
-rows with one label. Of the digits 0.09 to 0.15 have no sigmoid above ½ or more than one.
+Expected results: the neurons predict all labels of 0.98 of the rows correctly, softmax above its best threshold 0.79 to
+0.83 (it cannot tell no labels from all three), and its largest output 0.35 to 0.39, the share of rows with one label.
+For 0.09 to 0.15 of the digits, either no sigmoid or more than one is above ½.
 """
 
 from dataclasses import dataclass
@@ -37,25 +36,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEATURES, LABELS, TRAINED = 40, 3, 600
-SIGMOIDS, ABOVE, LARGEST = "sigmoids above ½", "softmax above a threshold", "softmax, its largest"
+SIGMOIDS, ABOVE, LARGEST = "sigmoids above ½", "softmax above a threshold", "softmax, largest output"
 
 
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Draws of the patterns and rows, and splits of the digits."""
+    """Number of draws of patterns and rows, and of splits of the digits."""
     iterations: int = 500
-    """Steps of gradient descent, full batch."""
+    """Full-batch steps of gradient descent."""
     learning_rate: float = 0.5
-    """Step length."""
+    """Learning rate."""
     test: int = 2000
-    """Rows in the test."""
+    """Number of test rows."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def train(network: Layer, loss: Loss, x: np.ndarray, y: np.ndarray, config: Config) -> Params:
-    """Parameters for each x (seeds, m, n), y (seeds, m, K) from a start at 0, leaves (seeds, …)."""
+    """Train on each x (seeds, m, n), y (seeds, m, K) from zero weights: leaves (seeds, …)."""
     optimizer = fnn.sgd(config.learning_rate)
     epochs, m = config.iterations, x.shape[1]
     run = fnn.make_run(network, loss, lambda seed: optimizer, (x[0], y[0]), epochs=epochs, batch_size=m)
@@ -64,32 +63,36 @@ def train(network: Layer, loss: Loss, x: np.ndarray, y: np.ndarray, config: Conf
 
 
 def linear(params: fnn.Dense, x: np.ndarray) -> np.ndarray:
-    """z of every row, (seeds, m, K)."""
+    """z of every row: (seeds, m, K)."""
     return np.asarray(jax.vmap(lambda params, x: fnn.dense(*params.w.shape).forward(params, x)[0])(params, x))
 
 
 def alone(x: np.ndarray, y: np.ndarray, config: Config) -> Params:
-    """Each label's neuron trained without the others, as parameters of all of them."""
+    """Train each label's neuron separately and combine their parameters."""
     seeds = len(x)
     rows, labels = np.repeat(x, LABELS, axis=0), np.moveaxis(y, 2, 1).reshape(seeds * LABELS, -1, 1)
-    w, b = train(fnn.logistic_regression(FEATURES), fnn.sigmoid_cross_entropy, rows, labels, config)
-    return fnn.Dense(w.reshape(seeds, LABELS, FEATURES).swapaxes(1, 2), b.reshape(seeds, LABELS))
+    each = train(fnn.logistic_regression(FEATURES), fnn.sigmoid_cross_entropy, rows, labels, config)
+    return fnn.Dense(each.w.reshape(seeds, LABELS, FEATURES).swapaxes(1, 2), each.b.reshape(seeds, LABELS))
 
 
 def shared_out(y: np.ndarray) -> np.ndarray:
-    """y / Σ y, or 1/K each where there are none."""
+    """y / Σ y, or 1/K each for rows without labels."""
     total = y.sum(axis=-1, keepdims=True)
     return np.where(total > 0, y / np.maximum(total, 1), 1 / LABELS).astype(np.float32)
 
 
 def best_threshold(p: np.ndarray, y: np.ndarray) -> float:
-    """Above which outputs p (m, K) are the labels y most often."""
+    """The threshold at which the outputs p (m, K) match the labels y most often."""
     thresholds = np.linspace(0.01, 0.99, 99, dtype=np.float32)
     return float(thresholds[np.argmax([np.all((p > t) == (y > 0), axis=1).mean() for t in thresholds])])
 
 
 def on_mixtures(config: Config) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Which test rows have all labels right, (seeds, m) by method; how many labels each has; joint against alone."""
+    """Train on mixtures of patterns.
+
+    Returns: which test rows have all labels right, (seeds, m) by method; the number of labels of each row; the
+    largest difference between neurons trained together and separately, (seeds,).
+    """
     draws = [mixtures(seed, TRAINED + config.test) for seed in range(config.seeds)]
     x, y = (np.stack(arrays) for arrays in zip(*draws, strict=True))
     x_train, y_train, x_test, y_test = x[:, :TRAINED], y[:, :TRAINED], x[:, TRAINED:], y[:, TRAINED:]
@@ -111,7 +114,7 @@ def on_mixtures(config: Config) -> tuple[dict[str, np.ndarray], np.ndarray, np.n
 
 
 def on_digits(config: Config) -> np.ndarray:
-    """How many of ten sigmoids are above ½ for each test digit, (seeds, m)."""
+    """How many of ten sigmoids are above ½ for each test digit: (seeds, m)."""
     x, labels = load_digits()
     y = np.eye(10, dtype=np.float32)[labels]
     keys = jax.random.split(jax.random.key(1), config.seeds)
@@ -122,7 +125,7 @@ def on_digits(config: Config) -> np.ndarray:
 
 
 def run(config: Config) -> Outcome:
-    """Both data sets, every seed."""
+    """Run both data sets with every seed."""
     from matplotlib.figure import Figure
 
     right, present, apart = on_mixtures(config)
@@ -132,12 +135,12 @@ def run(config: Config) -> Outcome:
     criteria = [
         Criterion("rows with all labels right, sigmoids", share[SIGMOIDS].tolist(), least=0.93),
         Criterion(
-            "the same, sigmoids - softmax above its best threshold",
+            "the same share, sigmoids - softmax above its best threshold",
             (share[SIGMOIDS] - share[ABOVE]).tolist(),
             least=0.08,
         ),
         Criterion("digits with other than one sigmoid above ½", not_one.tolist(), least=0.02),
-        Criterion("largest difference of neurons trained together and alone", apart.tolist(), most=1e-5),
+        Criterion("largest difference between neurons trained together and separately", apart.tolist(), most=1e-5),
     ]
     numbers = {f"rows with all labels right, {name}": values.tolist() for name, values in share.items()}
     numbers["rows with exactly one label"] = np.mean(present == 1, axis=1).tolist()
@@ -160,23 +163,23 @@ def run(config: Config) -> Outcome:
 
 
 def by_number(axes: "Axes", right: dict[str, np.ndarray], present: np.ndarray) -> None:
-    """The share of rows with all labels right, by how many labels they have; a dot per seed."""
-    looks = ((figures.BLUE, ""), (figures.SKY, "//"), (figures.GREY, ".."))
-    for i, ((name, values), (colour, hatch)) in enumerate(zip(right.items(), looks, strict=True)):
+    """Plot the share of rows with all labels right over their number of labels; a dot per seed."""
+    styles = ((figures.BLUE, ""), (figures.SKY, "//"), (figures.GREY, ".."))
+    for i, ((name, values), (colour, hatch)) in enumerate(zip(right.items(), styles, strict=True)):
         shares = np.array([[v[n == k].mean() for k in range(LABELS + 1)] for v, n in zip(values, present, strict=True)])
         at = np.arange(LABELS + 1) + 0.27 * (i - 1)
         axes.bar(at, shares.mean(axis=0), width=0.25, color=colour, hatch=hatch, edgecolor="white", lw=0, label=name)
         axes.plot(at, shares.T, ".", color="black", ms=3)
     axes.set_axisbelow(True)
-    axes.set(title="Any number of labels", xlabel="labels that the row has", ylabel="share of rows with all right")
+    axes.set(title="Any number of labels", xlabel="labels of the row", ylabel="share of rows with all labels right")
     axes.set(xticks=range(LABELS + 1), ylim=(0, 1.02))
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
 
 
-REMARK = "The largest output alone is right at most where a row has exactly one label, by its very form."
+REMARK = "The largest output alone can be right only for rows with exactly one label."
 STUDY = Study("X14", ("C023", "C244"), run, quick=Config(seeds=3, iterations=300))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,22 +1,23 @@
-"""A small filter slid over the image, and its largest response, find the ball where none was in training.
+"""A sliding filter and its maximum find a ball at places not seen in training.
 
     python -m experiments shared_weights
 
-Claims C227, C228, C232 and C245 (document 002, Backpropagation and Parameter Sharing: the soccer ball). A
-weight of logistic regression always looks at the same pixel; the same 4x4 weights slid over the image,
+Claims C227, C228, C232 and C245, on parameter sharing: the soccer ball. Each weight of logistic regression sees one
+pixel. One set of 4x4 weights that slides over the image,
 
     z_ij = Σ_pq θ_pq x_(i + p, j + q) + b,    a = σ(c max_ij z_ij + d),
 
-look everywhere: 19 parameters with the two of the output. Discs in noise, in training always in the upper
-left corner, in the test there or in the lower right one. Four networks learn on the same images: logistic
-regression, a 400-16-1 network, one filter with ReLU and a dense output, and the filter with its maximum.
+sees all of them, with 19 parameters including the two of the output. The images show discs in noise. In training the
+disc is always in the upper left corner, in the test there or in the lower right one. Four networks learn from the
+same images: logistic regression, a 400-16-1 network, one filter with ReLU and a dense output, and the filter with its
+maximum.
 
-The condition: it is the maximum over places that forgets where the ball was. A convolution's output moves
-with the ball, and a dense layer on it has a weight for each place again. And c starts at 1: started with a
-random sign, 8 of 16 runs stayed near chance. Every seed draws images and weights.
+The condition: the maximum over places discards the position of the ball. The output of a convolution moves with the
+ball, and a dense layer after it has one weight per place again. Also, c starts at 1: with a random initial sign, 8 of
+16 runs stayed near chance. Every seed draws images and weights.
 
-To expect: all four find 0.95 or more of the balls where they were in training. In the opposite corner the
-filter with its maximum is right on all images, the other three on about half of them, which is guessing.
+Expected results: all four networks find 0.95 or more of the balls at the place seen in training. In the opposite corner
+the filter with its maximum is right on all images, the other three on about half of them, as if guessing.
 """
 
 from dataclasses import dataclass
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
 
 SIDE, FILTER = 20, 4
 PLACES = SIDE - FILTER + 1
-CORNER, OPPOSITE = (0, 4), (10, 14)  # of the disc's upper left pixel, rows and columns
+CORNER, OPPOSITE = (0, 4), (10, 14)  # ranges of row and column of the disc's upper left pixel
 ALIKE = "logistic regression", "400-16-1, ReLU"
-DENSE, LARGEST = "filter, dense output", "filter, its maximum"
+DENSE, LARGEST = "filter, dense output", "filter, maximum"
 NETWORKS: dict[str, Layer] = {
     ALIKE[0]: fnn.serial(fnn.flatten, fnn.logistic_regression(SIDE * SIDE)),
     ALIKE[1]: fnn.serial(fnn.flatten, fnn.mlp((SIDE * SIDE, 16, 1))),
@@ -54,21 +55,21 @@ NETWORKS: dict[str, Layer] = {
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Draws of the images, of the initial weights and orders."""
+    """Number of draws of images, initial weights and orders."""
     epochs: int = 40
     """Passes over the training images."""
     images: int = 512
-    """For training, and in each of the two tests."""
+    """Number of training images, and of images in each of the two tests."""
     noise: float = 0.3
-    """Deviation of the pixels' noise; the disc's brightness is 1."""
+    """Standard deviation of the pixels' noise; the disc has brightness 1."""
     learning_rate: float = 0.02
-    """Of Adam."""
+    """Learning rate of Adam."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def draw(first_seed: int, place: tuple[int, int], config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Images (seeds, n, 20, 20, 1) and labels (seeds, n, 1), the discs in this place."""
+    """Images (seeds, n, 20, 20, 1) with discs in this range of places, and labels (seeds, n, 1)."""
     sets = [
         balls(first_seed + i, config.images, place, place, side=SIDE, noise=config.noise) for i in range(config.seeds)
     ]
@@ -77,7 +78,7 @@ def draw(first_seed: int, place: tuple[int, int], config: Config) -> tuple[np.nd
 
 
 def train(network: Layer, x: np.ndarray, y: np.ndarray, config: Config) -> Params:
-    """Parameters of a run on the images of each seed, leaves (seeds, …)."""
+    """Train on the images of each seed: leaves (seeds, …)."""
     optimizer = fnn.adam(config.learning_rate)
     run = fnn.make_run(
         network, fnn.sigmoid_cross_entropy, lambda seed: optimizer, (x[0], y[0]), epochs=config.epochs, batch_size=64
@@ -87,14 +88,14 @@ def train(network: Layer, x: np.ndarray, y: np.ndarray, config: Config) -> Param
 
 
 def recall_and_accuracy(network: Layer, params: Params, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The share of balls that are found, and of images answered right, (seeds,) each."""
+    """The share of balls that are found and of images classified correctly: (seeds,) each."""
     z = np.asarray(jax.jit(jax.vmap(lambda params, x: network.forward(params, x)[0]))(params, x))
     right = (z > 0) == (y > 0)
     return np.sum(right * y, axis=(1, 2)) / np.sum(y, axis=(1, 2)), right.mean(axis=(1, 2))
 
 
 def pictures(figure: "SubFigure", images: dict[str, tuple[np.ndarray, float | None]]) -> None:
-    """Images, or weights if there is no value that is black."""
+    """Plot images with the brightness that is black, or weights if it is None."""
     for axes, (title, (image, black)) in zip(figure.subplots(2, 2).flat, images.items(), strict=True):
         if black is None:
             largest = np.abs(image).max()
@@ -108,11 +109,11 @@ def pictures(figure: "SubFigure", images: dict[str, tuple[np.ndarray, float | No
 
 
 def bars(figure: "SubFigure", same: dict[str, np.ndarray], shifted: dict[str, np.ndarray]) -> None:
-    """Accuracy in both tests, a dot per seed."""
+    """Plot the accuracy in both tests, a dot per seed."""
     axes = figure.subplots()
     at = np.arange(len(same))
     for offset, colour, hatch, label, values in (
-        (-0.2, figures.BLUE, "", "ball where it was in training", same),
+        (-0.2, figures.BLUE, "", "ball at the place of training", same),
         (0.2, figures.ORANGE, "//", "ball in the opposite corner", shifted),
     ):
         means = [accuracy.mean() for accuracy in values.values()]
@@ -122,12 +123,12 @@ def bars(figure: "SubFigure", same: dict[str, np.ndarray], shifted: dict[str, np
     axes.set_axisbelow(True)
     axes.axhline(0.5, color=figures.GREY, lw=1.4, ls=":")
     axes.set_xticks(at, [name.replace(", ", ",\n").replace(" reg", "\nreg") for name in same])
-    axes.set(ylabel="share of test images answered right", ylim=(0, 1.02))
+    axes.set(ylabel="test accuracy", ylim=(0, 1.02))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
 
 
 def run(config: Config) -> Outcome:
-    """Trains the four on every draw; tests them in both corners."""
+    """Train the four networks on every draw and test them in both corners."""
     from matplotlib.figure import Figure
 
     (x, y), same, shifted = draw(0, CORNER, config), draw(1000, CORNER, config), draw(2000, OPPOSITE, config)
@@ -135,7 +136,7 @@ def run(config: Config) -> Outcome:
     at_same = {name: recall_and_accuracy(NETWORKS[name], p, *same) for name, p in params.items()}
     at_shifted = {name: recall_and_accuracy(NETWORKS[name], p, *shifted) for name, p in params.items()}
     criteria = [
-        Criterion("balls found where they were in training, all networks", recall.tolist(), least=0.95)
+        Criterion("share of balls found at the place of training, all networks", recall.tolist(), least=0.95)
         for recall in [np.concatenate([recall for recall, _ in at_same.values()])]
     ]
     for name, limits in (
@@ -148,7 +149,7 @@ def run(config: Config) -> Outcome:
     numbers: dict[str, float | list[float]] = {}
     for name, network in NETWORKS.items():
         numbers[f"parameters, {name}"] = fnn.count_params(network.init(jax.random.key(0)))
-        numbers[f"balls found in the opposite corner, {name}"] = at_shifted[name][0].tolist()
+        numbers[f"share of balls found in the opposite corner, {name}"] = at_shifted[name][0].tolist()
     first = lambda array: np.asarray(array)[0].squeeze()
     weights, theta = first(params[ALIKE[0]][1].w).reshape(SIDE, SIDE), first(params[LARGEST][0].w)
     shown = {
@@ -165,17 +166,17 @@ def run(config: Config) -> Outcome:
 
 
 def y_first(y: np.ndarray) -> int:
-    """The first image of the first seed with a ball in it."""
+    """The index of the first image with a ball, for the first seed."""
     return int(np.argmax(y[0, :, 0]))
 
 
 REMARKS = [
-    "Sliding alone is not enough: with a dense layer on its output the filter misses what moved.",
-    "The weight c of the maximum starts at 1: with a random sign 8 of 16 runs, made apart, stayed near chance.",
+    "Sliding alone is not enough: with a dense layer on its output, the filter misses a ball that has moved.",
+    "The weight c of the maximum starts at 1. With a random sign, 8 of 16 separate runs stayed near chance.",
 ]
 STUDY = Study("X13", ("C227", "C228", "C232", "C245"), run, quick=Config(seeds=3, epochs=25))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,22 +1,22 @@
-"""With the quadratic cost a network of saturated sigmoid units stays stuck; with cross-entropy it gets out.
+"""Saturated sigmoid networks stay stuck with squared error only.
 
     python -m experiments slowdown_in_networks
 
-Claims C034 and C220 (document 004, on the choice of the cost): the default pair, sigmoid and quadratic cost, is not
-always a good one. At the output, with z the weighted input and one-hot targets y,
+Claims C034 and C220, on the choice of the cost. With cross-entropy such networks learn. The default pair, sigmoid and
+quadratic cost, is not always a good one. At the output, with z the weighted input and one-hot targets y,
 
     quadratic cost                        dz = (a - y) ∘ a (1 - a),
     sigmoid with cross-entropy            dz = a - y,
     softmax with the log-likelihood       dz = a - y,
 
-so an output that is wrong and saturated, a near 0 or 1, has next to no gradient with the first, and its full
-error with the others. What it costs depends on the start: weights of deviation 3 saturate the outputs, those of
-√(1/n_in) do not, and there the quadratic cost does as well, given a larger learning rate. So each has its own: 0.5
-for the cross-entropies, the best of several for the quadratic cost. 64-30-10 on the digits, batches of 10; another
-start per seed.
+so an output that is wrong and saturated, a near 0 or 1, gets almost no gradient from the first, and its full error from
+the others. The effect depends on the initial weights. Weights of deviation 3 saturate the outputs; those of √(1/n_in)
+do not, and from them the quadratic cost does as well, given a larger learning rate. Each cost therefore has its own
+rate: 0.5 for the cross-entropies, the best of several for the quadratic cost. The network 64-30-10 learns the digits in
+batches of 10; each seed has its own initial weights.
 
-To expect: from deviation 3, after 30 epochs, cross-entropy is ahead by 0.2 to 0.7 of the digits; from √(1/n_in) by
-0.01. After one epoch from N(0, 1), at 0.5 both, it is ahead by some 0.5, saturation or not.
+Expected results: from deviation 3, after 30 epochs, cross-entropy leads by 0.2 to 0.7 in accuracy; from √(1/n_in) by
+0.01. After one epoch from N(0, 1), with a rate of 0.5 for both, it leads by about 0.5, even without saturation.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ import fnn
 from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.studies.shared import study
-from experiments.studies.shared.starts import scaled
+from experiments.studies.shared.initial_params import scaled_params
 from experiments.studies.shared.study import Criterion, Outcome, Study
 
 if TYPE_CHECKING:
@@ -43,22 +43,25 @@ COSTS = {
     "cross-entropy": fnn.sigmoid_cross_entropy,
     "softmax": fnn.softmax_cross_entropy,
 }
-RATES, RATE = (0.5, 1.0, 2.0, 3.0, 5.0), 0.5  # of the quadratic cost, and of the others
+RATES, RATE = (0.5, 1.0, 2.0, 3.0, 5.0), 0.5  # learning rates of the quadratic cost; rate of the others
 STARTS = {"deviation 3": lambda n_in: 3.0, "deviation 1": lambda n_in: 1.0, "√(1/n)": lambda n_in: n_in**-0.5}
 
 
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Initial weights."""
+    """Number of initialisations."""
     epochs: int = 30
     """Passes over the digits."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def network(sizes: Sequence[int], loss: fnn.Loss) -> fnn.Layer:
-    """Sigmoid layers; the last one's is in the loss, but for the quadratic cost."""
+    """Sigmoid layers.
+
+    The last sigmoid is part of the loss, except for the quadratic cost.
+    """
     body = fnn.mlp(sizes, fnn.sigmoid, w_init=fnn.init.normal(1.0))
     return fnn.serial(*body.layers, fnn.sigmoid) if loss is COSTS["quadratic"] else body
 
@@ -73,7 +76,10 @@ def accuracies(
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """The share of held_out classified right after each epoch: (rates, scales, seeds, epochs), labels 0 to 9."""
+    """The accuracy on `held_out` after each epoch: (rates, scales, seeds, epochs).
+
+    Labels are 0 to 9.
+    """
     layer = network(sizes, loss)
     one_hot = lambda data: (data[0], np.eye(10, dtype=np.float32)[data[1]])
     run = fnn.make_run(
@@ -87,18 +93,18 @@ def accuracies(
         validation=one_hot(held_out),
         metrics={"accuracy": fnn.accuracy},
     )
-    start = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(rates)), scaled(layer, scales, seeds))
+    start = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(rates)), scaled_params(layer, scales, seeds))
     rate = np.repeat(np.array(rates, np.float32), len(scales) * seeds)
     history = fnn.sweep(run, {"start": start, "rate": rate}, jax.random.key(1)).history["validation_accuracy"]
     return history.reshape(len(rates), len(scales), seeds, epochs)
 
 
 def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
-    """The median of the seeds over the epochs, and a band from the lowest to the highest."""
+    """Plot the median of the seeds over the epochs, and the range."""
     from matplotlib.ticker import MaxNLocator
 
-    looks = ((figures.BLUE, ":"), (figures.BLUE, "-"), (figures.ORANGE, "-"), (figures.GREEN, "--"))
-    for (name, values), (colour, line) in zip(lines.items(), looks, strict=True):
+    styles = ((figures.BLUE, ":"), (figures.BLUE, "-"), (figures.ORANGE, "-"), (figures.GREEN, "--"))
+    for (name, values), (colour, line) in zip(lines.items(), styles, strict=True):
         epochs = np.arange(1, values.shape[1] + 1)
         axes.plot(epochs, np.median(values, axis=0), color=colour, ls=line, label=name)
         axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0)
@@ -107,7 +113,7 @@ def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
 
 
 def run(config: Config) -> Outcome:
-    """Trains from the three starts with the three costs."""
+    """Train with the three costs from three scales of initial weights."""
     from matplotlib.figure import Figure
 
     digits, scales = load_digits(), list(STARTS.values())
@@ -140,17 +146,17 @@ def run(config: Config) -> Outcome:
         }
         for cost, values in lines.items():
             numbers[f"{name}: accuracy, {cost}"] = values[:, -1].tolist()
-        panel(axes, f"Start: {name}", lines)
-    figure.axes[0].set_ylabel("share of the digits classified right")
+        panel(axes, f"Initial weights: {name}", lines)
+    figure.axes[0].set_ylabel("accuracy")
     figure.axes[2].legend(loc="lower right", fontsize=9)
     remarks = [
         (
-            "The lead after the first epoch is reported, not asked for: at equal learning rates it is there without "
-            "saturation too, since the quadratic cost's steps are smaller by a (1 - a)."
+            "The lead after the first epoch is not a criterion. At equal learning rates it exists without saturation "
+            "too, because the steps of the quadratic cost are smaller by a (1 - a)."
         ),
         (
-            "How far the quadratic cost comes from deviation 3 depends on the start: of 17 tried, its best learning "
-            "rate left two 0.18 and 0.19 behind, the others 0.2 to 0.88."
+            "From deviation 3, the result of the quadratic cost depends on the initial weights: of 17 initialisations "
+            "at its best learning rate, two were 0.18 and 0.19 behind, the others 0.2 to 0.88."
         ),
     ]
     return Outcome(criteria, figure, numbers, remarks)
@@ -160,5 +166,5 @@ STUDY = Study("X02", ("C034", "C220"), run, quick=Config(seeds=3))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,22 +1,22 @@
-"""Softmax acts on weighted inputs: of sigmoid outputs it can never be sure.
+"""Softmax takes weighted inputs: applied to sigmoid outputs it can never be sure.
 
     python -m experiments softmax_inputs
 
-Claims C029, C030, C031 and C246 (document 004, on softmax). Ten outputs read a digit, and the answer
-is the largest of them. To make of them probabilities, the document first divides by their sum, then
-prints softmax of the activations a = σ(z). That is wrong:
+Claims C029, C030, C031 and C246. Ten outputs read a digit, and the answer is the largest of them. To turn them into
+probabilities, the notes first divide them by their sum, and then print softmax of the activations a = σ(z). The latter
+is wrong:
 
     printed    p_i = exp a_i / Σ_j exp a_j    with a in (0, 1): p_i <= e / (e + 9) = 0.232, -ln p_y >= 1.461
-    right      p_i = exp z_i / Σ_j exp z_j    any distribution
-    divided    p_i = a_i / Σ_j a_j            a distribution too, if all a_j > 0: of tanh outputs it is none
+    correct    p_i = exp z_i / Σ_j exp z_j    any distribution
+    divided    p_i = a_i / Σ_j a_j            a distribution if all a_j > 0; for tanh outputs it need not be one
 
-All three stand on the same dense layer 64-10 and are trained on -ln p_y, on handwritten digits, with
-each learning rate; a fourth, ten sigmoids with cross-entropy, is read by its largest output. Every seed
-has its own split, 60 % for training, its own weights and order.
+All three follow the same dense layer 64-10 and are trained on -ln p_y, on handwritten digits, with each learning rate.
+A fourth model, ten sigmoids with cross-entropy, is read by its largest output. Every seed has its own split (60 % for
+training), weights and order.
 
-To expect at learning rate 0.5: -ln p_y of 0.13 to 0.15 on the test digits with softmax of z or with the
-divided form, 1.6 with the printed one, whose largest probability stays at 0.23; it reads 0.92 to 0.94 of
-them, 0.024 to 0.031 fewer than softmax of z, and 0.013 to 0.022 fewer if each has its best rate.
+Expected results at learning rate 0.5: -ln p_y of 0.13 to 0.15 on the test digits with softmax of z or with the divided
+form, and 1.6 with the printed one, whose largest probability stays at 0.23. The accuracy of the printed form is 0.92 to
+0.94, which is 0.024 to 0.031 below softmax of z, and 0.013 to 0.022 below if each has its best rate.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,6 @@ from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.studies.shared import study
 from experiments.studies.shared.study import Criterion, Outcome, Study
-from fnn.layers.activations import parameterless
 from fnn.types import Layer, Loss, RunResult
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 RATES = (0.1, 0.5, 2.0)
 COMPARED = RATES.index(0.5)
-TRAINED = 1056  # digits, whole batches of 32
+TRAINED = 1056  # training digits, a multiple of the batch size 32
 HIGHEST = float(np.e / (np.e + 9))
 
 
@@ -56,7 +55,12 @@ def _share_backward(residuals: tuple[jax.Array, jax.Array], dp: jax.Array) -> ja
     return (dp - jnp.sum(dp * p, axis=1, keepdims=True)) / total
 
 
-share = parameterless("share", _share, _share_backward)
+share = Layer(
+    init=lambda key: (),
+    forward=lambda params, x, key=None: _share(x),
+    backward=lambda params, residuals, dp: ((), _share_backward(residuals, dp)),
+    name="share",
+)
 DENSE = fnn.dense(64, 10)
 RIGHT, PRINTED, DIVIDED, SIGMOIDS = "softmax of z", "softmax of σ(z)", "σ(z) over its sum", "ten sigmoids"
 MODELS: dict[str, tuple[Layer, Loss]] = {
@@ -65,7 +69,7 @@ MODELS: dict[str, tuple[Layer, Loss]] = {
     DIVIDED: (fnn.serial(DENSE, fnn.sigmoid, share), fnn.negative_log_likelihood),
     SIGMOIDS: (DENSE, fnn.sigmoid_cross_entropy),
 }
-LOOKS = {
+STYLES = {
     RIGHT: (figures.BLUE, "-"),
     PRINTED: (figures.ORANGE, "--"),
     DIVIDED: (figures.GREEN, "-."),
@@ -76,17 +80,17 @@ LOOKS = {
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Splits of the digits, initial weights and orders."""
+    """Number of splits of the digits, initial weights and orders."""
     epochs: int = 60
     """Passes over the training digits."""
     batch_size: int = 32
-    """Digits in a step."""
+    """Digits per step."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def splits(seeds: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Training x (seeds, n, 64), y (seeds, n, 10) and test x, y."""
+    """Training x (seeds, n, 64) and y (seeds, n, 10), and test x and y."""
     x, labels = load_digits()
     y = np.eye(10, dtype=np.float32)[labels]
     keys = jax.random.split(jax.random.key(1), seeds)
@@ -96,7 +100,7 @@ def splits(seeds: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
 
 
 def train(network: Layer, loss: Loss, data: tuple[np.ndarray, ...], config: Config) -> RunResult:
-    """A run of each split with each rate: leaves (seeds, rates, …)."""
+    """Train on each split with each rate: leaves (seeds, rates, …)."""
     run = fnn.make_run(
         network,
         loss,
@@ -106,31 +110,31 @@ def train(network: Layer, loss: Loss, data: tuple[np.ndarray, ...], config: Conf
         batch_size=config.batch_size,
         metrics={"accuracy": fnn.accuracy},
     )
-    runs = jax.tree.unflatten(jax.tree.structure(run), data)  # the same program, with every split
+    runs = jax.tree.unflatten(jax.tree.structure(run), data)  # the same program with every split
     keys = jax.random.split(jax.random.key(0), config.seeds)
     over_rates = jax.vmap(lambda run, rate, key: run(rate, key), in_axes=(None, 0, None))
     return jax.vmap(over_rates, in_axes=(0, None, 0))(runs, jnp.asarray(RATES), keys)
 
 
 def outputs(network: Layer, result: RunResult, x: np.ndarray) -> np.ndarray:
-    """What each trained network says of its test digits: (seeds, rates, n, 10)."""
+    """The outputs of each trained network for its test digits: (seeds, rates, n, 10)."""
     predict = jax.vmap(jax.vmap(lambda params, x: network.forward(params, x)[0], in_axes=(0, None)))
     return np.asarray(predict(result.params, x))
 
 
 def over_epochs(axes: "Axes", cost: dict[str, np.ndarray]) -> None:
-    """-ln p_y of the training digits, every seed."""
+    """Plot -ln p_y of the training digits, one curve per seed."""
     from matplotlib.ticker import ScalarFormatter
 
     for name, values in cost.items():
-        colour, style = LOOKS[name]
+        colour, style = STYLES[name]
         epochs = np.arange(1, values.shape[1] + 1)
         axes.plot(epochs, values.T, color=colour, ls=style, lw=1.4)
     axes.axhline(-np.log(HIGHEST), color=figures.GREY, lw=1.4, ls=":")
     axes.text(
         0.97,
         1.3,
-        "not below, with σ(z)",
+        "lower bound with σ(z)",
         color=figures.GREY,
         ha="right",
         va="top",
@@ -144,9 +148,9 @@ def over_epochs(axes: "Axes", cost: dict[str, np.ndarray]) -> None:
 
 
 def certainty(axes: "Axes", top: dict[str, np.ndarray]) -> None:
-    """How the largest probability of each test digit is distributed."""
+    """Plot the distribution of the largest probability of each test digit."""
     for name, values in top.items():
-        colour, style = LOOKS[name]
+        colour, style = STYLES[name]
         axes.hist(
             values,
             np.arange(0, 1.02, HIGHEST / 12).tolist(),
@@ -158,23 +162,21 @@ def certainty(axes: "Axes", top: dict[str, np.ndarray]) -> None:
         )
     axes.axvline(HIGHEST, color=figures.GREY, lw=1.4, ls=":")
     axes.text(HIGHEST + 0.02, 0.9, "e / (e + 9)", color=figures.GREY, transform=axes.get_xaxis_transform(), fontsize=10)
-    axes.set(title="How sure it is", xlabel="largest probability", ylabel="test digits, first seed", xlim=(0, 1))
+    axes.set(title="Certainty", xlabel="largest probability", ylabel="test digits, first seed", xlim=(0, 1))
 
 
 def by_rate(axes: "Axes", accuracy: dict[str, np.ndarray]) -> None:
-    """Test accuracy at each learning rate: the mean of the seeds."""
+    """Plot the mean test accuracy over the learning rate."""
     for (name, values), marker in zip(accuracy.items(), "os^D", strict=True):
-        colour, style = LOOKS[name]
+        colour, style = STYLES[name]
         axes.plot(RATES, values.mean(axis=0), color=colour, ls=style, marker=marker, ms=5, label=name)
-    axes.set(
-        title="How often it is right", xlabel="learning rate", ylabel="share of test digits read right", xscale="log"
-    )
+    axes.set(title="Accuracy", xlabel="learning rate", ylabel="test accuracy", xscale="log")
     axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
     axes.minorticks_off()
 
 
 def run(config: Config) -> Outcome:
-    """Trains the four kinds on every split with every rate."""
+    """Train the four models on every split with every rate."""
     from matplotlib.figure import Figure
 
     data, (x, y) = splits(config.seeds)
@@ -191,21 +193,21 @@ def run(config: Config) -> Outcome:
         Criterion("softmax of z: -ln p_y, test", cost[RIGHT].tolist(), most=0.2),
         Criterion("test accuracy, softmax of z - of σ(z), learning rate 0.5", lost.tolist(), least=0.008),
         Criterion(
-            "test accuracy by the largest of ten outputs, softmax of z and ten sigmoids", read.tolist(), least=0.94
+            "test accuracy of the largest of ten outputs, softmax of z and ten sigmoids", read.tolist(), least=0.94
         ),
     ]
     numbers: dict[str, float | list[float]] = {f"{name}: -ln p_y, test": v.tolist() for name, v in cost.items()}
     numbers |= {f"{name}: test accuracy": values[:, COMPARED].tolist() for name, values in accuracy.items()}
     numbers |= {f"{name}: largest probability": float(values.max()) for name, values in top.items()}
     numbers["test accuracy, softmax of z - of σ(z), each at its best rate"] = lost_at_best.tolist()
-    numbers["1, -0.9, 0.2 over their sum"] = np.asarray(_share(jnp.array([[1.0, -0.9, 0.2]]))[0])[0].tolist()
+    numbers["1, -0.9, 0.2 divided by their sum"] = np.asarray(_share(jnp.array([[1.0, -0.9, 0.2]]))[0])[0].tolist()
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, between, last = figure.subplots(1, 3)
     over_epochs(left, {name: np.asarray(results[name].history["cost"])[:, COMPARED] for name in top})
     certainty(between, top)
     by_rate(last, accuracy)
     figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    remarks = ["Outputs divided by their sum train as well as softmax of z does, since sigmoids are positive."]
+    remarks = ["Outputs divided by their sum train as well as softmax of z, because sigmoids are positive."]
     return Outcome(criteria, figure, numbers, remarks)
 
 
@@ -213,5 +215,5 @@ STUDY = Study("X15", ("C029", "C030", "C031", "C246"), run, quick=Config(seeds=3
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

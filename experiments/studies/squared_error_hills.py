@@ -1,19 +1,20 @@
-"""Squared error behind a sigmoid has more than one valley; cross-entropy has one; a line is no probability.
+"""Squared error after a sigmoid is not convex; cross-entropy is.
 
     python -m experiments squared_error_hills
 
-Claims C005 and C012 (document 003, 2.2). With a = σ(w x + b) and C = 1/m Σ ½ (a - y)², which is not convex,
+Claims C005 and C012. With a = σ(w x + b) and C = 1/m Σ ½ (a - y)², which is not convex,
 
     ∂²L/∂z² = a (1 - a) [a (1 - a) + (a - y) (1 - 2a)]    squared error, of either sign
     ∂²L/∂z² = a (1 - a) >= 0                              cross-entropy
 
-Gradient descent on one weight and six examples ends where its start lies, in one of two valleys; with
-cross-entropy every start leads to the same place. On the breast tumours, 30 measurements, the Hessian
-over w and b is looked at in random places, and labels 0 and 1 are fitted by least squares.
+Gradient descent on one weight and six examples ends in one of two valleys, depending on the initial weight. With
+cross-entropy every initial weight leads to the same minimum. On the breast tumour data (30 measurements) the study
+computes the Hessian over w and b at random parameters. It also fits the labels 0 and 1 by least squares: a line is no
+probability.
 
-To expect: squared error ends at w = -4.12 with J = 0.1237 from the left, at w = 0.14 with 0.1156 from 0;
-cross-entropy at w = 0.185 from everywhere; negative curvature in every random place with squared error,
-in none with cross-entropy; 31 % of the line's outputs outside 0 to 1.
+Expected results: squared error ends at w = -4.12 with J = 0.1237 from the left, and at w = 0.14 with 0.1156 from 0;
+cross-entropy ends at w = 0.185 from everywhere. Squared error has negative curvature at every random point,
+cross-entropy at none. 31 % of the line's outputs are outside 0 to 1.
 """
 
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 X = np.array([0.173, -0.906, -0.108, 0.959, 0.668, -9.462])
 Y = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-STARTS = np.linspace(-6, 3, 19)  # of w
-LEFT, RIGHT = -4.0, 0.0  # the two starts that are compared
+STARTS = np.linspace(-6, 3, 19)  # initial values of w
+LEFT, RIGHT = -4.0, 0.0  # the two initial values that are compared
 SLOPE = Layer(  # z = x w without b: dw = xᵀ dz, dx = dz wᵀ
     init=lambda key: jnp.zeros((1, 1)),
     forward=lambda w, x, key=None: (x @ w, x),
@@ -54,13 +55,13 @@ MODELS: dict[str, tuple[Layer, Loss]] = {
 @dataclass(frozen=True)
 class Config:
     iterations: int = 20000
-    """Steps of gradient descent, full batch."""
+    """Full-batch steps of gradient descent."""
     learning_rate: float = 1.0
-    """Step length."""
+    """Learning rate."""
     places: int = 200
-    """Random weights at which the Hessian is taken."""
+    """Number of random parameters at which the Hessian is computed."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def cost(name: str, w: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def cost(name: str, w: np.ndarray) -> np.ndarray:
 
 
 def descend(name: str, config: Config) -> np.ndarray:
-    """Where gradient descent over w ends from each of STARTS."""
+    """The final w of gradient descent from each of STARTS."""
     network, loss = MODELS[name]
     optimizer = fnn.sgd(config.learning_rate)
     run = fnn.make_run(
@@ -88,7 +89,7 @@ def descend(name: str, config: Config) -> np.ndarray:
 
 
 def lowest_curvature(loss: Loss, end: Layer, x: jax.Array, y: jax.Array, places: int) -> jax.Array:
-    """The lowest eigenvalue of the Hessian of J over (w, b) at each of some normal random parameters."""
+    """The lowest eigenvalue of the Hessian of J over (w, b) at each of `places` random parameters."""
     network = fnn.serial(fnn.dense(x.shape[1], 1), end)
 
     def objective(theta: jax.Array) -> jax.Array:
@@ -100,7 +101,7 @@ def lowest_curvature(loss: Loss, end: Layer, x: jax.Array, y: jax.Array, places:
 
 
 def valleys(axes: "Axes", name: str, ends: np.ndarray, colour: str) -> None:
-    """J over w, and where each start leads to."""
+    """Plot J over w, and the end points of descent from two initial values."""
     w = np.linspace(-7, 4, 600)
     axes.plot(w, cost(name, w), color=colour)
     for i, label in ((int(np.argmin(np.abs(STARTS - LEFT))), "^"), (int(np.argmin(np.abs(STARTS - RIGHT))), "s")):
@@ -112,7 +113,7 @@ def valleys(axes: "Axes", name: str, ends: np.ndarray, colour: str) -> None:
 
 
 def run(config: Config) -> Outcome:
-    """One weight from many starts, then the tumours."""
+    """Descend over one weight from many initial values, then evaluate the tumour data."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4.2), layout="constrained")
@@ -132,14 +133,14 @@ def run(config: Config) -> Outcome:
     outside = float(np.mean((fitted < 0) | (fitted > 1)))
     criteria = [
         Criterion(
-            "squared error: costs reached from -4 and 0, difference",
+            "squared error: difference of the costs reached from -4 and 0",
             (abs(np.subtract(*costs[SQUARED][two])),),
             least=0.005,
         ),
-        Criterion("cross-entropy: costs reached, all starts, difference", (float(np.ptp(costs[CROSS])),), most=1e-3),
-        Criterion("cross-entropy: w reached, all starts, difference", (float(np.ptp(ends[CROSS])),), most=1e-3),
-        Criterion("squared error: lowest curvature in each random place", hills.tolist(), most=0.0),
-        Criterion("cross-entropy: lowest curvature in each random place", bowl.tolist(), least=-1e-12),
+        Criterion("cross-entropy: range of the costs reached", (float(np.ptp(costs[CROSS])),), most=1e-3),
+        Criterion("cross-entropy: range of the w reached", (float(np.ptp(ends[CROSS])),), most=1e-3),
+        Criterion("squared error: lowest curvature at each random point", hills.tolist(), most=0.0),
+        Criterion("cross-entropy: lowest curvature at each random point", bowl.tolist(), least=-1e-12),
         Criterion("least squares: share of outputs outside 0 to 1", (outside,), least=0.2),
     ]
     numbers = {
@@ -166,5 +167,5 @@ STUDY = Study("X18", ("C005", "C012"), run, quick=Config(iterations=20000, place
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

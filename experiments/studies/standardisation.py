@@ -1,16 +1,16 @@
-"""Inputs brought to mean 0 and deviation 1: gradient descent then needs a fraction of the steps.
+"""With standardised inputs, gradient descent needs a fraction of the steps.
 
     python -m experiments standardisation
 
-Claim C172 (document 000, on normalisation, where it is implied). With x̃ = (x - μ)/σ per feature, μ and σ of the
-training data, the matrix (1/m) [X 1]ᵀ [X 1], whose condition number bounds the speed of gradient descent on a linear
-model, loses what only the units of the features put into it. Softmax regression on wines and logistic regression on
-breast tumours are trained, full batch, on draws of four fifths of each set, on inputs as measured and standardised,
-each at the best of the same learning rates for each draw.
+Claim C172, which the notes imply. With x̃ = (x - μ)/σ per feature, μ and σ of the training data, the matrix
+(1/m) [X 1]ᵀ [X 1] loses the part of its condition number that is due only to the units of the features. This number
+bounds the speed of gradient descent on a linear model. Softmax regression on wines and logistic regression on breast
+tumours are trained with full batches, on draws of four fifths of each set. Inputs are raw or standardised, and each
+draw uses the best of the same learning rates.
 
-To expect: as measured, wines cost 0.68 to 0.72 after 1000 steps at the best rate (accuracy 0.66 to 0.69), tumours 0.20
-to 0.23 (0.91 to 0.92); standardised, below 1e-5 (1.0), and 0.001 to 0.03 (0.99 to 1.0). The condition numbers fall from
-5e8 to 50, and from 2e12 to 1e5.
+Expected results: with raw inputs, wines cost 0.68 to 0.72 after 1000 steps at the best rate (accuracy 0.66 to 0.69),
+tumours 0.20 to 0.23 (0.91 to 0.92). With standardised inputs the costs are below 1e-5 (1.0) and 0.001 to 0.03 (0.99 to
+1.0). The condition numbers fall from 5e8 to 50 and from 2e12 to 1e5.
 """
 
 from dataclasses import dataclass
@@ -29,21 +29,21 @@ from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.types import Layer, Loss
 
 RATES = np.geomspace(1e-8, 1e2, 21)
-LOOKS = {"as measured": (figures.BLUE, "-"), "standardised": (figures.ORANGE, "--")}
+STYLES = {"as measured": (figures.BLUE, "-"), "standardised": (figures.ORANGE, "--")}
 
 
 @dataclass(frozen=True)
 class Config:
     seeds: int = 5
-    """Draws of the training data."""
+    """Number of draws of the training data."""
     iterations: int = 1000
     """Full-batch steps."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 class Found(NamedTuple):
-    """Of one set and one kind of inputs, at the best rate of each draw: arrays (seeds, steps), then (seeds,)."""
+    """Results at each draw's best rate: cost and accuracy (seeds, steps), rate and condition (seeds,)."""
 
     cost: np.ndarray
     accuracy: np.ndarray
@@ -52,11 +52,11 @@ class Found(NamedTuple):
 
 
 def train(network: Layer, loss: Loss, x: np.ndarray, y: np.ndarray, iterations: int) -> Found:
-    """Trains on each draw, x (seeds, m, n), with each learning rate."""
+    """Train on each draw, x (seeds, m, n), with each learning rate."""
 
     def one(alpha: jax.Array, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
         run = fnn.make_run(network, loss, fnn.sgd, (x, y), epochs=iterations, batch_size=len(x))
-        return run(alpha, jax.random.key(0)).history  # full batches from zero: the key decides nothing
+        return run(alpha, jax.random.key(0)).history  # full batches from zero weights: the key has no effect
 
     over_rates = jax.vmap(one, in_axes=(0, None, None))
     history = jax.jit(jax.vmap(over_rates, in_axes=(None, 0, 0)))(jnp.asarray(RATES, jnp.float32), x, y)
@@ -69,7 +69,7 @@ def train(network: Layer, loss: Loss, x: np.ndarray, y: np.ndarray, iterations: 
 
 
 def run(config: Config) -> Outcome:
-    """Trains on both sets, as measured and standardised."""
+    """Train on both data sets, raw and standardised."""
     from matplotlib.figure import Figure
 
     wine, tumours = load_wine(), load_breast_cancer()
@@ -98,7 +98,7 @@ def run(config: Config) -> Outcome:
                 f"{name}, {kind}: best learning rate": values.rate.tolist(),
                 f"{name}, {kind}: condition number": values.condition.tolist(),
             }
-            colour, dashes = LOOKS[kind]
+            colour, dashes = STYLES[kind]
             steps = np.arange(1, config.iterations + 1)
             label = [kind] + [None] * (config.seeds - 1)
             axes.plot(steps, values.cost.T, color=colour, ls=dashes, lw=1.3, label=label)
@@ -111,5 +111,5 @@ STUDY = Study("X19", ("C172",), run, quick=Config(seeds=3))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

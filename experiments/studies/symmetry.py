@@ -2,24 +2,24 @@
 
     python -m experiments symmetry
 
-Claims C150 to C154 (documents 001 5.1, 002 and 003 3.5, on the start of the parameters). With layer l's
+Claims C150 to C154, on initial parameters. With
 
-    a_l = g(a_{l-1} w_l + b_l),    dz_l = (dz_{l+1} w_{l+1}ᵀ) ∘ g'(z_l),    dw_l = a_{l-1}ᵀ dz_l,
+    a_l = g(a_{l-1} w_l + b_l),    dz_l = (dz_{l+1} w_{l+1}ᵀ) ∘ g'(z_l),    dw_l = a_{l-1}ᵀ dz_l
 
-two units whose incoming weights, bias and outgoing weights are equal have equal activations and equal
-gradients, so they stay equal, and a layer of them is as good as one unit. All three must be equal: with equal
-incoming weights alone (constant, or zero) and random outgoing ones the gradients differ, and the units part.
-Equal biases do no harm beside random weights. With tanh and all zeros nothing but the output's bias can move:
-a_1 = 0 makes dw_2 = 0, and w_2 = 0 makes dw_1 = 0. That a layer's outputs are zero is not the reason, though:
-from zeros sigmoid puts out ½, and its units stay equal as well.
+for layer l, two units with equal incoming weights, bias and outgoing weights have equal activations and equal
+gradients. They stay equal, and a layer of such units is as good as one unit. All three must be equal: if only the
+incoming weights are equal (constant or zero) and the outgoing ones random, the gradients differ and the units part.
+Equal biases do no harm beside random weights. With tanh and all parameters zero, only the output's bias can change:
+a_1 = 0 makes dw_2 = 0, and w_2 = 0 makes dw_1 = 0. Zero outputs are not the reason, however. From zeros, sigmoid has
+output ½, and its units stay equal as well.
 
-The planar flower, another draw and another start per seed; 2-4-1 tanh and 2-3-2-1 sigmoid, a sigmoid at the end,
-cross-entropy, full batch. The spread is the largest difference between the units of a layer in what they
-receive or send.
+The data are the planar flower, with its own draw and initial weights for each seed. The networks are 2-4-1 tanh and
+2-3-2-1 sigmoid, with a sigmoid output and cross-entropy, full batch. The spread is the largest difference between units
+of a layer in their incoming or outgoing parameters.
 
-To expect: from zeros the cost stays at ln 2 and the accuracy at 0.5; constant weights give a spread of 0 and
-0.12 less accuracy than random ones at least; equal incoming weights alone, or equal biases, give spreads of
-3 to 15.
+Expected results: from zeros the cost stays at ln 2 and the accuracy at 0.5. Constant weights give a spread of 0 and an
+accuracy at least 0.12 below that of random ones. Equal incoming weights alone, or equal biases, give spreads of 3 to
+15.
 """
 
 import itertools
@@ -54,27 +54,30 @@ CASES = (*STUCK, "w₁ constant, w₂ random", "w₁ zero, w₂ random", "w rand
 @dataclass(frozen=True)
 class Config:
     seeds: int = 6
-    """Draws of the data and of the random weights."""
+    """Number of draws of the data and of the random weights."""
     iterations: int = 3000
-    """Steps of gradient descent, full batch; a third of them for the sigmoid network."""
+    """Full-batch steps of gradient descent; the sigmoid network takes a third of them."""
     learning_rate: float = 1.2
-    """Step length."""
+    """Learning rate."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def filled(params: Params, value: float) -> Params:
-    """The same tree with this value everywhere."""
+    """The same tree, filled with this value."""
     return jax.tree.map(lambda leaf: np.full_like(leaf, value), params)
 
 
 def stacked(trees: Iterable[Params]) -> Params:
-    """One tree of them, leaves (n, …)."""
+    """Stack the trees: leaves (n, …)."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def starts(network: fnn.Layer, key: jax.Array) -> Params:
-    """CASES, stacked, leaves (6, …); what is random is the same in all of them."""
+    """Initial parameters of all CASES, leaves (6, …).
+
+    All cases share the random numbers.
+    """
     drawn = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), fnn.init_state(network, SGD, key).params)
     first, *rest = drawn
     biased = tuple(layer._replace(b=np.full_like(layer.b, BIAS)) if layer else layer for layer in drawn)
@@ -90,7 +93,7 @@ def starts(network: fnn.Layer, key: jax.Array) -> Params:
 
 
 def train(network: fnn.Layer, iterations: int, config: Config) -> RunResult:
-    """A run from each start with each seed's data, leaves (seeds, cases, …)."""
+    """Train from each initialisation with each seed's data: leaves (seeds, cases, …)."""
     keys = jax.random.split(jax.random.key(0), config.seeds)
     sets = [planar_flower(seed) for seed in range(config.seeds)]
     x, y = (np.stack(arrays).astype(np.float64) for arrays in zip(*sets, strict=True))
@@ -103,44 +106,44 @@ def train(network: fnn.Layer, iterations: int, config: Config) -> RunResult:
         batch_size=x.shape[1],
         init=lambda start: start,
     )
-    runs = jax.tree.unflatten(jax.tree.structure(run), (x, y[:, :, None]))  # the same program, with each seed's data
+    runs = jax.tree.unflatten(jax.tree.structure(run), (x, y[:, :, None]))  # the same program with each seed's data
     some = jax.vmap(lambda run, start, key: run(start, key), in_axes=(None, 0, None))
     return jax.vmap(some)(runs, stacked(starts(network, key) for key in keys), keys)
 
 
 def spread(params: Params) -> jax.Array:
-    """The largest difference between hidden units of a layer, over what each receives (columns) and sends (rows)."""
+    """The largest difference between hidden units of a layer, over incoming and outgoing parameters."""
     layers = [layer for layer in params if layer]
     units = [jnp.concatenate([a.w, a.b[None, :], b.w.T]) for a, b in itertools.pairwise(layers)]
     return jnp.stack([jnp.ptp(unit, axis=1).max() for unit in units]).max()
 
 
 def first_step(network: fnn.Layer) -> float:
-    """The sigmoid network's first step from zeros: the largest |dw₁|, |dw₂|, and difference within dw₃."""
+    """The first step from zeros: the largest of |dw₁|, |dw₂| and the differences within dw₃."""
     x, y = planar_flower(0)
     params = filled(network.init(jax.random.key(0)), 0.0)
     gradient = fnn.value_and_grad(network, fnn.sigmoid_cross_entropy)
-    # one class more often than the other, or even dw₃ were 0
+    # 300 points contain one class more often than the other; otherwise dw₃ would be 0 as well
     first, second, third = (layer.w for layer in gradient(params, x[:300], y[:300, None])[1] if layer)
     return max(float(abs(first).max()), float(abs(second).max()), float(jnp.ptp(third)))
 
 
 def draw(figure: "Figure", costs: np.ndarray, spreads: np.ndarray, accuracies: np.ndarray) -> None:
-    """Left: the cost over the iterations. Right: what spread and what accuracy each run ends with."""
+    """Plot the cost over the iterations, and the final spread and accuracy of each run."""
     left, right = figure.subplots(1, 2)
     colours = (figures.GREY, "black", figures.BLUE, figures.SKY, figures.GREEN, figures.ORANGE)
-    looks = zip(CASES, colours, (":", "--", "-", "-", "-", "-"), "xPovs^", costs, spreads, accuracies, strict=True)
-    for name, colour, line, marker, cost, spreading, accuracy in looks:
+    styles = zip(CASES, colours, (":", "--", "-", "-", "-", "-"), "xPovs^", costs, spreads, accuracies, strict=True)
+    for name, colour, line, marker, cost, spreading, accuracy in styles:
         left.plot(np.arange(1, cost.shape[1] + 1), np.median(cost, axis=0), color=colour, ls=line, label=name)
         right.scatter(spreading, accuracy, color=colour, marker=marker, s=36, label=name)
     left.set(title="2-4-1 tanh, median of the seeds", xlabel="iteration", ylabel="cost", ylim=(0, 0.9), xscale="log")
     right.set(title="After training, each seed", xlabel="spread: largest difference between hidden units")
-    right.set(ylabel="share of points classified right", xlim=(-0.5, None), ylim=(0.45, 1))
+    right.set(ylabel="accuracy", xlim=(-0.5, None), ylim=(0.45, 1))
     right.legend(loc="lower right", bbox_to_anchor=(1, 0.1), fontsize=10)
 
 
 def run(config: Config) -> Outcome:
-    """Trains both networks from all starts."""
+    """Train both networks from all initialisations."""
     from matplotlib.figure import Figure
 
     at_least("--iterations", config.iterations, 3)
@@ -156,7 +159,7 @@ def run(config: Config) -> Outcome:
         Criterion("tanh from zeros: largest weight after training", moved.tolist(), most=0.0),
         Criterion("tanh from zeros: |cost - ln 2|", np.abs(cost[0, :, -1] - np.log(2)).tolist(), most=1e-9),
         Criterion("tanh: accuracy, all random - all constant", gained.tolist(), least=0.12),
-        Criterion("sigmoid from zeros: first dw₁, dw₂, differences within dw₃", [first_step(SIGMOID)], most=0.0),
+        Criterion("sigmoid from zeros: initial dw₁, dw₂, differences within dw₃", [first_step(SIGMOID)], most=0.0),
     ]
     numbers = {}
     for name, own, other, right in zip(CASES, spreads.tolist(), others.tolist(), final.tolist(), strict=True):
@@ -168,8 +171,8 @@ def run(config: Config) -> Outcome:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     draw(figure, cost, spreads, final)
     remark = (
-        "Equal incoming weights keep units equal only together with equal outgoing ones: with random w₂ they part, "
-        "and end as well as from random weights."
+        "Equal incoming weights keep units equal only together with equal outgoing ones. With random w₂ the units part "
+        "and reach the same accuracy as from random weights."
     )
     return Outcome(criteria, figure, numbers, [remark])
 
@@ -178,5 +181,5 @@ STUDY = Study("X04", ("C150", "C151", "C152", "C153", "C154"), run, quick=Config
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

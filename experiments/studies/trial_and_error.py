@@ -1,21 +1,21 @@
-"""Which hyperparameters work is found by trying: twelve drawn at random range from guessing to nearly all digits.
+"""Hyperparameters are found by trial: random ones range from guessing to 0.95.
 
     python -m experiments trial_and_error
 
-Claim C240 (document 003, 4.3 and 1.3): applied deep learning is empirical, and whatever computes faster lets one try
-more. A configuration is what may come to mind: learning rate 0.001 to 3, deviation of the initial weights 0.05 to
-0.5, momentum β 0 to 0.95, L2 10⁻⁶ to 10⁻², width 4 to 64 of two hidden layers of ReLU. Twelve make a draw: a Latin
-hypercube, one from each twelfth of every range, on a logarithmic scale for all but β. Each network is trained for five
-epochs on digits and judged on digits that it has not seen.
+Claim C240: applied deep learning is empirical, and whatever computes faster allows more trials. A configuration
+consists of a learning rate (0.001 to 3), the deviation of the initial weights (0.05 to 0.5), momentum β (0 to 0.95), L2
+(10⁻⁶ to 10⁻²) and the width of two hidden ReLU layers (4 to 64). A draw has twelve configurations: a Latin hypercube,
+with one from each twelfth of every range, on a logarithmic scale except for β. Each network is trained for five
+epochs on digits and tested on unseen digits.
 
-With accuracies a_1 <= … <= a_N of all N = 12 · draws configurations, the best of k tried at random is, on average,
+With accuracies a_1 <= … <= a_N of all N = 12 · draws configurations, the best of k random ones has on average
 
-    E max = Σ_i a_i (C(i, k) - C(i-1, k)) / C(N, k),
+    E max = Σ_i a_i (C(i, k) - C(i-1, k)) / C(N, k).
 
-which is what the number of tries buys. All of them run as one program here: widths and rates are arguments of it.
+All configurations run as one program: widths and rates are its arguments.
 
-To expect: in each draw the best of twelve at 0.94 or more, the worst at 0.1, as guessing; the median 0.3 or more below
-the best. One try comes to 0.45 on average, four to 0.8, twelve to 0.95.
+Expected results: in each draw the best of twelve reaches 0.94 or more, and the worst 0.1, the accuracy of guessing. The
+median is 0.3 or more below the best. One trial reaches 0.45 on average, four 0.8, twelve 0.95.
 """
 
 import math
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDEST = 64
-TRIES = 12  # configurations in a draw
+TRIES = 12  # configurations per draw
 
 
 @dataclass(frozen=True)
 class Config:
     draws: int = 12
-    """Draws of twelve configurations."""
+    """Number of draws of twelve configurations."""
     epochs: int = 5
     """Passes over the training digits."""
     batch_size: int = 16
     """Digits per step."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 class Hyper(NamedTuple):
-    """A configuration, or many."""
+    """One configuration, or arrays of them."""
 
     learning_rate: jax.Array
     scale: jax.Array
@@ -64,10 +64,10 @@ class Hyper(NamedTuple):
 
 
 def configurations(draws: int) -> Hyper:
-    """Twelve for each draw, all draws in a row."""
+    """Twelve configurations for each draw, all draws in a row."""
     ranges = np.array([(-3.0, 0.5), (-1.3, -0.3), (0.0, 0.95), (-6.0, -2.0), (2.0, math.log2(WIDEST))])
     rng, cells = np.random.default_rng(0), np.tile(np.arange(TRIES), (draws, len(ranges), 1))
-    places = (rng.permuted(cells, axis=2) + rng.random(cells.shape)) / TRIES  # one in each twelfth of a range
+    places = (rng.permuted(cells, axis=2) + rng.random(cells.shape)) / TRIES  # one in each twelfth of every range
     drawn = ranges[None, :, :1] + places * np.diff(ranges)[None]
     rate, scale, beta, l2, width = (drawn[:, i].ravel() for i in range(len(ranges)))
     reals = [jnp.asarray(values, jnp.float32) for values in (10**rate, 10**scale, beta, 10**l2)]
@@ -75,42 +75,42 @@ def configurations(draws: int) -> Hyper:
 
 
 def network(hyper: Hyper) -> Layer:
-    """64-width-width-10, inside 64-64-64-10."""
+    """64-width-width-10, embedded in 64-64-64-10."""
     return fnn.masked_mlp((64, WIDEST, WIDEST, 10), [hyper.width] * 2, w_init=fnn.init.normal(hyper.scale))
 
 
 def best_of(accuracies: np.ndarray, k: int) -> float:
-    """The mean of the best of k of them, over all ways to choose k."""
+    """The mean of the best of k accuracies, over all choices of k."""
     n = len(accuracies)
     ways = np.array([math.comb(i, k) / math.comb(n, k) for i in range(n + 1)])
     return float(np.sort(accuracies) @ np.diff(ways))
 
 
 def draws_panel(axes: "Axes", accuracies: np.ndarray) -> None:
-    """Each draw's twelve accuracies, its best and its median."""
+    """Plot the twelve accuracies of each draw, their best and their median."""
     rows = np.arange(1, len(accuracies) + 1)
     axes.plot(
         np.repeat(rows, TRIES), accuracies.ravel(), "o", color=figures.GREY, ms=4, alpha=0.5, label="one configuration"
     )
     axes.plot(rows, accuracies.max(axis=1), "^", color=figures.BLUE, ms=8, label="best of the draw")
     axes.plot(rows, np.median(accuracies, axis=1), "s", color=figures.ORANGE, ms=6, label="median")
-    axes.set(title="Twelve configurations a draw", xlabel="draw", ylabel="share of digits read right", ylim=(0, 1.3))
+    axes.set(title="Twelve configurations per draw", xlabel="draw", ylabel="test accuracy", ylim=(0, 1.3))
     axes.set_xticks(rows[:: max(1, len(rows) // 5)])
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.legend(loc="upper center", ncols=3, fontsize=9, columnspacing=1, handletextpad=0.3)
 
 
 def tries_panel(axes: "Axes", tries: dict[int, float]) -> None:
-    """What the number of tries buys."""
+    """Plot the mean accuracy of the best over the number of trials."""
     axes.plot(list(tries), list(tries.values()), "o-", color=figures.BLUE, ms=4)
-    axes.set(title="More tries", xlabel="configurations tried", ylabel="best of them, on average", ylim=(0.3, 1.02))
+    axes.set(title="More trials", xlabel="configurations tried", ylabel="mean accuracy of the best", ylim=(0.3, 1.02))
     axes.set(xscale="log")
     axes.set_xticks([1, 2, 4, 12, 40], labels=["1", "2", "4", "12", "40"])
     axes.tick_params(which="minor", length=0)
 
 
 def run(config: Config) -> Outcome:
-    """Trains all configurations as one program."""
+    """Train all configurations as one program."""
     from matplotlib.figure import Figure
 
     x, y = load_digits()
@@ -142,8 +142,8 @@ def run(config: Config) -> Outcome:
     numbers = {
         "accuracy, worst of twelve": accuracies.min(axis=1).tolist(),
         "accuracy, median of twelve": median.tolist(),
-        "share of configurations below 0.2, about guessing": float((accuracies < 0.2).mean()),
-        **{f"best of {k} tried, on average": tries[k] for k in (1, 2, 4, 12)},
+        "share of configurations below 0.2, close to guessing": float((accuracies < 0.2).mean()),
+        **{f"accuracy, best of {k} trials, mean": tries[k] for k in (1, 2, 4, 12)},
     }
     return Outcome(criteria, figure, numbers)
 
@@ -152,5 +152,5 @@ STUDY = Study("X31", ("C240",), run, quick=Config(draws=6))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,22 +1,24 @@
-"""One hidden layer comes as near to a continuous function as you like: on an interval, and if g is no polynomial.
+"""One hidden layer approximates any continuous function on an interval.
 
     python -m experiments universal_approximation
 
-Claims C074 (document 004, on depth) and C264 (document 001, 3.3). Both are shown by construction, on functions drawn
-at random, f(x) = 2x + Σ_k c_k sin(πkx + φ_k), k = 1..4. With V the variation of f on [0, 1], v(x) that of f up to x:
+Claims C074, on depth, and C264: g must not be a polynomial. Both are shown by construction, for random functions
+f(x) = 2x + Σ_k c_k sin(πkx + φ_k), k = 1..4. With V the variation of f on [0, 1] and v(x) that of f up to x:
 
     steps     a(x) = f(0) + Σ_i (f(s_{i+1}) - f(s_i)) σ(κ (x - t_i)),  v(s_i) = V i/n,  v(t_i) = V (i + 1/2)/n,  κ = 10⁵
-              sup |a - f| <= V/2n: with n sigmoid units; twice the units, half the error
+              sup |a - f| <= V/2n with n sigmoid units: twice the units, half the error
     lines     a(x) = f(0) + Σ_i (m_i - m_{i-1}) relu(x - i/n),  m_i the slope of f from i/n to (i + 1)/n, m_{-1} = 0
-              sup |a - f| <= max |f''| / 8n²: with n ReLU units; twice the units, a quarter of the error
+              sup |a - f| <= max |f''| / 8n² with n ReLU units: twice the units, a quarter of the error
 
-Two conditions go with the claims. The domain: beyond [0, 1] the sigmoids stand still and f does not. And not any
-nonlinear g will do: with g(z) = z² every Σ_i v_i (w_i x + b_i)² + c is a parabola in x, however many units there
-are, and no parabola has a largest error below the root mean square one of the best, found by least squares.
-What can be represented need not be what training finds: some sizes are trained from random starts, to be reported.
+The claims hold under two conditions. The first is the domain: beyond [0, 1] the sigmoids are constant and f is not.
+The second is the activation: with g(z) = z², Σ_i v_i (w_i x + b_i)² + c is a parabola in x for any number of units. No
+parabola has a largest error below the root mean square error of the best one, found by least squares.
+A function that can be represented need not be found by training: some networks are trained from random initial weights,
+and their errors are reported.
 
-To expect: 160 sigmoid units are at most 0.01 to 0.02 off, each doubling from 5 on halves the error to within 2 %;
-160 ReLU units 0.0002 to 0.0006; 5 to 8 off outside; z² of rank 3 at every width, more than 500 times ReLU's error.
+Expected results: with 160 sigmoid units the largest error is 0.01 to 0.02, and each doubling from 5 units halves it
+within 2 %. With 160 ReLU units it is 0.0002 to 0.0006. Outside [0, 1] it is 5 to 8. z² has rank 3 at every width and
+more than 500 times ReLU's error.
 """
 
 from dataclasses import dataclass
@@ -48,13 +50,13 @@ SQUARE = fnn.elementwise(lambda z: z * z, lambda z: 2 * z)
 @dataclass(frozen=True)
 class Config:
     seeds: int = 10
-    """Functions drawn."""
+    """Number of random functions."""
     steps: int = 10000
-    """Steps of Adam, full batch, of the networks that are trained."""
+    """Full-batch steps of Adam for the trained networks."""
     starts: int = 5
-    """Random starts of each of them, for the first function."""
+    """Random initialisations of each trained network, for the first function."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 class Target(NamedTuple):
@@ -69,27 +71,27 @@ class Target(NamedTuple):
 
 
 def draw(seed: int) -> Target:
-    """A function from a seed; the squares of its four c_k sum to 1/2."""
+    """Draw a function; the squares of its four c_k sum to 1/2."""
     rng = np.random.default_rng(seed)
     c = rng.standard_normal(4)
     return Target(c / np.linalg.norm(c) / np.sqrt(2), rng.uniform(0, 2 * np.pi, 4))
 
 
 def of(w: np.ndarray, b: np.ndarray, out: np.ndarray, start: np.ndarray) -> Params:
-    """Parameters of n units; units up to 160 without weights follow, so that networks of all widths are one program."""
+    """Parameters of n units, padded with zero weights to 160 units, so that all widths share one program."""
     row, bias, column = (jnp.asarray(np.pad(values, (0, WIDTHS[-1] - len(values)))) for values in (w, b, out))
     return fnn.Dense(row[None, :], bias), (), fnn.Dense(column[:, None], jnp.asarray(start))
 
 
 def steps(f: Target, n: int) -> Params:
-    """The parameters of n sigmoid units that make f in n steps, equally high where f goes one way."""
+    """Parameters of n sigmoid units that approximate f by n steps of equal variation."""
     variation = np.concatenate([[0], np.cumsum(np.abs(np.diff(f(INSIDE))))])
     s, t = (np.interp(variation[-1] * i / n, variation, INSIDE) for i in (np.arange(n + 1), np.arange(n) + 0.5))
     return of(np.full(n, STEEP), -STEEP * t, np.diff(f(s)), f(s[:1]))
 
 
 def lines(f: Target, n: int) -> Params:
-    """The parameters of n ReLU units that join the points (i/n, f(i/n))."""
+    """Parameters of n ReLU units that join the points (i/n, f(i/n))."""
     knots = np.arange(n + 1) / n
     bends = np.diff(np.diff(f(knots)) * n, prepend=0.0)
     return of(np.ones(n), -knots[:-1], bends, f(knots[:1]))
@@ -102,7 +104,7 @@ def off(f: Target, network: Layer, params: Params, x: np.ndarray) -> float:
 
 
 def squares(f: Target, seed: int) -> list[tuple[int, float]]:
-    """Of units z² with random weights: the rank with the bias, the error (rms) of the best fit; per width."""
+    """For each width of random units z²: the rank with the bias, and the rms error of the best fit."""
     rng, x = np.random.default_rng(seed), INSIDE[::20]
     z = x[:, None] * rng.normal(size=WIDTHS[-1]) + rng.normal(size=WIDTHS[-1])
     units, found = np.column_stack([np.ones_like(x), SQUARE.forward((), z)[0]]), []
@@ -113,7 +115,7 @@ def squares(f: Target, seed: int) -> list[tuple[int, float]]:
 
 
 def trained(f: Target, n: int, config: Config) -> list[float]:
-    """The largest errors of n sigmoid units trained from steps at random places, one per start, in float32."""
+    """The largest error of n sigmoid units trained in float32 from random steps, for each initialisation."""
     x = np.linspace(0, 1, 201, dtype=np.float32)[:, None]
     y = f(x[:, 0]).astype(np.float32)[:, None]
 
@@ -132,21 +134,21 @@ def trained(f: Target, n: int, config: Config) -> list[float]:
 
 
 def target_panel(axes: "Axes", f: Target) -> None:
-    """A function, and two networks that come near it, inside and outside."""
+    """Plot a function and two networks that approximate it, inside and outside [0, 1]."""
     x = np.linspace(-0.5, 1.5, 2001)
     axes.axvspan(0, 1, color="#f0f0f0", lw=0)
     axes.plot(x, f(x), color=figures.GREY, lw=5, alpha=0.5, label="f")
     for n, colour, style in ((10, figures.ORANGE, "--"), (40, figures.BLUE, "-")):
         axes.plot(x, fnn.predict(SIGMOID, steps(f, n), x[:, None]), style, color=colour, lw=1.4)
         axes.lines[-1].set_label(f"{n} sigmoid units")
-    axes.set(title="Near f on [0, 1], and only there", xlabel="x", ylabel="output of the network")
+    axes.set(title="Close to f on [0, 1] only", xlabel="x", ylabel="network output")
     axes.legend(loc="lower right", fontsize=10)
 
 
 def error_panel(axes: "Axes", errors: dict[str, np.ndarray], learnt: dict[int, list[float]]) -> None:
-    """Errors over the number of units, of every function; and after training, for the first one."""
-    looks = (("^:", figures.PINK), ("o-", figures.BLUE), ("s--", figures.ORANGE))
-    for (name, values), (style, colour) in zip(errors.items(), looks, strict=True):
+    """Plot errors over the number of units: of the constructed networks, and of the trained ones."""
+    styles = (("^:", figures.PINK), ("o-", figures.BLUE), ("s--", figures.ORANGE))
+    for (name, values), (style, colour) in zip(errors.items(), styles, strict=True):
         axes.plot(WIDTHS, values.T, style, color=colour, lw=1, ms=4, label=[name] + [None] * (len(values) - 1))
     for n, values in learnt.items():
         label = "sigmoid, trained (first f)" if n == min(learnt) else None
@@ -159,7 +161,7 @@ def error_panel(axes: "Axes", errors: dict[str, np.ndarray], learnt: dict[int, l
 
 
 def run(config: Config) -> Outcome:
-    """Builds the networks for each function, measures how far they are off; trains those of the first."""
+    """Construct the networks for each function and measure their errors; train networks for the first one."""
     from matplotlib.figure import Figure
 
     targets = [draw(seed) for seed in range(config.seeds)]
@@ -172,7 +174,7 @@ def run(config: Config) -> Outcome:
         square = np.array([squares(f, seed) for seed, f in enumerate(targets)])
         target_panel(left, targets[0])
     learnt = {n: trained(targets[0], n, config) for n in TRAINED}
-    errors = {"z², lower bound": square[..., 1], "sigmoid, built": sigmoid, "ReLU, built": relu}
+    errors = {"z², lower bound": square[..., 1], "sigmoid, constructed": sigmoid, "ReLU, constructed": relu}
     error_panel(right, errors, learnt)
     halved, quartered = sigmoid[:, 1:] / sigmoid[:, :-1], relu[:, 3:] / relu[:, 2:-1]
     ranks, worse = square[..., 0].ravel(), square[:, -1, 1] / relu[:, -1]
@@ -187,7 +189,8 @@ def run(config: Config) -> Outcome:
     numbers = {f"largest error, {name}, {n} units": e[:, i].tolist() for name, e in errors.items() for i, n in SHOWN}
     numbers |= {f"largest error, sigmoid, trained, {n} units, first f": values for n, values in learnt.items()}
     remark = (
-        "Trained networks are reported only: steps less steep can beat those built, and more units do not ensure it."
+        "Errors of trained networks are not a criterion. Less steep steps can beat the constructed ones, but more "
+        "units do not ensure it."
     )
     return Outcome(criteria, figure, numbers, [remark])
 
@@ -196,5 +199,5 @@ STUDY = Study("X26", ("C074", "C264"), run, quick=Config(seeds=4, steps=2000, st
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,23 +1,24 @@
-"""Gradients vanish or explode with depth by activation and weight scale; ReLU, batch norm and skips cure it.
+"""Gradients vanish or explode with depth; ReLU, batch norm and skips help.
 
     python -m experiments vanishing_gradients
 
-Claims C083, C093, C173, C174, C222, C223, C224, C225 and C226 (documents 000, 001 1.3.2 and 2.3, 003 3.3, 004, on
-the slowdown of deep networks). Backward, with δ_l = dC/dz_l,
+Claims C083, C093, C173, C174, C222, C223, C224, C225 and C226, on the slowdown of deep networks. Backward, with
+δ_l = dC/dz_l,
 
     δ_l = (δ_{l+1} w_{l+1}ᵀ) ∘ g'(z_l),
 
-so each layer multiplies δ by about the size of the weights times the slope of the activation: σ' is 1/4 at most.
-Measured is ‖δ_1‖ / ‖δ_8‖, first hidden layer over last, at the start of training on the digits, 64-30-…-30-10 with
-8 hidden layers, w ~ N(0, 1/n_in) unless said. A layer that adds parameters of zero to z has δ for its gradient.
+so each layer multiplies δ by about the size of the weights times the slope of the activation, where σ' <= 1/4. The
+study measures ‖δ_1‖ / ‖δ_8‖, first hidden layer over last, at the beginning of training on the digits. The network is
+64-30-…-30-10 with 8 hidden layers and w ~ N(0, 1/n_in) unless stated otherwise. A layer that adds zero parameters to z
+has δ as its gradient.
 
-The slowdown is not in backpropagation as such: ReLU with He's weights keeps δ, and sigmoid does with batch norm or
-skip connections. Large weights explode it, but for sigmoid, which they saturate, only from deviations of about 3.
-Filters that share weights are no cure: eight convolutions with sigmoid lose as much as dense layers.
-Then networks with 5 hidden layers are trained: with sigmoid nothing is learnt, with one hidden layer it is.
+The slowdown is not inherent in backpropagation: ReLU with He's weights preserves δ, and so does sigmoid with batch norm
+or skip connections. Large weights make δ explode; for sigmoid, which they saturate, only from deviations of about 3.
+Filters that share weights do not help: eight sigmoid convolutions lose as much as dense layers.
+Networks with 5 hidden layers are also trained: sigmoid learns nothing, but does with one hidden layer.
 
-To expect: 4e-5 for sigmoid (0.23 a layer), 0.6 to 2.5 for the cures, 1e4 for ReLU with deviation 1; test accuracy
-0.1 for five sigmoid layers, 0.9 and more for tanh, ReLU, skips and one sigmoid layer.
+Expected results: 4e-5 for sigmoid (0.23 per layer), 0.6 to 2.5 with the remedies, 1e4 for ReLU with deviation 1. The
+test accuracy is 0.1 for five sigmoid layers, and 0.9 and more for tanh, ReLU, skip connections and one sigmoid layer.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from experiments import figures
 from experiments.data.bundled import load_digits
 from experiments.errors import at_least, positive
 from experiments.studies.shared import study
-from experiments.studies.shared.starts import drawn
+from experiments.studies.shared.initial_params import init_params
 from experiments.studies.shared.study import Criterion, Outcome, Study
 from fnn.init import Initializer
 from fnn.types import Data, Params
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HIDDEN, WIDTH, FILTERS, EXAMPLES = 8, 30, 8, 256
-TRAINED = 5  # hidden layers of the networks that are trained
+TRAINED = 5  # hidden layers of the trained networks
 ACTIVATIONS = {"sigmoid": fnn.sigmoid, "tanh": fnn.tanh, "ReLU": fnn.relu}
 LOSS, LECUN = fnn.softmax_cross_entropy, fnn.init.lecun_normal
 
@@ -50,19 +51,19 @@ LOSS, LECUN = fnn.softmax_cross_entropy, fnn.init.lecun_normal
 @dataclass(frozen=True)
 class Config:
     seeds: int = 10
-    """Initial weights, and draws of 256 digits to take the gradient on."""
+    """Number of initialisations, and of draws of 256 digits for the gradient."""
     deviations: int = 13
-    """Standard deviations of the weights, from 0.01 to 10."""
+    """Number of standard deviations of the weights, from 0.01 to 10."""
     epochs: int = 20
     """Passes over the digits in training."""
     learning_rate: float = 0.1
-    """Step length in training, batches of 16."""
+    """Learning rate in training, with batches of 16."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def tap(shape: tuple[int, ...]) -> fnn.Layer:
-    """z + p with p = 0, of the shape of a whole batch: the gradient of p is dC/dz."""
+    """z + p with p = 0 in the shape of a whole batch. The gradient of p is dC/dz."""
 
     def forward(params: jax.Array, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, None]:
         return x + params, None
@@ -71,7 +72,10 @@ def tap(shape: tuple[int, ...]) -> fnn.Layer:
 
 
 def tapped(g: fnn.Layer, w_init: Initializer = LECUN, norm: bool = False, skip: bool = False) -> fnn.Layer:
-    """64-30-…-30-10 with a tap after each hidden layer's z: (dense, tap, …), that of layers 2 to 8 stacked."""
+    """64-30-…-30-10 with a tap after each hidden z: (dense, tap, …).
+
+    Layers 2 to 8 are stacked.
+    """
     z = (tap((EXAMPLES, WIDTH)), *((fnn.batch_norm(WIDTH),) if norm else ()), g)
     block = fnn.serial(fnn.dense(WIDTH, WIDTH, w_init), *z)
     deep = fnn.repeat(fnn.residual(block) if skip else block, HIDDEN - 1)
@@ -79,7 +83,7 @@ def tapped(g: fnn.Layer, w_init: Initializer = LECUN, norm: bool = False, skip: 
 
 
 def tapped_convolution(g: fnn.Layer) -> fnn.Layer:
-    """Eight layers of 8 filters 3x3 on the image of 8x8, then a dense layer."""
+    """Eight layers of 8 filters 3x3 on 8x8 images, then a dense layer."""
     z = (tap((EXAMPLES, 8, 8, FILTERS)), g)
     first, more = (fnn.conv2d(n, FILTERS, 3, padding="SAME") for n in (1, FILTERS))
     deep = fnn.repeat(fnn.serial(more, *z), HIDDEN - 1)
@@ -87,11 +91,12 @@ def tapped_convolution(g: fnn.Layer) -> fnn.Layer:
 
 
 def norms(network: fnn.Layer, params: Params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """‖dC/dz‖ of each hidden layer, for parameters (n, …) with as many batches: (n, 8)."""
-    gradient, key = fnn.value_and_grad(network, LOSS), jax.random.key(0)  # with a key: the batch's own statistics
+    """‖dC/dz‖ of each hidden layer, for n parameter sets and n batches: (n, 8)."""
+    gradient, key = fnn.value_and_grad(network, LOSS), jax.random.key(0)  # a key selects batch statistics
 
     def one(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-        first, deep, *_ = gradient(params, x, y, None, key)[1]
+        grads = gradient(params, x, y, None, key)[1]
+        first, deep = grads[0], grads[1]
         deltas = jnp.concatenate([first[1][None], getattr(deep, "layer", deep)[1]])
         return jnp.sqrt(jnp.sum(jnp.square(deltas.reshape(HIDDEN, -1)), axis=1))
 
@@ -99,8 +104,8 @@ def norms(network: fnn.Layer, params: Params, x: np.ndarray, y: np.ndarray) -> n
 
 
 def swept(g: fnn.Layer, config: Config, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Norms with weights of each deviation of config, then of √(1/n_in) and √(2/n_in): (deviations + 2, seeds, 8)."""
-    params = drawn(tapped(g, fnn.init.normal(1.0)), config.seeds)
+    """Norms for weights of each deviation, then of √(1/n_in) and √(2/n_in): (deviations + 2, seeds, 8)."""
+    params = init_params(tapped(g, fnn.init.normal(1.0)), config.seeds)
     scaled = lambda scale: jax.tree.map(lambda leaf: leaf * scale(leaf.shape[-2]), params)
     every = [scaled(lambda n_in, std=std: std) for std in deviations(config)]
     every += [scaled(lambda n_in: np.sqrt(1 / n_in)), scaled(lambda n_in: np.sqrt(2 / n_in))]
@@ -110,7 +115,7 @@ def swept(g: fnn.Layer, config: Config, x: np.ndarray, y: np.ndarray) -> np.ndar
 
 
 def deviations(config: Config) -> np.ndarray:
-    """What the weights are scaled to."""
+    """The standard deviations of the weights."""
     return np.geomspace(0.01, 10, config.deviations)
 
 
@@ -127,34 +132,35 @@ def learnt(network: fnn.Layer, config: Config, train: Data, test: Data) -> list[
         validation=test,
     )
     keys = jax.random.split(jax.random.key(1), config.seeds)
-    return np.asarray(jax.vmap(run)(drawn(network, config.seeds), keys).history["validation_accuracy"])[:, -1].tolist()
+    history = jax.vmap(run)(init_params(network, config.seeds), keys).history
+    return np.asarray(history["validation_accuracy"])[:, -1].tolist()
 
 
 def mlp(g: fnn.Layer, hidden: int) -> fnn.Layer:
-    """64-30-…-30-10 with so many hidden layers."""
+    """64-30-…-30-10 with this number of hidden layers."""
     return fnn.mlp((64, *[WIDTH] * hidden, 10), g, w_init=LECUN)
 
 
 def skipping() -> fnn.Layer:
-    """The sigmoid network with a way around each hidden layer but the first."""
+    """The sigmoid network with a skip connection around each hidden layer but the first."""
     block = fnn.residual(fnn.serial(fnn.dense(WIDTH, WIDTH), fnn.sigmoid))
     return fnn.serial(fnn.dense(64, WIDTH), fnn.sigmoid, fnn.repeat(block, TRAINED - 1), fnn.dense(WIDTH, 10))
 
 
 def layers_panel(axes: "Axes", cases: dict[str, np.ndarray]) -> None:
-    """‖δ_l‖ / ‖δ_8‖ over the layers, geometric mean of the seeds."""
-    looks = ((figures.BLUE, "-", "o"), (figures.BLUE, ":", "s"), (figures.GREEN, "-", "^"), (figures.PINK, "-", "v"))
-    looks = (*looks, (figures.SKY, "--", "D"), (figures.ORANGE, "-", "P"), (figures.GREY, "--", "x"))
-    for (name, values), (colour, line, marker) in zip(cases.items(), looks, strict=True):
+    """Plot ‖δ_l‖ / ‖δ_8‖ over the layers: geometric mean of the seeds."""
+    styles = ((figures.BLUE, "-", "o"), (figures.BLUE, ":", "s"), (figures.GREEN, "-", "^"), (figures.PINK, "-", "v"))
+    styles = (*styles, (figures.SKY, "--", "D"), (figures.ORANGE, "-", "P"), (figures.GREY, "--", "x"))
+    for (name, values), (colour, line, marker) in zip(cases.items(), styles, strict=True):
         relative = np.exp(np.mean(np.log(values / values[:, -1:]), axis=0))
         axes.plot(range(1, HIDDEN + 1), relative, color=colour, ls=line, marker=marker, ms=5, label=name)
-    axes.set(title="Gradient by layer", xlabel="hidden layer, first to last", ylabel="‖δ‖ / ‖δ of the last‖")
+    axes.set(title="Gradient by layer", xlabel="hidden layer, first to last", ylabel="‖δ‖ / ‖δ of the last layer‖")
     axes.set(yscale="log", ylim=(1e-9, 1e5))
     axes.legend(loc="lower right", fontsize=9, ncols=2)
 
 
 def run(config: Config) -> Outcome:
-    """Measures gradients at the start of training, then trains."""
+    """Measure gradients at the beginning of training, then train."""
     from matplotlib.figure import Figure
 
     at_least("--deviations", config.deviations, 2)
@@ -168,7 +174,7 @@ def run(config: Config) -> Outcome:
         "sigmoid + batch norm": (tapped(fnn.sigmoid, norm=True), batch),
         "sigmoid + skips": (tapped(fnn.sigmoid, skip=True), batch),
     }
-    other = {name: norms(net, drawn(net, config.seeds), *data) for name, (net, data) in special.items()}
+    other = {name: norms(net, init_params(net, config.seeds), *data) for name, (net, data) in special.items()}
     exploding = int(np.abs(np.log(deviations(config))).argmin())  # deviation 1, or the nearest
     cases = {
         "sigmoid": plain["sigmoid"][-2],
@@ -197,7 +203,7 @@ def run(config: Config) -> Outcome:
         limits = {"most": 0.3} if name == "5 x sigmoid" else {"least": 0.8}
         criteria.append(Criterion(f"trained, {name}: test accuracy", learnt(network, config, train, test), **limits))
     numbers = {f"{name}: ‖δ₁‖ / ‖δ₈‖": ratio(values) for name, values in cases.items()}
-    numbers["sigmoid: factor a layer"] = (np.array(ratio(cases["sigmoid"])) ** (1 / (HIDDEN - 1))).tolist()
+    numbers["sigmoid: factor per layer"] = (np.array(ratio(cases["sigmoid"])) ** (1 / (HIDDEN - 1))).tolist()
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     layers_panel(left, cases)
@@ -217,5 +223,5 @@ STUDY = Study("X06", CLAIMS, run, quick=Config(seeds=3, deviations=7))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,23 +1,23 @@
-"""Weights of variance 2/n keep signals through ReLU layers, 1/n through linear ones; a rule printed as He's is not his.
+"""Variance 2/n preserves signals through ReLU layers, 1/n through linear ones.
 
     python -m experiments variance_through_layers
 
-Claims C163, C164, C166, C167 and C169 (documents 000 and 002, on initialisation). With w ~ N(0, s²/n_in), a layer
-maps the mean square of its input to that of its z and its output, and δ = dC/dz backward,
+Claims C163, C164, C166, C167 and C169, on initialisation. With w ~ N(0, s²/n_in), a layer maps the mean square of its
+input to those of z and of its output, and δ = dC/dz backward,
 
     E[z²] = s² E[a_in²],    E[a²] = E[z²] (identity), E[z²] / 2 (ReLU),    E[δ_in²] = s² (n_out / n_in) E[g'²] E[δ²],
 
-so s² = 1 keeps the variance through linear layers and s² = 2 through ReLU, which halves it (He's rule). The notes
-print √(2 / (n_in + n_out)) under He's name: that is Glorot's, s² = 1 for equal widths, and ReLU then loses half
-the signal in every layer. For sigmoid they suggest s² = 2, which keeps nothing: its slope is 1/4 at most.
-tanh with s² = 1 decays slowly. A normal distribution's second argument matters too: √(2 / (n_in + n_out)) is a
-deviation; taken for a variance it explodes.
+so s² = 1 preserves the variance through linear layers, and s² = 2 through ReLU, which halves it (He's rule). The notes
+print √(2 / (n_in + n_out)) under He's name. That is Glorot's rule, s² = 1 for equal widths, with which ReLU loses half
+the signal in every layer. For sigmoid the notes suggest s² = 2, which preserves nothing, because its slope is at most
+1/4. tanh with s² = 1 decays slowly. The second argument of a normal distribution matters too: √(2 / (n_in + n_out)) is
+a standard deviation; read as a variance it makes signals explode.
 
-20 layers of width 256, 64 random inputs, a random gradient from behind; quantities of layer 20 over layer 1, and of
-δ the other way round.
+The network has 20 layers of width 256, with 64 random inputs and a random gradient at the output. The study measures
+quantities of layer 20 relative to layer 1, and for δ of layer 1 relative to layer 20.
 
-To expect: ReLU with He 0.7 to 1.1 (geometric means of six seeds), with the rule printed as his 2e-6; linear with
-1/n 0.9 to 1.1; sigmoid with 2/n loses all but 1e-10 of δ.
+Expected results: 0.7 to 1.1 for ReLU with He's rule (geometric means of six seeds), and 2e-6 with the rule printed
+under his name; 0.9 to 1.1 for linear layers with 1/n. Sigmoid with 2/n keeps only 1e-10 of δ.
 """
 
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, DEPTH, EXAMPLES, GROUP = 256, 20, 64, 6
-READ_AS_VARIANCE = WIDTH * (2 / (2 * WIDTH)) ** 0.5  # s² if the printed √(2 / (n_in + n_out)) were a variance
-SCALES = {  # the activation, and s² by rule
+READ_AS_VARIANCE = WIDTH * (2 / (2 * WIDTH)) ** 0.5  # s² if the printed √(2 / (n_in + n_out)) is read as a variance
+SCALES = {  # activation -> s² of each rule
     fnn.relu: {"ReLU, He 2/n": 2.0, "ReLU, 2/(n + n)": 1.0},
     fnn.identity: {"linear, 1/n": 1.0, "linear, √(2/(n + n)) as a variance": READ_AS_VARIANCE},
     fnn.tanh: {"tanh, 1/n": 1.0},
@@ -52,13 +52,13 @@ SCALES = {  # the activation, and s² by rule
 @dataclass(frozen=True)
 class Config:
     seeds: int = 30
-    """Draws of weights, inputs and gradients, in groups of six."""
+    """Number of draws of weights, inputs and gradients, in groups of six."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def passes(g: fnn.Layer, scales: list[float], seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """E[a²] and E[δ²] of each layer, (scales, seeds, 20) each, of DEPTH layers with weights N(0, scale/n_in)."""
+    """E[a²] and E[δ²] of each of DEPTH layers with weights N(0, scale/n_in): (scales, seeds, 20) each."""
     block = fnn.serial(fnn.dense(WIDTH, WIDTH, fnn.init.normal(1.0)), tap((EXAMPLES, WIDTH)), g)
     mean_square = lambda a: jnp.mean(jnp.square(a))
 
@@ -87,7 +87,7 @@ def passes(g: fnn.Layer, scales: list[float], seeds: int) -> tuple[np.ndarray, n
 
 
 def sampled(seeds: int) -> list[float]:
-    """The largest relative deviation of a weight's sample variance from its rule's, 784 to 300, for each seed."""
+    """The largest relative deviation of sample variances of weights (784, 300) from the rules, per seed."""
     rules = {
         fnn.init.lecun_normal: 1 / 784,
         fnn.init.he_normal: 2 / 784,
@@ -116,8 +116,8 @@ def fan_out(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def panel(axes: "Axes", lines: dict[str, np.ndarray]) -> None:
-    """Geometric means over the seeds, by layer."""
-    looks = {
+    """Plot geometric means over the seeds by layer."""
+    styles = {
         "ReLU, He 2/n": (figures.ORANGE, "-", "P"),
         "ReLU, 2/(n + n)": (figures.BLUE, "-", "o"),
         "linear, 1/n": (figures.GREY, "--", "x"),
@@ -125,7 +125,7 @@ def panel(axes: "Axes", lines: dict[str, np.ndarray]) -> None:
         "sigmoid, 2/n": (figures.GREEN, "-.", "s"),
     }
     for name, values in lines.items():
-        colour, line, marker = looks[name]
+        colour, line, marker = styles[name]
         mean = np.exp(np.mean(np.log(values), axis=0))
         axes.plot(range(1, DEPTH + 1), mean, color=colour, ls=line, marker=marker, ms=5, markevery=3, label=name)
     axes.set(yscale="log", xlabel="layer", xticks=range(0, DEPTH + 1, 5))
@@ -133,7 +133,7 @@ def panel(axes: "Axes", lines: dict[str, np.ndarray]) -> None:
 
 
 def run(config: Config) -> Outcome:
-    """Sends signals and gradients through 20 layers under each rule."""
+    """Send signals and gradients through 20 layers under each rule."""
     from matplotlib.figure import Figure
 
     at_least("--seeds", config.seeds, GROUP)
@@ -163,8 +163,8 @@ def run(config: Config) -> Outcome:
         for way, factor in zip(("forward", "backward"), narrowing(w_init), strict=True):
             numbers[f"linear 400-200-100, {name}: variance kept {way}"] = factor
     remarks = [
-        "tanh with 1/n does not keep the variance: it falls slowly, as tanh flattens what is large.",
-        "Where widths differ no rule keeps both ways: Glorot's lies between the two that keep one.",
+        "tanh with 1/n does not preserve the variance: it falls slowly, because tanh compresses large values.",
+        "If widths differ, no rule preserves both directions. Glorot's is between the two that preserve one.",
     ]
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -179,5 +179,5 @@ STUDY = Study("X07", ("C163", "C164", "C166", "C167", "C169"), run, quick=Config
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,21 +1,21 @@
-"""Loops against whole arrays: the same numbers, in a fraction of the time.
+"""Array operations compute the same numbers as loops in a fraction of the time.
 
     python -m experiments vectorisation
 
-Claims C186, C205, C207, C209 and C258 (documents 000, 002 on vectorisation, 003 1.3 and 2.4). Four computations, each
-written as a loop and as one operation on arrays:
+Claims C186, C205, C207, C209 and C258. Four computations, each written as a loop and as one operation on arrays:
 
     w·x                 z = Σ_j w_j x_j over a million entries: a Python loop, np.dot
     exp                 of each of 100,000 entries: math.exp in a loop, np.exp
     logistic regression dw = 1/m Σ_i (σ(w·x_i + b) - y_i) x_i: loops over examples and features, over examples, none
-    forward pass        of a network for 500 examples: a call for each, compiled, and one call for all (a full batch)
+    forward pass        of a network for 500 examples: one compiled call each, and one call for all (a full batch)
 
-Both ways take turns; a speed-up is the ratio of the medians of their times. It depends on the machine and on what else
-it does: the criteria ask for far less than was measured. Over the size of w·x, a loop of a thousand entries is
-affordable, as for the models of once; one of a million is not, as for those of today.
+Both versions take turns. A speed-up is the ratio of the medians of their times. It depends on the machine and its load,
+so the criteria ask for far less than was measured. For w·x, a loop of a thousand entries is affordable, as for the
+models of the past; a loop of a million entries is not.
 
-To expect, by what else a machine of two cores did: w·x 60 to 70 times as fast on arrays, exp 50 to 260, logistic
-regression 600 to 8000 against two loops and 25 to 800 against one, the forward pass 10 to 60; results equal to 1e-13.
+Expected results, depending on the load of a machine with two cores: arrays are 60 to 70 times as fast for w·x, 50 to
+260 for exp, 600 to 8000 against two loops of logistic regression and 25 to 800 against one, and 10 to 60 for the
+forward pass. Results agree to 1e-13.
 """
 
 import math
@@ -40,15 +40,15 @@ M, N = 500, 100  # examples and features of logistic regression
 @dataclass(frozen=True)
 class Config:
     repeats: int = 9
-    """Turns: a loop, then five times the arrays."""
+    """Number of rounds: one loop, then the array version five times."""
     entries: int = 1_000_000
-    """Of the longest w·x."""
+    """Number of entries of the longest w·x."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 class Pair(NamedTuple):
-    """A computation as a loop and on arrays, and how much faster the latter must be at least."""
+    """A computation as a loop and on arrays, and the least speed-up that counts as success."""
 
     loop: Callable[[], Any]
     arrays: Callable[[], Any]
@@ -56,7 +56,7 @@ class Pair(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Median seconds of both ways, and the largest deviation of their results, relative to the largest entry."""
+    """Median seconds of both versions, and the largest deviation relative to the largest entry."""
 
     loop: float
     arrays: float
@@ -72,7 +72,7 @@ def dot_loop(w: np.ndarray, x: np.ndarray) -> float:
 
 
 def dot(size: int) -> Pair:
-    """w·x of this many entries."""
+    """w·x with this number of entries."""
     w, x = np.random.default_rng(0).standard_normal((2, size))
     return Pair(lambda: dot_loop(w, x), lambda: np.dot(w, x))
 
@@ -115,7 +115,7 @@ def logistic_gradients() -> dict[str, Pair]:
 
 
 def forward_pass() -> Pair:
-    """Of a network in float64, an example a call and all in one."""
+    """The forward pass of a network in float64, one example per call and all in one call."""
     network = fnn.mlp([N, 32, 10])
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), network.init(jax.random.key(0)))
     x = jax.random.normal(jax.random.key(1), (M, N), jnp.float64)
@@ -125,7 +125,7 @@ def forward_pass() -> Pair:
 
 
 def timed(pair: Pair, repeats: int) -> Timed:
-    """Both ways in turns, after one call of each for what is compiled or cached."""
+    """Time both versions in turns, after one call of each for compilation and caches."""
     loop, arrays = np.asarray(pair.loop()), np.asarray(pair.arrays())
     deviation = np.abs(loop - arrays).max() / np.abs(arrays).max()
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -138,7 +138,7 @@ def timed(pair: Pair, repeats: int) -> Timed:
 
 
 def run(config: Config) -> Outcome:
-    """Times every pair, and w·x over its size."""
+    """Time every pair, and w·x over its size."""
     from matplotlib.figure import Figure
 
     with jax.enable_x64(True):
@@ -153,7 +153,7 @@ def run(config: Config) -> Outcome:
         for name, pair in pairs.items()
     ]
     deviations = [values.deviation for values in found.values()]
-    criteria.append(Criterion("largest relative deviation of the two ways, each computation", deviations, most=1e-9))
+    criteria.append(Criterion("largest relative deviation between both versions", deviations, most=1e-9))
     numbers = {f"{name}: milliseconds, loop": 1e3 * values.loop for name, values in found.items()}
     numbers |= {f"{name}: milliseconds, arrays": 1e3 * values.arrays for name, values in found.items()}
 
@@ -177,5 +177,5 @@ STUDY = Study("X11", ("C186", "C205", "C207", "C209", "C258"), run, quick=Config
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

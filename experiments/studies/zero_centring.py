@@ -1,17 +1,17 @@
-"""Outputs around zero: alone, they make nothing faster at a given learning rate; they allow larger ones.
+"""Zero-centred outputs alone do not speed up training; larger rates do.
 
     python -m experiments zero_centring
 
-Claim C084 (document 001, 2.1 and 2.2): the sigmoid's outputs, all positive, slow training down, those of tanh do not.
-But tanh(z) = 2σ(2z) - 1 has four times the slope, too. To tell the two apart, σ is compared with σ - 1/2: the same
-slope everywhere, the same starts, in networks of 1 and 2 hidden layers that learn to read digits, full batch, until
-J < 0.1.
+Claim C084: the outputs of sigmoid, all positive, slow training down; those of tanh do not. However,
+tanh(z) = 2σ(2z) - 1 also has four times the slope. To separate the two effects, σ is compared with σ - 1/2. Both have
+the same slope everywhere and the same initial weights, in networks of 1 and 2 hidden layers that learn to read digits
+with full batches, until J < 0.1.
 
-So the claim is right under a condition: at a rate that both can take there is no difference; with the rate chosen for
-each, σ - 1/2 takes larger steps and gets there sooner, the more so the more layers there are.
+The claim is right under a condition: at a rate that suits both there is no difference. If the rate is tuned for each,
+σ - 1/2 takes larger steps and is faster, more so with more layers.
 
-To expect, as iterations of σ over those of σ - 1/2: 0.98 to 1.04 at rate 0.5; with the best rate for each 1.2 to 1.4
-in one hidden layer, 1.35 to 1.8 in two.
+Expected results, as iterations of σ / iterations of σ - 1/2: 0.98 to 1.04 at rate 0.5; with tuned rates 1.2 to 1.4
+with one hidden layer and 1.35 to 1.8 with two.
 """
 
 from dataclasses import dataclass
@@ -52,17 +52,17 @@ KINDS = {"σ": fnn.sigmoid, "σ - 1/2": fnn.elementwise(centred, slope)}
 @dataclass(frozen=True)
 class Config:
     seeds: int = 6
-    """Initial weights, both activations with each."""
+    """Number of initialisations of each network."""
     examples: int = 1000
-    """Digits to learn."""
+    """Number of training digits."""
     iterations: int = 1500
-    """Steps of gradient descent that each run gets."""
+    """Steps of gradient descent of each run."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder in it."""
+    """Folder for the results; the study creates its own subfolder."""
 
 
 def panel(axes: "Axes", title: str, needed: dict[str, np.ndarray]) -> None:
-    """Iterations over the rate, the median of the seeds, with the lowest and the highest."""
+    """Plot iterations over the rate: the median of the seeds and the range."""
     for (name, n), style, colour in zip(needed.items(), ("o-", "s--"), (figures.BLUE, figures.ORANGE), strict=True):
         shown = np.where(np.isfinite(n), n, np.nan)
         axes.plot(RATES, np.median(shown, axis=1), style, color=colour, label=name)
@@ -74,7 +74,7 @@ def panel(axes: "Axes", title: str, needed: dict[str, np.ndarray]) -> None:
 
 
 def run(config: Config) -> Outcome:
-    """Trains both in 1 and 2 hidden layers at each rate; measures the mean of their outputs."""
+    """Train both activations in 1 and 2 hidden layers at each rate; measure their mean outputs."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -99,7 +99,7 @@ def run(config: Config) -> Outcome:
             numbers[f"{depth} hidden, {name}: iterations at the best rate"] = n.min(axis=0).tolist()
         panel(axes, f"{depth} hidden layer{'s' * (depth - 1)}", needed)
     figure.axes[0].legend(loc="lower left")
-    remark = "The rest of what tanh gains over σ at the same rate is its slope, four times that of σ."
+    remark = "The remaining gain of tanh over σ at the same rate is due to its slope, four times that of σ."
     return Outcome(criteria, figure, numbers, [remark])
 
 
@@ -107,5 +107,5 @@ STUDY = Study("X21", ("C084",), run, quick=Config(seeds=3, examples=400))
 
 
 def main(config: Config) -> None:
-    """Runs it and reports."""
+    """Run the study and report its results."""
     study.main(STUDY, config)

@@ -1,5 +1,5 @@
 "use strict";
-// Shows the claims that have all the words and the verdict; the address keeps both: #find=relu&verdict=WRONG
+// Shows only claims that contain all words and have the verdict. The URL keeps both: #find=relu&verdict=WRONG
 (function () {
   const form = document.getElementById("filter");
   const table = document.querySelector("table.claims");
@@ -50,7 +50,7 @@
       return;
     }
     const row = document.getElementById(location.hash.slice(1));
-    if (row && row.hidden) {  // a link to a claim that the filter hides
+    if (row && row.hidden) {  // a link to a claim that the filter hides: reset the filter
       find.value = verdict.value = "";
       show();
       row.scrollIntoView();

@@ -1,1 +1,1 @@
-"""What all studies share: their form, their outcomes, and what their numbers come from."""
+"""What all studies share: form, saved results, fingerprints, initial parameters."""

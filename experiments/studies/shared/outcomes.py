@@ -1,4 +1,4 @@
-"""What the studies left under results/: read back, and whether it is what they would leave now."""
+"""Saved results of the studies: read them, and check that they are up to date."""
 
 import json
 from dataclasses import asdict, replace
@@ -13,16 +13,17 @@ HOLDS, BROKEN, FAILED, SKIPPED, ABSENT = "holds", "does not hold", "failed", "sk
 
 
 def json_path(results: Path, name: str) -> Path:
+    """Return the path of the study's JSON file."""
     return results / name / f"{name}.json"
 
 
 def error_path(results: Path, name: str) -> Path:
-    """Where the traceback of a study that failed is kept."""
+    """Return the path of the file that holds the traceback of a failed study."""
     return results / name / f"{name}.error.txt"
 
 
 def read(results: Path, name: str) -> dict[str, Any] | None:
-    """What the study's JSON says; None if it is not there or was not written to its end."""
+    """Return the content of the study's JSON file, or None if it is missing or incomplete."""
     try:
         values = json.loads(json_path(results, name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -31,7 +32,7 @@ def read(results: Path, name: str) -> dict[str, Any] | None:
 
 
 def read_error(results: Path, name: str) -> str | None:
-    """What the study said when it failed; None if it did not."""
+    """Return the traceback of the study's last run, or None if that run did not fail."""
     try:
         return error_path(results, name).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -39,34 +40,37 @@ def read_error(results: Path, name: str) -> str | None:
 
 
 def state(values: dict[str, Any]) -> str:
-    """What came out, in words."""
+    """Return HOLDS if all criteria hold, else BROKEN."""
     return HOLDS if values["holds"] else BROKEN
 
 
-def configured(study: Study, quick: bool, results: Path) -> Any:
-    """The study's quick or its full config, for this folder."""
+def make_config(study: Study, quick: bool, results: Path) -> Any:
+    """Return the study's quick or full config, with this results folder."""
     return replace(study.quick if quick else type(study.quick)(), results=results)
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """A config as its JSON has it, without where its files go."""
+    """Return a config as its JSON stores it, without the results folder."""
     values = json.loads(json.dumps(asdict(config), default=str))
     return {name: value for name, value in values.items() if name != "results"}
 
 
 def same_settings(config: Any, values: dict[str, Any]) -> bool:
-    """Whether the values were measured with this config."""
+    """Return True if the saved values were measured with this config."""
     kept = {name: value for name, value in values.get("config", {}).items() if name != "results"}
     return kept == settings(config)
 
 
-def current(study: Study, config: Any, values: dict[str, Any]) -> bool:
-    """Whether the values were measured with this config and with the code as it is."""
+def is_up_to_date(study: Study, config: Any, values: dict[str, Any]) -> bool:
+    """Return True if the saved values were measured with this config and with the current code."""
     return same_settings(config, values) and values.get("source") == sources.fingerprint(study.path)
 
 
 def command(study: Study, values: dict[str, Any] | None) -> str:
-    """What repeats the study with the settings of its values: the flags that differ from the full config's."""
+    """Return the command that repeats the study.
+
+    Only flags that differ from the full config are included.
+    """
     words = ["python -m experiments", study.name]
     usual = settings(type(study.quick)())
     for name, value in (values or {}).get("config", {}).items():
@@ -79,13 +83,13 @@ def command(study: Study, values: dict[str, Any] | None) -> str:
     return " ".join(words)
 
 
-def one_line(text: str) -> str:
-    """The last line of what a study said when it failed, where Python puts the error."""
+def last_line(text: str) -> str:
+    """Return the last line of a traceback, which names the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+    return lines[-1] if lines else "no error message"
 
 
 def check_results(results: Path) -> None:
-    """UsageError unless the folder is there."""
+    """Raise UsageError unless the results folder exists."""
     if not results.is_dir():
-        raise UsageError(f"--results: no folder {results}; `python -m experiments all` makes it")
+        raise UsageError(f"--results: no folder {results}; `python -m experiments all` creates it")

@@ -1,4 +1,4 @@
-"""What a study's numbers come from: its own file, what it imports of the experiments, and the whole of fnn."""
+"""Fingerprint of a study's code: its file, the experiments it imports, fnn."""
 
 import ast
 import functools
@@ -12,19 +12,19 @@ ROOT = Path(__file__).parents[3]
 
 
 def parse(path: Path) -> ast.Module:
-    """The syntax tree of a Python file."""
+    """Return the syntax tree of a Python file."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def docstring(path: Path) -> str:
-    """The docstring of a Python file, without importing it; its first line is the title."""
+    """Return the docstring of a Python file without importing the file."""
     return ast.get_docstring(parse(path)) or ""
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    """Names that may be modules: of every import, wherever it stands.
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    """Yield every imported name that may be a module, including imports inside functions.
 
-    >>> list(imported(ast.parse("import os\\nfrom experiments.errors import usage")))
+    >>> list(imported_names(ast.parse("import os\\nfrom experiments.errors import usage")))
     ['os', 'experiments.errors', 'experiments.errors.usage']
     """
     for node in ast.walk(tree):
@@ -35,10 +35,10 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def used(path: Path) -> set[Path]:
-    """The file itself and the files of experiments that it imports, those that they import, and so on.
+def dependencies(path: Path) -> set[Path]:
+    """Return this file and every file of `experiments` that it imports, directly or indirectly.
 
-    study.py, which knows every kind of data and reports, is left out: it makes no numbers.
+    study.py is left out: it imports every kind of data set and report, but computes none of the numbers.
     """
     found, waiting = set(), [path]
     while waiting:
@@ -46,14 +46,17 @@ def used(path: Path) -> set[Path]:
         if path in found or not path.is_file() or path == Path(__file__).with_name("study.py"):
             continue
         found.add(path)
-        names = [name for name in imported(parse(path)) if name.startswith("experiments.")]
+        names = [name for name in imported_names(parse(path)) if name.startswith("experiments.")]
         waiting += [ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names]
     return found
 
 
 @functools.cache
-def code(path: Path) -> bytes:
-    """A digest of what the file does: comments, docstrings and its layout change nothing."""
+def code_digest(path: Path) -> bytes:
+    """Return a digest of the file's code.
+
+    Comments, docstrings and layout do not change it.
+    """
     tree = parse(path)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -68,6 +71,9 @@ def code(path: Path) -> bytes:
 
 
 def fingerprint(path: Path) -> str:
-    """Of everything that the numbers of a study in this file depend on, but the data and the versions."""
-    files = {*used(path), *Path(fnn.__file__).parent.rglob("*.py")}
-    return hashlib.sha256(b"".join(map(code, sorted(files)))).hexdigest()[:16]
+    """Return a digest of all code that the study's numbers depend on.
+
+    Data and versions are not part of it.
+    """
+    files = {*dependencies(path), *Path(fnn.__file__).parent.rglob("*.py")}
+    return hashlib.sha256(b"".join(map(code_digest, sorted(files)))).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a study of the notes' claims consists of: what it measures, what must hold, a figure; and how it is reported."""
+"""The form of a study: measurements, criteria and figure, and how it is reported."""
 
 import importlib
 import inspect
@@ -18,11 +18,11 @@ from experiments.studies.shared import sources
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATA = {"mnist": mnist.source, "cats": cats.source}  # what does not come with scikit-learn
+DATA = {"mnist": mnist.source, "cats": cats.source}  # data sets that scikit-learn does not include
 
 
 class Criterion(NamedTuple):
-    """What must hold of each of the numbers measured, one per seed or one in all: least <= number <= most.
+    """A condition on every measured number: least <= number <= most. There is one number, or one per seed.
 
     >>> Criterion("accuracy gained, every seed", (0.3, 0.41), least=0.2).holds
     True
@@ -41,12 +41,12 @@ class Criterion(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a study found.
+    """The results of a study.
 
-    criteria    what must hold
-    figure      what makes the point at a glance
-    numbers     what else was measured, by what it is: a number, or one per seed
-    remarks     sentences: a condition of the claim, what was seen besides, what did not reproduce and why
+    criteria    the conditions that must hold
+    figure      the figure that shows the result
+    numbers     other measured quantities, by name: a number, or one per seed
+    remarks     sentences: a condition of the claim, a further observation, or what did not reproduce and why
     """
 
     criteria: Sequence[Criterion]
@@ -58,10 +58,11 @@ class Outcome(NamedTuple):
 class Study(NamedTuple):
     """An experiment on claims of the notes.
 
-    id        its number, X01 to X33; `name` is the module's
-    claims    the claims that it shows, by their numbers
-    run       config -> Outcome; `quick` is the config that keeps to some ten seconds, all criteria included
-    needs     data that are not there everywhere, of DATA
+    id        its number, X01 to X33; `name` is the module's name
+    claims    the ids of the claims that it shows
+    run       config -> Outcome
+    quick     a config that takes about ten seconds and still checks all criteria
+    needs     names of the data sets in DATA that it needs
     """
 
     id: str
@@ -80,17 +81,20 @@ class Study(NamedTuple):
 
 
 def load(name: str) -> Study:
-    """The study of a module in experiments/studies."""
+    """Return the study defined by a module of experiments/studies."""
     return importlib.import_module(f"experiments.studies.{name}").STUDY
 
 
-def missing(study: Study) -> list[str]:
-    """The data that the study needs and whose files are not there; what they hold is looked at when it runs."""
+def missing_data(study: Study) -> list[str]:
+    """Return the names of the needed data sets whose files are missing.
+
+    The content of the files is checked when the study runs.
+    """
     return [name for name in study.needs if downloads.find(DATA[name]()) is None]
 
 
 def check(config: Any) -> None:
-    """UsageError, naming the flag, for a count below 1, or a number that is not finite or below 0.
+    """Raise UsageError for an integer below 1, or for a number that is negative or not finite.
 
     >>> from experiments.studies.planar_demo import Config
     >>> check(Config(seeds=0))
@@ -108,7 +112,7 @@ def check(config: Any) -> None:
 
 
 def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    """Everything but the figure; a number that is not finite becomes null."""
+    """Return everything except the figure. Numbers that are not finite become null."""
     number = lambda value: float(value) if math.isfinite(value) else None
     several = lambda value: [number(v) for v in value] if isinstance(value, Sequence) else number(value)
     criteria = [
@@ -137,14 +141,17 @@ def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict
 
 
 def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
-    """Runs the study and saves results/NAME/NAME.json, .png and .svg; -> what the JSON says."""
+    """Run the study and save its files under results/NAME/.
+
+    The files are NAME.json, NAME.png and NAME.svg. Returns the content of the JSON file.
+    """
     check(config)
     needs("matplotlib", "sklearn")
-    absent = missing(study)
+    absent = missing_data(study)
     if absent:
-        raise ExperimentError(f"{study.name} needs {', '.join(absent)}: `python -m experiments data` tells more")
+        raise ExperimentError(f"{study.name} needs {', '.join(absent)}: see `python -m experiments data`")
     folder = reports.make_folder(results, study.name)
-    (folder / f"{study.name}.error.txt").unlink(missing_ok=True)  # of an earlier `all`
+    (folder / f"{study.name}.error.txt").unlink(missing_ok=True)  # left by an earlier `all`
     start = time.perf_counter()
     with figures.style():
         outcome = study.run(config)
@@ -155,10 +162,10 @@ def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
     return values
 
 
-def limits(least: float | None, most: float | None) -> str:
-    """In words.
+def format_limits(least: float | None, most: float | None) -> str:
+    """Describe the limits of a criterion.
 
-    >>> limits(0.2, None), limits(0.2, 5.0), limits(0.0, 0.0)
+    >>> format_limits(0.2, None), format_limits(0.2, 5.0), format_limits(0.0, 0.0)
     ('at least 0.2', '0.2 to 5', 'exactly 0')
     """
     if least is not None and most is not None:
@@ -166,10 +173,10 @@ def limits(least: float | None, most: float | None) -> str:
     return f"at least {least:.4g}" if least is not None else f"at most {most:.4g}"
 
 
-def shown(values: float | Sequence[float | None] | None) -> str:
-    """One number, or the lowest and the highest of several.
+def format_values(values: float | Sequence[float | None] | None) -> str:
+    """Describe one number, or the smallest and the largest of several.
 
-    >>> shown(0.5), shown([0.25, 1e-12, 3.0]), shown([1.0, 1.0]), shown([None])
+    >>> format_values(0.5), format_values([0.25, 1e-12, 3.0]), format_values([1.0, 1.0]), format_values([None])
     ('0.5', '1e-12 .. 3 (of 3)', '1 (all 2)', 'not finite')
     """
     if not isinstance(values, Sequence):
@@ -184,7 +191,10 @@ def shown(values: float | Sequence[float | None] | None) -> str:
 
 
 def main(study: Study, config: Any) -> None:
-    """Conducts the study and prints its criteria and numbers; ExperimentError if a criterion does not hold."""
+    """Run the study and print its criteria and numbers.
+
+    Raises ExperimentError if a criterion does not hold.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -195,11 +205,11 @@ def main(study: Study, config: Any) -> None:
     for column in ("criterion", "must be", "measured", "holds"):
         criteria.add_column(column, justify="left" if column == "criterion" else "right")
     for row in values["criteria"]:
-        wanted, holds = limits(row["least"], row["most"]), "[green]yes" if row["holds"] else "[red]no"
-        criteria.add_row(escape(row["text"]), wanted, shown(row["measured"]), holds)
-    numbers = Table(title="measured besides", title_justify="left", show_header=False)
+        wanted, holds = format_limits(row["least"], row["most"]), "[green]yes" if row["holds"] else "[red]no"
+        criteria.add_row(escape(row["text"]), wanted, format_values(row["measured"]), holds)
+    numbers = Table(title="other measurements", title_justify="left", show_header=False)
     for name, value in values["numbers"].items():
-        numbers.add_row(escape(name), shown(value))
+        numbers.add_row(escape(name), format_values(value))
     console.print(criteria, *([numbers] if values["numbers"] else []), *map(escape, values["remarks"]), sep="\n")
     folder = config.results / study.name
     console.print(f"{values['seconds']:.1f} s; saved: {folder / study.name}.png, .svg, .json", markup=False)

@@ -7,36 +7,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.benchmarks import bench, bench_reports, goals, measures, peers, processes, worker
-from experiments.benchmarks.measures import Row
-from experiments.benchmarks.works import WORKS, Data, flops, hyperparameters, initial, load, shrunk, stacked
+from experiments.benchmarks import bench, bench_reports, goals, timings, peers, processes, worker
+from experiments.benchmarks.timings import Row
+from experiments.benchmarks.workloads import WORKLOADS, Data, flops, hyperparameters, initial_weights, load, shrunk, stacked_weights
 from experiments.errors import UsageError
 
 
 def test_flops_are_those_of_the_products():
-    work = WORKS["sigmoid"]._replace(examples=1)
+    work = WORKLOADS["sigmoid"]._replace(examples=1)
     assert flops(work) == 2 * (2 * 784 * 30 + 3 * 30 * 10)
-    assert flops(WORKS["predict"]._replace(examples=1)) == 2 * (784 * 512 + 512 * 512 + 512 * 10)
-    cnn = WORKS["cnn"]._replace(examples=1)
+    assert flops(WORKLOADS["predict"]._replace(examples=1)) == 2 * (784 * 512 + 512 * 512 + 512 * 10)
+    cnn = WORKLOADS["cnn"]._replace(examples=1)
     first, second = 24 * 24 * 25 * 20, 8 * 8 * 25 * 20 * 40
     assert flops(cnn) == 2 * (2 * first + 3 * (second + 640 * 100 + 100 * 10))
-    assert flops(WORKS["nets"]) == 64 * 10000 * flops(work)
+    assert flops(WORKLOADS["nets"]) == 64 * 10000 * flops(work)
 
 
 def test_networks_of_a_work_differ():
-    work = WORKS["planar"]._replace(networks=3)
-    (w, b), _ = stacked(work)
+    work = WORKLOADS["planar"]._replace(networks=3)
+    (w, b), _ = stacked_weights(work)
     assert w.shape == (3, 2, 4)
     assert b.shape == (3, 4)
     assert not np.array_equal(w[0], w[1])
-    np.testing.assert_array_equal(w[0], initial(work, 0)[0][0])
+    np.testing.assert_array_equal(w[0], initial_weights(work, 0)[0][0])
     values = hyperparameters(work)
     assert sorted(values) == ["alpha", "beta", "l2"]
     assert all(len(set(v.tolist())) == 3 for v in values.values())
 
 
 def test_shrunk_works_keep_whole_batches():
-    for work in WORKS.values():
+    for work in WORKLOADS.values():
         small = shrunk(work, 20)
         assert small.examples <= work.examples
         assert small.examples % small.batch == 0
@@ -45,18 +45,18 @@ def test_shrunk_works_keep_whole_batches():
 
 
 def test_targets_are_what_the_losses_want(monkeypatch):
-    from experiments.benchmarks import works
+    from experiments.benchmarks import workloads
     from experiments.data.generators import mnist_like
 
-    monkeypatch.setattr(works, "find_mnist", lambda: None)
-    work = WORKS["sigmoid"]._replace(examples=30)
+    monkeypatch.setattr(workloads, "find_mnist", lambda: None)
+    work = WORKLOADS["sigmoid"]._replace(examples=30)
     data = load(work, None)
     expected = mnist_like(0, train=30)
     np.testing.assert_array_equal(data.y.argmax(axis=1), expected.train_y)
     assert data.y.dtype == np.float32
     assert data.y.sum() == 30
-    assert load(WORKS["relu"]._replace(examples=30), None).y.dtype == np.int32
-    assert load(WORKS["planar"], None).y.shape == (400, 1)
+    assert load(WORKLOADS["relu"]._replace(examples=30), None).y.dtype == np.int32
+    assert load(WORKLOADS["planar"], None).y.shape == (400, 1)
 
 
 ROWS = {
@@ -70,21 +70,21 @@ ROWS = {
 
 
 def test_ratios_are_of_medians_their_spread_of_rounds():
-    numbers = measures.summary(ROWS["torch"], ROWS["fnn"])
+    numbers = timings.summary(ROWS["torch"], ROWS["fnn"])
     assert numbers is not None
     assert numbers.median == 4.0
     assert numbers.ratio == 2.0
     assert (numbers.ratio_low, numbers.ratio_high) == (3.0, 7.0)  # quartiles of 4, 2, 10
-    assert measures.summary(ROWS["flax"], ROWS["fnn"]) is None
-    assert measures.ratio(ROWS, "jax") is None
-    assert measures.ratio(ROWS, "absent") is None
+    assert timings.summary(ROWS["flax"], ROWS["fnn"]) is None
+    assert timings.ratio(ROWS, "jax") is None
+    assert timings.ratio(ROWS, "absent") is None
 
 
 def test_accuracies_that_differ_are_named():
-    work = WORKS["relu"]
-    assert measures.disagreement(work, ROWS["torch"], ROWS["fnn"]) == ""  # of the first network
-    assert "accuracy 0.6500, fnn's 0.8500" in measures.disagreement(work, ROWS["numpy"], ROWS["fnn"])
-    assert measures.disagreement(work, ROWS["jax-scan"], ROWS["fnn"]) == ""  # trained on less
+    work = WORKLOADS["relu"]
+    assert timings.disagreement(work, ROWS["torch"], ROWS["fnn"]) == ""  # of the first network
+    assert "accuracy 0.6500, fnn's 0.8500" in timings.disagreement(work, ROWS["numpy"], ROWS["fnn"])
+    assert timings.disagreement(work, ROWS["jax-scan"], ROWS["fnn"]) == ""  # trained on less
     lines = "\n".join(bench_reports.remarks(work, ROWS))
     assert "NOT EQUAL: NumPy loop" in lines
     assert "skipped, not installed: flax: Flax NNX" in lines
@@ -94,7 +94,7 @@ def test_accuracies_that_differ_are_named():
 
 def test_growth_has_an_exponent_and_no_memory():
     parts = {f"{n} examples": (1e-3 * n**1.1, 1e-3 * n**1.1) for n in (10, 100, 1000)} | {"resident MB": (100.0, 103.0)}
-    power, grown = measures.growth(Row("fnn", (1.0, 1.0), parts=parts))
+    power, grown = timings.growth(Row("fnn", (1.0, 1.0), parts=parts))
     assert power == pytest.approx(1.1)
     assert grown == pytest.approx(0.03)
 
@@ -108,7 +108,7 @@ def test_goals_are_met_missed_or_not_measured():
     assert met["time of JAX by hand over fnn's, at least 1.15 x"] is None
     products = {"fnn": Row("fnn", (1.0,)), "products": Row("products", (0.8,)), "square": Row("square", (0.7,))}
     assert goals.share_of_products(products) == pytest.approx(70)  # of the faster one
-    assert {goal.work for goal in goals.GOALS} <= set(WORKS)
+    assert {goal.work for goal in goals.GOALS} <= set(WORKLOADS)
 
 
 def test_answers_of_the_right_form():
@@ -116,7 +116,7 @@ def test_answers_of_the_right_form():
     logits = np.array([[[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]])
     assert worker.accuracies(logits, labels) == [pytest.approx(2 / 3), 1.0]
     assert worker.accuracies(np.array([[1.0], [-1.0], [-1.0]]), labels) == [pytest.approx(2 / 3)]
-    assert worker.finite({"a": 1.0, "b": float("nan")}) == {"a": 1.0, "b": None}
+    assert worker.finite_or_none({"a": 1.0, "b": float("nan")}) == {"a": 1.0, "b": None}
     job = peers.Job(lambda: None, lambda: None, lambda: np.full((3, 2), np.nan))
     with pytest.raises(FloatingPointError):
         worker.answer(job, Data(*[labels] * 4), "end")
@@ -188,7 +188,7 @@ def test_flags(values, message):
 
 def test_from_flags_to_files(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("FNN_DATA", raising=False)
-    monkeypatch.setattr("experiments.benchmarks.works.find_mnist", lambda: None)
+    monkeypatch.setattr("experiments.benchmarks.workloads.find_mnist", lambda: None)
     bench.main(bench.Config(works=("sigmoid",), peers=("jax", "numpy"), quick=True, results=tmp_path))
     shown = capsys.readouterr().out
     assert "784-30-10 sigmoid, batch 10, 50,000 examples; here shrunk 20x; synthetic images" in shown

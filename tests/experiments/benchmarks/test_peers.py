@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import peers, worker
-from experiments.benchmarks.works import WORKS, Data, Work, flops, shrunk
+from experiments.benchmarks.workloads import WORKLOADS, Data, Workload, flops, shrunk
 
 TINY = {
-    "sigmoid": WORKS["sigmoid"]._replace(sizes=(784, 7, 10), examples=12, batch=12),
-    "relu": WORKS["relu"]._replace(sizes=(784, 9, 8, 10), examples=12, batch=12),
-    "cnn": WORKS["cnn"]._replace(filters=(3, 4), sizes=(64, 9, 10), examples=8, batch=8),
-    "logistic": WORKS["logistic"]._replace(sizes=(784, 1), examples=12, batch=12),
-    "predict": WORKS["predict"]._replace(sizes=(784, 9, 10)),
-    "nets": WORKS["nets"]._replace(sizes=(784, 5, 10), examples=12, batch=12, networks=3),
-    "planar": WORKS["planar"]._replace(networks=3, epochs=20),
+    "sigmoid": WORKLOADS["sigmoid"]._replace(sizes=(784, 7, 10), examples=12, batch=12),
+    "relu": WORKLOADS["relu"]._replace(sizes=(784, 9, 8, 10), examples=12, batch=12),
+    "cnn": WORKLOADS["cnn"]._replace(filters=(3, 4), sizes=(64, 9, 10), examples=8, batch=8),
+    "logistic": WORKLOADS["logistic"]._replace(sizes=(784, 1), examples=12, batch=12),
+    "predict": WORKLOADS["predict"]._replace(sizes=(784, 9, 10)),
+    "nets": WORKLOADS["nets"]._replace(sizes=(784, 5, 10), examples=12, batch=12, networks=3),
+    "planar": WORKLOADS["planar"]._replace(networks=3, epochs=20),
 }
 UNITS = 3
 
 
-def tiny_data(work: Work) -> Data:
+def tiny_data(work: Workload) -> Data:
     rng = np.random.default_rng(0)
     outputs = work.sizes[-1]
     labels = rng.integers(max(2, outputs), size=work.examples).astype(np.int32)
@@ -33,7 +33,7 @@ def tiny_data(work: Work) -> Data:
     return Data(x, y, test_x, rng.integers(outputs, size=6))
 
 
-def trained(peer: str, work: Work) -> np.ndarray:
+def trained(peer: str, work: Workload) -> np.ndarray:
     """The logits after some units from the start, those that compile undone."""
     with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         warnings.simplefilter("ignore")  # of libraries that are no part of fnn
@@ -46,7 +46,7 @@ def trained(peer: str, work: Work) -> np.ndarray:
         return job.predict()
 
 
-def ready(peer: str, work: Work) -> None:
+def ready(peer: str, work: Workload) -> None:
     reason = peers.reason_to_skip(peer, work)
     if "not installed" in reason:
         pytest.skip(f"{peer}: {reason}")
@@ -62,7 +62,7 @@ QUICK = {
 """What does not take long to compile; the others are marked slow."""
 
 PAIRS = [
-    pytest.param(peer, name, marks=[] if (peer, name) in QUICK else pytest.mark.slow)
+    pytest.param(peer, name, marks=[] if (peer, name) in QUICK else pytest.mark.exhaustive)
     for name, work in TINY.items()
     for peer, described in peers.PEERS.items()
     if work.kind in described.kinds and peer not in ("fnn", "torch-compile", *peers.RATES)
@@ -98,17 +98,17 @@ def test_every_peer_trains_the_same_network(peer, name, by_fnn):
         assert np.abs(by_fnn(name) - trained_not_at_all(work)).max() > 1e-3  # it did train
 
 
-def trained_not_at_all(work: Work) -> np.ndarray:
+def trained_not_at_all(work: Workload) -> np.ndarray:
     job = peers.make("fnn", work, tiny_data(work))
     assert job.predict is not None
     return job.predict()
 
 
 def test_rates_are_of_the_same_arithmetic():
-    work = shrunk(WORKS["wide"], 20)._replace(sizes=(784, 32, 10), batch=8, examples=16)
+    work = shrunk(WORKLOADS["wide"], 20)._replace(sizes=(784, 32, 10), batch=8, examples=16)
     for name in peers.RATES:
         job = peers.make(name, work, tiny_data(work))
         job.unit()
         assert job.scale == (1.0 if name == "products" else pytest.approx(flops(work) / (4 * 2 * 2048**3)))
-    for many in (TINY["nets"], shrunk(WORKS["sweep"], 250)):
+    for many in (TINY["nets"], shrunk(WORKLOADS["sweep"], 250)):
         peers.make("products", many, tiny_data(many)).unit()

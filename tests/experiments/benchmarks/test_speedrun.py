@@ -43,7 +43,7 @@ def test_goals_are_met_missed_or_not_measured():
     assert speedrun.judge("mlp", {"fnn": never, "torch": slow}, 0.98)[1].endswith("not measured")
     assert speedrun.judge("mlp", {"fnn": ours, "torch": ours}, 0.98)[1].endswith("missed")
     assert speedrun.judge("mlp", {"fnn": ours}, 0.98)[1].endswith("not measured")
-    assert speedrun_reports.finite({"median": math.inf, "low": 1.0}) == {"median": None, "low": 1.0}
+    assert speedrun_reports.finite_or_none({"median": math.inf, "low": 1.0}) == {"median": None, "low": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_without_mnist_it_is_skipped_by_name(monkeypatch, tmp_path, capsys):
     assert "speedrun: skipped, as MNIST is not there: no mirror has it" in capsys.readouterr().err
     monkeypatch.setattr(speedrun_recipes, "find_mnist", lambda: None)
     with pytest.raises(ExperimentError, match="MNIST is not there"):
-        speedrun_recipes.loading(MLP).result()
+        speedrun_recipes.start_loading(MLP).result()
 
 
 CHILD = """

@@ -32,7 +32,7 @@ def torch_network(recipe: Recipe, params):
     network = speedrun_torch.make_network(recipe)
     layers = [layer for layer in network if hasattr(layer, "weight")]
     ours = [layer for layer in params if layer]
-    side = math.isqrt(speedrun_recipes.inputs(recipe) // (recipe.filters or (1,))[-1])
+    side = math.isqrt(speedrun_recipes.dense_inputs(recipe) // (recipe.filters or (1,))[-1])
     with torch.no_grad():
         for i, (layer, (w, b)) in enumerate(zip(layers, ours, strict=True)):
             w = np.asarray(w)
@@ -99,14 +99,14 @@ def test_both_sides_draw_from_the_same_distribution(recipe):
 
 def test_the_step_length_climbs_to_its_peak_and_falls_to_zero():
     recipe = Recipe(peak=0.3, warm_up=0.2)
-    total = speedrun_recipes.steps(Recipe(epochs=3, batch_size=7), 100)
+    total = speedrun_recipes.total_steps(Recipe(epochs=3, batch_size=7), 100)
     assert total == 45  # with the remainders
-    lengths = [speedrun_recipes.step_length(recipe, 100, step) for step in range(100)]
+    lengths = [speedrun_recipes.learning_rate(recipe, 100, step) for step in range(100)]
     assert np.argmax(lengths) in (19, 20)
     assert max(lengths) == pytest.approx(0.3, rel=0.03)
     assert 0 < lengths[-1] < 0.01 * 0.3
     assert 0 < lengths[0] < lengths[10]
-    constant = [speedrun_recipes.step_length(Recipe(peak=1.0, warm_up=0.0), 10, step) for step in range(10)]
+    constant = [speedrun_recipes.learning_rate(Recipe(peak=1.0, warm_up=0.0), 10, step) for step in range(10)]
     np.testing.assert_allclose(constant, 0.95 - 0.1 * np.arange(10))
 
 

@@ -57,9 +57,9 @@ def test_what_is_not_right_has_its_correction_and_what_is_not_tested_its_reason(
 
 def test_tests_and_studies_name_claims_that_exist():
     tests = evidence.marked_tests()
-    assert claims.strangers(LEDGER, tests) == []
+    assert claims.unknown_claims(LEDGER, tests) == []
     studies = [study.load(name) for name in NAMES]
-    assert claims.strangers(LEDGER, [id for one in studies for id in one.claims]) == []
+    assert claims.unknown_claims(LEDGER, [id for one in studies for id in one.claims]) == []
     assert all(one.claims for one in studies)
 
 
@@ -121,7 +121,7 @@ def test_a_test_that_fails_is_an_error_also_later(momentum, tmp_path, monkeypatc
 
 def test_a_claim_that_is_not_in_the_ledger_is_an_error(momentum, tmp_path):
     momentum["C999"] = ["tests/data/test_arrays.py::test_x"]
-    with pytest.raises(ExperimentError, match=r"no such claims.*C999"):
+    with pytest.raises(ExperimentError, match=r"not in the ledger.*C999"):
         command(tmp_path)
 
 

@@ -34,7 +34,7 @@ def copied(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("claim", MUTATIONS)
 def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path):
     file, pattern, error = MUTATIONS[claim]
@@ -46,7 +46,7 @@ def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path):
     assert "failed" in evidence.run_tests(tests, root).values()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_without_an_error_they_pass(tmp_path):
     marked = evidence.marked_tests()
     states = evidence.run_tests([test for claim in MUTATIONS for test in marked[claim]], copied(tmp_path))

@@ -16,7 +16,7 @@ from experiments import figures, studies
 from experiments.__main__ import main
 from experiments.claims import report, report_figures, report_text
 from experiments.studies.shared import study
-from experiments.studies.shared.outcomes import command, configured, error_path
+from experiments.studies.shared.outcomes import command, make_config, error_path
 from tests.support import fake_studies
 
 EMPTY = {"meta", "link", "br", "hr", "img", "input", "wbr"}
@@ -82,7 +82,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             fake_studies.write(folder, name)
         for name in ("good", "short"):
             loaded = study.load(name)
-            study.conduct(loaded, configured(loaded, True, path), path)
+            study.conduct(loaded, make_config(loaded, True, path), path)
         (path / "broken").mkdir()
         error_path(path, "broken").write_text("Traceback\nValueError: no <luck>\n", encoding="utf-8")
         (path / "claims").mkdir()
@@ -125,7 +125,7 @@ def test_page_escapes_what_studies_and_claims_say(results: Path):
 
 def test_page_tells_every_state(results: Path):
     text = report.build(results)
-    parts = {part.name: part for part in (report.part(name, results) for name in studies.NAMES)}
+    parts = {part.name: part for part in (report.load_part(name, results) for name in studies.NAMES)}
     states = {name: part.state for name, part in parts.items()}
     assert states == {
         "good": "holds",
@@ -138,7 +138,7 @@ def test_page_tells_every_state(results: Path):
     assert "<b>1 of 6</b> studies hold" in text
     assert "<b>3</b> do not hold or failed" in text
     assert "<b>2 of 3</b> testable claims shown" in text
-    assert "have tests that were not run here" not in text
+    assert "with tests that have not been run" not in text
     assert "<b>2</b> errors found in the notes" in text
     assert parts["good"].notes == (report.QUICK,)
     assert parts["good"].command == "python -m experiments good --seeds 3 --wait 0.0 --no-fast"
@@ -156,19 +156,19 @@ def test_page_says_which_claims_wait_for_their_tests(results: Path, tmp_path: Pa
     path.write_text(json.dumps(rows), encoding="utf-8")
     text = report.build(results)
     assert "<b>1 of 3</b> testable claims shown" in text
-    assert "<b>1</b> have tests that were not run here" in text
+    assert "<b>1</b> with tests that have not been run" in text
 
 
 def test_a_study_whose_quick_settings_are_its_full_ones_is_not_called_quick(results: Path, monkeypatch):
-    configured = report.outcomes.configured
-    monkeypatch.setattr(report.outcomes, "configured", lambda one, quick, folder: configured(one, True, folder))
-    assert report.part("good", results).notes == ()
+    make_config = report.outcomes.make_config
+    monkeypatch.setattr(report.outcomes, "make_config", lambda one, quick, folder: make_config(one, True, folder))
+    assert report.load_part("good", results).notes == ()
 
 
 def test_page_of_an_earlier_version_says_so(results: Path, monkeypatch: pytest.MonkeyPatch):
     values = json.loads((results / "good" / "good.json").read_text(encoding="utf-8"))
     monkeypatch.setattr(report.outcomes, "read", lambda path, name: values | {"source": "0" * 16})
-    assert report.part("good", results).notes == (report.QUICK, report.EARLIER)
+    assert report.load_part("good", results).notes == (report.QUICK, report.EARLIER)
 
 
 def test_page_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.claims.all import Config, first_look
+from experiments.claims.all import Config, initial_row
 from experiments.studies.shared import outcomes, sources, study
 from tests.support import fake_studies
 from tests.support.fake_studies import COMMAND
@@ -47,7 +47,7 @@ def test_all_runs_what_can_be_run_and_no_more(tmp_path: Path):
     assert lines["short"].split()[2:7] == ["✗", "does", "not", "hold", "0/1"]
     assert "failed" in lines["broken"]
     assert "ValueError: no <luck>" in lines["broken"]
-    assert "its process died" in lines["dying"]
+    assert "its worker process died" in lines["dying"]
     assert "skipped: needs mnist" in lines["images"]
     assert "5 studies: " in done.stdout
     assert "on the screen" not in done.stdout
@@ -55,7 +55,7 @@ def test_all_runs_what_can_be_run_and_no_more(tmp_path: Path):
     results = tmp_path / "results"
     assert sorted(path.name for path in (results / "good").iterdir()) == ["good.json", "good.png", "good.svg"]
     said = (results / "dying" / "dying.error.txt").read_text(encoding="utf-8")
-    assert said.splitlines() == ["on the screen", "last words", "its process died"]
+    assert said.splitlines() == ["on the screen", "last words", "its worker process died"]
     assert "raise ValueError" in (results / "broken" / "broken.error.txt").read_text(encoding="utf-8")
     assert (results / "report.html").is_file()
     assert sorted(ran(tmp_path)) == ["broken", "dying", "good", "short"]
@@ -63,7 +63,7 @@ def test_all_runs_what_can_be_run_and_no_more(tmp_path: Path):
     fake_studies.write(tmp_path, "short", title="Another title.")  # changes no number
     fake_studies.write(tmp_path, "broken", work="pass  # mended")
     again = fake_studies.run(tmp_path, "all", "--quick", "--only", "good", "short", "broken")
-    assert again.stdout.count("kept from before") == 2
+    assert again.stdout.count("up to date") == 2
     assert ran(tmp_path)[4:] == ["broken"]
     assert not (results / "broken" / "broken.error.txt").exists()
 
@@ -106,16 +106,16 @@ def test_all_ends_with_ctrl_c_and_keeps_what_is_done(tmp_path: Path):
 )
 def test_quick_does_not_replace_what_the_full_config_left(kept: str, wanted: str, state: str, tmp_path: Path):
     loaded = study.load("linear_collapse")
-    settings = outcomes.settings(outcomes.configured(loaded, kept == "quick", tmp_path))
+    settings = outcomes.settings(outcomes.make_config(loaded, kept == "quick", tmp_path))
     source = sources.fingerprint(loaded.path)
     values = {"config": settings, "source": source, "criteria": [], "holds": True, "seconds": 1.0}
     path = outcomes.json_path(tmp_path, loaded.name)
     path.parent.mkdir()
     path.write_text(json.dumps(values), encoding="utf-8")
     config = Config(quick=wanted == "quick", results=tmp_path)
-    assert first_look(loaded.name, config).state == state
+    assert initial_row(loaded.name, config).state == state
     path.write_text(json.dumps(values | {"source": "other code"}), encoding="utf-8")
-    assert first_look(loaded.name, config).state == "waiting"
+    assert initial_row(loaded.name, config).state == "waiting"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from experiments.data.mnist import find_mnist
 Weights = list[tuple[np.ndarray, np.ndarray]]
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """What is trained, on what; a unit of time is an epoch unless `unit` says something else.
 
     kind      what a peer must be able to do: mlp, cnn, predict, nets, planar, sweep, growth, start
@@ -43,38 +43,38 @@ class Work(NamedTuple):
     tolerance: float = 0.015
 
 
-_LIST = (
-    Work("sigmoid", "784-30-10 sigmoid, batch 10, 50,000 examples", "mlp", sizes=(784, 30, 10), activation="sigmoid",
+_ALL = (
+    Workload("sigmoid", "784-30-10 sigmoid, batch 10, 50,000 examples", "mlp", sizes=(784, 30, 10), activation="sigmoid",
          loss="sigmoid", batch=10, examples=50000, learning_rate=0.1),
-    Work("relu", "784-512-512-10 ReLU, batch 128, 59,904 examples", "mlp", sizes=(784, 512, 512, 10), batch=128,
+    Workload("relu", "784-512-512-10 ReLU, batch 128, 59,904 examples", "mlp", sizes=(784, 512, 512, 10), batch=128,
          examples=59904, learning_rate=0.05, rates=True),
-    Work("wide", "784-2048-2048-10 ReLU, batch 512, 10,240 examples", "mlp", sizes=(784, 2048, 2048, 10), batch=512,
+    Workload("wide", "784-2048-2048-10 ReLU, batch 512, 10,240 examples", "mlp", sizes=(784, 2048, 2048, 10), batch=512,
          examples=10240, learning_rate=0.05, rates=True),
-    Work("cnn", "CNN 5x5x20, pool, 5x5x40, pool, 100, 10, ReLU, batch 128, 12,800 examples", "cnn",
+    Workload("cnn", "CNN 5x5x20, pool, 5x5x40, pool, 100, 10, ReLU, batch 128, 12,800 examples", "cnn",
          sizes=(640, 100, 10), filters=(20, 40), batch=128, examples=12800, learning_rate=0.05),
-    Work("nets", "64 networks 784-30-10 sigmoid at once, batch 100, 10,000 examples", "nets", sizes=(784, 30, 10),
+    Workload("nets", "64 networks 784-30-10 sigmoid at once, batch 100, 10,000 examples", "nets", sizes=(784, 30, 10),
          activation="sigmoid", loss="sigmoid", batch=100, examples=10000, networks=64, unit="epoch of all", rates=True),
-    Work("deep", "20 layers of 256, ReLU, batch 128, 12,800 examples", "mlp", sizes=(784, *[256] * 20, 10), batch=128,
+    Workload("deep", "20 layers of 256, ReLU, batch 128, 12,800 examples", "mlp", sizes=(784, *[256] * 20, 10), batch=128,
          examples=12800, learning_rate=0.02, rates=True, tolerance=0.03),
-    Work("logistic", "logistic regression, 12,288 inputs, batch 64, 2,048 examples", "mlp", data="clouds",
+    Workload("logistic", "logistic regression, 12,288 inputs, batch 64, 2,048 examples", "mlp", data="clouds",
          sizes=(12288, 1), loss="sigmoid", batch=64, examples=2048, learning_rate=0.01),
-    Work("predict", "784-512-512-10 ReLU, predictions for 10,000 images", "predict", sizes=(784, 512, 512, 10),
+    Workload("predict", "784-512-512-10 ReLU, predictions for 10,000 images", "predict", sizes=(784, 512, 512, 10),
          examples=10000, unit="10,000 images", tolerance=0.001),
-    Work("planar", "1,024 networks 2-4-1 tanh at once, 400 points, full batch, 2,000 iterations", "planar",
+    Workload("planar", "1,024 networks 2-4-1 tanh at once, 400 points, full batch, 2,000 iterations", "planar",
          data="flower", sizes=(2, 4, 1), activation="tanh", loss="sigmoid", batch=400, examples=400, networks=1024,
          epochs=2000, rounds=3, unit="2,000 iterations of all"),
-    Work("sweep", "1,000 softmax regressions on digits, 100 full-batch epochs each", "sweep", data="digits",
+    Workload("sweep", "1,000 softmax regressions on digits, 100 full-batch epochs each", "sweep", data="digits",
          sizes=(64, 10), batch=1437, examples=1437, networks=1000, epochs=100, rounds=5, rates=True,
          unit="100 epochs of all"),
-    Work("growth", "an epoch of 784-30-10, batch 10, on 1,000 to 60,000 examples", "growth", sizes=(784, 30, 10),
+    Workload("growth", "an epoch of 784-30-10, batch 10, on 1,000 to 60,000 examples", "growth", sizes=(784, 30, 10),
          activation="sigmoid", loss="sigmoid", batch=10, examples=60000, unit="all sizes"),
-    Work("start", "start of a process to the end of the first digits epoch", "start", rounds=5, unit="cold start"),
+    Workload("start", "start of a process to the end of the first digits epoch", "start", rounds=5, unit="cold start"),
 )  # fmt: skip
 
-WORKS = {work.name: work for work in _LIST}
+WORKLOADS = {work.name: work for work in _ALL}
 
 
-def shrunk(work: Work, shrink: int) -> Work:
+def shrunk(work: Workload, shrink: int) -> Workload:
     """The same work on so much less, for smoke tests: trained too little for accuracies to agree closely."""
     if shrink == 1:
         return work
@@ -121,7 +121,7 @@ def save_arrays(name: str, folder: Path, examples: int) -> str:
     return source
 
 
-def load(work: Work, folder: Path | None) -> Data:
+def load(work: Workload, folder: Path | None) -> Data:
     """The data of a work: from the files that `save_arrays` wrote, or made anew."""
     if work.kind == "start":
         return Data(*[np.zeros(0)] * 4)
@@ -137,7 +137,7 @@ def load(work: Work, folder: Path | None) -> Data:
     return Data(x, y, arrays["test_x"], arrays["test_y"])
 
 
-def initial(work: Work, seed: int = 0) -> Weights:
+def initial_weights(work: Workload, seed: int = 0) -> Weights:
     """The weights that every peer starts from: w (n_in, n_out), of convolutions (5, 5, c_in, c_out), and b = 0.
 
     They are normal, of variance 1/n_in (ReLU: 2/n_in); those of logistic regression are zero.
@@ -153,13 +153,13 @@ def initial(work: Work, seed: int = 0) -> Weights:
     ]
 
 
-def stacked(work: Work) -> Weights:
+def stacked_weights(work: Workload) -> Weights:
     """The initial weights of all networks, each its own, stacked on a first axis."""
-    each = [initial(work, seed) for seed in range(work.networks)]
+    each = [initial_weights(work, seed) for seed in range(work.networks)]
     return [(np.stack([w for w, _ in layer]), np.stack([b for _, b in layer])) for layer in zip(*each, strict=True)]
 
 
-def hyperparameters(work: Work) -> dict[str, np.ndarray]:
+def hyperparameters(work: Workload) -> dict[str, np.ndarray]:
     """What differs between the networks of a work, besides their initial weights: (networks,) each, in random order."""
     n, rng = work.networks, np.random.default_rng(1)
     if work.kind == "planar":
@@ -175,7 +175,7 @@ def hyperparameters(work: Work) -> dict[str, np.ndarray]:
     return {name: value.astype(np.float32) for name, value in values.items()}
 
 
-def flops(work: Work) -> float:
+def flops(work: Workload) -> float:
     """Additions and multiplications of the matrix products of a unit: forward, dW, and dX but for the first layer."""
     side, products = 28, []
     for c_in, c_out in itertools.pairwise((1, *work.filters)):

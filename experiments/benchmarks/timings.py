@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.works import Work, flops
+from experiments.benchmarks.workloads import Workload, flops
 
 
 class Row(NamedTuple):
@@ -72,7 +72,7 @@ def ratio(rows: Rows, peer: str, base: str = "fnn") -> float | None:
     return None if numbers is None else numbers.ratio
 
 
-def gflops(work: Work, row: Row) -> float | None:
+def gflops(work: Workload, row: Row) -> float | None:
     """10⁹ operations of the work's matrix products in a second of this row's median; None where it is not one work."""
     if not row.seconds or work.kind in ("growth", "start"):
         return None
@@ -103,7 +103,7 @@ def accuracy(row: Row, count: int | None = None) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def disagreement(work: Work, row: Row, base: Row) -> str:
+def disagreement(work: Workload, row: Row, base: Row) -> str:
     """What is wrong with the final accuracy of a row against fnn's; "" where it agrees, or was trained on less."""
     if not row.accuracies or not base.accuracies or trained_on_less(row):
         return ""

@@ -1,4 +1,4 @@
-"""The overview of many studies on the screen: a line per study that is done, and, live, those under way."""
+"""Progress of a run of many studies on the terminal: finished and running ones."""
 
 import time
 from collections import Counter
@@ -16,11 +16,12 @@ STYLES = {outcomes.HOLDS: ("✓", "green"), outcomes.BROKEN: ("✗", "red"), out
 
 
 class Row(NamedTuple):
-    """A study in the overview.
+    """One study in the progress display.
 
     state      waiting, running, holds, does not hold, failed, or skipped: needs …
-    held       criteria that hold, of how many
-    seconds    that it took; `started`, on the clock of time.perf_counter, while it runs
+    held       how many criteria hold, for example 3/4
+    seconds    the duration of the finished study
+    started    when the running study started, on the clock of time.perf_counter
     """
 
     name: str
@@ -32,8 +33,11 @@ class Row(NamedTuple):
     started: float = 0.0
 
 
-class Overview:
-    """Rows by name, on the screen while inside `with`. Where nobody can see it change, a line per study."""
+class Progress:
+    """Context manager that shows the rows.
+
+    On a terminal, running studies are shown live. Elsewhere, each finished study prints one line.
+    """
 
     def __init__(self, rows: Sequence[Row]) -> None:
         from rich.console import Console
@@ -44,7 +48,7 @@ class Overview:
         self.console = Console(highlight=False)
         self.live = Live(get_renderable=self.below, console=self.console, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> "Overview":
+    def __enter__(self) -> "Progress":
         for row in self.rows.values():
             if row.state != "waiting":
                 self.show(row)
@@ -56,17 +60,17 @@ class Overview:
         self.live.stop()
 
     def update(self, row: Row) -> None:
-        """Takes the row's new state; shows it when the study is done."""
+        """Store the new state of a row, and print the row if its study is finished."""
         self.rows[row.name] = row
         if row.state != "running":
             self.show(row)
 
     def show(self, row: Row) -> None:
-        """Prints the row, to stay."""
+        """Print the row permanently."""
         self.console.print(self.line(row), soft_wrap=True)
 
     def line(self, row: Row) -> "Text":
-        """The row as a line: number, name, state, criteria held, seconds, note."""
+        """Return the row as a line: number, name, state, criteria held, seconds, note."""
         from rich.text import Text
 
         mark, colour = STYLES.get(row.state, ("–" if row.state.startswith(outcomes.SKIPPED) else "·", "yellow"))
@@ -79,7 +83,7 @@ class Overview:
         return line
 
     def below(self) -> "Group":
-        """What is under way and what waits."""
+        """Return the live part: running and waiting studies."""
         from rich.console import Group
         from rich.text import Text
 
@@ -91,6 +95,6 @@ class Overview:
         return Group(*running, Text(text, style="dim"))
 
     def summary(self) -> str:
-        """How many studies came out how."""
+        """Return how many studies ended in each state."""
         counts = Counter(row.state for row in self.rows.values())
         return f"{len(self.rows)} studies: " + ", ".join(f"{number} {state}" for state, number in counts.items())
