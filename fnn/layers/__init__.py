@@ -1,1 +1,1 @@
-"""Layers: values with an init, a forward, and a backward that stands directly under it."""
+"""Layers: each has its hand-written backward directly under its forward."""

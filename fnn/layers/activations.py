@@ -1,7 +1,7 @@
-"""Activations, each beside its derivative. z is the input of a layer's non-linearity, a its output; d… is a gradient.
+"""Activation functions, each with its derivative under it.
 
-The pair (forward, backward) is what a Layer needs: forward returns a and what backward wants to know, and that is
-what costs least: the probabilities of softmax, a mask for ReLU.
+z is the input of an activation and a its output, of any shape; dz and da are gradients of the cost with respect to
+them. Each forward keeps as residuals what is cheapest for its backward: the probabilities of softmax, a mask of ReLU.
 """
 
 import math
@@ -20,7 +20,7 @@ Floats = Float[Array, "..."]
 def parameterless(
     name: str, forward: Callable[[Floats], tuple[Floats, Residuals]], backward: Callable[[Residuals, Floats], Floats]
 ) -> Layer:
-    """A Layer without parameters from z -> (a, residuals) and (residuals, da) -> dz."""
+    """Make a Layer without parameters of a forward and a backward function."""
 
     def layer_forward(params, x, key=None):
         checks.no_params(name, params)
@@ -33,9 +33,20 @@ def parameterless(
 
 
 def elementwise(f: Callable[[Floats], Floats], df: Callable[[Floats], Floats]) -> Layer:
-    """An activation of your own: a = f(z), dz = da ∘ f'(z), from f and its derivative df = f'.
+    """Make an activation of a function and its derivative: a = f(z), dz = da ∘ f'(z).
 
-    Is df right? `fnn.autodiff(layer)` is the same layer with autodiff's derivative, to compare it with.
+    To check the derivative, compare the layer with `fnn.autodiff(layer)`, or call `fnn.gradcheck.check_layer`.
+
+    Args:
+      f: the activation, a function of an array that keeps its shape and dtype.
+      df: the derivative f', likewise.
+
+    Returns:
+      A Layer without parameters. x and y have any shape.
+
+    Raises:
+      TypeError: if `f` or `df` is not a function.
+      ValueError: in the forward or backward pass, if the function changes the shape or dtype.
 
     >>> sine = elementwise(jnp.sin, jnp.cos)
     >>> a, residuals = sine.forward((), jnp.zeros((1, 2)))
@@ -72,6 +83,7 @@ def _identity_backward(_: None, da: Floats) -> Floats:
 
 
 identity = parameterless("identity", _identity, _identity_backward)
+"""The identity: a = z, dz = da."""
 
 
 def _sigmoid(z: Floats) -> tuple[Floats, Floats]:
@@ -86,6 +98,7 @@ def _sigmoid_backward(a: Floats, da: Floats) -> Floats:
 
 
 sigmoid = parameterless("sigmoid", _sigmoid, _sigmoid_backward)
+"""The logistic function: a = σ(z) = 1 / (1 + e^-z), dz = da ∘ a (1 - a)."""
 
 
 def _tanh(z: Floats) -> tuple[Floats, Floats]:
@@ -100,6 +113,7 @@ def _tanh_backward(a: Floats, da: Floats) -> Floats:
 
 
 tanh = parameterless("tanh", _tanh, _tanh_backward)
+"""The hyperbolic tangent: a = tanh(z), dz = da ∘ (1 - a²). See LeCun et al. (1998)."""
 
 
 def _relu(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
@@ -108,15 +122,24 @@ def _relu(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
 
 
 def _relu_backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
-    """dz = da where z > 0, else 0 (at z = 0, where there is no derivative: 0)"""
+    """dz = da where z > 0, else 0 (also at z = 0, where there is no derivative)"""
     return jnp.where(positive, da, 0)
 
 
 relu = parameterless("relu", _relu, _relu_backward)
+"""The rectified linear unit: a = max(0, z), dz = da where z > 0, else 0. See Nair and Hinton (2010)."""
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:
-    """a = z where z > 0, else slope·z; dz = da, or slope·da (at z = 0: slope·da).
+    """The leaky ReLU, with a small slope for negative inputs (Maas et al. 2013).
+
+    a = z where z > 0, else slope·z; dz = da where z > 0, else slope·da
+
+    Args:
+      slope: the slope where z <= 0; may be traced.
+
+    Returns:
+      A Layer without parameters. x and y have any shape.
 
     >>> leaky_relu(0.1).forward((), jnp.array([-1.0, 2.0]))[0]
     Array([-0.1,  2. ], dtype=float32)
@@ -135,7 +158,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 
 def _softplus(z: Floats) -> tuple[Floats, Floats]:
     """a = ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)"""
-    e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
+    e = jnp.exp(-jnp.maximum(z, -z))  # |z| by jnp.abs would have the derivative 1 at 0 under autodiff
     return jnp.maximum(z, 0) + jnp.log1p(e), jnp.where(z >= 0, 1, e) / (1 + e)
 
 
@@ -145,6 +168,7 @@ def _softplus_backward(s: Floats, da: Floats) -> Floats:
 
 
 softplus = parameterless("softplus", _softplus, _softplus_backward)
+"""A smooth ReLU: a = ln(1 + e^z), dz = da ∘ σ(z). See Dugas et al. (2001)."""
 
 
 def _silu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
@@ -160,13 +184,14 @@ def _silu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
 
 
 silu = parameterless("silu", _silu, _silu_backward)
+"""SiLU, also called swish: a = z σ(z). See Hendrycks and Gimpel (2016), Ramachandran et al. (2017)."""
 
 
 _ROOT_HALF = math.sqrt(0.5)
 
 
 def _gelu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """a = z Φ(z), Φ the standard normal distribution function (Hendrycks and Gimpel 2016)"""
+    """a = z Φ(z), Φ the standard normal distribution function"""
     phi = 0.5 * jax.lax.erfc(z * -_ROOT_HALF)
     return z * phi, (z, phi)
 
@@ -174,17 +199,18 @@ def _gelu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
 def _gelu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
     """dz = da ∘ (Φ(z) + z e^(-z²/2) / √2π)"""
     z, phi = residuals
-    u = z * -_ROOT_HALF  # in this form XLA shares e^(-u²) with erfc
+    u = z * -_ROOT_HALF  # in this form XLA computes e^(-u²) once, for erfc and here
     return da * (phi + z * (jnp.exp(-(u * u)) * (1 / math.sqrt(2 * math.pi))))
 
 
 gelu = parameterless("gelu", _gelu, _gelu_backward)
+"""GELU: a = z Φ(z), dz = da ∘ (Φ(z) + z Φ'(z)). See Hendrycks and Gimpel (2016)."""
 
 _C = math.sqrt(2 / math.pi)
 
 
 def _gelu_tanh(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """a = z/2 (1 + t), t = tanh(√(2/π) (z + 0.044715 z³)): the approximation of GELU in the same paper"""
+    """a = z/2 (1 + t), t = tanh(√(2/π) (z + 0.044715 z³))"""
     t = jnp.tanh(z * (_C + (0.044715 * _C) * (z * z)))
     return z * (0.5 + 0.5 * t), (z, t)
 
@@ -196,6 +222,7 @@ def _gelu_tanh_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
 
 
 gelu_tanh = parameterless("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)
+"""The tanh approximation of GELU: a = z/2 (1 + tanh(√(2/π) (z + 0.044715 z³))). See Hendrycks and Gimpel (2016)."""
 
 
 def _softmax(z: Floats) -> tuple[Floats, Floats]:
@@ -210,3 +237,7 @@ def _softmax_backward(a: Floats, da: Floats) -> Floats:
 
 
 softmax = parameterless("softmax", _softmax, _softmax_backward)
+"""Softmax over the last axis: a_k = e^z_k / Σ_j e^z_j, dz = a ∘ (da - Σ_j da_j a_j). See Bridle (1990).
+
+To train a classifier, end the network in logits and use `softmax_cross_entropy`, which is more accurate.
+"""

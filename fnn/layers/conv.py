@@ -1,7 +1,8 @@
-"""Convolution and pooling of images x (batch, height, width, channels).
+"""Convolutional layers for images x (batch, height, width, channels).
 
-A window of kh x kw slides in strides of sh x sw; output position (i, j) sees x at (i sh + p, j sw + q), 0 <= p < kh,
-0 <= q < kw. "Convolution" is the field's word for what is a cross-correlation: the kernel is not flipped.
+A kernel of kh x kw slides over the image in strides of sh x sw. Output (i, j) depends on the pixels (i sh + p,
+j sw + q) with 0 <= p < kh and 0 <= q < kw. As everywhere in deep learning, "convolution" means cross-correlation: the
+kernel is not flipped.
 """
 
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from fnn.types import Layer, PRNGKey
 
 
 class Conv2d(NamedTuple):
+    """The parameters of a convolutional layer: the kernel W and the biases b."""
+
     w: Float[Array, "kh kw c_in c_out"]
     b: Float[Array, " c_out"]
 
@@ -32,9 +35,28 @@ def conv2d(
     w_init: Initializer = lecun_normal,
     b_init: Initializer = zeros,
 ) -> Layer:
-    """c_out filters slide over the image: Z_ij = Σ_pq X_(i sh + p, j sw + q) W_pq + b.
+    """A convolutional layer with c_out filters (LeCun et al. 1989).
 
-    "VALID": windows inside the image only, output (height - kh) // sh + 1. "SAME": zeros around it, ceil(height / sh).
+    Z_ij = Σ_pq X_(i sh + p, j sw + q) W_pq + b
+
+    dW_pq = Σ_ij X_(i sh + p, j sw + q)ᵀ dZ_ij, db = Σ_ij dZ_ij, dX_(i sh + p, j sw + q) += dZ_ij W_pqᵀ
+
+    Args:
+      c_in: number of input channels.
+      c_out: number of filters, and so of output channels.
+      kernel_size: kh and kw, as a pair or as one number for both.
+      stride: sh and sw, likewise.
+      padding: "VALID" places the kernel inside the image only; the output height is (height - kh) // sh + 1. "SAME"
+        adds zeros around the image; the output height is ⌈height / sh⌉. Likewise for the width.
+      w_init: initialiser of W.
+      b_init: initialiser of b.
+
+    Returns:
+      A Layer with parameters `Conv2d(w, b)`, w of shape (kh, kw, c_in, c_out), from x (batch, height, width, c_in) to
+      z (batch, height_out, width_out, c_out).
+
+    Raises:
+      ValueError: if an argument is invalid, x or a parameter has another shape, or the image is too small.
 
     >>> layer = conv2d(3, 8, 5)
     >>> layer.forward(layer.init(jax.random.key(0)), jnp.zeros((2, 28, 28, 3)))[0].shape

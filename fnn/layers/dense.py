@@ -1,6 +1,7 @@
-"""Dense layers and flatten. Each backward is under its forward.
+"""Dense layers, and flatten. Each backward is under its forward.
 
-X (batch, n_in) holds an example per row, W (n_in, n_out), b (n_out,); d… is the gradient of the cost with respect to ….
+X (batch, n_in) has one example per row, W is (n_in, n_out), b (n_out,). dX is the gradient of the cost with respect
+to X, and so on.
 """
 
 from typing import NamedTuple
@@ -17,13 +18,30 @@ from fnn.types import Layer, PRNGKey
 
 
 class Dense(NamedTuple):
+    """The parameters of a dense layer: the weights W and the biases b."""
+
     w: Float[Array, "n_in n_out"]
     b: Float[Array, " n_out"]
 
 
 def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Initializer = zeros) -> Layer:
-    """Every output sees every input: Z = X W + b.
+    """A dense (fully connected) layer: Z = X W + b.
 
+    dW = Xᵀ dZ, db = Σ_batch dZ, dX = dZ Wᵀ
+
+    Args:
+      n_in: number of inputs per example.
+      n_out: number of outputs per example.
+      w_init: initialiser of W, such as `fnn.init.he_normal`.
+      b_init: initialiser of b.
+
+    Returns:
+      A Layer with parameters `Dense(w, b)`, from x (batch, n_in) to z (batch, n_out).
+
+    Raises:
+      ValueError: if a size is not positive, or x or a parameter has another shape.
+
+    >>> import jax.numpy as jnp
     >>> layer = dense(3, 2)
     >>> z, residuals = layer.forward(layer.init(jax.random.key(0)), jnp.ones((5, 3)))
     >>> z.shape
@@ -54,7 +72,7 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
 
 
 def _flatten(x: Array) -> tuple[Array, Array]:
-    """(batch, ...) -> (batch, n). The residual has no elements, only x's shape."""
+    """y = x in the shape (batch, n); the residual is an empty slice of x"""
     if x.ndim < 2:
         raise checks.fail("flatten", "x", "of shape (batch, ...)", x)
     return x.reshape(x.shape[0], -1), x[:0]
@@ -66,3 +84,4 @@ def _flatten_backward(like: Array, dy: Array) -> Array:
 
 
 flatten = parameterless("flatten", _flatten, _flatten_backward)
+"""Reshape each example to a vector: x (batch, …) to y (batch, n), as between convolutions and dense layers."""

@@ -1,4 +1,4 @@
-"""The products of a dense layer, in the forms that XLA compiles best."""
+"""The matrix products of a dense layer, in the forms that XLA compiles best."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,9 @@ from jaxtyping import Array, Float
 
 from fnn.dtypes import contract, widest
 
-_TINY = 16  # entries of W: so few cost less than the call of a matrix product, above all one for each network
-_FEW, _SMALL, _LARGE = 12, 256, 2**18  # examples at most, and entries of W, where outer products are faster on the CPU
+_TINY = 16  # entries of W up to which the call of a matrix product costs more than its arithmetic
+# outer products are faster on the CPU for at most _FEW examples and _SMALL to _LARGE entries of W
+_FEW, _SMALL, _LARGE = 12, 256, 2**18
 
 
 def _tiny(w: Array) -> bool:
@@ -15,9 +16,11 @@ def _tiny(w: Array) -> bool:
 
 
 def matmul(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, "batch m"]:
-    """X W; of a tiny W as Σ_i x_i w_i, columns of X by rows of W. A thousand such networks under vmap gain a third.
+    """Return X W; for a tiny W as Σ_i x_i w_i, columns of X times rows of W.
 
-    >>> product(jnp.ones((3, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]))[0]
+    The sum is a third faster for a thousand such networks under vmap (jax 0.10, CPU).
+
+    >>> matmul(jnp.ones((3, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]))[0]
     Array([4., 6.], dtype=float32)
     """
     if not _tiny(w):
@@ -27,7 +30,9 @@ def matmul(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, "
 
 
 def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
-    """Σ_batch dZ, for the bias beside W; of a tiny W as a product with ones: XLA makes dZ once more for a sum.
+    """Return Σ_batch dZ, the gradient of the bias that belongs to W.
+
+    For a tiny W it is a product with a vector of ones. XLA would compute dZ a second time for a sum (jax 0.10, CPU).
 
     >>> column_sum(jnp.ones((3, 2)), jnp.ones((1, 2)))
     Array([3., 3.], dtype=float32)
@@ -38,10 +43,11 @@ def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
 
 
 def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: Array) -> Float[Array, "n m"]:
-    """Xᵀ dZ in the dtype of W; of one output and a tiny W as the column sums of X ∘ dZ.
+    """Return Xᵀ dZ in the dtype of W.
 
-    Of a few examples, on the CPU, as Σ_k x_kᵀ dz_k: XLA makes this sum where it is used, so that with an update that
-    uses it once, as that of `sgd`, there is one pass over W instead of three.
+    For a tiny W with one output it is computed as the column sums of X ∘ dZ. For a few examples on the CPU it is
+    Σ_k x_kᵀ dz_k: XLA fuses this sum into its use, so an update that uses it once, such as that of `sgd`, takes one
+    pass over W instead of three (jax 0.10).
 
     >>> weight_gradient(jnp.ones((3, 2)), jnp.ones((3, 1)), jnp.ones((2, 1)))[:, 0]
     Array([3., 3.], dtype=float32)
@@ -50,19 +56,22 @@ def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: 
         dtype = widest(x, dz, w)
         return column_sum(x.astype(dtype) * dz.astype(dtype), w)[:, None].astype(w.dtype)
     if _outer_products_are_faster(x, dz, w):
-        return jax.lax.platform_dependent(x, dz, w, cpu=_outer_products, default=_contracted)
-    return _contracted(x, dz, w)
+        return jax.lax.platform_dependent(x, dz, w, cpu=_outer_products, default=_contract)
+    return _contract(x, dz, w)
 
 
 def _outer_products_are_faster(x: Array, dz: Array, w: Array) -> bool:
-    """Not of symbolic shapes, nor over a mesh that is set, where the examples may be split."""
+    """Return True where `_outer_products` is faster on the CPU.
+
+    Never for symbolic shapes, nor if a mesh is set: the examples may then be sharded.
+    """
     if not all(isinstance(n, int) for n in (*x.shape, *w.shape)) or not jax.sharding.get_abstract_mesh().empty:
         return False
     wide = x.dtype == dz.dtype == w.dtype and x.dtype.itemsize >= 4
     return wide and 1 < x.shape[0] <= _FEW and _SMALL <= w.size <= _LARGE
 
 
-def _contracted(x: Array, dz: Array, w: Array) -> Array:
+def _contract(x: Array, dz: Array, w: Array) -> Array:
     """Xᵀ dZ"""
     return contract("bi,bo->io", x, dz, like=w)
 
@@ -75,9 +84,10 @@ def _outer_products(x: Array, dz: Array, w: Array) -> Array:
 
 
 def computed_once(a: Array) -> Array:
-    """a, computed by itself: on the CPU XLA may compute what it fuses again for each of its uses.
+    """Return `a`, and keep XLA from computing it once for each use on the CPU.
 
-    It drops a barrier before it fuses (jax 0.10), but not a branch whose condition was behind one.
+    XLA's CPU backend removes an optimization barrier before it fuses (jax 0.10). It does not remove a branch whose
+    condition is behind a barrier, so `a` becomes such a branch. On other platforms this is the identity.
 
     >>> computed_once(jnp.ones(2))
     Array([1., 1.], dtype=float32)

@@ -1,4 +1,7 @@
-"""Short builders of the usual networks. All end in logits: the losses on logits are the stable ones."""
+"""Builders of common networks.
+
+All end in logits, because the losses on logits are the numerically stable ones.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -14,7 +17,15 @@ from fnn.types import Layer
 
 
 def logistic_regression(n_in: int) -> Layer:
-    """z = X w + b, (batch, 1); start w = b = 0. With `sigmoid_cross_entropy`: P(y=1|x) = σ(z).
+    """Logistic regression: z = X w + b, P(y=1|x) = σ(z) (Cox 1958).
+
+    Train it with `fnn.sigmoid_cross_entropy`. The cost is convex, so w and b start at 0.
+
+    Args:
+      n_in: number of features.
+
+    Returns:
+      A dense layer from x (batch, n_in) to logits z (batch, 1).
 
     >>> import jax
     >>> logistic_regression(3).init(jax.random.key(0)).w.shape
@@ -24,12 +35,40 @@ def logistic_regression(n_in: int) -> Layer:
 
 
 def softmax_regression(n_in: int, n_classes: int) -> Layer:
-    """Z = X W + b, (batch, n_classes); start W = b = 0. With `softmax_cross_entropy`: P(y=k|x) = softmax(z)_k."""
+    """Softmax regression: Z = X W + b, P(y=k|x) = softmax(z)_k.
+
+    Also called multinomial logistic regression. Train it with `fnn.softmax_cross_entropy`. The cost is convex, so W
+    and b start at 0.
+
+    Args:
+      n_in: number of features.
+      n_classes: number of classes.
+
+    Returns:
+      A dense layer from x (batch, n_in) to logits z (batch, n_classes).
+
+    >>> import jax
+    >>> softmax_regression(3, 5).init(jax.random.key(0)).w.shape
+    (3, 5)
+    """
     return dense(n_in, n_classes, w_init=zeros)
 
 
 def mlp(sizes: Sequence[int], activation: Layer = relu, w_init: Initializer = he_normal) -> Layer:
-    """Dense layers of these sizes, input first, with the activation between them and none after the last.
+    """A multilayer perceptron: dense layers with an activation between them.
+
+    There is no activation after the last layer.
+
+    Args:
+      sizes: the number of inputs, of units in each hidden layer, and of outputs.
+      activation: the layer after each hidden layer, such as `fnn.relu`.
+      w_init: initialiser of the weights. The default suits ReLU.
+
+    Returns:
+      A `serial` of 2 L - 1 layers for L + 1 sizes, from x (batch, sizes[0]) to logits (batch, sizes[-1]).
+
+    Raises:
+      ValueError: if there are fewer than two sizes, or one is not positive.
 
     >>> [layer.name for layer in mlp([784, 30, 10]).layers]
     ['dense(784, 30)', 'relu', 'dense(30, 10)']
@@ -51,7 +90,23 @@ def convnet(
     activation: Layer = relu,
     w_init: Initializer = he_normal,
 ) -> Layer:
-    """Per entry of `filters` a convolution, the activation and 2x2 max pooling; then dense layers of these sizes.
+    """A convolutional network in the manner of LeNet-5 (LeCun et al. 1998).
+
+    For each entry of `filters` it has a convolution, the activation and 2x2 max pooling; then dense layers.
+
+    Args:
+      image_shape: (height, width, channels) of the images.
+      filters: number of filters of each convolution.
+      kernel_size: height and width of the kernels, as a pair or as one number for both.
+      sizes: number of units of each dense layer; the last is the number of outputs.
+      activation: the layer after each convolution and each hidden dense layer.
+      w_init: initialiser of the weights. The default suits ReLU.
+
+    Returns:
+      A `serial` from x (batch, height, width, channels) to logits (batch, sizes[-1]).
+
+    Raises:
+      ValueError: if the images are too small for the convolutions, or a size is not positive.
 
     >>> network = convnet((28, 28, 1), filters=(20, 40), kernel_size=5, sizes=(100, 10))
     >>> [layer.name for layer in network.layers][-3:]

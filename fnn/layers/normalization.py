@@ -1,7 +1,7 @@
-"""Normalising layers: batch_norm over the examples, layer_norm over the features; and calibrate.
+"""Normalization: batch_norm over the examples, layer_norm over the features.
 
-Both share the backward of x̂ = (x - μ) / s with s = √(σ² + ε), μ and σ² being the mean and variance of x over a set
-of N entries:  dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / s, means over the same set.
+Both normalize x̂ = (x - μ) / s with s = √(σ² + ε), where μ and σ² are the mean and variance of x over a set of N
+entries. They share the backward pass dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / s with means over the same set.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
 def _normalize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array]:
-    """x̂ = (x - μ) / s; returns x̂ and 1/s."""
+    """x̂ = (x - μ) / s; returns x̂ and 1/s"""
     centred = x - jnp.mean(x, axes, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axes, keepdims=True) + epsilon)
     return centred * inverse, inverse
@@ -28,13 +28,13 @@ def _normalize_backward(xhat: Array, inverse: Array, dxhat: Array, axes: tuple[i
     return (dxhat - mean - xhat * jnp.mean(dxhat * xhat, axes, keepdims=True)) * inverse
 
 
-def _rows(vector: Array, like: Array) -> Array:
-    """(n,) as (1, …, 1, n), in the dtype of `like`."""
+def _as_row(vector: Array, like: Array) -> Array:
+    """Reshape (n,) to (1, …, 1, n), in the rank and dtype of `like`."""
     return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)
 
 
 def _sum_rows(value: Array, like: Array) -> Array:
-    """Σ over all axes but the last, in the dtype of `like`."""
+    """Sum over all axes but the last, in the dtype of `like`."""
     return jnp.sum(value, tuple(range(value.ndim - 1)), dtype=widest(value, like)).astype(like.dtype)
 
 
@@ -46,6 +46,8 @@ def _last_axis(function: str, x: Array, n: int) -> Array:
 
 
 class BatchNorm(NamedTuple):
+    """The parameters of `batch_norm`: scale γ, shift β, population mean and variance."""
+
     gamma: Float[Array, " n"]
     beta: Float[Array, " n"]
     mean: Float[Array, " n"]
@@ -53,11 +55,26 @@ class BatchNorm(NamedTuple):
 
 
 def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
-    """y = γ ∘ (x - μ) / √(σ² + ε) + β, per feature (the last axis; of images: per channel). Ioffe and Szegedy 2015.
+    """Batch normalization (Ioffe and Szegedy 2015).
 
-    With a key (training), μ and σ² are those of the batch, and the stored mean and var, which then play no part, get
-    a gradient of zero. Without one (evaluation) they are the stored ones: `calibrate` sets these from the training
-    data; until then they are 0 and 1. σ² divides by N, not N - 1.
+    y = γ ∘ x̂ + β, x̂ = (x - μ) / √(σ² + ε), for each feature (the last axis), over all other axes
+
+    dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / √(σ² + ε)
+
+    With a key (training), μ and σ² are the statistics of the batch; σ² divides by N, not N - 1. The parameters `mean`
+    and `var` are then not used, and their gradient is zero. Without a key (evaluation), μ and σ² are `mean` and `var`,
+    and the gradient is that of this function. `fnn.calibrate` sets them from the training data, and `fit` calls it;
+    until then they are 0 and 1.
+
+    Args:
+      n: number of features, the size of the last axis of x. For images this is the number of channels.
+      epsilon: ε, added to the variance.
+
+    Returns:
+      A Layer with parameters `BatchNorm(gamma, beta, mean, var)`, each of shape (n,). x and y have shape (batch, …, n).
+
+    Raises:
+      ValueError: if an argument is invalid, or x or a parameter has another shape.
 
     >>> layer = batch_norm(2)
     >>> x = jnp.array([[1.0, 10.0], [3.0, 30.0]])
@@ -78,22 +95,22 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
         x = _last_axis("batch_norm", x, n)
         z = x.astype(widest(x, *params))
         if key is None:
-            inverse = jax.lax.rsqrt(_rows(var, z) + epsilon)
-            xhat, batch = (z - _rows(mean, z)) * inverse, None
+            inverse = jax.lax.rsqrt(_as_row(var, z) + epsilon)
+            xhat, batch = (z - _as_row(mean, z)) * inverse, None
         else:
             xhat, inverse = _normalize(z, tuple(range(x.ndim - 1)), epsilon)
-            batch = inverse[:0]  # without elements: says that the statistics are the batch's
-        return _rows(gamma, z) * xhat + _rows(beta, z), (xhat, inverse, batch, x[:0])
+            batch = inverse[:0]  # no elements: it only records that the statistics are those of the batch
+        return _as_row(gamma, z) * xhat + _as_row(beta, z), (xhat, inverse, batch, x[:0])
 
     def backward(params: BatchNorm, residuals: Residuals, dy: Array) -> tuple[BatchNorm, Array]:
-        """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ; then dx as above, or with stored statistics:
+        """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, and dx by `_normalize_backward`
 
-        dx = dx̂ / s, dmean = -Σ dx, dvar = -½ Σ dx̂ ∘ x̂ / s²
+        With stored statistics: dx = dx̂ / s, dmean = -Σ dx, dvar = -½ Σ dx̂ ∘ x̂ / s²
         """
         gamma, beta, mean, var = params
         xhat, inverse, batch, like = residuals
         dgamma, dbeta = _sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)
-        dxhat = dy * _rows(gamma, dy)
+        dxhat = dy * _as_row(gamma, dy)
         if batch is None:
             dx = dxhat * inverse
             dmean, dvar = -_sum_rows(dx, mean), -0.5 * _sum_rows(dx * xhat * inverse, var)
@@ -109,7 +126,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
         z = z.astype(widest(z, *params))
         axes = tuple(range(z.ndim - 1))
         mean = jnp.mean(z, axes)
-        var = jnp.mean(jnp.square(z - _rows(mean, z)), axes)
+        var = jnp.mean(jnp.square(z - _as_row(mean, z)), axes)
         params = params._replace(mean=mean.astype(params.mean.dtype), var=var.astype(params.var.dtype))
         return params, forward(params, x)[0]
 
@@ -117,12 +134,30 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
 
 class LayerNorm(NamedTuple):
+    """The parameters of `layer_norm`: scale γ and shift β."""
+
     gamma: Float[Array, " n"]
     beta: Float[Array, " n"]
 
 
 def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
-    """y = γ ∘ (x - μ) / √(σ² + ε) + β, μ and σ² over the last axis of each example. Ba, Kiros and Hinton 2016.
+    """Layer normalization (Ba, Kiros and Hinton 2016).
+
+    y = γ ∘ x̂ + β, x̂ = (x - μ) / √(σ² + ε), with μ and σ² over the last axis
+
+    dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / √(σ² + ε)
+
+    Each example is normalized by itself, in training and in evaluation alike.
+
+    Args:
+      n: number of features, the size of the last axis of x.
+      epsilon: ε, added to the variance.
+
+    Returns:
+      A Layer with parameters `LayerNorm(gamma, beta)`, each of shape (n,). x and y have shape (batch, …, n).
+
+    Raises:
+      ValueError: if an argument is invalid, or x or a parameter has another shape.
 
     >>> layer = layer_norm(3)
     >>> layer.forward(layer.init(jax.random.key(0)), jnp.array([[1.0, 2.0, 3.0]]))[0].round(3)
@@ -140,22 +175,31 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
         x = _last_axis("layer_norm", x, n)
         z = x.astype(widest(x, gamma, beta))
         xhat, inverse = _normalize(z, (-1,), epsilon)
-        return _rows(gamma, z) * xhat + _rows(beta, z), (xhat, inverse, x[:0])
+        return _as_row(gamma, z) * xhat + _as_row(beta, z), (xhat, inverse, x[:0])
 
     def backward(params: LayerNorm, residuals: Residuals, dy: Array) -> tuple[LayerNorm, Array]:
-        """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ; then dx as above"""
+        """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, and dx by `_normalize_backward`"""
         gamma, beta = params
         xhat, inverse, like = residuals
-        dx = _normalize_backward(xhat, inverse, dy * _rows(gamma, dy), (-1,))
+        dx = _normalize_backward(xhat, inverse, dy * _as_row(gamma, dy), (-1,))
         return LayerNorm(_sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)), dx.astype(like.dtype)
 
     return Layer(init, forward, backward, name=f"layer_norm({n})")
 
 
 def calibrate(network: Layer, params: Params, x: Array) -> Params:
-    """Parameters whose population statistics are those of x: of the training data, all at once, layer after layer.
+    """Set the population statistics of every `batch_norm` in a network.
 
-    A network without batch_norm comes back as it is.
+    The statistics are computed over all of x, layer after layer. The parameters of a network without `batch_norm` are
+    returned unchanged. `fit` and `make_run` do this themselves.
+
+    Args:
+      network: the layer.
+      params: its parameters.
+      x: the training inputs (examples, …).
+
+    Returns:
+      The parameters with new statistics.
 
     >>> layer = batch_norm(1)
     >>> calibrate(layer, layer.init(jax.random.key(0)), jnp.array([[1.0], [3.0]])).mean

@@ -1,4 +1,8 @@
-"""Pooling of images x (batch, height, width, channels). Each backward is under its forward."""
+"""Pooling layers for images x (batch, height, width, channels).
+
+A window of kh x kw slides over the image in strides of sh x sw. Output (i, j) depends on the pixels (i sh + p,
+j sw + q) with 0 <= p < kh and 0 <= q < kw. Rows and columns are pooled one after the other.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -21,34 +25,51 @@ def _image(function: str, x: Array, window: Pair, strides: Pair) -> None:
 
 
 def _positions(window: int, axis: int, ndim: int) -> Array:
-    """0 … window - 1 along an axis, to be compared with what `_largest` returns."""
+    """Return 0 … window - 1 along an axis."""
     dtype = jnp.int8 if window <= jnp.iinfo(jnp.int8).max else jnp.int32
     return jax.lax.broadcasted_iota(dtype, [window if i == axis else 1 for i in range(ndim)], axis)
 
 
-def _largest(views: Array, axis: int) -> tuple[Array, Array]:
-    """y = views_k, and k, the position of the largest entry of each window: the first of equals; a NaN beats all."""
-    window = views.shape[axis]
-    positions = _positions(window, axis, views.ndim)
-    parts = [jax.lax.slice_in_dim(views, p, p + 1, axis=axis) for p in range(window)]
+def _max(windows: Array, axis: int) -> tuple[Array, Array]:
+    """y = windows_k, k = argmax_p windows_p along the axis; returns y and k
+
+    k is the first of equal entries. A NaN counts as larger than any number.
+    """
+    window = windows.shape[axis]
+    positions = _positions(window, axis, windows.ndim)
+    parts = [jax.lax.slice_in_dim(windows, p, p + 1, axis=axis) for p in range(window)]
     largest, position = parts[0], jnp.zeros(parts[0].shape, positions.dtype)
     for p, part in enumerate(parts[1:], start=1):
-        stays = (largest >= part) | (largest != largest)
-        largest = jnp.where(stays, largest, part)
-        position = jnp.where(stays, position, positions.dtype.type(p))
-    # summed out of its window, not passed on from the loop above: XLA would repeat the loop in all that reads y
-    return jnp.sum(jnp.where(position == positions, views, 0), axis), position
+        keep = (largest >= part) | (largest != largest)
+        largest = jnp.where(keep, largest, part)
+        position = jnp.where(keep, position, positions.dtype.type(p))
+    # y is a sum over the window, not `largest`: XLA would repeat the loop above in every use of y (jax 0.10, CPU)
+    return jnp.sum(jnp.where(position == positions, windows, 0), axis), position
 
 
-def _largest_backward(position: Array, dy: Array, window: int, axis: int) -> Array:
-    """dviews_p = dy at the position of the largest, 0 elsewhere"""
+def _max_backward(position: Array, dy: Array, window: int, axis: int) -> Array:
+    """dwindows_k = dy, dwindows_p = 0 for p ≠ k"""
     return jnp.where(position == _positions(window, axis, position.ndim), jnp.expand_dims(dy, axis), 0)
 
 
 def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
-    """The largest entry of each window: Y_ij = max_pq X_(i sh + p, j sw + q). The stride is the size unless given.
+    """Max pooling: the largest entry of each window (Zhou and Chellappa 1988).
 
-    Of equal entries the first, in reading order, counts as the largest and gets the gradient; a NaN beats them all.
+    Y_ij = max_pq X_(i sh + p, j sw + q)
+
+    The gradient dY_ij goes to the largest entry of its window, to the first one in reading order if several are equal.
+    If a window has a NaN, its output is NaN.
+
+    Args:
+      size: kh and kw of the window, as a pair or as one number for both.
+      stride: sh and sw, likewise. Default: `size`, so that windows do not overlap.
+
+    Returns:
+      A Layer without parameters, from x (batch, height, width, channels) to y (batch, height_out, width_out, channels)
+      with height_out = (height - kh) // sh + 1, and likewise for the width.
+
+    Raises:
+      ValueError: if an argument is invalid, or the image is smaller than the window.
 
     >>> max_pool2d(2).forward((), jnp.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     Array([ 5.,  7., 13., 15.], dtype=float32)
@@ -58,25 +79,38 @@ def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def forward(x: Array) -> tuple[Array, Residuals]:
         """R_rj = max_q X_(r, j sw + q), Y_ij = max_p R_(i sh + p, j)"""
         _image("max_pool2d", x, window, strides)
-        rows, across = _largest(unfold(x, 2, window[1], strides[1]), 3)
-        y, down = _largest(unfold(rows, 1, window[0], strides[0]), 2)
+        rows, across = _max(unfold(x, 2, window[1], strides[1]), 3)
+        y, down = _max(unfold(rows, 1, window[0], strides[0]), 2)
         return y, (across, down, x[:0])
 
     def backward(residuals: Residuals, dy: Array) -> Array:
-        """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, at the p and q of the largest entries"""
+        """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, for the p and q of the largest entries"""
         across, down, like = residuals
-        drows = fold(_largest_backward(down, dy, window[0], 2), 1, like.shape[1], strides[0])
-        return fold(_largest_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1])
+        drows = fold(_max_backward(down, dy, window[0], 2), 1, like.shape[1], strides[0])
+        return fold(_max_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1])
 
     return parameterless(f"max_pool2d({window[0]}x{window[1]})", forward, backward)
 
 
-def _repeated(dy: Array, window: int, axis: int) -> Array:
+def _repeat(dy: Array, window: int, axis: int) -> Array:
     return jnp.repeat(jnp.expand_dims(dy, axis), window, axis)
 
 
 def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
-    """The mean of each window: Y_ij = 1/(kh kw) Σ_pq X_(i sh + p, j sw + q). The stride is the size unless given.
+    """Average pooling: the mean of each window (LeCun et al. 1998).
+
+    Y_ij = 1/(kh kw) Σ_pq X_(i sh + p, j sw + q), dX_(i sh + p, j sw + q) += dY_ij / (kh kw)
+
+    Args:
+      size: kh and kw of the window, as a pair or as one number for both.
+      stride: sh and sw, likewise. Default: `size`, so that windows do not overlap.
+
+    Returns:
+      A Layer without parameters, from x (batch, height, width, channels) to y (batch, height_out, width_out, channels)
+      with height_out = (height - kh) // sh + 1, and likewise for the width.
+
+    Raises:
+      ValueError: if an argument is invalid, or the image is smaller than the window.
 
     >>> avg_pool2d(2).forward((), jnp.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     Array([ 2.5,  4.5, 10.5, 12.5], dtype=float32)
@@ -92,7 +126,7 @@ def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
 
     def backward(like: Array, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij / (kh kw), dX_(r, j sw + q) += dR_rj"""
-        drows = fold(_repeated(dy * share, window[0], 2), 1, like.shape[1], strides[0])
-        return fold(_repeated(drows, window[1], 3), 2, like.shape[2], strides[1])
+        drows = fold(_repeat(dy * share, window[0], 2), 1, like.shape[1], strides[0])
+        return fold(_repeat(drows, window[1], 3), 2, like.shape[2], strides[1])
 
     return parameterless(f"avg_pool2d({window[0]}x{window[1]})", forward, backward)

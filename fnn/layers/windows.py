@@ -1,7 +1,7 @@
-"""Sliding windows along one axis, as strided slices, and the adjoint that adds the slices back.
+"""Sliding windows along one axis (unfold), and the adjoint (fold).
 
-A window of k in strides of s sees position i s + p, 0 <= p < k, from output position i. Windows over two axes are
-these, one axis after the other: kh + kw slices instead of kh kw.
+A window of size k with stride s covers the positions i s + p, 0 <= p < k, for output i. Windows over two axes are
+unfolded one axis after the other, which takes kh + kw slices instead of kh · kw.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ Pads = tuple[Pair, Pair]
 
 
 def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, padding: str) -> Pads:
-    """((top, bottom), (left, right)) zeros around an image of this size; an image smaller than the window is refused.
+    """Return the zeros around an image of this size: ((top, bottom), (left, right)).
+
+    Raises:
+      ValueError: if the padded image is smaller than the window.
 
     >>> pad_widths("conv2d", (5, 6), (3, 2), (1, 1), "SAME")
     ((1, 1), (0, 1))
@@ -30,7 +33,10 @@ def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, 
 
 
 def pad(x: Array, pads: Pads, inner: Pair = (0, 0)) -> Array:
-    """Zeros around the images of x, `inner` of them between neighbours; negative widths crop."""
+    """Pad the images of x with zeros, and put `inner` zeros between neighbours.
+
+    Negative widths crop.
+    """
     edges = ((0, 0, 0), *((low, high, between) for (low, high), between in zip(pads, inner, strict=True)), (0, 0, 0))
     return jax.lax.pad(x, x.dtype.type(0), edges)
 
@@ -42,16 +48,18 @@ def crop(x: Array, pads: Pads) -> Array:
 
 
 def shifted_slices(x: Array, axis: int, window: int, stride: int) -> list[Array]:
-    """For each offset p what the window sees there: out_i = x_(i s + p)."""
+    """Return one slice per offset p of the window: slices[p]_i = x_(i s + p)."""
     last = x.shape[axis] - window
     return [jax.lax.slice_in_dim(x, p, last + p + 1, stride, axis) for p in range(window)]
 
 
 def add_shifted_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
-    """The adjoint of `slices`: x_(i s + p) += parts[p]_i, for an x of this size.
+    """The adjoint of `shifted_slices`, for an axis of this size.
 
-    Position i s + p is entry i + p // s of phase p % s: the parts of a phase are added up where they lie, then the
-    phases are interleaved.
+    x_(i s + p) += parts[p]_i
+
+    Position i s + p is entry i + p // s of phase p % s. The parts of each phase are added up, then the phases are
+    interleaved.
     """
     shape = list(parts[0].shape)
     shape[axis] = max(-(-size // stride), shape[axis] + (len(parts) - 1) // stride)
@@ -68,7 +76,12 @@ def add_shifted_slices(parts: Sequence[Array], axis: int, size: int, stride: int
 
 
 def unfold(x: Array, axis: int, window: int, stride: int) -> Array:
-    """What each window sees, on an axis of its own: out_(i, p) = x_(i s + p); a reshape unless they overlap."""
+    """Return the windows, with a new axis for the position in the window.
+
+    out_(i, p) = x_(i s + p)
+
+    If windows do not overlap, this is a reshape.
+    """
     if stride < window:
         return jnp.stack(shifted_slices(x, axis, window, stride), axis + 1)
     n = (x.shape[axis] - window) // stride + 1
@@ -78,16 +91,16 @@ def unfold(x: Array, axis: int, window: int, stride: int) -> Array:
 
 
 def fold(out: Array, axis: int, size: int, stride: int) -> Array:
-    """The adjoint of `views`: x_(i s + p) += out_(i, p), for an x of this size."""
+    """The adjoint of `unfold`: x_(i s + p) += out_(i, p), for an axis of this size."""
     n, window = out.shape[axis : axis + 2]
     if stride < window:
         parts = [jax.lax.index_in_dim(out, p, axis + 1, keepdims=False) for p in range(window)]
         return add_shifted_slices(parts, axis, size, stride)
-    spread = _resize(out, axis + 1, stride)
-    return _resize(spread.reshape(*out.shape[:axis], n * stride, *out.shape[axis + 2 :]), axis, size)
+    padded = _resize(out, axis + 1, stride)
+    return _resize(padded.reshape(*out.shape[:axis], n * stride, *out.shape[axis + 2 :]), axis, size)
 
 
 def _resize(x: Array, axis: int, size: int) -> Array:
-    """Cut to this size, or filled up with zeros."""
+    """Crop an axis to this size, or pad it with zeros."""
     edges = [(0, size - n if i == axis else 0, 0) for i, n in enumerate(x.shape)]
     return jax.lax.pad(x, x.dtype.type(0), edges)
