@@ -1,34 +1,38 @@
-"""The strictest settings that JAX has, two CPU devices, room for what is compiled, and an end to what hangs."""
+"""Fixtures and settings of all tests: JAX's strictest settings, two CPU devices, time limits, bounded memory."""
 
 import faulthandler
 import gc
 import os
+import shutil
 import signal
+import tempfile
 import threading
 
 import jax
 import pytest
 from hypothesis import settings
 
-os.environ["FNN_CACHE"] = ""  # what is tested is compiled here and now, and the user's cache stays as it is
+from tests.support import children
+
+os.environ["FNN_CACHE"] = ""  # tests neither read nor change the user's compilation cache
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# as in a terminal: started in the background, the suite would ignore Ctrl-C, and so would what it starts
+# A process started in the background ignores Ctrl-C, and so would its children; restore the handler of a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("fnn", deadline=None, max_examples=20, derandomize=True, database=None)
 settings.load_profile("fnn")
 
 
-class _Limits:
-    """Ends a process whose test hangs, and says where each of its threads is; xdist then says in which test that was.
+class _TimeLimits:
+    """End a process whose test hangs, with a traceback of each thread; xdist then reports which test it was.
 
-    A plugin: what a conftest has of hooks is asked about the tests beside it, not about doctests.
+    This is a plugin because the hooks of a conftest only see the tests below it, not the doctests.
     """
 
-    seconds, slow_seconds = 600.0, 2400.0  # for what is set up, the test, and what follows it
+    seconds, slow_seconds = 600.0, 2400.0  # for the setup, the call and the teardown of a test, each
 
     def __init__(self, stderr: int) -> None:
         self.stderr = stderr
@@ -45,23 +49,36 @@ class _Limits:
     pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
 
 
-class _Programs:
-    """Lets go of what a file's tests compiled when its last one ends.
+class _CompiledPrograms:
+    """Release the compiled programs of a test file after its last test.
 
-    Each program keeps some mappings of memory. Linux gives a process 65,530 by default (vm.max_map_count), which the
-    whole suite could use up; then XLA ends the process with a segmentation fault in whichever test compiles next.
+    Each program holds several memory mappings. Linux allows a process 65,530 of them by default (vm.max_map_count);
+    beyond that XLA ends the process with a segmentation fault in whichever test compiles next.
     """
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         if nextitem is None or nextitem.path != item.path:
             jax.clear_caches()
-            gc.collect()  # what is in a cycle too
+            gc.collect()  # programs in reference cycles
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(_Limits(os.dup(2)), "limits")  # a copy: 2 is captured while a test runs
-    config.pluginmanager.register(_Programs(), "programs")
+    config.pluginmanager.register(_TimeLimits(os.dup(2)), "limits")  # a copy, because pytest redirects 2 during a test
+    config.pluginmanager.register(_CompiledPrograms(), "programs")
+    os.environ[children.CACHE] = tempfile.mkdtemp(prefix="fnn-tests-")  # one per worker: JAX's writes are not atomic
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(os.environ[children.CACHE], ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark exhaustive tests slow too, so that `-m "not slow"` leaves them out and `-m slow` runs them."""
+    for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

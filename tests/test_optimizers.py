@@ -10,6 +10,7 @@ import pytest
 import fnn
 from fnn.optimizers import apply_updates
 from tests.support.oracles import assert_close, normal
+from tests.support.slow import slow_except
 
 BETA, RATE, DECAY = 0.85, 0.01, 0.01
 
@@ -51,7 +52,6 @@ PAIRS = {  # fnn's optimizer and the expression in optax that equals it, as func
         lambda rate: optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(rate, momentum=BETA)),
     ),
 }
-each_pair = pytest.mark.parametrize("name", PAIRS)
 
 X, Y = normal(0, (30, 4), "float64"), normal(1, (30, 2), "float64")
 NETWORK = fnn.mlp([4, 5, 2], fnn.tanh)
@@ -73,8 +73,8 @@ def trajectory(optimizer, steps=200):
 
 
 @pytest.mark.claim("C189", "C193")
-@each_pair
-@pytest.mark.parametrize("rate", [RATE, schedule], ids=["constant", "schedule"])
+@pytest.mark.parametrize("name", slow_except(PAIRS, "momentum", "nesterov", "adam", "add_l2 before adam"))
+@pytest.mark.parametrize("rate", [RATE, pytest.param(schedule, marks=pytest.mark.slow)], ids=["constant", "schedule"])
 def test_trajectories_equal_optax(name, rate, x64):
     ours, theirs = (jax.jit(lambda make=make: trajectory(make(rate)))() for make in PAIRS[name])
     assert_close(ours, theirs, "float64")
@@ -82,7 +82,7 @@ def test_trajectories_equal_optax(name, rate, x64):
     assert max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(*map(jax.tree.leaves, (first, last)), strict=True)) > 0.01
 
 
-@pytest.mark.parametrize("name", [name for name in PAIRS if "add_l2" not in name and "clipped" not in name])
+@pytest.mark.parametrize("name", slow_except([n for n in PAIRS if "add_l2" not in n and "clipped" not in n], "adam"))
 def test_learning_rates_can_be_traced_and_mapped(name, x64):
     rates = jnp.array([0.01, 0.1])
     mapped = jax.jit(jax.vmap(lambda rate: trajectory(PAIRS[name][0](rate), 20)))(rates)

@@ -17,6 +17,7 @@ from fnn.data import prefetch, streams
 from fnn.data.order import shuffled_windows
 from fnn.training import programs
 from tests.support.oracles import assert_close, normal
+from tests.support.slow import slow_except
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, streamed
 from tests.support.training import bits
 
@@ -44,7 +45,7 @@ WEIGHTED = {
 }
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "relu", *(pytest.param(n, marks=pytest.mark.slow) for n in WEIGHTED)])
+@pytest.mark.parametrize("name", slow_except([*NETWORKS, *WEIGHTED], "relu"))
 def test_so_it_does_for_other_networks(name):
     network, size, batch_size, weighted = (NETWORKS | WEIGHTED)[name]
     data = normal(3, (size, 20)), np.arange(size) * 7 % 10

@@ -8,6 +8,7 @@ import pytest
 from experiments.benchmarks.gradcheck_bases import BASES
 from experiments.benchmarks.gradcheck_cases import Mutant, mutants
 from fnn.gradcheck import GradReport, check_custom_vjp, check_vjp
+from tests.support.slow import slow_except
 
 MUTANTS = mutants()
 EVERY = 6
@@ -28,7 +29,13 @@ def _verdict(mutant: Mutant, report: GradReport) -> str:
     return ""
 
 
-@pytest.mark.parametrize("make", BASES)
+def slow_but_one_of_each(mutants: list[Mutant]) -> list:
+    """Return the mutants as parameters: all but one with each mutation are marked slow."""
+    quick = {mutant.name.split(": ")[-1]: mutant.name for mutant in reversed(mutants)}.values()
+    return [pytest.param(m, marks=[] if m.name in quick else pytest.mark.slow) for m in mutants]
+
+
+@pytest.mark.parametrize("make", slow_except(BASES, BASES[0], BASES[-1]))
 def test_bases_are_right(make):
     base = make()
     report = check_vjp(base.fun, base.backward, base.args, key=3)
@@ -42,13 +49,13 @@ def test_there_are_enough():
     assert len({m.name for m in MUTANTS}) == len(MUTANTS)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS[::EVERY], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutant", slow_but_one_of_each(MUTANTS[::EVERY]), ids=lambda m: m.name)
 def test_caught(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, key=5)
     assert not _verdict(mutant, report), report.summary()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mutant", [m for i, m in enumerate(MUTANTS) if i % EVERY], ids=lambda m: m.name)
 def test_caught_all(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, key=6)
@@ -58,13 +65,13 @@ def test_caught_all(mutant):
 WITHOUT = [m for m in MUTANTS if m.name.split(": ")[-1] in ("sign", "factor m", "one element: sign", "transposed")]
 
 
-@pytest.mark.parametrize("mutant", WITHOUT[::3], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutant", slow_but_one_of_each(WITHOUT[::3]), ids=lambda m: m.name)
 def test_caught_without_a_reference(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, reference=None, key=7)
     assert not _verdict(mutant, report), report.summary()
 
 
-@pytest.mark.parametrize("mutant", WITHOUT[1::6], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutant", slow_but_one_of_each(WITHOUT[1::6]), ids=lambda m: m.name)
 def test_caught_in_float32(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, precision="native", key=8)
     assert not _verdict(mutant, report), report.summary()

@@ -167,6 +167,7 @@ def layers_and_shapes(draw):
     return kind, getattr(fnn, kind)(n), draw(st.sampled_from([(batch, n), image]))
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(layers_and_shapes(), st.integers(0, 2**31 - 1))
 def test_any_shape(case, seed):

@@ -5,6 +5,7 @@ import pytest
 from experiments.benchmarks.mixed_precision import WORKS, accuracies, digits_work
 
 
+@pytest.mark.slow
 def test_digits_as_in_float32():
     work = digits_work(seeds=5, epochs=30)
     single, mixed = accuracies(work, False), accuracies(work, True)
@@ -13,7 +14,7 @@ def test_digits_as_in_float32():
     assert set(single) != set(mixed)  # it is another computation
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["mnist", "convnet"])
 def test_mnist_as_in_float32(name):
     work = WORKS[name]()

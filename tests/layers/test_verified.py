@@ -9,8 +9,14 @@ import fnn
 from fnn.gradcheck import assert_grad, assert_layer, assert_loss, check_layer
 from tests.layers.test_layers import LAYERS
 from tests.support.oracles import normal, spread_params
+from tests.support.slow import slow_except
 from tests.test_losses import CASES
 
+# One layer of each kind: with and without parameters, kinks and randomness, and one of each combinator.
+QUICK = (
+    "relu", "gelu", "softmax", "dense", "dropout", "serial", "residual_shortcut", "conv2d_same_stride", "max_pool2d",
+    "avg_pool2d", "batch_norm", "layer_norm_images",
+)  # fmt: skip
 CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap")
 
 
@@ -18,14 +24,16 @@ def checked(report):
     return {leaf.status for leaf in report.leaves if leaf.status != "SKIPPED"}
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", slow_except(LAYERS, *QUICK))
 def test_layers(name, key):
     layer, shape = LAYERS[name]
     report = assert_layer(layer, spread_params(layer, 0), normal(1, shape), layer_key=key, checks=CHECKS, key=3)
     assert checked(report) == {"PASS"}, report.summary()
 
 
-@pytest.mark.parametrize("name", ["dropout", "batch_norm", "batch_norm_images", "batch_norm_network"])
+@pytest.mark.parametrize(
+    "name", slow_except(["dropout", "batch_norm", "batch_norm_images", "batch_norm_network"], "dropout", "batch_norm")
+)
 def test_layers_without_a_key(name):
     layer, shape = LAYERS[name]
     report = assert_layer(layer, spread_params(layer, 0), normal(1, shape), checks=CHECKS, key=3)
@@ -42,8 +50,12 @@ def test_losses(name):
     ("network", "shape"),
     [
         (fnn.mlp([20, 30, 10]), (8, 20)),
-        (fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1)),
-        (fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)), (8, 20)),
+        pytest.param(fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1), marks=pytest.mark.slow),
+        pytest.param(
+            fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)),
+            (8, 20),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["mlp", "convnet", "batch_norm and dropout"],
 )

@@ -15,6 +15,7 @@ from fnn.layers.dense import Dense
 from fnn.sweeps import sweep
 from fnn.training.step import as_transformation
 from tests.support.oracles import assert_close, by_autodiff, by_hand, cotangent, normal, spread_params
+from tests.support.slow import slow_except
 from tests.support.sweeping import LOSS, X, Y, keys, make_run
 
 SIZES, WIDTHS = [4, 7, 6, 3], [5, 2]
@@ -66,7 +67,10 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize(
     ("optimizer", "activation"),
-    [*itertools.product(OPTIMIZERS, [fnn.sigmoid]), ("adam", fnn.tanh), ("momentum", fnn.softplus)],
+    slow_except(
+        [*itertools.product(OPTIMIZERS, [fnn.sigmoid]), ("adam", fnn.tanh), ("momentum", fnn.softplus)],
+        ("adam", fnn.sigmoid),
+    ),
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_masked_network_trains_as_the_narrow_one(optimizer, activation, x64):
@@ -96,7 +100,7 @@ def test_a_masked_network_trains_as_the_narrow_one(optimizer, activation, x64):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", slow_except(["float64", "float32"], "float64"))
 @pytest.mark.parametrize("widths", [(3, 2), (4, 2), (1, 5), (4, 5)])
 def test_backward_of_a_masked_layer(widths, dtype, x64):
     """Against jax.vjp, also for parameters that are not zero outside the block; there the gradient is zero."""
@@ -133,6 +137,7 @@ def test_gradient_restricted_to_the_block(x64):
     assert max(outside(dparams, WIDTHS)) == 0
 
 
+@pytest.mark.slow
 def test_a_masked_layer_passes_the_gradient_checker(x64):
     layer = fnn.masked_dense(4, 5, 3, 2)
     gradcheck.assert_layer(layer, spread_params(layer, 1, "float64"), normal(2, (6, 4), "float64"))
@@ -159,6 +164,7 @@ def test_the_initial_scale_is_that_of_the_actual_width(w_init, std):
     np.testing.assert_allclose(init(400, 300).w, full, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_architecture_sweep_is_one_program():
     """Widths of two layers vary in one compiled program, each run equal to the narrow network's."""
     widths = jnp.array([[1, 6], [5, 2], [7, 6]])

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import fnn
 from tests.support.classifying import LOSS, NETWORK, TRAIN, VALIDATION, fit
@@ -41,6 +42,7 @@ def test_make_run_equals_fit_and_maps_over_everything(key):
     assert_close(alone.params, fitted.state.params, "float32")
 
 
+@pytest.mark.slow
 def test_make_run_starts_from_given_parameters(key):
     start = NETWORK.init(key)
     options = {"epochs": 1, "batch_size": 150}

@@ -9,6 +9,7 @@ import pytest
 
 import fnn
 from fnn.sweeps import sweep
+from tests.support.slow import slow_except
 from tests.support.sweeping import HYPERS, KEY, Hyper, X, Y, keys, make_run
 
 RUN = make_run()
@@ -41,7 +42,7 @@ def assert_same_runs(results, expected, rtol=1e-6):
         np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
 
 
-@pytest.mark.parametrize("batch_size", [6, 23])
+@pytest.mark.parametrize("batch_size", slow_except([6, 23], 6))
 def test_a_sweep_is_a_loop_of_runs(batch_size):
     """With a shuffle and a remainder, and full batch; also that the keys are not mixed up with the hypers."""
     run = make_run(batch_size)
@@ -71,7 +72,7 @@ CASES = {
 }
 
 
-LONG = ("adam", "batch_norm without validation", "a stack with dropout")  # run with the slow ones
+LONG = set(CASES) - {"batch_norm"}  # run with the slow ones
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,7 @@ def test_matrices_of_all_runs_are_kept_ready_for_one_product():
     assert "(tensor<6x4xf32>, tensor<4x5x6xf32>) -> tensor<6x5x6xf32>" in text
 
 
+@pytest.mark.slow
 def test_a_run_can_be_differentiated():
     """The final cost by the learning rate, as central differences have it."""
     run = make_run(make_optimizer=fnn.sgd, l2=0.0)
@@ -146,6 +148,7 @@ def test_another_sweep_compiles_nothing_and_data_are_arguments():
     assert "dense<[[" not in text.replace(" ", ""), "the data have become a constant of the program"
 
 
+@pytest.mark.slow
 def test_one_key_keeps_its_axis_and_raw_keys_work():
     one = fnn.sweep(RUN, HYPERS, keys(2)[0])
     assert one.history["cost"].shape == (5, 1, 3)
@@ -155,6 +158,7 @@ def test_one_key_keeps_its_axis_and_raw_keys_work():
     assert_same_runs(fnn.sweep(RUN, HYPERS, raw), expected())
 
 
+@pytest.mark.slow
 def test_bare_arrays_dicts_and_vectors_are_hypers():
     run = make_run(make_optimizer=fnn.sgd, l2=0.0)
     bare = fnn.sweep(run, np.array([0.1, 0.2]), keys(1))
@@ -189,7 +193,9 @@ def test_scale_and_network_may_be_swept():
 
 @pytest.mark.parametrize(
     ("n", "n_keys", "chunk_size", "axis_type"),
-    [(5, 1, None, "Explicit"), (1, 3, None, "Auto"), (5, 3, 2, "Auto"), (2, 3, 1, "Explicit")],
+    slow_except(
+        [(5, 1, None, "Explicit"), (1, 3, None, "Auto"), (5, 3, 2, "Auto"), (2, 3, 1, "Explicit")], (5, 3, 2, "Auto")
+    ),
 )
 def test_a_mesh_changes_nothing(n, n_keys, chunk_size, axis_type):
     mesh = jax.make_mesh((2,), ("x",), axis_types=(getattr(jax.sharding.AxisType, axis_type),))
@@ -211,6 +217,7 @@ def test_a_mesh_uses_each_of_its_devices():
     assert not {"all-gather", "all-reduce", "collective"} & set(text.compile().as_text().replace("(", " ").split())
 
 
+@pytest.mark.slow
 def test_with_autodiff_inside_and_a_mesh():
     """A sum over devices must not slip into the gradient of what is replicated."""
     run = make_run(network=fnn.autodiff(fnn.mlp([4, 6, 3], fnn.tanh)))

@@ -16,6 +16,7 @@ import pytest
 import fnn
 from fnn.checkpoint import store
 from tests.support.oracles import normal
+from tests.support.slow import slow_except
 from tests.support.training import LOSS, NETWORK, OPTIMIZER, TRAIN, VALIDATION, Y, bits, content, fit
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def test_the_training_is_a_hard_one(whole):
     assert [path.name for path in store.list_checkpoints(folder)] == [f"step-{i:08d}" for i in range(1, 31)]
 
 
-@pytest.mark.parametrize("steps", [(1, 4, 5, 9, 13, 29, 30), pytest.param(range(1, 31), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [(1, 4, 5, 9, 13, 29, 30), pytest.param(range(1, 31), marks=pytest.mark.exhaustive)])
 def test_going_on_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
     result, folder = whole
     options = {"checkpoint_every_steps": 1, "keep": 3}
@@ -80,7 +81,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("name", slow_except(HARD, "batch_norm", "weights"))
 def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
     """checkpoint_every_steps runs another program: its bits are those of the program for whole epochs."""
     network, optimizer, data, options = HARD[name]
@@ -93,6 +94,7 @@ def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
     assert bits(stepwise) == bits(plain)
 
 
+@pytest.mark.slow
 def test_optax_and_schedules_go_on_too(tmp_path):
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 30)))
     with jax.numpy_dtype_promotion("standard"):
@@ -194,6 +196,7 @@ print(hashlib.sha256(b"".join(bits(result))).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_processes_agree_with_the_compilation_cache_cold_and_warm(tmp_path):
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
@@ -208,6 +211,7 @@ def test_processes_agree_with_the_compilation_cache_cold_and_warm(tmp_path):
     assert cold == child(**cache) == child(str(tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 def test_a_long_training_does_not_grow(tmp_path):
     """Neither the memory of the process nor the arrays alive: with reports and checkpoints, 1,000 epochs."""
 

@@ -10,6 +10,7 @@ import pytest
 import fnn
 from fnn.training.epoch import _epoch, epoch
 from tests.support.oracles import assert_close, normal
+from tests.support.slow import slow_except
 
 rng = np.random.default_rng(0)
 X, Y = normal(0, (23, 4)), rng.integers(0, 3, 23)
@@ -36,7 +37,7 @@ def test_a_step_is_gradient_then_update(key):
 
 
 @pytest.mark.claim("C187")
-@pytest.mark.parametrize("batch_size", [1, 5, 22, 23])
+@pytest.mark.parametrize("batch_size", slow_except([1, 5, 22, 23], 5, 23))
 def test_an_epoch_is_its_steps_one_after_the_other(batch_size, key):
     """Every example once, the remainder as a batch of its own size."""
     optimizer = fnn.sgd(0.1)
@@ -155,10 +156,12 @@ def test_a_batch_may_carry_weights(key):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        optax.adam(0.05),
+        pytest.param(optax.adam(0.05), marks=pytest.mark.slow),
         optax.lbfgs(),
-        optax.chain(optax.adam(0.05), optax.contrib.reduce_on_plateau(patience=2)),
-        optax.chain(fnn.add_l2(1e-3), optax.sgd(0.1, momentum=0.9)),
+        pytest.param(
+            optax.chain(optax.adam(0.05), optax.contrib.reduce_on_plateau(patience=2)), marks=pytest.mark.slow
+        ),
+        pytest.param(optax.chain(fnn.add_l2(1e-3), optax.sgd(0.1, momentum=0.9)), marks=pytest.mark.slow),
     ],
     ids=["adam", "lbfgs", "reduce_on_plateau", "chain"],
 )
@@ -174,6 +177,7 @@ def test_optax_transformations_take_the_optimizers_place(optimizer, key):
     assert costs[-1] < 0.8 * costs[0]
 
 
+@pytest.mark.slow
 def test_a_jitted_loop_equals_a_scan(key):
     optimizer = fnn.nesterov(0.05)
     step = fnn.make_step(NETWORK, LOSS, optimizer)

@@ -115,7 +115,7 @@ def mutant(random_: random.Random, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", READERS)
-@pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.exhaustive)])
 def test_generated_files(kind, count, tmp_path):
     """Only typed errors, whatever is in the file."""
     path, outcomes = tmp_path / "file", []
