@@ -1,25 +1,29 @@
-"""Finding a wrong element without a reference: finite differences over ever smaller parts of a leaf.
+"""Bisection by differences, which finds a wrong element without a reference.
 
-A leaf in which differences contradict the backward is halved; the half in which |D₄ - ⟨ĝ, v⟩| exceeds its tolerance by
-more, along random signs, is halved again: one wrong element of a million in 20 halvings. Small leaves are tested
-element by element, which also counts the wrong ones.
+If differences contradict the gradient of a leaf, the leaf is halved. Each half is tested along random signs, and the
+half in which |D₄ - ⟨ĝ, v⟩| exceeds its tolerance by the larger factor is halved again. One wrong element of a million
+takes 20 halvings. Small leaves are tested element by element, which also counts the wrong elements.
 """
 
 import numpy as np
 
 from fnn.gradcheck.differences import tolerance, unit
-from fnn.gradcheck.lines import Potential, along, slope
-from fnn.gradcheck.problem import Finding, Options, Problem, generator, index_of, signs
+from fnn.gradcheck.directional import Potential, along, slope
+from fnn.gradcheck.options import Options
+from fnn.gradcheck.problem import Problem, finding, generator, index_of, signs
+from fnn.gradcheck.report import LeafReport
 
 SMALL = 64
+"""Leaves up to this size are tested element by element."""
 FEW = (9, 10, 12, 13, 15, 16, 18, 19)
+"""The relative steps are 2^-power for these powers."""
 
 
-def locate(p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray) -> Finding | None:
-    """The wrong element of a leaf, or None where no part of it can be told to be wrong."""
+def locate(p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray) -> LeafReport | None:
+    """Return a report that names the wrong element of a leaf, or None if no part is wrong beyond its tolerance."""
     if g.size <= SMALL:
-        return _each(p, options, leaf, g)
-    rng = generator(options.seed, problem.paths[leaf], "bisection")
+        return _each(p, problem, options, leaf, g)
+    rng = generator(problem.seed, problem.leaves[leaf].path, "bisection")
     low, high = 0, g.size
     while high - low > 1:
         middle = (low + high) // 2
@@ -29,15 +33,16 @@ def locate(p: Potential, problem: Problem, options: Options, leaf: int, g: np.nd
             return None
         low, high = halves[int(np.argmax(scores))]
     expected, error, tol = _element(p, options, leaf, g, low)
-    return _finding(leaf, g, low, expected, error, tol, None) if error > tol else None
+    return _located(problem, leaf, g, low, expected, error, tol, None) if error > tol else None
 
 
-def _each(p: Potential, options: Options, leaf: int, g: np.ndarray) -> Finding | None:
+def _each(p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray) -> LeafReport | None:
     expected, errors, tols = np.array([_element(p, options, leaf, g, i) for i in range(g.size)]).T
     worst = int(np.argmax(errors / tols))
     if not errors[worst] > tols[worst]:
         return None
-    return _finding(leaf, g, worst, expected[worst], errors[worst], tols[worst], int((errors > tols).sum()))
+    count = int((errors > tols).sum())
+    return _located(problem, leaf, g, worst, expected[worst], errors[worst], tols[worst], count)
 
 
 def _part(p: Potential, options: Options, leaf: int, g: np.ndarray, low: int, high: int, rng) -> float:
@@ -58,12 +63,19 @@ def _along(p: Potential, options: Options, leaf: int, g: np.ndarray, v: np.ndarr
     return s.value, abs(s.value - float(np.sum(terms))), max(tol, np.finfo(float).tiny)
 
 
-def _finding(
-    leaf: int, g: np.ndarray, flat: int, expected: float, error: float, tol: float, count: int | None
-) -> Finding:
+def _located(
+    problem: Problem, leaf: int, g: np.ndarray, flat: int, expected: float, error: float, tol: float, count: int | None
+) -> LeafReport:
     index = index_of(flat, g.shape)
-    lines = (
+    return finding(
+        problem,
+        "differences",
+        leaf,
+        "FAIL",
         f"elements by differences: {'one' if count is None else f'{count}/{g.size}'} wrong, worst {list(index)}",
         f"  backward {g.ravel()[flat]:+.6g}  expected {expected:+.6g}  |diff| {error:.2g} > tol {tol:.2g}",
+        max_error=float(error),
+        tol=float(tol),
+        worst_index=index,
+        num_wrong=count,
     )
-    return Finding("differences", leaf, "FAIL", lines, float(error), float(tol), index, count)

@@ -1,4 +1,4 @@
-"""From what the user passes to a Problem: casting, flat functions, and refusal of what cannot be checked, by name."""
+"""From the user's functions and arguments to a Problem: casts, flat functions, and errors for what is unsupported."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.precision import narrowing, primitives, unit_roundoff
+from fnn.gradcheck.arguments import Arguments, cast, cast_leaf, gradients, is_array, join, split
+from fnn.gradcheck.options import Options
+from fnn.gradcheck.precision import FLOOR, narrowing, primitives, unit_roundoff
 from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs, to_jax
-from fnn.gradcheck.trees import Arguments, cast, is_array, take_apart
 
 
 class Request(NamedTuple):
-    """A gradient to check, as the user gave it."""
+    """The gradient to check, as the user gave it."""
 
     who: str
+    """The function that the user called, for error messages."""
     fun: Callable
     """fun(*args) -> y."""
     vjp_fun: Callable
@@ -23,93 +25,110 @@ class Request(NamedTuple):
     args: tuple
     argnums: int | Sequence[int]
     cotangent: Any = None
-    """A tree like the output; a function (who, output's shapes) -> tree where `fixed`."""
-    reference: Any = "autodiff"
-    domain: Callable | None = None
+    """A tree like the output; if `fixed`, a function from (who, shapes of the output) to that tree."""
     static: tuple[int, ...] = ()
-    """Arguments that are neither differentiated nor cast."""
+    """The positions of arguments that are neither differentiated nor cast."""
     primal: Callable | None = None
-    """primal(*args) -> y as the backward's own forward computes it."""
+    """primal(*args) -> y as the forward rule of the backward computes it."""
     fixed: bool = False
     """Whether the backward takes no cotangent."""
 
-
-class Built(NamedTuple):
-    """A Problem, and what was learnt while building it."""
-
-    problem: Problem
-    loops: bool
-    """Whether fun holds a data-dependent loop."""
-    batch: int
-    """The leading dimension of the output, or of an argument that is not differentiated: what m may be."""
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The positions of the differentiated arguments, in the order of their gradients."""
+        return (self.argnums,) if isinstance(self.argnums, int) else tuple(self.argnums)
 
 
-def build(request: Request, given: Arguments, precision: str) -> Built:
-    """A Problem in the given precision; call inside its context. `given` are the arguments taken apart outside it."""
-    who = request.who
-    arguments = take_apart(who, request.args, request.argnums, request.static, precision)
+def check_args(who: str, args) -> None:
+    """Raise TypeError unless `args` is a tuple: a list or a bare array is usually a single argument."""
+    if type(args) is not tuple:
+        raise TypeError(f"{who}: args must be a tuple of arguments, got {type(args).__name__}")
+
+
+def split_request(request: Request) -> Arguments:
+    """Check the functions and argnums of a request, and split its arguments into leaves."""
+    who, count = request.who, len(request.args)
+    for name, function in (("fun", request.fun), ("vjp_fun", request.vjp_fun)):
+        if not callable(function):
+            raise TypeError(f"{who}: {name} must be a function, got {type(function).__name__}")
+    if any(not isinstance(n, int) or not 0 <= n < count for n in request.numbers) or not request.numbers:
+        raise ValueError(f"{who}: argnums must be integers in 0 … {count - 1}, got {request.argnums}")
+    return split(who, request.args, request.numbers, request.static)
+
+
+def build(
+    request: Request, options: Options, arguments: Arguments, declared: list | None, seed: tuple[int, ...]
+) -> Problem:
+    """Make a Problem in the precision of the check. The caller enters the context of that precision first."""
+    who, precision = request.who, options.precision
+    dtypes = [leaf.dtype for leaf in arguments.differentiated]
+    arguments = cast(arguments, precision)
     fun = undecorated(request.fun)
-    struct = _output(who, fun, arguments, precision)
-    flat = lambda f: lambda x, data: inexact_outputs(f(*arguments.build(_arrays(x), data)))
+    struct = _output(fun, arguments, precision)
+    flat = lambda f: lambda x, data: inexact_outputs(f(*join(arguments, _arrays(x), data)))
     pulled = lambda f: (
-        lambda x, data, ct: arguments.gradients(
-            f(arguments.build(_arrays(x), data), cotangent_tree(struct, _arrays(ct)))
+        lambda x, data, ct: gradients(
+            arguments, f(join(arguments, _arrays(x), data), cotangent_tree(struct, _arrays(ct)))
         )
     )
     value, backward = flat(fun), pulled(request.vjp_fun)
-    reference = autodiff(value) if request.reference == "autodiff" else request.reference and pulled(request.reference)
-    base = 2.0**-53 if precision == "x64" else max(map(unit_roundoff, given.dtypes))
-    u_fun = max([base, *narrowing(value, arguments.diff, arguments.data)])
-    coarsest = max(map(unit_roundoff, given.dtypes))
-    ct = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inexact_outputs_of(struct)]
-    own = [u for u in _traced(lambda: narrowing(backward, arguments.diff, arguments.data, ct)) or [] if u <= coarsest]
-    names = primitives(value, arguments.diff, arguments.data)
-    numbers = [request.argnums] if isinstance(request.argnums, int) else sorted(request.argnums)
-    problem = Problem(
-        given.paths,
-        given.dtypes,
-        arguments.diff,
-        arguments.data,
-        value,
-        backward,
-        reference,
-        flat(request.primal) if request.primal else None,
-        lambda x, data: _inside(request.domain, arguments.build(x, data)),
-        max([u_fun, *own]),
-        u_fun,
-        [n for n in numbers for _ in range(arguments.per_argument[n])],
-        _cotangent(who, request, struct, precision),
-        request.fixed,
+    reference = autodiff(value) if options.reference == "autodiff" else options.reference and pulled(options.reference)
+    coarsest = max(map(unit_roundoff, dtypes))
+    u_fun = max([2.0**-53 if precision == "x64" else coarsest, *narrowing(value, arguments.x, arguments.data)])
+    ct = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in _inexact(struct)]
+    own = [u for u in _traced(lambda: narrowing(backward, arguments.x, arguments.data, ct)) or [] if u <= coarsest]
+    return Problem(
+        who=who,
+        leaves=arguments.differentiated,
+        x=arguments.x,
+        data=arguments.data,
+        fun=value,
+        backward=backward,
+        reference=reference,
+        primal=flat(request.primal) if request.primal else None,
+        inside=lambda x, data: _inside(options.domain, join(arguments, x, data)),
+        u=max([u_fun, *own]),
+        u_fun=u_fun,
+        differences_decide=u_fun < FLOOR**1.5,
+        argument=arguments.argument,
+        cotangent=_cotangent(request, struct, precision),
+        fixed=request.fixed,
+        declared=declared,
+        loops="while" in primitives(value, arguments.x, arguments.data),
+        batch=_batch(struct, request),
+        seed=seed,
     )
-    return Built(problem, "while" in names, _batch(struct, request))
 
 
-def declare(request: Request, given: Arguments) -> list | None:
-    """Shape and dtype of the gradients at the arguments as the user gave them; None where they cannot be traced."""
-    _output(request.who, undecorated(request.fun), given, "native")
+def declare(request: Request, arguments: Arguments) -> list | None:
+    """Return the gradients' shapes and dtypes at the arguments as the user passed them; None if they do not trace."""
+    arguments = cast(arguments, "native")
+    _output(undecorated(request.fun), arguments, "native")
 
-    def gradients(x, data):
-        args = given.build(x, data)
+    def backward(x, data):
+        args = join(arguments, x, data)
         y = undecorated(request.fun)(*args)
         ct = [jnp.zeros(v.shape, v.dtype) for v in inexact_outputs(y)]
-        return given.gradients(request.vjp_fun(args, cotangent_tree(jax.eval_shape(lambda: y), ct)))
+        return gradients(arguments, request.vjp_fun(args, cotangent_tree(jax.eval_shape(lambda: y), ct)))
 
-    return _traced(lambda: jax.eval_shape(gradients, given.diff, given.data))
+    return _traced(lambda: jax.eval_shape(backward, arguments.x, arguments.data))
 
 
 def undecorated(fun: Callable) -> Callable:
-    """The function under a jax.custom_vjp, so that autodiff does not ask the rule under test."""
+    """Return the function under a jax.custom_vjp, so that autodiff does not use the rule under test."""
     return fun.__wrapped__ if isinstance(fun, jax.custom_vjp) else fun
 
 
-def inexact_outputs_of(struct) -> list:
-    """The inexact leaves of an output's shapes."""
+def _inexact(struct) -> list:
+    """Return the shapes of the floating-point leaves of an output."""
     return [v for v in jax.tree_util.tree_leaves(struct) if jnp.issubdtype(v.dtype, np.floating)]
 
 
-def _output(who: str, fun: Callable, arguments: Arguments, precision: str):
+def _output(fun: Callable, arguments: Arguments, precision: str):
+    """Return the shapes of fun's output; TypeError if it is complex, or not floating-point anywhere."""
+    who = arguments.who
     try:
-        struct = jax.eval_shape(lambda x, data: fun(*arguments.build(x, data)), arguments.diff, arguments.data)
+        struct = jax.eval_shape(lambda x, data: fun(*join(arguments, x, data)), arguments.x, arguments.data)
     except Exception as error:
         if precision != "x64":
             raise
@@ -121,26 +140,27 @@ def _output(who: str, fun: Callable, arguments: Arguments, precision: str):
     for leaf in leaves:
         if jnp.issubdtype(leaf.dtype, np.complexfloating):
             raise TypeError(
-                f"{who}: fun: expected real outputs, got {leaf.dtype} {leaf.shape}: complex is not supported"
+                f"{who}: the output of fun must be real, got {leaf.dtype} {leaf.shape}; complex is not supported"
             )
-    if not inexact_outputs_of(struct):
-        raise TypeError(f"{who}: fun: expected an inexact output, got {[str(v.dtype) for v in leaves]}")
+    if not _inexact(struct):
+        raise TypeError(f"{who}: fun must return an inexact output, got {[str(v.dtype) for v in leaves]}")
     return struct
 
 
-def _cotangent(who: str, request: Request, struct, precision: str) -> list | None:
+def _cotangent(request: Request, struct, precision: str) -> list | None:
+    who = request.who
     given = request.cotangent(who, struct) if request.fixed else request.cotangent
     if given is None:
         return None
     wanted, got = jax.tree_util.tree_structure(struct), jax.tree_util.tree_structure(given)
     if wanted != got:
-        raise ValueError(f"{who}: cotangent: expected the tree of the output, {wanted}, got {got}")
+        raise ValueError(f"{who}: cotangent must have the tree of the output, {wanted}, got {got}")
     pairs = zip(jax.tree_util.tree_leaves(given), jax.tree_util.tree_leaves(struct), strict=True)
     kept = [(c, v) for c, v in pairs if jnp.issubdtype(v.dtype, np.floating)]
     for c, v in kept:
         if np.shape(c) != v.shape:
-            raise ValueError(f"{who}: cotangent: expected shape {v.shape}, got {np.shape(c)}")
-    return [np.asarray(cast(c, precision)).astype(v.dtype) for c, v in kept]
+            raise ValueError(f"{who}: cotangent must have shape {v.shape}, got {np.shape(c)}")
+    return [np.asarray(cast_leaf(c, precision)).astype(v.dtype) for c, v in kept]
 
 
 def _inside(domain: Callable | None, args: tuple):
@@ -153,10 +173,10 @@ def _inside(domain: Callable | None, args: tuple):
 
 
 def _batch(struct, request: Request) -> int:
-    shapes = [v.shape for v in inexact_outputs_of(struct)]
+    """Guess the batch size: the output's leading dimension, or, for a scalar, that of an undifferentiated argument."""
+    shapes = [v.shape for v in _inexact(struct)]
     if not any(shapes):
-        wanted = {request.argnums} if isinstance(request.argnums, int) else set(request.argnums)
-        rest = [arg for n, arg in enumerate(request.args) if n not in wanted] or list(request.args)
+        rest = [arg for n, arg in enumerate(request.args) if n not in request.numbers] or list(request.args)
         shapes = [np.shape(leaf) for leaf in jax.tree_util.tree_leaves(rest) if is_array(leaf)]
     return next((int(shape[0]) for shape in shapes if shape), 0)
 
@@ -166,7 +186,7 @@ def _arrays(leaves: Sequence) -> list:
 
 
 def _traced(thunk: Callable):
-    """What a trace gives, or None where the function cannot be traced: the jit check then says so."""
+    """Return what a trace returns, or None if the function cannot be traced. The jit check then reports that."""
     try:
         return thunk()
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):

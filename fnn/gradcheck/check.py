@@ -1,39 +1,18 @@
-"""The checks as users call them, for a vjp, a gradient, a custom_vjp, a layer and a loss."""
+"""The public checks and assertions: of a vector-Jacobian product, a gradient, a custom_vjp, a layer and a loss."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, Unpack
+from functools import wraps
+from typing import Any, ParamSpec, Unpack
 
 import jax
 import numpy as np
 
-from fnn.gradcheck.build import Request, build, declare
-from fnn.gradcheck.differences import FLOOR
-from fnn.gradcheck.precision import computing
-from fnn.gradcheck.problem import Options
-from fnn.gradcheck.report import GradReport
-from fnn.gradcheck.run import run
-from fnn.gradcheck.second_order import is_clean, merged, second_order
-from fnn.gradcheck.settings import Settings, seed_of, tuple_or_raise, validate
-from fnn.gradcheck.trees import take_apart
-from fnn.gradcheck.verdict import check_lines, leaf_reports
+from fnn.gradcheck.build import Request, check_args
+from fnn.gradcheck.options import Keywords
+from fnn.gradcheck.report import GradientError, GradReport
+from fnn.gradcheck.verdict import make_report
 
-
-class Choices(TypedDict, total=False):
-    """The keyword arguments that every check takes; `check_vjp` explains them."""
-
-    reference: Any
-    checks: Sequence[str]
-    order: int
-    num_directions: int
-    num_points: int
-    precision: str
-    rtol: float | None
-    atol: float | None
-    kinks: str
-    domain: Callable | None
-    in_axes: Any
-    nondet_tol: float
-    key: Any
+P = ParamSpec("P")
 
 
 def check_vjp(
@@ -43,29 +22,44 @@ def check_vjp(
     *,
     argnums: int | Sequence[int] | None = None,
     cotangent=None,
-    **choices: Unpack[Choices],
+    **options: Unpack[Keywords],
 ) -> GradReport:
-    """Check vjp_fun(args, ȳ) -> Jᵀȳ, the vector-Jacobian product of fun(*args), and report on every leaf.
+    """Check vjp_fun(args, ȳ) = Jᵀȳ, the vector-Jacobian product of fun(*args), and report on every leaf.
 
-    vjp_fun returns a tuple with a tree per argument in `argnums` (all of them by default); one argument's tree may
-    stand bare. Leaves that are not inexact are skipped, whatever stands in their place.
+    Leaves that are not floating-point (integers, keys, Python objects) are skipped. The package docstring,
+    `help(fnn.gradcheck)`, explains the checks, their tolerances, and how to read the report.
 
-    - reference: "autodiff" (jax.vjp of fun, undecorated if it is a jax.custom_vjp), another function with the contract
-      of vjp_fun, or None: then differences decide, and bisection finds the element.
-    - checks: any of "structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap", "sharding" (the
-      last does something where there are several devices).
-    - order=2 also checks the derivative of vjp_fun. num_directions: K, per leaf and point. num_points: the arguments
-      as given, then sampled points, each element times ±(1 + 0.25 ξ), narrower where fun is not finite there.
-    - domain: a predicate domain(*args) -> bool or a tree of boolean arrays, all of which must hold; sampled points and
-      steps of differences stay where it holds. num_points=1 checks at the arguments alone.
-    - precision: "x64" casts every inexact argument to float64; "native" keeps dtypes, and differences then decide
-      only if those are float64. rtol, atol: in place of the measured tolerance, atol + rtol ‖g‖∞ of the leaf.
-    - kinks: "report" accepts another convention at a kink (status KINK), "fail" refuses any kink at a point.
-    - in_axes: a tuple (axis or None per argument) or a list of them, for vmap; by default all arguments, the cotangent
-      alone, and each argument alone. nondet_tol: by how much two runs may differ.
-    - key: a key or an int that seeds the checker; drawn anew by default, and printed in the report.
+    Args:
+      fun: a function of JAX arrays or pytrees of them. If it is a `jax.custom_vjp`, the function under it is used.
+      vjp_fun: the backward under test. It returns a tuple with a tree of gradients for each argument in `argnums`; the
+        tree of a single argument may stand alone. What it returns for a leaf that is skipped is ignored.
+      args: the tuple of arguments at which to check.
+      argnums: the position of the argument, or of the arguments, to differentiate. Default: all.
+      cotangent: ȳ, a tree like the output. Default: random.
+      reference: "autodiff" (jax.vjp of fun), or a function with the contract of `vjp_fun`, or None. Without a
+        reference, differences decide, and bisection locates the wrong element.
+      checks: a tuple of names among "structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap" and
+        "sharding" (which needs several devices). Default: all of them.
+      order: 2 also checks the derivative of `vjp_fun`. Default: 1.
+      num_directions: K, the number of random directions of the differences per leaf at the given arguments. Default: 3.
+      num_points: the number of points: the given arguments, then random ones near them. Default: 2.
+      precision: "x64" (default) casts all floating-point arguments to float64. "native" keeps their dtypes; then
+        differences decide only for functions that compute in float64.
+      rtol, atol: replace the measured tolerance by atol + rtol ‖g‖∞ of the leaf; differences add them to their own.
+      kinks: "report" (default) accepts any convention at a kink, with status KINK; "fail" rejects kinks at a point.
+      domain: a predicate of the arguments that returns a bool or a tree of boolean arrays, all of which must hold.
+        Random points and the steps of differences stay where it holds.
+      in_axes: a tuple with an axis or None per argument, or a list of such tuples, for vmap. Default: all arguments,
+        the cotangent alone, and each argument alone.
+      nondet_tol: how much two identical runs may differ. Default: 0.
+      key: a PRNG key or an int that seeds the check. Default: a new one, which the report prints.
 
-    Raises TypeError or ValueError for misuse, GradientTreeError if vjp_fun returns another tree.
+    Returns:
+      A GradReport. Its `ok` is True if no leaf is wrong or undecided.
+
+    Raises:
+      TypeError, ValueError: if an argument is invalid, or the function is not finite at `args`.
+      GradientError: if the tree that `vjp_fun` returns differs from the tree of the arguments (also a ValueError).
 
     >>> import jax.numpy as jnp
     >>> report = check_vjp(jnp.sin, lambda args, ct: (ct * jnp.cos(args[0]),), (jnp.arange(3.0),), key=7)
@@ -74,30 +68,47 @@ def check_vjp(
     >>> check_vjp(jnp.sin, lambda args, ct: (-ct * jnp.cos(args[0]),), (jnp.arange(3.0),), key=7).leaves[0].hint
     'sign flipped'
     """
-    tuple_or_raise("check_vjp", args)
+    check_args("check_vjp", args)
     numbers = tuple(range(len(args))) if argnums is None else argnums
-    request = Request("check_vjp", fun, vjp_fun, args, numbers, cotangent)
-    return _check(request, choices)
+    return make_report(Request("check_vjp", fun, vjp_fun, args, numbers, cotangent), options)
 
 
 def check_grad(
-    fun: Callable, grad_fun: Callable, args: tuple, *, argnums: int | Sequence[int] = 0, **choices: Unpack[Choices]
+    fun: Callable, grad_fun: Callable, args: tuple, *, argnums: int | Sequence[int] = 0, **options: Unpack[Keywords]
 ) -> GradReport:
-    """Check grad_fun(*args) -> ∇fun, of a scalar fun(*args): for args[0], or a tuple for a tuple of argnums.
+    """Check grad_fun(*args) = ∇fun(*args), the gradient of a scalar function.
+
+    Args:
+      fun: a function that returns one scalar.
+      grad_fun: the gradient under test, with the contract of `jax.grad(fun, argnums)`.
+      args: the tuple of arguments at which to check.
+      argnums: the position of the argument, or of the arguments, to differentiate. Default: the first.
+      **options: see `check_vjp`.
+
+    Returns:
+      A GradReport.
 
     >>> import jax.numpy as jnp
     >>> check_grad(lambda x: jnp.sum(x**2), lambda x: 2 * x, (jnp.arange(3.0),), key=7).ok
     True
     """
-    tuple_or_raise("check_grad", args)
-    request = Request("check_grad", fun, lambda args, ct: grad_fun(*args), args, argnums, cotangent=_scalar, fixed=True)
-    return _check(request, choices)
+    check_args("check_grad", args)
+    backward = lambda args, ct: grad_fun(*args)
+    return make_report(Request("check_grad", fun, backward, args, argnums, cotangent=_one, fixed=True), options)
 
 
-def check_custom_vjp(f: Callable, args: tuple, **choices: Unpack[Choices]) -> GradReport:
-    """Check the rule of a jax.custom_vjp against autodiff of the function under it, and against differences.
+def check_custom_vjp(f: Callable, args: tuple, **options: Unpack[Keywords]) -> GradReport:
+    """Check the rule of a `jax.custom_vjp` against autodiff of the function under it, and against differences.
 
-    Arguments in nondiff_argnums are neither differentiated nor cast. The forward rule must return what f returns.
+    Also checks that the forward rule returns what the function returns.
+
+    Args:
+      f: the decorated function. Arguments in its nondiff_argnums are neither differentiated nor cast.
+      args: the tuple of arguments at which to check.
+      **options: see `check_vjp`.
+
+    Returns:
+      A GradReport.
 
     >>> import jax.numpy as jnp
     >>> @jax.custom_vjp
@@ -106,24 +117,29 @@ def check_custom_vjp(f: Callable, args: tuple, **choices: Unpack[Choices]) -> Gr
     >>> check_custom_vjp(square, (jnp.arange(1.0, 4.0),), key=7).leaves[0].hint
     '1.5 × expected'
     """
-    tuple_or_raise("check_custom_vjp", args)
+    check_args("check_custom_vjp", args)
     if not isinstance(f, jax.custom_vjp):
-        raise TypeError(f"check_custom_vjp: f: expected a function made with jax.custom_vjp, got {type(f).__name__}")
+        raise TypeError(f"check_custom_vjp: f must be a function made with jax.custom_vjp, got {type(f).__name__}")
     static = tuple(n % len(args) for n in f.nondiff_argnums)
     numbers = tuple(n for n in range(len(args)) if n not in static)
-
-    def rule(args, ct):
-        return _pulled(f, args, numbers)[1](ct)
-
-    primal = lambda *args: _pulled(f, args, numbers)[0]
-    return _check(Request("check_custom_vjp", f, rule, args, numbers, static=static, primal=primal), choices)
+    rule = lambda args, ct: _vjp(f, args, numbers)[1](ct)
+    primal = lambda *args: _vjp(f, args, numbers)[0]
+    return make_report(Request("check_custom_vjp", f, rule, args, numbers, static=static, primal=primal), options)
 
 
-def check_layer(layer, params, x, *, layer_key=None, cotangent=None, **choices: Unpack[Choices]) -> GradReport:
+def check_layer(layer, params, x, *, layer_key=None, cotangent=None, **options: Unpack[Keywords]) -> GradReport:
     """Check layer.backward(params, residuals, dy) -> (dparams, dx) against autodiff of layer.forward.
 
-    The leaves are those of params, argument [0], then those of x, argument [1]. `layer_key` is passed to forward as
-    key=, for dropout and the like.
+    Args:
+      layer: a `fnn.Layer`, or any object with `forward(params, x) -> (y, residuals)` and `backward`.
+      params: the parameters; their leaves have paths that start with [0].
+      x: the input; its leaves have paths that start with [1].
+      layer_key: passed to forward as `key`, for example for dropout. Default: none.
+      cotangent: dy, a tree like y. Default: random.
+      **options: see `check_vjp`.
+
+    Returns:
+      A GradReport.
     """
     extra = {} if layer_key is None else {"key": layer_key}
 
@@ -134,13 +150,21 @@ def check_layer(layer, params, x, *, layer_key=None, cotangent=None, **choices: 
         params, x = args
         return tuple(layer.backward(params, layer.forward(params, x, **extra)[1], dy))
 
-    return _check(Request("check_layer", forward, backward, (params, x), (0, 1), cotangent), choices)
+    return make_report(Request("check_layer", forward, backward, (params, x), (0, 1), cotangent), options)
 
 
-def check_loss(loss, prediction, target, *, cotangent=None, **choices: Unpack[Choices]) -> GradReport:
+def check_loss(loss, prediction, target, *, cotangent=None, **options: Unpack[Keywords]) -> GradReport:
     """Check loss.backward(residuals, dvalue) -> dprediction against autodiff of loss.forward.
 
-    The leaves are those of prediction, argument [0]; the target, argument [1], is not differentiated.
+    Args:
+      loss: a `fnn.Loss`, or any object with `forward(prediction, target) -> (value, residuals)` and `backward`.
+      prediction: the prediction; its leaves have paths that start with [0].
+      target: the target, which is not differentiated.
+      cotangent: dvalue, an array like the value. Default: random.
+      **options: see `check_vjp`.
+
+    Returns:
+      A GradReport.
     """
 
     def forward(prediction, target):
@@ -149,43 +173,42 @@ def check_loss(loss, prediction, target, *, cotangent=None, **choices: Unpack[Ch
     def backward(args, dvalue):
         return (loss.backward(loss.forward(*args)[1], dvalue),)
 
-    return _check(Request("check_loss", forward, backward, (prediction, target), (0,), cotangent), choices)
+    return make_report(Request("check_loss", forward, backward, (prediction, target), (0,), cotangent), options)
 
 
-def _check(request: Request, choices: Choices) -> GradReport:
-    unknown = set(choices) - set(Settings._fields)
-    if unknown:
-        raise TypeError(f"{request.who}: expected keyword arguments among {Settings._fields}, got {sorted(unknown)}")
-    settings = Settings(**choices)
-    who = request.who
-    validate(who, request, settings)
-    key, seed = seed_of(who, settings.key)
-    request = request._replace(reference=settings.reference, domain=settings.domain)
-    given = take_apart(who, request.args, request.argnums, request.static, "native")
-    declared = declare(request, given)
-    with computing(who, settings.precision):
-        built = build(request, given, settings.precision)
-        problem = built.problem
-        options = Options(
-            who, tuple(settings.checks), settings.num_directions, settings.num_points, settings.rtol, settings.atol,
-            settings.kinks, settings.in_axes, settings.nondet_tol, seed, problem.u_fun < FLOOR**1.5,
-        )  # fmt: skip
-        outcome = run(problem, options, declared, built.loops, built.batch)
-        if settings.order == 2 and is_clean(outcome.findings):
-            outcome = merged(outcome, second_order(problem, options, outcome.points[0], built.loops))
-        elif settings.order == 2:
-            outcome = outcome._replace(checks={**outcome.checks, "second order": "SKIPPED: the first order is wrong"})
-        leaves = leaf_reports(given.leaves, problem, options, outcome)
-        checks = check_lines(options, outcome)
-    good = all(leaf.status in ("PASS", "KINK", "SKIPPED") for leaf in leaves)
-    ok = good and not any(line.startswith("FAIL") for line in checks.values())
-    dtypes = sorted(set(given.dtypes))
-    precision = "float64" if settings.precision == "x64" else "/".join(dtypes)
-    points = "Points: " + "; ".join(p.name for p in outcome.points) + "."
-    return GradReport(ok, leaves, checks, key, who, precision, (points,))
+def _asserting(check: Callable[P, GradReport]) -> Callable[P, GradReport]:
+    """Return a function with the arguments of a check that raises GradientError if the report is not ok."""
+
+    @wraps(check)
+    def assertion(*args: P.args, **kwargs: P.kwargs) -> GradReport:
+        report = check(*args, **kwargs)
+        if not report.ok:
+            raise GradientError(report.summary())
+        return report
+
+    name = check.__name__.removeprefix("check_")
+    assertion.__name__ = assertion.__qualname__ = f"assert_{name}"
+    assertion.__doc__ = f"""Run `check_{name}` and return its report if it is ok.
+
+    Args:
+      See `check_{name}`, which has the same arguments.
+
+    Raises:
+      GradientError: if the gradient is wrong or undecided. The message is the report.
+    """
+    return assertion
 
 
-def _pulled(f: Callable, args: tuple, numbers: Sequence[int]):
+assert_vjp = _asserting(check_vjp)
+assert_grad = _asserting(check_grad)
+assert_custom_vjp = _asserting(check_custom_vjp)
+assert_layer = _asserting(check_layer)
+assert_loss = _asserting(check_loss)
+
+
+def _vjp(f: Callable, args: tuple, numbers: Sequence[int]):
+    """Return f(*args) and its vector-Jacobian product by the arguments in `numbers`."""
+
     def chosen(*some):
         whole = list(args)
         for n, arg in zip(numbers, some, strict=True):
@@ -195,9 +218,9 @@ def _pulled(f: Callable, args: tuple, numbers: Sequence[int]):
     return jax.vjp(chosen, *(args[n] for n in numbers))
 
 
-def _scalar(who: str, struct) -> Any:
-    """The cotangent of a scalar function, 1; refuses any other function."""
+def _one(who: str, struct) -> Any:
+    """Return the cotangent 1 of a scalar function. Raises ValueError for any other function."""
     leaves = jax.tree_util.tree_leaves(struct)
     if len(leaves) != 1 or leaves[0].shape != ():
-        raise ValueError(f"{who}: fun: expected a scalar output, got {[v.shape for v in leaves]}")
+        raise ValueError(f"{who}: fun must return a scalar, got shapes {[v.shape for v in leaves]}")
     return jax.tree_util.tree_map(lambda v: np.ones(v.shape, v.dtype), struct)

@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like: a sign, a factor, a transposition, one row, a shorter dtype, permuted rows."""
+"""Likely causes of a wrong gradient: a sign, a factor, a transposition, rounding, permuted rows."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,9 @@ SHORTER = (("float32", np.float32), ("float16", np.float16), ("bfloat16", ml_dty
 
 
 def explain(got: np.ndarray, expected: np.ndarray, tol: float, batch: int = 0) -> str:
-    """The patterns that explain a wrong gradient, each of them tested, or an empty string.
+    """Name the pattern that relates a wrong gradient to the expected one; return "" if none fits.
+
+    `batch` is the batch size, if known: it explains a factor of m or 1/m.
 
     >>> g = np.arange(6.0).reshape(3, 2) + 1
     >>> explain(-g, g, 1e-12)

@@ -1,9 +1,9 @@
-"""Kinks and jumps along a line, from second differences.
+"""Detection of kinks and jumps from second differences along a line.
 
-    S(h) = [φ(t) - 2φ(0) + φ(-t)] / t
+    S(h) = [φ(t) - 2φ(0) + φ(-t)] / t,   t proportional to h
 
-halves with h where φ is smooth, is constant where φ has a kink at the point (S is the jump of the slope), falls to 0
-below a kink nearby, and grows as 1/h at a jump.
+As h is halved, S is halved where φ is smooth. S stays constant if φ has a kink at the point, and is then the jump of
+the slope. S falls to 0 at steps that no longer reach a kink nearby. S grows as 1/h at a jump of φ.
 """
 
 import numpy as np
@@ -12,7 +12,12 @@ SMOOTH, NEARBY, KINK, JUMP = "smooth", "kink nearby", "kink", "jump"
 
 
 def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
-    """What second differences φ(t) - 2φ(0) + φ(-t) at falling steps t say about the point.
+    """Classify a point by the second differences φ(t) - 2φ(0) + φ(-t) at decreasing steps t.
+
+    Args:
+      t: steps, largest first.
+      second: the second difference at each step. Values that are not finite are ignored.
+      noise: the error of φ from rounding. Second differences below 20 times this are not used.
 
     >>> t = 2.0 ** -np.array([10.0, 13, 16, 19, 22, 25])
     >>> classify(t, t**2, 1e-16), classify(t, 3 * t, 1e-16), classify(t, 0 * t + 1, 1e-16)
@@ -27,7 +32,7 @@ def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
         return SMOOTH
     last = int(resolved[-1])
     if last + 1 < len(t) and abs(second[last]) * (t[last + 1] / t[last]) ** 2 > 40 * noise:
-        return NEARBY  # it fell faster than a smooth φ does
+        return NEARBY  # it fell faster than t², as no smooth φ does
     if len(resolved) < 2:
         return SMOOTH
     seen = min(3, len(t))
@@ -44,6 +49,6 @@ def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
 
 
 def one_sided(t: np.ndarray, plus: np.ndarray, minus: np.ndarray, zero: float) -> tuple[float, float]:
-    """The slopes on the left and on the right, at a step between curvature and roundoff: 2^-9 of the largest."""
+    """Return the slopes on the left and on the right, at 2^-9 of the largest step to balance curvature and rounding."""
     pick = int(np.argmin(np.where(np.isfinite(plus + minus), np.abs(np.log2(t / t.max()) + 9), np.inf)))
     return float((zero - minus[pick]) / t[pick]), float((plus[pick] - zero) / t[pick])

@@ -1,4 +1,4 @@
-"""The precision a check runs in, and the roundoff of the narrowest dtype a function computes in."""
+"""The precision of a check, and the unit roundoff of the narrowest dtype in which a function computes."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+FLOOR = 1e-9
+"""The relative error that special functions may have. Differences can fail a leaf only if u < FLOOR^1.5."""
+
 
 def unit_roundoff(dtype) -> float:
-    """u = eps / 2, the largest relative error of rounding to the nearest.
+    """Return u = eps / 2, the largest relative error of rounding to nearest.
 
     >>> unit_roundoff("float64") == 2.0**-53
     True
@@ -17,34 +20,34 @@ def unit_roundoff(dtype) -> float:
     return float(jnp.finfo(dtype).eps) / 2
 
 
-def computing(who: str, precision: str) -> AbstractContextManager:
-    """The context a check runs in: float64 where asked, and matrix products at full precision."""
+def compute_in(who: str, precision: str) -> AbstractContextManager:
+    """Return the context of a check: full precision for matrix products, and float64 for "x64"."""
     stack = ExitStack()
     stack.enter_context(jax.default_matmul_precision("highest"))
     if precision == "x64":
         enable = getattr(jax, "enable_x64", None)
         if enable is None:
             raise ValueError(
-                f"{who}: precision: expected jax.enable_x64 to exist, got jax {jax.__version__} without it"
+                f"{who}: precision must be 'native', got 'x64' with jax {jax.__version__}, which has no jax.enable_x64"
             )
         stack.enter_context(enable(True))
         got = jnp.zeros((), np.float64).dtype
         if got != np.float64:
             stack.close()
             raise ValueError(
-                f"{who}: precision='x64': expected float64 on {jax.default_backend()}, got {got}; "
-                "pass precision='native'"
+                f"{who}: precision must be 'native' on {jax.default_backend()}, "
+                f"got 'x64', where float64 arrays become {got}"
             )
     return stack
 
 
 def narrowing(function: Callable, *args) -> list[float]:
-    """The unit roundoffs of the dtypes to which a function narrows its values, anywhere in its program."""
+    """Return the unit roundoffs of all dtypes to which a function narrows values, anywhere in its program."""
     return sorted(set(_narrowed(jax.make_jaxpr(function)(*args).jaxpr)))
 
 
 def primitives(function: Callable, *args) -> set[str]:
-    """The names of the primitives in a function's program."""
+    """Return the names of the primitives in a function's program."""
     return {eqn.primitive.name for eqn in _equations(jax.make_jaxpr(function)(*args).jaxpr)}
 
 

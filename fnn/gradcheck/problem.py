@@ -1,4 +1,4 @@
-"""A function and its backward over flat lists of leaves: what every check works on."""
+"""The problem that every check works on: a function and its backward, over flat lists of leaves."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -8,101 +8,81 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradcheck.report import LeafReport
+
 
 class Problem(NamedTuple):
-    """y = fun(x) and its backward, as functions of lists of inexact arrays.
+    """y = fun(x) and its backward, as functions of lists of floating-point arrays.
 
-    `x` are the differentiated leaves, `data` the other large arrays; `ct` the cotangents ȳ of the inexact outputs.
+    `x` are the differentiated leaves, `data` the other large arrays, `ct` the cotangents ȳ of the inexact outputs.
     """
 
-    paths: list[str]
-    dtypes: list[str]
-    """The dtypes in which the user gave the leaves."""
+    who: str
+    """The function that the user called, for error messages."""
+    leaves: list[LeafReport]
+    """For each of `x`, a report with its path, its shape and the dtype in which the user passed it."""
     x: list
     data: list
     fun: Callable
     """(x, data) -> y."""
     backward: Callable
-    """(x, data, ct) -> gradients: the function under test; None where a gradient is missing."""
+    """(x, data, ct) -> gradients, the function under test. A missing gradient is None."""
     reference: Callable | None
-    """(x, data, ct) -> gradients: what is expected."""
+    """(x, data, ct) -> the expected gradients."""
     primal: Callable | None
-    """(x, data) -> y as the backward's own forward computes it, to compare with fun."""
+    """(x, data) -> y as the forward rule of the backward computes it, to be compared with `fun`."""
     inside: Callable
     """(x, data) -> whether the point is in the domain."""
     u: float
-    """The unit roundoff of the narrowest dtype that the function or its backward may compute in."""
+    """The unit roundoff of the narrowest dtype in which `fun` or `backward` may compute."""
     u_fun: float
-    """The unit roundoff of the narrowest dtype that the function computes in."""
+    """The unit roundoff of the narrowest dtype in which `fun` computes."""
+    differences_decide: bool
+    """Whether differences can fail a leaf: only if `fun` computes in float64."""
     argument: list[int]
-    """The number of the argument that each leaf belongs to."""
-    cotangent: list | None = None
-    """A cotangent given by the user."""
-    fixed: bool = False
-    """Whether the backward takes no cotangent (check_grad): then ȳ is `cotangent` everywhere."""
+    """For each of `x`, the position of its argument."""
+    cotangent: list | None
+    """The cotangent that the user passed."""
+    fixed: bool
+    """Whether the backward takes no cotangent (check_grad). Then `cotangent` is used everywhere."""
+    declared: list | None
+    """The gradients' shapes and dtypes at the arguments as the user passed them; None if they cannot be traced."""
+    loops: bool
+    """Whether `fun` contains a loop whose length depends on data."""
+    batch: int
+    """The candidate for the batch size m: the leading dimension of the output, or of a constant argument."""
+    seed: tuple[int, ...]
+    """The words of the key."""
 
 
 GIVEN, SAMPLED = "as given", "sampled"
 
 
 class Point(NamedTuple):
-    """A point to check at, its cotangent, and where it comes from."""
+    """A point at which the gradient is checked, with a cotangent and a description."""
 
     x: list
     ct: list
     name: str
 
 
-class Options(NamedTuple):
-    """What the user asked for."""
-
-    who: str
-    """The function that the user called, for messages."""
-    checks: tuple[str, ...]
-    num_directions: int
-    num_points: int
-    rtol: float | None
-    atol: float | None
-    kinks: str
-    in_axes: Any
-    nondet_tol: float
-    seed: tuple[int, ...]
-    """The words of the key."""
-    differences_decide: bool
-    """Whether differences can fail a leaf: in float64 arithmetic only."""
-
-
-class Finding(NamedTuple):
-    """What one check says about one leaf."""
-
-    check: str
-    leaf: int
-    status: str
-    lines: tuple[str, ...] = ()
-    max_error: float | None = None
-    tol: float | None = None
-    worst_index: tuple[int, ...] | None = None
-    num_wrong: int | None = None
-    step: float | None = None
-    kink: str | None = None
-    min_detectable: float | None = None
-    hint: str = ""
-    norm: float | None = None
-    """‖g‖ of the expected gradient."""
+def finding(problem: Problem, check: str, leaf: int, status: str, *evidence: str, **fields: Any) -> LeafReport:
+    """Return the report of one check about one leaf; `fields` are further fields of LeafReport."""
+    return problem.leaves[leaf]._replace(check=check, status=status, evidence=evidence, **fields)
 
 
 def generator(seed: Sequence[int], *tags) -> np.random.Generator:
-    """Random numbers that depend on the key and on what they are for, the leaf's path among it."""
+    """Return a random generator that depends on the key and on tags, such as the purpose and the leaf's path."""
     return np.random.default_rng([*seed, *(zlib.crc32(str(tag).encode()) for tag in tags)])
 
 
 def inexact_outputs(y) -> list:
-    """The inexact leaves of an output."""
+    """Return the floating-point leaves of an output."""
     return [leaf for leaf in jax.tree_util.tree_leaves(y) if jnp.issubdtype(jnp.result_type(leaf), np.floating)]
 
 
 def cotangent_tree(y, ct: Sequence):
-    """Cotangents of the inexact leaves of an output -> a tree like the output, float0 at its other leaves."""
+    """Return cotangents of the inexact leaves of an output as a tree like the output, with float0 at other leaves."""
     leaves, treedef = jax.tree_util.tree_flatten(y)
     parts = iter(ct)
     filled = [
@@ -113,7 +93,7 @@ def cotangent_tree(y, ct: Sequence):
 
 
 def autodiff(fun: Callable) -> Callable:
-    """The vector-Jacobian product of fun(x, data) by jax.vjp: (x, data, ct) -> gradients."""
+    """Return the vector-Jacobian product of fun(x, data) by jax.vjp, as a function (x, data, ct) -> gradients."""
 
     def backward(x, data, ct):
         return jax.vjp(lambda x: fun(x, data), list(x))[1](list(ct))[0]
@@ -122,28 +102,28 @@ def autodiff(fun: Callable) -> Callable:
 
 
 def to_numpy(g) -> np.ndarray:
-    """A gradient as float64 on the host."""
+    """Copy an array to the host as float64."""
     return np.asarray(g).astype(np.float64, copy=False)
 
 
 def to_jax(v, dtype=None) -> jax.Array:
-    """jnp.asarray; what comes from the host is cast there, as each shape would be two programs to compile."""
+    """Convert to a JAX array. NumPy arrays are cast on the host: jnp.asarray compiles per shape."""
     if isinstance(v, np.ndarray):
-        return jax.device_put(np.array(v, dtype))  # a copy: the device may use the memory of what it is given
+        return jax.device_put(np.array(v, dtype))  # copied, because the device may reuse the memory it is given
     return jnp.asarray(v, dtype)
 
 
 def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Random ±1."""
+    """Draw random ±1."""
     return 1.0 - 2.0 * rng.integers(0, 2, shape, np.int8)
 
 
 def rms(x) -> float:
-    """The root mean square of an array; 0 for an empty one."""
+    """Return the root mean square of an array; 0 if it is empty."""
     x = to_numpy(x)
     return float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
 
 
 def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index that belongs to a position in a flattened array."""
+    """Return the index that corresponds to a position in the flattened array."""
     return tuple(int(i) for i in np.unravel_index(flat, shape))

@@ -1,9 +1,9 @@
-"""The pytest plugin: a fixture keyed from the test's name, an option to replay a key, failing leaves in the report.
+"""The pytest plugin: a fixture seeded from the test's name, `--grad-key` to replay a key, and a list of failing leaves.
 
     def test_my_rule(gradcheck):
         gradcheck.custom_vjp(my_function, (x,))
 
-The module itself needs pytest alone; the checker is imported when the fixture is used.
+pytest loads this module at every start, so the module imports the checker, and with it JAX, only in the fixture.
 """
 
 import zlib
@@ -17,7 +17,7 @@ _FAILED = pytest.StashKey[list[str]]()
 
 
 class Gradcheck(NamedTuple):
-    """The assertions of fnn.gradcheck with their key set: each raises GradientError, and returns its report if ok."""
+    """The assertions of fnn.gradcheck with a key. Each returns its report, or raises GradientError."""
 
     key: int
     vjp: Callable[..., Any]
@@ -28,33 +28,41 @@ class Gradcheck(NamedTuple):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--grad-key N: the key of every check, in place of one made from the test's name."""
+    """Add --grad-key N, the key of every check."""
     group = parser.getgroup("gradcheck", "gradient checks (fnn)")
-    group.addoption("--grad-key", type=int, default=None, metavar="N", help="key of the gradient checks, to replay one")
+    group.addoption(
+        "--grad-key", type=int, default=None, metavar="N", help="key of every gradient check, to replay a failure"
+    )
 
 
 @pytest.fixture
 def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
-    """The gradient checks, with a key made from the node id, or the one given by --grad-key."""
-    from fnn.gradcheck import assertions
+    """Provide the assertions of fnn.gradcheck, with a key made from the test's node id, or given by --grad-key."""
+    from fnn.gradcheck import check
 
     given = request.config.getoption("--grad-key")
     key = zlib.crc32(request.node.nodeid.encode()) >> 1 if given is None else given
 
-    def recording(assertion: Callable[..., Any], *args: Any, **choices: Any) -> Any:
+    def recording(assertion: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
-            return assertion(*args, **{"key": key, **choices})
-        except assertions.GradientError as error:
+            return assertion(*args, **{"key": key, **options})
+        except check.GradientError as error:
             request.node.stash.setdefault(_FAILED, []).append(str(error))
             raise
 
-    names = ("assert_vjp", "assert_grad", "assert_custom_vjp", "assert_layer", "assert_loss")
-    return Gradcheck(key, *(partial(recording, getattr(assertions, name)) for name in names))
+    return Gradcheck(
+        key=key,
+        vjp=partial(recording, check.assert_vjp),
+        grad=partial(recording, check.assert_grad),
+        custom_vjp=partial(recording, check.assert_custom_vjp),
+        layer=partial(recording, check.assert_layer),
+        loss=partial(recording, check.assert_loss),
+    )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
-    """The failing leaves travel with the test's report, also from xdist's workers."""
+    """Store the failing leaves in the test's report, which xdist sends from its workers."""
     report = yield
     if report.when == "call" and report.failed:
         report.user_properties.extend(("gradcheck", text) for text in item.stash.get(_FAILED, []))
@@ -62,7 +70,7 @@ def pytest_runtest_makereport(item: pytest.Item):
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """A section with the failing leaves of every test that checked a wrong gradient."""
+    """Print a section with the failing leaves of every test that found a wrong gradient."""
     lines = [
         (report.nodeid, str(text))
         for report in terminalreporter.getreports("failed")

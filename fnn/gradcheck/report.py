@@ -1,4 +1,4 @@
-"""What a check found: LeafReport, GradReport, GradientError, and how they are shown."""
+"""The results of a check: LeafReport, GradReport and GradientError, as text and as a table."""
 
 from typing import Any, NamedTuple
 
@@ -7,80 +7,96 @@ import jax.numpy as jnp
 import numpy as np
 
 MISS = 1e-6
-"""The probability δ with which an error of size `min_detectable` may be missed."""
+"""The probability δ that an error of size `min_detectable` is missed."""
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong; the message is the report."""
+    """A gradient is wrong. The message is the report."""
 
 
 class GradientTreeError(GradientError, ValueError):
-    """A backward returned another tree than its arguments have."""
+    """The tree that a backward function returned differs from the tree of its arguments."""
 
 
 class LeafReport(NamedTuple):
-    """What was found out about the gradient of one leaf.
+    """The verdict on the gradient of one leaf.
 
-    `status` is "PASS", "FAIL", "KINK" (it differs from the reference at a kink of the function only), "SKIPPED"
-    (not differentiable: `hint` says why) or "INCONCLUSIVE" (no check could decide).
+    Every check yields one LeafReport for each leaf that it examines. The report that the user sees merges them.
     """
 
     path: str
+    """`jax.tree_util.keystr` of the leaf, after the argument's position if there are several arguments."""
     shape: tuple[int, ...]
     dtype: str
+    """The dtype in which the user passed the leaf."""
     status: str
+    """"PASS"; "FAIL"; "KINK" (the gradient differs from the reference only at kinks of the function); "SKIPPED" (the
+    leaf is not differentiable, see `hint`); or "INCONCLUSIVE" (no check could decide)."""
     max_error: float | None = None
-    """The largest |backward - expected| of an element, over the points."""
+    """The largest |backward - expected| of any element, at the point where it is worst relative to `tol`."""
     tol: float | None = None
-    """The tolerance that belongs to `max_error`."""
+    """The tolerance for `max_error`."""
     worst_index: tuple[int, ...] | None = None
+    """The index of the element with the largest error."""
     num_wrong: int | None = None
-    """How many elements are wrong at the worst point; None where only directions were tested."""
+    """The number of wrong elements at the worst point; None if only directions were tested."""
     step: float | None = None
-    """The relative step h that the differences chose."""
+    """The relative step h that the finite differences chose."""
     kink: str | None = None
+    """A description of the kink or jump of the function at the point, if there is one."""
     min_detectable: float | None = None
-    """The least ‖error‖ / ‖gradient‖ detected with probability 1 - 1e-6: by differences where they decide."""
+    """The smallest ‖error‖ / ‖gradient‖ that is detected with probability 1 - 1e-6."""
     hint: str = ""
+    """The likely cause, for example "sign flipped"."""
     evidence: tuple[str, ...] = ()
-    """The lines of the report that belong to this leaf."""
+    """The lines of the printed report that belong to this leaf."""
+    check: str = ""
+    """The check that made this report; empty in a merged report."""
+    norm: float | None = None
+    """‖g‖ of the expected gradient, recorded by the element-by-element comparison."""
 
     @property
     def label(self) -> str:
-        """The path as it is printed: the only leaf of the only argument has an empty one."""
+        """The path as printed: "[0]" for the only leaf of a single argument, whose path is empty."""
         return self.path or "[0]"
 
 
 class GradReport(NamedTuple):
-    """The verdict on a backward function: `ok`, one LeafReport per leaf, one line per check, the key to repeat it.
+    """The verdict on a backward function. `print(report)` shows it as text, rich as a table.
 
     >>> GradReport(True, (LeafReport("['w']", (2,), "float32", "PASS"),), {"reference": "PASS"}, 7).ok
     True
     """
 
     ok: bool
+    """True if every leaf passes, agrees up to kinks, or is skipped, and no check fails."""
     leaves: tuple[LeafReport, ...]
+    """One report per leaf of the differentiated arguments, in their order."""
     checks: dict[str, str]
-    """Name of the check -> "PASS", "FAIL: why", "SKIPPED: why" or "INCONCLUSIVE: why"."""
+    """From the name of a check to "PASS", "KINK", "FAIL: why", "SKIPPED: why" or "INCONCLUSIVE: why"."""
     key: Any
+    """The key that reproduces the check."""
     name: str = "check_vjp"
+    """The function that the user called."""
     precision: str = "float64"
+    """The dtype in which the check computed."""
     notes: tuple[str, ...] = ()
+    """Further lines of the text, for example the points at which the gradient was checked."""
 
     def summary(self) -> str:
-        """The report as plain text: what is wrong and where, what was covered, how to repeat it."""
+        """Return the report as text: what is wrong and where, what was covered, and how to reproduce it."""
         return "\n".join(_lines(self))
 
     def __str__(self) -> str:
         return self.summary()
 
     def __rich__(self):
-        """The report as a rich table, a row per leaf."""
+        """Return the report as a rich table with one row per leaf."""
         return _table(self)
 
 
 def show_key(key) -> str:
-    """The expression that makes a key again.
+    """Return the Python expression that recreates a key.
 
     >>> show_key(jax.random.key(7))
     'jax.random.key(7)'
@@ -131,8 +147,8 @@ def _lines(report: GradReport):
 def _coverage(report: GradReport) -> str:
     levels = [leaf.min_detectable for leaf in report.leaves if leaf.min_detectable is not None]
     if not levels:
-        return "No detection level could be measured."
-    return f"Detects a relative leaf error ≥ {max(levels):.0e} (P miss {MISS:.0e})."
+        return "The smallest detectable error could not be measured."
+    return f"Detects a relative leaf error ≥ {max(levels):.0e} (probability of a miss: {MISS:.0e})."
 
 
 def _table(report: GradReport):

@@ -1,4 +1,4 @@
-"""The checks in their order, on a Problem: structure, reference, differences, then the identities."""
+"""All checks of a problem in order: structure, reference and differences at each point, then identities."""
 
 import functools
 from collections.abc import Callable
@@ -7,35 +7,54 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fnn.gradcheck import differences, identities, lines, structure
+from fnn.gradcheck import differences, directional, identities, structure, transformations
 from fnn.gradcheck.bisection import locate
+from fnn.gradcheck.options import Options
 from fnn.gradcheck.points import given, jittered, sampled
-from fnn.gradcheck.problem import Finding, Options, Point, Problem, to_numpy
+from fnn.gradcheck.problem import GIVEN, Point, Problem, to_numpy
 from fnn.gradcheck.reference import Expected, compare, conditioned, wrong_elements
+from fnn.gradcheck.report import LeafReport
 
 
 class Outcome(NamedTuple):
-    """All findings about leaves, and what concerns no leaf: check -> "FAIL: why", "SKIPPED: why" or "PASS"."""
+    """What the checks found."""
 
-    findings: list[Finding]
+    findings: list[LeafReport]
+    """The reports of each check about each leaf."""
     checks: dict[str, str]
+    """From the name of a check to "PASS", "FAIL: why" or "SKIPPED: why", for reasons that concern no single leaf."""
     points: list[Point]
 
 
-class _At(NamedTuple):
-    findings: list[Finding]
+class _Programs(NamedTuple):
+    """The compiled functions of a problem."""
+
+    phi: Callable
+    """(x, data, ct) -> ⟨ȳ, f(x)⟩."""
+    reference: Callable | None
+    backward: Callable
+    """The compiled backward, or the backward itself if it cannot be compiled."""
+    jitted: list | None
+    """The gradients of the compiled backward at the first point."""
+
+
+class _AtPoint(NamedTuple):
+    """Results at one point: findings, the gradient under test and the tolerance of each leaf."""
+
+    findings: list[LeafReport]
     g: list[np.ndarray]
     tol: list[float]
 
 
-def run(problem: Problem, options: Options, declared: list | None, loops: bool = False, batch: int = 0) -> Outcome:
-    """Every check that was asked for. Raises ValueError where the function or its arguments are not finite."""
-    phi = lines.projection(problem)
+def run(problem: Problem, options: Options) -> Outcome:
+    """Run every requested check. Raises ValueError if an argument or a value of the function is not finite."""
+    phi = directional.projection(problem)
     y = [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
-    _finite_or_raise(options.who, problem, y)
-    points = [given(problem, options, y)]
+    _finite_or_raise(problem, y)
+    points = [given(problem, y)]
     checks = dict.fromkeys(options.checks, "PASS")
-    reference, checks = _compiled_reference(problem, options, points[0], checks)
+    reference, why = _compiled_reference(problem, options, points[0])
+    checks |= {"reference": why} if why and "reference" in checks else {}
 
     def finite(x, ct) -> bool:
         if not np.isfinite(phi(x, problem.data, ct)):
@@ -43,69 +62,83 @@ def run(problem: Problem, options: Options, declared: list | None, loops: bool =
         return reference is None or all(np.all(np.isfinite(to_numpy(g))) for g in reference(x, problem.data, ct))
 
     for number in range(1, options.num_points):
-        point = sampled(problem, options, finite, y, number, loops)
+        point = sampled(problem, finite, y, number)
         points += [point] if point else []
-    compiled, traced = _compiled_backward(problem, points[0])
-    # op by op each operation is compiled once more: only where two runs, or jit, are to be compared with it
+    compiled, jitted, why = _compiled_backward(problem, points[0])
+    checks |= {"jit": why} if why and "jit" in checks else {}
+    programs = _Programs(phi, reference, compiled, jitted)
+    # Run op by op, JAX compiles each operation separately. That costs time, so do it only for checks that need it.
     backward = problem.backward if {"structure", "jit"} & set(options.checks) else compiled
     raw = backward(points[0].x, problem.data, points[0].ct)
-    findings = structure.shapes(problem, raw, declared)
-    skip = {f.leaf for f in findings if f.status == "FAIL" and not _usable(problem, raw, f.leaf)}
+    findings = structure.shapes(problem, raw)
+    skip = {i for i, (g, x) in enumerate(zip(raw, problem.x, strict=True)) if g is None or np.shape(g) != x.shape}
     first = structure.comparable(problem, raw)
-    at_point = lambda point: structure.comparable(problem, compiled(point.x, problem.data, point.ct))
     if "structure" in options.checks:
         again = structure.comparable(problem, backward(points[0].x, problem.data, points[0].ct))
-        findings += structure.deterministic(first, again, options)
+        findings += structure.deterministic(problem, options, first, again)
         message = structure.primal(problem, options, y)
         checks["structure"] = f"FAIL: {message}" if message else "PASS"
-    at: list[_At] = []
+    at: list[_AtPoint] = []
     for number, point in enumerate(points):
-        g = first if number == 0 else at_point(point)
-        at.append(_one_point(problem, options, point, g, reference, phi, skip, batch))
+        at.append(_check_point(problem, options, programs, point, skip, first if number == 0 else None))
     if any(f.kink or f.status == "KINK" for a in at for f in a.findings):
-        point = jittered(problem, options, finite, y)
+        point = jittered(problem, finite, y)
         if point:
             points.append(point)
-            at.append(_one_point(problem, options, point, at_point(point), reference, phi, skip, batch))
+            at.append(_check_point(problem, options, programs, point, skip))
     for a in at:
         findings += a.findings
-    more, checks = _identities(problem, options, points, at, compiled, traced, reference is not None, skip, checks)
+    more, checks = _check_identities(problem, options, programs, points, at, skip, checks)
     return Outcome(findings + more, checks, points)
 
 
-def _one_point(
-    problem: Problem, options: Options, point: Point, g: list[np.ndarray], reference, phi, skip: set[int], batch: int
-) -> _At:
-    """Structure, reference and differences at one point."""
+def _check_point(
+    problem: Problem,
+    options: Options,
+    programs: _Programs,
+    point: Point,
+    skip: set[int],
+    g: list[np.ndarray] | None = None,
+) -> _AtPoint:
+    """Check finiteness, reference and differences at one point; `g` is the gradient there, if already computed."""
+    if g is None:
+        g = structure.comparable(problem, programs.backward(point.x, problem.data, point.ct))
+    reference = programs.reference
     expected = conditioned(reference, problem, options, point, "reference") if reference else None
-    findings = structure.finite(g, expected.g if expected else None, skip, point.name)
-    potential = functools.cache(lambda: lines.potential(phi, problem, options, point))  # compiled only if needed
+    findings = structure.finite(problem, g, expected.g if expected else None, skip, point.name)
+    potential = functools.cache(lambda: directional.potential(programs.phi, problem, point))  # compiled when needed
     for i in range(len(g)):
         if i in skip:
             continue
-        b = _by_reference(problem, point, i, g[i], expected, reference, potential, batch) if expected else None
-        c = None
+        by_reference, by_differences = None, None
+        if reference and expected:
+            by_reference = _by_reference(problem, point, i, g[i], expected, reference, potential)
         if "differences" in options.checks and np.all(np.isfinite(g[i])):
-            c = differences.check_leaf(potential(), problem, options, point, i, g[i])
-            if b and expected and b.status == "FAIL" and c.status == "PASS":
-                b = _refuted(b, differences.check_leaf(potential(), problem, options, point, i, expected.g[i]))
-            if c.status == "FAIL" and b is None:
+            check = functools.partial(differences.check_leaf, potential(), problem, options, point, i)
+            by_differences = check(g[i])
+            if by_reference and expected and by_reference.status == "FAIL" and by_differences.status == "PASS":
+                by_reference = _refuted(by_reference, check(expected.g[i]))
+            if by_differences.status == "FAIL" and by_reference is None:
                 exact = locate(potential(), problem, options, i, g[i])
-                c = c if exact is None else exact._replace(lines=c.lines + exact.lines, step=c.step, hint=c.hint)
-            if c.status == "FAIL" and b is not None and b.status == "PASS":
-                c = c._replace(
+                if exact is not None:
+                    evidence = by_differences.evidence + exact.evidence
+                    by_differences = exact._replace(
+                        evidence=evidence, step=by_differences.step, hint=by_differences.hint
+                    )
+            if by_differences.status == "FAIL" and by_reference is not None and by_reference.status == "PASS":
+                by_differences = by_differences._replace(
                     hint="autodiff agrees with the backward, differences do not: a stop_gradient or custom rule in fun?"
                 )
-        findings += [f for f in (b, c) if f]
-    return _At(findings, g, expected.tol if expected else [0.0] * len(g))
+        findings += [f for f in (by_reference, by_differences) if f]
+    return _AtPoint(findings, g, expected.tol if expected else [0.0] * len(g))
 
 
 def _by_reference(
-    problem: Problem, point: Point, i: int, g: np.ndarray, expected: Expected, reference, potential, batch: int
-) -> Finding:
-    found = compare(
-        "reference", i, g, expected.g[i], expected.tol[i], "" if point.name == "as given" else f", {point.name}", batch
-    )
+    problem: Problem, point: Point, i: int, g: np.ndarray, expected: Expected, reference: Callable, potential: Callable
+) -> LeafReport:
+    """Compare one leaf with the reference. A failure may turn out to be a convention at a kink, or a missing sum."""
+    where = "" if point.name == GIVEN else f", {point.name}"
+    found = compare(problem, "reference", i, g, expected.g[i], expected.tol[i], where=where, batch=problem.batch)
     if found.status != "FAIL":
         return found
     wrong = wrong_elements(g, expected, i)
@@ -123,53 +156,50 @@ def _by_reference(
     return found
 
 
-def _refuted(b: Finding, reference: Finding) -> Finding:
-    """A disagreement in which differences contradict the reference, not the backward, is the reference's fault."""
-    if reference.status != "FAIL":
-        return b
-    return Finding(
-        "reference",
-        b.leaf,
+def _refuted(by_reference: LeafReport, differences_of_reference: LeafReport) -> LeafReport:
+    """If differences contradict the reference but not the backward, the reference is wrong: it decides nothing."""
+    if differences_of_reference.status != "FAIL":
+        return by_reference
+    line = "reference: differences contradict the reference, not the backward"
+    return LeafReport(
+        by_reference.path,
+        by_reference.shape,
+        by_reference.dtype,
         "INCONCLUSIVE",
-        ("reference: differences contradict the reference, not the backward", *b.lines),
+        check="reference",
+        evidence=(line, *by_reference.evidence),
         hint="the reference is wrong, differences agree with the backward: a stop_gradient or custom rule in fun?",
     )
 
 
-def _identities(
+def _check_identities(
     problem: Problem,
     options: Options,
+    programs: _Programs,
     points: list[Point],
-    at: list[_At],
-    compiled: Callable,
-    traced: list | str,
-    known: bool,
+    at: list[_AtPoint],
     skip: set[int],
     checks: dict[str, str],
-):
-    """The step-free checks; `traced` are the compiled gradients at the first point, or why there are none."""
+) -> tuple[list[LeafReport], dict[str, str]]:
+    """Run the checks that need no finite step: adjoint, linearity, jit, vmap and sharding."""
     asked, found, checks = options.checks, [], dict(checks)
-    here, jitted = points[0], None
-    if isinstance(traced, str):
-        if "jit" in asked:
-            checks["jit"] = traced
-    else:
-        got = structure.comparable(problem, traced)
-        jitted = Expected(got, at[0].tol) if known or skip else conditioned(compiled, problem, options, here, "jit")
+    compiled, here, jitted = programs.backward, points[0], None
+    if programs.jitted is not None:
+        got = structure.comparable(problem, programs.jitted)
+        known = programs.reference is not None or skip
+        jitted = Expected(got, at[0].tol) if known else conditioned(compiled, problem, options, here, "jit")
     tol = [max([a.tol[i] for a in at] + ([jitted.tol[i]] if jitted else [])) for i in range(len(problem.x))]
     if jitted and "jit" in asked:
-        found += identities.same("jit", at[0].g, jitted, tol, skip)
+        found += transformations.same(problem, "jit", at[0].g, jitted, tol, skip)
     if skip:
-        return found, {
-            n: "SKIPPED: the gradient has the wrong structure" if n in ("linearity", "vmap", "sharding") else v
-            for n, v in checks.items()
-        }
-    last, kinked = points[-1], {f.leaf for f in at[-1].findings if f.kink}
+        for name in {"linearity", "vmap", "sharding"} & set(checks):
+            checks[name] = "SKIPPED: the gradient has the wrong structure"
+        return found, checks
+    last, kinks = points[-1], {f.path for f in at[-1].findings if f.kink}
     if "adjoint" in asked:
+        smooth = {i for i, leaf in enumerate(problem.leaves) if leaf.path not in kinks}
         try:
-            found += identities.adjoint(
-                problem, options, last, at[-1].g, [max(t, tol[i]) for i, t in enumerate(at[-1].tol)], skip | kinked
-            )
+            found += identities.adjoint(problem, last, at[-1].g, tol, smooth)
         except (TypeError, NotImplementedError) as error:
             if "custom_vjp" not in str(error) and not isinstance(error, NotImplementedError):
                 raise
@@ -177,51 +207,44 @@ def _identities(
     if "linearity" in asked and problem.fixed:
         checks["linearity"] = "SKIPPED: a gradient takes no cotangent"
     elif "linearity" in asked:
-        found += identities.linearity(problem, options, last, compiled, tol, skip)
+        found += identities.linearity(problem, options, last, compiled, tol)
     if "vmap" in asked:
-        more, message = identities.mapped(problem, options, points, problem.backward, compiled, tol, skip)
+        more, message = transformations.mapped(problem, options, points, compiled, tol)
         found += more
         checks["vmap"] = message or "PASS"
     if "sharding" in asked and jax.device_count() == 1:
         checks["sharding"] = "SKIPPED: one device"
     elif "sharding" in asked and jitted:
-        found += identities.sharded(problem, options, here, problem.backward, jitted, tol, skip)
+        found += transformations.sharded(problem, here, jitted, tol)
     return found, checks
 
 
-def _compiled_reference(problem: Problem, options: Options, point: Point, checks: dict[str, str]):
-    checks = dict(checks)
+def _compiled_reference(problem: Problem, options: Options, point: Point) -> tuple[Callable | None, str]:
+    """Return the compiled reference, or None and why the check is skipped."""
     if "reference" not in options.checks or problem.reference is None:
-        if "reference" in checks:
-            checks["reference"] = "SKIPPED: there is none"
-        return None, checks
+        return None, "SKIPPED: no reference was given"
     compiled = jax.jit(problem.reference)
     try:
         compiled(point.x, problem.data, point.ct)
     except (TypeError, ValueError, NotImplementedError) as error:
-        checks["reference"] = f"SKIPPED: autodiff of fun raises {type(error).__name__}: {str(error).splitlines()[0]}"
-        return None, checks
-    return compiled, checks
+        return None, f"SKIPPED: autodiff of fun raises {type(error).__name__}: {str(error).splitlines()[0]}"
+    return compiled, ""
 
 
-def _compiled_backward(problem: Problem, point: Point) -> tuple[Callable, list | str]:
-    """The compiled backward with its gradients at a point, or the backward itself with why it cannot be compiled."""
+def _compiled_backward(problem: Problem, point: Point) -> tuple[Callable, list | None, str]:
+    """Return the compiled backward and its gradients at a point, or the backward itself and why it cannot compile."""
     compiled = jax.jit(problem.backward)
     try:
-        return compiled, compiled(point.x, problem.data, point.ct)
+        return compiled, compiled(point.x, problem.data, point.ct), ""
     except Exception as error:
         why = f"FAIL: the backward raises {type(error).__name__} under jit: {str(error).splitlines()[0]}"
-        return problem.backward, why
+        return problem.backward, None, why
 
 
-def _usable(problem: Problem, raw: list, leaf: int) -> bool:
-    return raw[leaf] is not None and np.shape(raw[leaf]) == problem.x[leaf].shape
-
-
-def _finite_or_raise(who: str, problem: Problem, y: list) -> None:
-    for path, x in zip(problem.paths, problem.x, strict=True):
+def _finite_or_raise(problem: Problem, y: list) -> None:
+    for leaf, x in zip(problem.leaves, problem.x, strict=True):
         if not np.all(np.isfinite(to_numpy(x))):
-            raise ValueError(f"{who}: args: expected finite leaves, got NaN or infinity in {path or '[0]'}")
+            raise ValueError(f"{problem.who}: args must be finite, got NaN or infinity in {leaf.label}")
     for v in y:
         if not np.all(np.isfinite(to_numpy(v))):
-            raise ValueError(f"{who}: fun: expected finite outputs at args, got NaN or infinity")
+            raise ValueError(f"{problem.who}: fun must be finite at args, got NaN or infinity")

@@ -1,67 +1,76 @@
-"""Second order: the derivative of a backward function, checked as any other.
+"""Second order: the derivative of a backward function, checked like any other gradient.
 
-For ĝ(x, ȳ) the vector-Jacobian product R(u) = ∂⟨u, ĝ⟩/∂(x, ȳ), by autodiff through the backward, is compared element
-by element with that of the reference's gradient, with differences of ĝ, and must be symmetric in x:
+For ĝ(x, ȳ), the vector-Jacobian product R(u) = ∂⟨u, ĝ⟩/∂(x, ȳ) is computed by autodiff through the backward. It is
+compared with that of the reference, element by element, and with differences of ĝ. It must also be symmetric in x:
 
-    ⟨R(u), v⟩ = ⟨R(v), u⟩        (⟨u, Hv⟩ = ⟨v, Hu⟩, H the Hessian of ⟨ȳ, f⟩)
+    ⟨R(u), v⟩ = ⟨R(v), u⟩        (⟨u, Hv⟩ = ⟨v, Hu⟩, where H is the Hessian of ⟨ȳ, f⟩)
 """
 
 import jax
 import numpy as np
 
-from fnn.gradcheck.points import Point
-from fnn.gradcheck.problem import Finding, Options, Problem, autodiff, generator, to_numpy
+from fnn.gradcheck.options import Options
+from fnn.gradcheck.problem import Point, Problem, autodiff, generator, to_numpy
 from fnn.gradcheck.reference import conditioned
+from fnn.gradcheck.report import LeafReport
 from fnn.gradcheck.run import Outcome, run
 
 
-def second_order(problem: Problem, options: Options, first: Point, loops: bool) -> Outcome:
-    """The findings about the derivative of the backward; leaves beyond the problem's are those of the cotangent."""
+def add_second_order(problem: Problem, options: Options, outcome: Outcome) -> Outcome:
+    """Add the check of the second order to the outcome of the first. Skipped if the first order is wrong."""
+    if any(f.status == "FAIL" for f in outcome.findings):
+        return outcome._replace(checks={**outcome.checks, "second order": "SKIPPED: the first order is wrong"})
+    found, verdict = _second_order(problem, options, outcome.points[0])
+    return outcome._replace(findings=[*outcome.findings, *found], checks={**outcome.checks, "second order": verdict})
+
+
+def _second_order(problem: Problem, options: Options, first: Point) -> tuple[list[LeafReport], str]:
     n = len(problem.x)
     ct = [] if problem.fixed else list(first.ct)
     split = lambda f: lambda z, data: f(z[:n], data, z[n:] if ct else first.ct)
     inner = split(problem.backward)
-    twice = Problem(
-        [*problem.paths, *(f"cotangent[{k}]" for k in range(len(ct)))],
-        [*problem.dtypes, *(str(c.dtype) for c in ct)],
-        [*problem.x, *ct],
-        problem.data,
-        inner,
-        autodiff(inner),
-        autodiff(split(problem.reference)) if problem.reference else None,
-        None,
-        lambda z, data: problem.inside(z[:n], data),
-        problem.u,
-        problem.u,
-        [*problem.argument, *(max(problem.argument) + 1 for _ in ct)],
+    cotangents = [LeafReport(f"cotangent[{k}]", c.shape, str(c.dtype), "INCONCLUSIVE") for k, c in enumerate(ct)]
+    twice = problem._replace(
+        leaves=[*problem.leaves, *cotangents],
+        x=[*problem.x, *ct],
+        fun=inner,
+        backward=autodiff(inner),
+        reference=autodiff(split(problem.reference)) if problem.reference else None,
+        primal=None,
+        inside=lambda z, data: problem.inside(z[:n], data),
+        u_fun=problem.u,
+        argument=[*problem.argument, *(max(problem.argument) + 1 for _ in ct)],
+        cotangent=None,
+        fixed=False,
+        declared=None,
+        batch=0,
     )
     asked = tuple(c for c in ("structure", "reference", "differences") if c in options.checks)
     try:
-        outcome = run(twice, options._replace(checks=asked, num_points=min(options.num_points, 2)), None, loops)
+        outcome = run(twice, options._replace(checks=asked, num_points=min(options.num_points, 2)))
     except (TypeError, NotImplementedError) as error:
-        return Outcome(
-            [], {"second order": f"FAIL: the backward cannot be differentiated: {str(error).splitlines()[0]}"}, []
-        )
-    message = _symmetry(twice, options, outcome.points[-1], n)
-    failed = sorted({twice.paths[f.leaf] or "[0]" for f in outcome.findings if f.status == "FAIL"})
+        return [], f"FAIL: the backward cannot be differentiated: {str(error).splitlines()[0]}"
+    message = _asymmetry(twice, options, outcome.points[-1], n)
+    failed = sorted({f.label for f in outcome.findings if f.status == "FAIL"})
     if failed:
         message = f"wrong for {', '.join(failed)}" + (f"; {message}" if message else "")
-    own = [f for f in outcome.findings if f.leaf < n and f.status in ("FAIL", "KINK")]
+    names = {leaf.path for leaf in cotangents}
     found = [
         f._replace(
             check="second order",
-            lines=tuple(f"second order, {line.strip()}" for line in f.lines),
+            evidence=tuple(f"second order, {line.strip()}" for line in f.evidence),
             hint=f"second order: {f.hint or 'wrong'}",
         )
-        for f in own
+        for f in outcome.findings
+        if f.path not in names and f.status in ("FAIL", "KINK")
     ]
-    return Outcome(found, {"second order": f"FAIL: {message}" if message else "PASS"}, outcome.points)
+    return found, f"FAIL: {message}" if message else "PASS"
 
 
-def _symmetry(twice: Problem, options: Options, point: Point, n: int) -> str:
-    """Why ⟨R(u), v⟩ is not ⟨R(v), u⟩; empty if it is."""
+def _asymmetry(twice: Problem, options: Options, point: Point, n: int) -> str:
+    """Explain how ⟨R(u), v⟩ differs from ⟨R(v), u⟩; return "" if it does not."""
     backward = jax.jit(twice.backward)
-    rng = generator(options.seed, "symmetry")
+    rng = generator(twice.seed, "symmetry")
     u, v = ([np.asarray(rng.standard_normal(np.shape(x)), x.dtype) for x in twice.x[:n]] for _ in range(2))
     ru = conditioned(backward, twice, options, Point(point.x, u, "symmetry u"), "symmetry")
     rv = conditioned(backward, twice, options, Point(point.x, v, "symmetry v"), "symmetry")
@@ -76,13 +85,3 @@ def _symmetry(twice: Problem, options: Options, point: Point, n: int) -> str:
 
 def _inner(a: list, b: list) -> float:
     return float(sum(np.sum(to_numpy(x) * to_numpy(y)) for x, y in zip(a, b, strict=True)))
-
-
-def merged(outcome: Outcome, second: Outcome) -> Outcome:
-    """Both orders in one outcome."""
-    return Outcome([*outcome.findings, *second.findings], {**outcome.checks, **second.checks}, outcome.points)
-
-
-def is_clean(findings: list[Finding]) -> bool:
-    """Whether no first-order check failed."""
-    return all(f.status != "FAIL" for f in findings)

@@ -1,46 +1,53 @@
-"""Tree, shape, dtype, finiteness and determinism of a gradient, and the primal that its forward computes."""
+"""Structural checks: shape, dtype, finiteness and determinism of a gradient, and the value of its forward rule."""
 
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.problem import Finding, Options, Problem, generator, index_of, to_numpy
+from fnn.gradcheck.options import Options
+from fnn.gradcheck.problem import Problem, finding, generator, index_of, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
+from fnn.gradcheck.report import LeafReport
 
 
-def shapes(problem: Problem, got: list, declared: list | None) -> list[Finding]:
-    """The leaves that are missing, or have another shape or dtype than what they are the gradient of.
+def shapes(problem: Problem, got: list) -> list[LeafReport]:
+    """Report the gradients that are missing, or whose shape or dtype differs from their leaf's.
 
-    `declared` are the gradients' (shape, dtype) at the arguments as the user gave them, where they could be traced.
+    Dtypes are compared at the arguments as the user passed them, if the backward could be traced there.
     """
     found = []
     for i, g in enumerate(got):
         x = problem.x[i]
         if g is None:
             line = f"structure: expected a gradient of shape {x.shape}, got None"
-            found.append(Finding("structure", i, "FAIL", (line,), hint="missing leaf"))
+            found.append(finding(problem, "structure", i, "FAIL", line, hint="missing leaf"))
             continue
         if np.shape(g) != x.shape:
             line = f"structure: expected shape {x.shape}, got {np.shape(g)}"
-            found.append(Finding("structure", i, "FAIL", (line,), hint=_shape_hint(np.shape(g), x.shape)))
+            hint = _shape_hint(np.shape(g), x.shape)
+            found.append(finding(problem, "structure", i, "FAIL", line, hint=hint))
             continue
-        wanted = problem.dtypes[i] if declared else str(x.dtype)
-        came = str(declared[i].dtype) if declared and declared[i] is not None else str(jnp.result_type(g))
-        if came != wanted:
-            line = f"structure: expected dtype {wanted}, got {came}"
-            found.append(Finding("structure", i, "FAIL", (line,), hint=f"a {came} gradient of a {wanted} leaf"))
+        expected = problem.leaves[i].dtype if problem.declared else str(x.dtype)
+        declared = problem.declared[i] if problem.declared else None
+        dtype = str(jnp.result_type(g) if declared is None else declared.dtype)
+        if dtype != expected:
+            line = f"structure: expected dtype {expected}, got {dtype}"
+            hint = f"a {dtype} gradient of a {expected} leaf"
+            found.append(finding(problem, "structure", i, "FAIL", line, hint=hint))
     return found
 
 
 def comparable(problem: Problem, got: list) -> list[np.ndarray]:
-    """Gradients as float64 arrays on the host; NaN where there is nothing to compare."""
+    """Return gradients as float64 arrays on the host, filled with NaN where a gradient cannot be compared."""
     return [
         to_numpy(g) if g is not None and np.shape(g) == x.shape and _real(g) else np.full(x.shape, np.nan)
         for g, x in zip(got, problem.x, strict=True)
     ]
 
 
-def finite(g: list[np.ndarray], expected: list[np.ndarray] | None, skip: set[int], where: str) -> list[Finding]:
-    """The leaves that hold NaN or infinity where the expected gradient is finite."""
+def finite(
+    problem: Problem, g: list[np.ndarray], expected: list[np.ndarray] | None, skip: set[int], where: str
+) -> list[LeafReport]:
+    """Report the leaves whose gradient is NaN or infinite at elements where the expected gradient is finite."""
     found = []
     for i, value in enumerate(g):
         bad = ~np.isfinite(value)
@@ -48,16 +55,29 @@ def finite(g: list[np.ndarray], expected: list[np.ndarray] | None, skip: set[int
             bad &= np.isfinite(expected[i])
         if i in skip or not bad.any():
             continue
-        index = index_of(int(np.argmax(bad)), bad.shape)
-        line = f"structure: {int(bad.sum())}/{bad.size} elements not finite, first {list(index)}, {where}"
+        count, index = int(bad.sum()), index_of(int(np.argmax(bad)), bad.shape)
+        line = f"structure: {count}/{bad.size} elements not finite, first {list(index)}, {where}"
         found.append(
-            Finding("structure", i, "FAIL", (line,), float("inf"), 0.0, index, int(bad.sum()), hint="not finite")
+            finding(
+                problem,
+                "structure",
+                i,
+                "FAIL",
+                line,
+                max_error=float("inf"),
+                tol=0.0,
+                worst_index=index,
+                num_wrong=count,
+                hint="not finite",
+            )
         )
     return found
 
 
-def deterministic(first: list[np.ndarray], second: list[np.ndarray], options: Options) -> list[Finding]:
-    """The leaves in which two runs at the same arguments differ, beyond nondet_tol."""
+def deterministic(
+    problem: Problem, options: Options, first: list[np.ndarray], second: list[np.ndarray]
+) -> list[LeafReport]:
+    """Report the leaves in which two runs at the same arguments differ by more than nondet_tol."""
     found = []
     for i, (a, b) in enumerate(zip(first, second, strict=True)):
         with np.errstate(invalid="ignore"):
@@ -65,19 +85,19 @@ def deterministic(first: list[np.ndarray], second: list[np.ndarray], options: Op
         if differ.any():
             worst = int(np.argmax(np.where(differ, np.abs(a - b), 0.0)))
             index, size = index_of(worst, a.shape), float(np.abs(a - b).ravel()[worst])
-            line = (
-                f"structure: two runs differ in {int(differ.sum())}/{a.size} elements, by {size:.2g} at {list(index)}"
-            )
+            count = int(differ.sum())
+            line = f"structure: two runs differ in {count}/{a.size} elements, by {size:.2g} at {list(index)}"
             found.append(
-                Finding(
+                finding(
+                    problem,
                     "structure",
                     i,
                     "FAIL",
-                    (line,),
-                    size,
-                    options.nondet_tol,
-                    index,
-                    int(differ.sum()),
+                    line,
+                    max_error=size,
+                    tol=options.nondet_tol,
+                    worst_index=index,
+                    num_wrong=count,
                     hint="not deterministic",
                 )
             )
@@ -85,7 +105,7 @@ def deterministic(first: list[np.ndarray], second: list[np.ndarray], options: Op
 
 
 def primal(problem: Problem, options: Options, y: list) -> str:
-    """Why the value that the backward's own forward computes is not the function's; empty if it is."""
+    """Explain how the value of the forward rule differs from the function's; return "" if it does not."""
     again = [to_numpy(v) for v in problem.fun(problem.x, problem.data)]
     for k, (a, b) in enumerate(zip(y, again, strict=True)):
         if not np.all((a == b) | (np.abs(a - b) <= options.nondet_tol) | (np.isnan(a) & np.isnan(b))):
@@ -93,20 +113,20 @@ def primal(problem: Problem, options: Options, y: list) -> str:
     if problem.primal is None:
         return ""
     moved = [
-        problem.fun(perturbed(problem.x, problem.u, generator(options.seed, "primal", draw)), problem.data)
+        problem.fun(perturbed(problem.x, problem.u, generator(problem.seed, "primal", draw)), problem.data)
         for draw in range(DRAWS)
     ]
     other = problem.primal(problem.x, problem.data)
     if len(other) != len(y):
-        return f"the forward of the backward returns {len(other)} inexact outputs, fun {len(y)}"
+        return f"the forward rule returns {len(other)} inexact outputs, fun returns {len(y)}"
     for k, (a, b) in enumerate(zip(y, other, strict=True)):
         if np.shape(b) != a.shape:
-            return f"the forward of the backward returns shape {np.shape(b)} in output {k}, fun {a.shape}"
+            return f"the forward rule returns shape {np.shape(b)} in output {k}, fun returns {a.shape}"
         s = max(float(np.abs(to_numpy(m[k]) - a).max(initial=0.0)) for m in moved)
         tol = 16 * s + 8 * problem.u * float(np.abs(a).max(initial=0.0)) + options.nondet_tol
         error = float(np.abs(to_numpy(b) - a).max(initial=0.0))
         if not error <= tol:
-            return f"the forward of the backward differs from fun in output {k}: |diff| {error:.2g} > tol {tol:.2g}"
+            return f"the forward rule differs from fun in output {k}: |diff| {error:.2g} > tol {tol:.2g}"
     return ""
 
 

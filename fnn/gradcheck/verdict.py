@@ -1,85 +1,98 @@
-"""From findings to a report: one status per leaf, one line per check."""
+"""The verdict on a gradient: run all checks, then merge their findings into one report per leaf, one line per check."""
+
+import math
 
 import numpy as np
 
-from fnn.gradcheck.problem import Finding, Options, Problem
-from fnn.gradcheck.report import LeafReport
-from fnn.gradcheck.run import Outcome
-from fnn.gradcheck.trees import Leaf
+from fnn.gradcheck.build import Request, build, declare, split_request
+from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
+from fnn.gradcheck.precision import compute_in
+from fnn.gradcheck.problem import Problem
+from fnn.gradcheck.report import GradReport, LeafReport
+from fnn.gradcheck.run import Outcome, run
+from fnn.gradcheck.second_order import add_second_order
 
 DECIDE = ("reference", "differences", "adjoint")
+"""The checks of which at least one must pass before a leaf passes."""
 
 
-def leaf_reports(
-    leaves: tuple[Leaf, ...], problem: Problem, options: Options, outcome: Outcome
-) -> tuple[LeafReport, ...]:
-    """A report per leaf of the arguments, in their order; then the cotangents that only a second order has."""
-    reports, number = [], 0
-    for leaf in leaves:
-        if leaf.skipped:
-            reports.append(LeafReport(leaf.path, leaf.shape, leaf.dtype, "SKIPPED", hint=leaf.skipped))
-            continue
-        mine = [f for f in outcome.findings if f.leaf == number]
-        reports.append(_leaf_report(leaf, problem, number, options, mine))
-        number += 1
-    return tuple(reports)
+def make_report(request: Request, keywords: Keywords) -> GradReport:
+    """Check a gradient with the options given as keyword arguments."""
+    who = request.who
+    options = make_options(who, keywords, len(request.args))
+    arguments = split_request(request)
+    key, seed = resolve_key(who, options.key)
+    declared = declare(request, arguments)
+    with compute_in(who, options.precision):
+        problem = build(request, options, arguments, declared, seed)
+        outcome = run(problem, options)
+        if options.order == 2:
+            outcome = add_second_order(problem, options, outcome)
+        leaves = tuple(
+            leaf if leaf.status == "SKIPPED" else _merge(leaf, options, outcome) for leaf in arguments.leaves
+        )
+        checks = _check_lines(problem, outcome)
+    good = all(leaf.status in ("PASS", "KINK", "SKIPPED") for leaf in leaves)
+    ok = good and not any(line.startswith("FAIL") for line in checks.values())
+    dtypes = sorted({leaf.dtype for leaf in arguments.differentiated})
+    precision = "float64" if options.precision == "x64" else "/".join(dtypes)
+    points = "Points: " + "; ".join(point.name for point in outcome.points) + "."
+    return GradReport(ok, leaves, checks, key, who, precision, (points,))
 
 
-def check_lines(options: Options, outcome: Outcome) -> dict[str, str]:
-    """One verdict per check: that of its leaves, or why it was skipped."""
+def _check_lines(problem: Problem, outcome: Outcome) -> dict[str, str]:
+    """Return one verdict per check: that of its leaves, or why it was skipped."""
     lines = dict(outcome.checks)
     for name in lines:
         if lines[name] != "PASS":
             continue
         found = [f for f in outcome.findings if f.check == name]
-        failed = {f.leaf for f in found if f.status == "FAIL"}
+        failed = {f.path for f in found if f.status == "FAIL"}
         if failed:
             lines[name] = f"FAIL: {len(failed)} {'leaf' if len(failed) == 1 else 'leaves'}"
         elif found and all(f.status == "INCONCLUSIVE" for f in found):
-            why = "" if options.differences_decide else ": not in float64 arithmetic"
+            why = "" if problem.differences_decide else ": fun does not compute in float64"
             lines[name] = f"INCONCLUSIVE{why}"
         elif any(f.status == "KINK" for f in found):
             lines[name] = "KINK"
     return lines
 
 
-def _leaf_report(leaf: Leaf, problem: Problem, number: int, options: Options, found: list[Finding]) -> LeafReport:
+def _merge(leaf: LeafReport, options: Options, outcome: Outcome) -> LeafReport:
+    """Merge the findings about one leaf. Numbers come from the finding with the largest error relative to its tol."""
+    found = [f for f in outcome.findings if f.path == leaf.path]
     status, kink = _status(options, found)
-    failing = [
-        f for f in found if f.status == ("FAIL" if status == "FAIL" else "KINK" if status == "KINK" else "INCONCLUSIVE")
-    ]
-    measured = [f for f in failing if f.max_error is not None] or [
+    deciding = [f for f in found if f.status == (status if status in ("FAIL", "KINK") else "INCONCLUSIVE")]
+    measured = [f for f in deciding if f.max_error is not None] or [
         f for f in found if f.check == "reference" and f.max_error is not None
     ]
     worst = max(measured, key=lambda f: (f.worst_index is not None, _ratio(f)), default=None)
     levels = [f.min_detectable for f in found if f.min_detectable is not None]
     steps = [f.step for f in found if f.step is not None]
-    lines, seen = [], set()
-    for f in failing + [f for f in found if f.check == "differences" and f.lines and status == "FAIL"]:
+    evidence, seen = [], set()
+    for f in deciding + [f for f in found if f.check == "differences" and f.evidence and status == "FAIL"]:
         if f.check not in seen:
             seen.add(f.check)
-            lines += f.lines
-    hints = [f.hint for f in [*failing, *found] if f.hint] if status != "PASS" else [f.hint for f in found if f.hint]
-    if status == "FAIL" and not failing:
-        lines, hints = [f"kink: {kink}"], [*hints, "kinks='fail'"]
-    return LeafReport(
-        leaf.path,
-        leaf.shape,
-        leaf.dtype,
-        status,
-        worst.max_error if worst else None,
-        worst.tol if worst else None,
-        next((f.worst_index for f in [worst, *failing] if f and f.worst_index is not None), None),
-        worst.num_wrong if worst and worst.num_wrong is not None else 0 if status == "PASS" else None,
-        steps[0] if steps else None,
-        kink,
-        max(levels) if levels else _elementwise_level(problem, number, found),
-        hints[0] if hints else "",
-        tuple(lines),
+            evidence += f.evidence
+    hints = [f.hint for f in ([*deciding, *found] if status != "PASS" else found) if f.hint]
+    if status == "FAIL" and not deciding:
+        evidence, hints = [f"kink: {kink}"], [*hints, "kinks='fail'"]
+    return leaf._replace(
+        status=status,
+        max_error=worst.max_error if worst else None,
+        tol=worst.tol if worst else None,
+        worst_index=next((f.worst_index for f in [worst, *deciding] if f and f.worst_index is not None), None),
+        num_wrong=worst.num_wrong if worst and worst.num_wrong is not None else 0 if status == "PASS" else None,
+        step=steps[0] if steps else None,
+        kink=kink,
+        min_detectable=max(levels) if levels else _elementwise_level(leaf, found),
+        hint=hints[0] if hints else "",
+        evidence=tuple(evidence),
     )
 
 
-def _status(options: Options, found: list[Finding]) -> tuple[str, str | None]:
+def _status(options: Options, found: list[LeafReport]) -> tuple[str, str | None]:
+    """Return the status of a leaf, and the kink of the function there, if any."""
     kink = next((f.kink for f in found if f.kink), None)
     if any(f.status == "FAIL" for f in found) or (kink and options.kinks == "fail"):
         return "FAIL", kink
@@ -91,14 +104,15 @@ def _status(options: Options, found: list[Finding]) -> tuple[str, str | None]:
     return ("KINK" if kink and "reference" not in decided else "PASS"), kink
 
 
-def _ratio(f: Finding) -> float:
-    return (f.max_error or 0.0) / f.tol if f.tol else float(bool(f.max_error)) * np.inf if f.max_error else 0.0
+def _ratio(f: LeafReport) -> float:
+    """Return max_error / tol; infinite for an error at a tolerance of 0."""
+    return (f.max_error or 0.0) / f.tol if f.tol else np.inf if f.max_error else 0.0
 
 
-def _elementwise_level(problem: Problem, number: int, found: list[Finding]) -> float | None:
-    """tol √n / ‖g‖: an error of that norm has an element beyond the tolerance; None without the gradient's norm."""
+def _elementwise_level(leaf: LeafReport, found: list[LeafReport]) -> float | None:
+    """Return tol √n / ‖g‖: an error of that norm has an element beyond tol. None if the norm is not known."""
     norms = [f.norm for f in found if f.check == "reference" and f.norm]
     tols = [f.tol for f in found if f.check == "reference" and f.tol is not None]
     if not norms or not tols:
         return None
-    return float(max(tols) * np.sqrt(problem.x[number].size) / min(norms))
+    return float(max(tols) * np.sqrt(math.prod(leaf.shape)) / min(norms))

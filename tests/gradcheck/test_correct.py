@@ -1,4 +1,4 @@
-"""No correct gradient is refused: functions of JAX in both modes of autodiff, badly scaled ones, ReLU networks."""
+"""Correct gradients pass: functions of JAX in both modes of autodiff, badly scaled functions, ReLU networks."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The interface of the gradient checker: verdicts, paths, kinks, messages, misuse."""
+"""The interface of the gradient checker: verdicts, paths, messages, and every kind of check."""
 
 import os
 import subprocess
@@ -92,7 +92,7 @@ def test_pass():
     assert 0 < leaf.min_detectable < 1e-4
     assert set(report.checks) >= {"structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap"}
     assert "jax.random.key(7)" in report.summary()
-    assert "P miss 1e-06" in report.summary()
+    assert "probability of a miss: 1e-06" in report.summary()
 
 
 @pytest.mark.parametrize("key", [7, np.array([0, 7], np.uint32)])
@@ -140,7 +140,7 @@ def test_paths_and_skipped():
 
 
 def _clean(grads):
-    """Whatever stands at a leaf that is not differentiated is ignored."""
+    """Replace the gradients of leaves that are not differentiated, which the checker must ignore."""
     p, dx, _ = grads
     return {**p, "n": 0, "key": 0}, dx, np.zeros(4, jax.dtypes.float0)
 

@@ -1,4 +1,4 @@
-"""Every wrong gradient is caught, in the right leaf, and at the right element where one element or one row is wrong."""
+"""Wrong gradients are caught: in the right leaf and, if one element or row is wrong, at the right index."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ from tests.support.slow import slow_except
 
 MUTANTS = mutants()
 EVERY = 6
-"""The fast part of the suite takes one mutant of six, which still meets every mutation and every function."""
+"""The default tests take every sixth mutant, which includes every mutation and every function."""
 
 
 def _verdict(mutant: Mutant, report: GradReport) -> str:
-    """Why a report is not good enough; empty if it is."""
+    """Explain what is missing in a report; return "" if nothing is."""
     wrong = [leaf for leaf in report.leaves if leaf.status not in ("PASS", "SKIPPED")]
     checked = [leaf for leaf in report.leaves if leaf.status != "SKIPPED"]
     if report.ok or not wrong:

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture's key, --grad-key, the section with failing leaves."""
+"""The pytest plugin: the key of the fixture, --grad-key, and the section with failing leaves."""
 
 import zlib
 
@@ -19,7 +19,7 @@ PLUGIN = ("-p", "fnn.gradcheck.pytest_plugin", "-p", "no:cacheprovider", "-p", "
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
-    """Runs a test file in process, with the plugin if it is not installed."""
+    """Return a function that runs a test file in this process, with the plugin even if it is not installed."""
     plugin = () if request.config.pluginmanager.has_plugin("fnn_gradcheck") else PLUGIN
 
     def running(text: str, *options: str):

@@ -1,4 +1,7 @@
-"""φ along a line, its derivative with an error estimate, and its noise; `differences` has the formulas."""
+"""Directional derivatives by finite differences, with estimates of their error and of the noise of φ.
+
+φ(t) = ⟨ȳ, f(x + t v)⟩ is the function along a direction v of one leaf. `differences` has the formulas.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.kinks import JUMP, KINK, classify, one_sided
-from fnn.gradcheck.problem import Options, Point, Problem, generator, rms, to_jax, to_numpy
+from fnn.gradcheck.problem import Point, Problem, generator, rms, to_jax, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
 
 COARSE = (12, 13, 18, 19, 24, 25)
 FINE = (9, 10, 12, 13, 15, 16, 18, 19, 21, 22, 24, 25)
-"""Powers of two of the relative steps: few at first, all of them where those cannot tell."""
+"""The relative steps are 2^-power: first the few of COARSE, then all of FINE if those do not suffice."""
 
 axpy = jax.jit(lambda x, t, v: x + t * v)
 
 
 class Line(NamedTuple):
-    """φ at ±t along one direction, t falling, and at 0."""
+    """φ along one direction: at ±t with t decreasing, and at 0."""
 
     powers: np.ndarray
     t: np.ndarray
@@ -29,32 +32,40 @@ class Line(NamedTuple):
 
     @property
     def second(self) -> np.ndarray:
-        """φ(t) - 2φ(0) + φ(-t)."""
+        """The second differences φ(t) - 2φ(0) + φ(-t)."""
         return self.plus - 2 * self.zero + self.minus
 
 
 class Slope(NamedTuple):
-    """A directional derivative with its error estimate; error is inf where no step was usable."""
+    """A directional derivative with an estimate of its error."""
 
     value: float
     error: float
+    """The estimate; infinite if no step was usable."""
     step: float
+    """The relative step h that was chosen."""
     kind: str
+    """SMOOTH, NEARBY, KINK or JUMP (see `kinks`)."""
     sides: tuple[float, float]
+    """The slopes on the left and on the right of a kink or jump; NaN elsewhere."""
 
 
 class Potential(NamedTuple):
-    """φ at one point: the compiled function, its value and its noise there."""
+    """φ near one point."""
 
     phi: Callable
+    """x -> ⟨ȳ, f(x)⟩, compiled."""
     x: list
     zero: float
+    """φ at the point."""
     noise: float
+    """Twice the change of φ when x changes in its last bit."""
     u: float
+    """The unit roundoff of the function."""
 
 
 def projection(problem: Problem) -> Callable:
-    """(x, data, ct) -> ⟨ȳ, f(x)⟩, compiled; NaN outside the domain."""
+    """Return the compiled function (x, data, ct) -> ⟨ȳ, f(x)⟩. It is NaN outside the domain."""
 
     def phi(x, data, ct):
         total = sum(jnp.vdot(c, v.astype(c.dtype)) for c, v in zip(ct, problem.fun(x, data), strict=True))
@@ -63,24 +74,24 @@ def projection(problem: Problem) -> Callable:
     return jax.jit(phi)
 
 
-def potential(phi: Callable, problem: Problem, options: Options, point: Point) -> Potential:
-    """φ at a point, its noise measured by changing x in its last bit."""
+def potential(phi: Callable, problem: Problem, point: Point) -> Potential:
+    """Evaluate φ at a point, and measure its noise by changing x in its last bit."""
     x = [to_jax(v) for v in point.x]
     ct = [to_jax(c) for c in point.ct]
-    here = lambda x: phi(x, problem.data, ct)  # not waited for: several are under way at once
+    here = lambda x: phi(x, problem.data, ct)  # dispatched asynchronously, so that several calls overlap
     zero = float(here(x))
-    draws = [perturbed(point.x, problem.u_fun, generator(options.seed, "noise", point.name, d)) for d in range(DRAWS)]
+    draws = [perturbed(point.x, problem.u_fun, generator(problem.seed, "noise", point.name, d)) for d in range(DRAWS)]
     noise = max([abs(float(here(d)) - zero) for d in draws])
     return Potential(here, x, zero, 2 * noise if np.isfinite(noise) else 0.0, problem.u_fun)
 
 
 def scale(x) -> float:
-    """What steps are relative to: max(rms(x), 1e-3), and 0.1 for a leaf of zeros."""
+    """Return the scale of the steps of a leaf: max(rms(x), 1e-3), or 0.1 for a leaf of zeros."""
     return max(rms(x), 1e-3) if np.any(to_numpy(x)) else 0.1
 
 
 def along(p: Potential, leaf: int, v, powers: Sequence[int] = FINE, known: Line | None = None) -> Line:
-    """φ at x ± t v for t = 2^-power scale(x), v a direction of one leaf; what is `known` is not computed again."""
+    """Evaluate φ at x ± t v for t = 2^-power scale(x), where v is a direction of one leaf; reuse values of `known`."""
     values = {} if known is None else dict(zip(known.powers, zip(known.plus, known.minus, strict=True), strict=True))
     t = 2.0 ** -np.array(powers, np.float64) * scale(p.x[leaf])
     v = to_jax(v, p.x[leaf].dtype)
@@ -91,7 +102,7 @@ def along(p: Potential, leaf: int, v, powers: Sequence[int] = FINE, known: Line 
 
 
 def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
-    """D₄ at the step of least error estimate; `fine` is noise seen elsewhere."""
+    """Return D₄ at the step with the least error estimate. `fine` is a lower bound of the noise (see `fine_noise`)."""
     pairs = [k for k in range(1, len(line.powers)) if line.powers[k] == line.powers[k - 1] + 1]
     with np.errstate(all="ignore"):
         d2 = (line.plus - line.minus) / (2 * line.t)
@@ -108,22 +119,25 @@ def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
 
 
 def kind_of(p: Potential, line: Line) -> str:
-    """Smooth, a kink, or a jump, by the second differences at every third power of two."""
+    """Classify the point by the second differences at every third power of two."""
     steps = np.flatnonzero((line.powers - 1) % 3 == 0)
     return classify(line.t[steps], line.second[steps], base_noise(p, line))
 
 
 def base_noise(p: Potential, line: Line) -> float:
-    """The noise of φ by its size and by its conditioning."""
+    """Return the noise of φ that follows from its size and its conditioning."""
     sizes = np.abs(np.concatenate([line.plus, line.minus, [line.zero]]))
     return max(24 * p.u * float(sizes[np.isfinite(sizes)].max(initial=0.0)), p.noise)
 
 
 def fine_noise(p: Potential, lines: list[Line]) -> float:
-    """The noise of φ by its second differences at the smallest steps, and by what is odd in it:
+    """Measure the noise of φ at the smallest steps, where a smooth φ is linear.
 
-    [φ(2t) - φ(-2t)] - 2 [φ(t) - φ(-t)] = O(t³),  which sees roundoff that is symmetric about the point.
-    Second differences of lines with a kink at the point are left out.
+    Uses second differences, except along lines with a kink at the point, and the odd combination
+
+        [φ(2t) - φ(-2t)] - 2 [φ(t) - φ(-t)] = O(t³)
+
+    which also contains rounding errors that are symmetric about the point.
     """
     found = [0.0]
     for line in lines:

@@ -1,4 +1,4 @@
-"""What the gradient checker is told: kinks, domain, references, tolerances, precision, axes; and what it then finds."""
+"""The options of the gradient checker: kinks, domain, reference, tolerances, precision, in_axes, cotangent."""
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def test_tolerances_given():
 def test_cotangent_given():
     report = check_vjp(jnp.sin, COS, (X,), cotangent=np.eye(6, dtype=np.float32)[2], key=1)
     assert report.ok, report.summary()
-    with pytest.raises(ValueError, match="check_vjp: cotangent: expected shape"):
+    with pytest.raises(ValueError, match="check_vjp: cotangent must have shape"):
         check_vjp(jnp.sin, COS, (X,), cotangent=X[:2], key=1)
 
 
