@@ -1,12 +1,11 @@
-"""Where a training stopped being finite: the epoch, the step, and the first leaf.
+"""Finding where a training stopped being finite: the epoch, the step, and the first leaf.
 
-A run looks at its costs and its parameters once a call of a compiled program, which costs next to nothing.
-Only when something was not finite is the way there repeated, from a copy of the carry a few seconds old, with a look
-at the cost, the gradient and the parameters of every step.
+Each call of a compiled program checks the costs and the parameters once, which costs next to nothing. If something is
+not finite, the steps are repeated from a snapshot, a copy of the carry that is a few seconds old. The repetition
+checks cost, gradient and parameters in every step.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,14 +22,14 @@ from fnn.types import GradientTransformation, Params, TrainState
 
 
 class Snapshot(NamedTuple):
-    """A carry that nothing donates, and how many steps of its epoch lie behind it."""
+    """A carry that is never donated, and the number of steps done in its epoch."""
 
     carry: programs.Carry
     position: int
 
 
-class _Watched(NamedTuple):
-    """An optimizer's state, and whether the last step's cost, gradient and new parameters were finite, by leaf."""
+class _Checked(NamedTuple):
+    """An optimizer's state, and for each leaf whether the last step's cost, gradient and parameters are finite."""
 
     opt_state: Any
     cost: Array
@@ -44,99 +43,129 @@ def _copy(carry: programs.Carry) -> programs.Carry:
 
 
 def snapshot(carry: programs.Carry, position: int) -> Snapshot:
-    """A copy to come back to."""
+    """Copy the carry, to repeat the steps after it later."""
     return Snapshot(_copy(carry), position)
 
 
-def _watched(optimizer: GradientTransformation) -> GradientTransformation:
-    """The optimizer with a `_Watched` for its state: it is given cost and gradient of every step."""
+def _checking_optimizer(optimizer: GradientTransformation) -> GradientTransformation:
+    """The optimizer with a `_Checked` as its state. Its update receives the cost and the gradient of every step."""
     inner = as_transformation("fit", optimizer)
 
-    def update(gradients: Params, state: _Watched, params: Params, **extra: Any) -> tuple[Params, _Watched]:
+    def update(gradients: Params, state: _Checked, params: Params, **extra: Any) -> tuple[Params, _Checked]:
         updates, opt_state = inner.update(gradients, state.opt_state, params, **extra)
         after = programs.finite_leaves(apply_updates(params, updates))
-        return updates, _Watched(opt_state, jnp.isfinite(extra["value"]), programs.finite_leaves(gradients), after)
+        return updates, _Checked(opt_state, jnp.isfinite(extra["value"]), programs.finite_leaves(gradients), after)
 
     return GradientTransformation(inner.init, update)
 
 
-def _watching(program: programs.Program, state: TrainState) -> tuple[Step, TrainState, Callable[[TrainState], Array]]:
-    """A step and a state whose opt_state is a `_Watched`, and whether all was finite so far."""
-    good = jax.tree.map(lambda leaf: jnp.asarray(True), state.params)
-    watched = state._replace(opt_state=_Watched(state.opt_state, jnp.asarray(True), good, good))
-    program = program._replace(optimizer=_watched(program.optimizer), metrics=())
+def _checking_step(program: programs.Program, state: TrainState) -> tuple[Step, TrainState]:
+    """A step that checks what it computes and reports nothing, and the state with a `_Checked` to start from."""
+    finite = jax.tree.map(lambda leaf: jnp.asarray(True), state.params)
+    state = state._replace(opt_state=_Checked(state.opt_state, jnp.asarray(True), finite, finite))
+    program = program._replace(optimizer=_checking_optimizer(program.optimizer), metrics=())
     step = programs.logging_step(program)
-    silent = lambda state, batch: (step(state, batch)[0], ())
-    return silent, watched, _is_finite
+    return lambda state, batch: (step(state, batch)[0], ()), state
 
 
 def _is_finite(state: TrainState) -> Array:
-    """Whether everything that the steps up to this state computed is finite."""
-    watched = state.opt_state
-    return programs.all_true((watched.cost, watched.gradient, watched.params))
+    """Whether everything that the last step before this state computed is finite."""
+    checked = state.opt_state
+    return programs.all_true((checked.cost, checked.gradient, checked.params))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _watched_epoch(program: programs.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
-    """The rest of an epoch, up to its first step of which something is not finite; opt_state is a `_Watched`."""
-    step, state, goes_on = _watching(program, state)
+def _check_epoch(program: programs.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
+    """Run the rest of an epoch, or up to its first step that is not finite. The result's opt_state is a `_Checked`."""
+    step, state = _checking_step(program, state)
     until = jnp.int32(programs.steps_per_epoch(program, data))
-    return run_part_of_epoch(step, program.batch_size, state, (), data, position, until, goes_on)[0]
+    return run_part_of_epoch(step, program.batch_size, state, (), data, position, until, _is_finite)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _watched_chunk(
+def _check_chunk(
     program: programs.Program, state: TrainState, chunk: Chunk, position: Array, until: Array
 ) -> TrainState:
-    """The same for a part of a chunk."""
-    step, state, goes_on = _watching(program, state)
-    return run_part_of_chunk(step, state, (), chunk, position, until, goes_on)[0]
+    """Run the steps position..until-1 of a chunk, or up to the first that is not finite; see `_check_epoch`."""
+    step, state = _checking_step(program, state)
+    return run_part_of_chunk(step, state, (), chunk, position, until, _is_finite)[0]
 
 
-def _what(flags: _Watched) -> str:
-    """The first that is not finite, cost before gradient before parameters, and how many more there are."""
+def _describe_leaves(checked: _Checked) -> str:
+    """The first leaf that is not finite (cost, then gradient, then parameters), and how many more there are."""
 
-    def bad(tree: PyTree, words: str) -> list[str]:
+    def not_finite(tree: PyTree, prefix: str) -> list[str]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)
-        names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, flag in leaves if not flag]
-        return [f"{words} params{'.' * bool(name)}{name}" for name in names]
+        names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, finite in leaves if not finite]
+        return [f"{prefix} params{'.' * bool(name)}{name}" for name in names]
 
-    found = bad(flags.gradient, "the gradient of") or bad(flags.params, "the new")
-    if len(found) > 1:
-        found[0] += f" (and {len(found) - 1} more of {len(jax.tree.leaves(flags.params))} leaves)"
-    return " and ".join(["the cost"] * (not flags.cost) + found[:1])
+    names = not_finite(checked.gradient, "the gradient of") or not_finite(checked.params, "the new")
+    if len(names) > 1:
+        names[0] += f" (and {len(names) - 1} more of {len(jax.tree.leaves(checked.params))} leaves)"
+    return " and ".join(["the cost"] * (not checked.cost) + names[:1])
 
 
 def locate_failure(
-    program: programs.Program, start: Snapshot, data: Examples, validation: Examples | None, good: int, until: int
+    program: programs.Program,
+    start: Snapshot,
+    data: Examples,
+    validation: Examples | None,
+    finite_epochs: int,
+    last_epoch: int,
 ) -> str | None:
-    """Epoch, step and leaf in words, for what went wrong after the first `good` epochs and before the end of `until`.
+    """Describe the first step that is not finite: epoch, step and leaf.
 
-    None if every step of these epochs is finite when they are repeated: then the validation cost is what was not.
+    Args:
+      program: the program of the training.
+      start: a snapshot from before the failure.
+      data: the training data.
+      validation: the validation data, or None.
+      finite_epochs: number of epochs at the start that are known to be finite.
+      last_epoch: number of the epoch in which the failure showed.
+
+    Returns:
+      The description; None if all steps are finite when they are repeated, so only the validation cost was not.
     """
     carry, position = start.carry, start.position
-    if position == 0 and good > int(carry.epoch):
-        carry = programs.run_epochs(program, _copy(carry), data, validation, jnp.int32(good))
+    if position == 0 and finite_epochs > int(carry.epoch):
+        carry = programs.run_epochs(program, _copy(carry), data, validation, jnp.int32(finite_epochs))
     state, steps = carry.state, programs.steps_per_epoch(program, data)
-    for epoch in range(int(carry.epoch) + 1, until + 1):
-        begun = int(state.step) - position
-        state = _watched_epoch(program, state, data, jnp.int32(position))
+    for epoch in range(int(carry.epoch) + 1, last_epoch + 1):
+        epoch_start = int(state.step) - position
+        state = _check_epoch(program, state, data, jnp.int32(position))
         if not _is_finite(state):
-            return _where(state, epoch, begun, steps)
+            return _describe_failure(state, epoch, epoch_start, steps)
         state, position = state._replace(opt_state=state.opt_state.opt_state), 0
     return None
 
 
 def locate_failure_in_chunk(
-    program: programs.Program, state: TrainState, chunk: Chunk, part: range, epoch: int, begun: int, steps: int | None
+    program: programs.Program,
+    state: TrainState,
+    chunk: Chunk,
+    part: range,
+    epoch: int,
+    epoch_start: int,
+    steps: int | None,
 ) -> str | None:
-    """The same for this part of a chunk's steps, which begins at this state, in an epoch begun after `begun` steps."""
-    state = _watched_chunk(program, state, chunk, jnp.int32(part.start), jnp.int32(part.stop))
-    return None if _is_finite(state) else _where(state, epoch, begun, steps)
+    """Describe the first step of a chunk that is not finite, as `locate_failure` does.
+
+    Args:
+      program: the program of the training.
+      state: the state before the first of these steps.
+      chunk: the chunk.
+      part: the positions of the steps in the chunk.
+      epoch: number of the epoch, from 1.
+      epoch_start: number of steps before the epoch.
+      steps: number of steps of the epoch, if it is known.
+    """
+    state = _check_chunk(program, state, chunk, jnp.int32(part.start), jnp.int32(part.stop))
+    return None if _is_finite(state) else _describe_failure(state, epoch, epoch_start, steps)
 
 
-def _where(state: TrainState, epoch: int, begun: int, steps: int | None) -> str:
-    """Epoch, step and leaf, of the state after the step that was not finite."""
-    where = f"epoch {epoch}, step {int(state.step) - begun}" + (f" of {steps}" if steps else "")
-    where += f" (step {int(state.step)} in all)" if begun else ""
-    return f"{where}: {_what(state.opt_state)}"
+def _describe_failure(state: TrainState, epoch: int, epoch_start: int, steps: int | None) -> str:
+    """Epoch, step and leaf in words, from the state after the step that is not finite."""
+    step = int(state.step)
+    where = f"epoch {epoch}, step {step - epoch_start}" + (f" of {steps}" if steps else "")
+    where += f" (step {step} in all)" if epoch_start else ""
+    return f"{where}: {_describe_leaves(state.opt_state)}"

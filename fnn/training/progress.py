@@ -1,4 +1,4 @@
-"""What a training shows while it runs: lines, and on a terminal a progress bar under them."""
+"""Progress of a training: a line for each report, and on a terminal a progress bar under them."""
 
 import contextlib
 import time
@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 
 class Reporter(NamedTuple):
-    """line(epoch, logs) prints one; advance(epoch) moves the bar; note(text) prints something else."""
+    """The functions that show progress.
+
+    Attributes:
+      line: epoch, {name: value} -> None; prints one line of a report.
+      advance: epoch -> None; moves the progress bar.
+      note: text -> None; prints a message.
+    """
 
     line: Callable[[int, dict[str, float]], None]
     advance: Callable[[int], None]
@@ -15,27 +21,27 @@ class Reporter(NamedTuple):
 
 
 def format_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float) -> str:
-    """One line of a report.
+    """Format one line of a report.
 
     >>> format_line(5, 100, {"cost": 0.12345, "validation_accuracy": 0.975}, 1.25)
     'epoch   5/100  cost 0.1235  validation accuracy 0.9750  1.2 s'
     """
-    values = "  ".join(f"{name.replace('_', ' ')} {_digits(value)}" for name, value in _ordered(logs))
+    values = "  ".join(f"{name.replace('_', ' ')} {_format_value(value)}" for name, value in _ordered(logs))
     return f"epoch {epoch:{len(str(epochs))}d}/{epochs}  {values}  {seconds:.1f} s"
 
 
-def _digits(value: float) -> str:
+def _format_value(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"
 
 
 def _ordered(logs: dict[str, float]) -> list[tuple[str, float]]:
-    """Training before validation, cost before metrics: a compiled program returns its names sorted."""
+    """Put training before validation and costs before metrics. Compiled programs return their names sorted."""
     return sorted(logs.items(), key=lambda item: ("validation" in item[0], "cost" not in item[0], item[0]))
 
 
 @contextlib.contextmanager
 def reporting(progress: bool, epochs: int) -> Iterator[Reporter]:
-    """A Reporter for a training of this many epochs; one that does nothing unless there is progress to show."""
+    """Yield the Reporter of a training of this many epochs. Without `progress` it shows nothing."""
     if not progress:
         yield Reporter(lambda epoch, logs: None, lambda epoch: None, lambda text: None)
         return

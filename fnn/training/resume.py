@@ -53,7 +53,7 @@ class LoopState(NamedTuple):
 
 
 def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
-    """The arrays to save besides the train state, or with shapes for leaves the tree to expect."""
+    """The arrays to save besides the train state. With shapes as leaves: the tree that a checkpoint must have."""
     tree: dict[str, PyTree] = {"history": loop_state.carry.history}
     if loop_state.carry.best is not None:
         tree["best"] = loop_state.carry.best

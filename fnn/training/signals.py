@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: noted, and acted on when the work under way is done and saved."""
+"""Ctrl-C and SIGTERM during a training: recorded, and handled when the current call has ended and is saved."""
 
 import contextlib
 import signal
@@ -11,30 +11,33 @@ _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.S
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """A function that tells which of the two signals has come, if one has.
+    """Record SIGINT and SIGTERM instead of acting on them. Yield a function that returns the one that arrived, if any.
 
-    A second one acts as it would have without. Only in the main thread, and only where Python's own handler is
-    installed: who has a handler of their own, or ignores the signal, meant that. On leaving all is as before.
+    A second signal acts as usual. Handlers are replaced in the main thread only, and only those that Python installs
+    by default: a program that handles or ignores a signal itself keeps doing so. On exit the handlers are restored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    came: list[signal.Signals] = []
-    ours = [number for number, default in _DEFAULTS.items() if signal.getsignal(number) is default]
+    received: list[signal.Signals] = []
+    replaced = [number for number, default in _DEFAULTS.items() if signal.getsignal(number) is default]
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(signal.Signals(number))
-        signal.signal(number, _DEFAULTS[came[-1]])
+    def record(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        signal.signal(number, _DEFAULTS[received[-1]])
 
-    for number in ours:
-        signal.signal(number, note)
+    for number in replaced:
+        signal.signal(number, record)
     try:
-        yield lambda: came[0] if came else None
+        yield lambda: received[0] if received else None
     finally:
-        for number in ours:
+        for number in replaced:
             signal.signal(number, _DEFAULTS[number])
 
 
 def exception_for(number: signal.Signals, message: str) -> BaseException:
-    """What to raise for it: KeyboardInterrupt, or SystemExit with the code that a shell gives for the signal."""
+    """Return the exception to raise for a signal.
+
+    This is KeyboardInterrupt for SIGINT; for others SystemExit with the exit status that a shell gives the signal.
+    """
     return KeyboardInterrupt(message) if number == signal.SIGINT else SystemExit(128 + number)

@@ -64,6 +64,7 @@ def test_a_checkpoint_of_version_0_1_0_resumes_with_a_warning(folder):
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     newest = store.latest(folder)
+    assert newest is not None
     assert json.loads((newest / "manifest.json").read_text())["configuration"]["identity"] == 2
 
 
