@@ -1,9 +1,10 @@
-"""The gradient checkers on the same wrong and correct gradients: caught, missed, falsely refused, named, seconds.
+"""Compare gradient checkers on the same wrong and correct gradients.
 
     python -m experiments gradcheck
 
-Prints a table, saves it with a figure under results/gradcheck/. Expect fnn.gradcheck to catch
-every wrong gradient and refuse no correct one.
+Counts the wrong gradients that each tool catches, the correct ones that it rejects, and how often it names the wrong
+leaf and index, and takes the time. Prints a table, and saves it with a figure in results/gradcheck/. fnn.gradcheck
+should catch every wrong gradient and reject no correct one.
 """
 
 import time
@@ -25,35 +26,37 @@ from experiments.errors import at_least, needs
 @dataclass(frozen=True)
 class Config:
     every: int = 4
-    """Take one wrong gradient, and one correct function, of so many; 1 takes all."""
+    """Use every n-th wrong gradient and every n-th correct function. 1 uses all."""
     large: bool = True
-    """Also the correct ReLU network 784-1024-1024-10 (not with torch's slow mode, which would take hours)."""
+    """Include the correct ReLU network 784-1024-1024-10, except for torch's slow mode, which would take hours."""
     seed: int = 0
-    """Draws the arguments of the correct functions, and the directions of fnn.gradcheck."""
+    """Seed of the arguments of the correct functions and of the directions of fnn.gradcheck."""
     results: Path = Path("results")
-    """Folder for the files; the benchmark makes its own folder, gradcheck, in it."""
+    """Folder for the results; the benchmark writes to its subfolder gradcheck."""
 
 
 class Row(NamedTuple):
-    """What a tool did."""
+    """The results of one tool."""
 
     tool: str
-    caught: int
-    missed: int
-    falsely_refused: int
-    names_leaf: int
-    names_index: int
-    wrong: int
-    correct: int
-    with_index: int
-    seconds: float
+    caught: int = 0
+    missed: int = 0
+    falsely_refused: int = 0
+    names_leaf: int = 0
+    names_index: int = 0
+    wrong: int = 0
+    correct: int = 0
+    with_index: int = 0
+    """The number of wrong gradients with a single wrong element or row."""
+    seconds: float = 0.0
     skipped: str = ""
+    """Why the tool did not run."""
     missed_names: tuple[str, ...] = ()
     refused_names: tuple[str, ...] = ()
 
 
 def cases(config: Config) -> list[Case]:
-    """The wrong gradients first, then the correct ones."""
+    """Return the cases: the wrong gradients, then the correct ones."""
     wrong = [Case(m.name, m.kind, m.fun, m.backward, m.args, True, m.leaf, m.at) for m in mutants()[:: config.every]]
     right = [
         Case(f.name, "function", f.fun, reverse(f.fun), f.make(np.random.default_rng(config.seed)), False)
@@ -66,31 +69,30 @@ def cases(config: Config) -> list[Case]:
 
 
 def run_tool(tool: Tool, todo: list[Case], seed: int) -> Row:
-    """One tool on all cases."""
+    """Run one tool on all cases."""
     if tool.missing:
-        return Row(tool.name, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, tool.missing)
+        return Row(tool=tool.name, skipped=tool.missing)
     if "slow" in tool.name:
         todo = [c for c in todo if c.name != "784-1024-1024-10"]
-    jax.clear_caches()  # or the first tool would compile for all
+    jax.clear_caches()  # so that no tool uses what an earlier one compiled
     start = time.perf_counter()
     answers = [(case, _answer(tool, case, seed)) for case in todo]
     seconds = time.perf_counter() - start
     wrong = [(c, a) for c, a in answers if c.wrong]
     right = [(c, a) for c, a in answers if not c.wrong]
     return Row(
-        tool.name,
-        sum(a.refused for _, a in wrong),
-        sum(not a.refused for _, a in wrong),
-        sum(a.refused for _, a in right),
-        sum(a.names_leaf for _, a in wrong),
-        sum(a.names_index for _, a in wrong),
-        len(wrong),
-        len(right),
-        sum(c.at is not None for c, _ in wrong),
-        seconds,
-        "",
-        tuple(c.name for c, a in wrong if not a.refused),
-        tuple(f"{c.name}: {a.error}" for c, a in right if a.refused),
+        tool=tool.name,
+        caught=sum(a.refused for _, a in wrong),
+        missed=sum(not a.refused for _, a in wrong),
+        falsely_refused=sum(a.refused for _, a in right),
+        names_leaf=sum(a.names_leaf for _, a in wrong),
+        names_index=sum(a.names_index for _, a in wrong),
+        wrong=len(wrong),
+        correct=len(right),
+        with_index=sum(c.at is not None for c, _ in wrong),
+        seconds=seconds,
+        missed_names=tuple(c.name for c, a in wrong if not a.refused),
+        refused_names=tuple(f"{c.name}: {a.error}" for c, a in right if a.refused),
     )
 
 
@@ -102,11 +104,11 @@ def _answer(tool: Tool, case: Case, seed: int) -> Answer:
 
 
 def table(rows: list[Row]):
-    """The rows as a rich table."""
+    """Return the rows as a rich table."""
     from rich.table import Table
 
     result = Table(title="Gradient checkers on the same gradients")
-    for column in ("tool", "caught", "missed", "falsely\nrefused", "names\nleaf", "names\nindex", "seconds"):
+    for column in ("tool", "caught", "missed", "falsely\nrejected", "names\nleaf", "names\nindex", "seconds"):
         result.add_column(column, justify="left" if column == "tool" else "right", no_wrap=column == "tool")
     for r in rows:
         if r.skipped:
@@ -119,7 +121,7 @@ def table(rows: list[Row]):
 
 
 def figure(rows: list[Row], path: Path) -> None:
-    """Shares of wrong gradients missed and of correct ones refused, per tool (Okabe and Ito's colours)."""
+    """Draw the shares of wrong gradients missed and of correct ones rejected, per tool, in Okabe and Ito's colours."""
     from matplotlib.figure import Figure
 
     shown = [r for r in rows if not r.skipped]
@@ -130,7 +132,7 @@ def figure(rows: list[Row], path: Path) -> None:
     refused = [100 * r.falsely_refused / max(r.correct, 1) for r in shown]
     for offset, share, label, colour, hatch in (
         (-0.2, missed, "wrong gradients missed", figures.ORANGE, ""),
-        (0.2, refused, "correct gradients refused", figures.BLUE, "//"),
+        (0.2, refused, "correct gradients rejected", figures.BLUE, "//"),
     ):
         bars = ax.barh(y + offset, share, 0.38, label=label, color=colour, hatch=hatch, edgecolor="white")
         ax.bar_label(bars, fmt="%.0f %%", padding=3)
@@ -145,7 +147,7 @@ def figure(rows: list[Row], path: Path) -> None:
 
 
 def main(config: Config) -> None:
-    """Runs every tool on every case, prints the table, saves table and figure."""
+    """Run every tool on every case, print the table, and save table and figure."""
     from rich.console import Console
 
     at_least("--every", config.every, 1)

@@ -1,6 +1,6 @@
 """Functions with correct hand-written backwards: elementwise, dense, convolutional, whole networks.
 
-Arguments are float32 NumPy arrays, so that every tool may cast them as it likes.
+The arguments are float32 NumPy arrays, which each tool casts as it needs.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Base(NamedTuple):
-    """A function, its correct backward and arguments: backward(args, ȳ) -> a gradient per argument."""
+    """A function with arguments and its correct backward: backward(args, ȳ) -> a gradient per argument."""
 
     name: str
     kind: str
@@ -21,7 +21,7 @@ class Base(NamedTuple):
     backward: Callable
     args: tuple
     marks: dict[str, tuple[int, ...]]
-    """An element of each leaf (by its path), to be made wrong; its first number is the row."""
+    """For the path of each leaf, the index of the element that mutations change; its first number is the row."""
 
 
 def _normal(seed: int, *shape: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def normalize() -> Base:
 
 
 def affine(p, x):
-    """X W + b."""
+    """Return X W + b."""
     return x @ p["w"] + p["b"][None]
 
 
@@ -81,7 +81,7 @@ def dense() -> Base:
 
 
 def convolve(x, w):
-    """A "VALID" convolution, NHWC and HWIO."""
+    """Convolve without padding; inputs are NHWC, kernels HWIO."""
     return jax.lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -99,7 +99,7 @@ def _convolve_backward(x, w, dy):
 
 
 def conv() -> Base:
-    """Y = X * W + b; dW by patches of X, dX the full correlation of Ȳ with the flipped kernel."""
+    """Y = X * W + b. dW uses patches of X, and dX is the full correlation of Ȳ with the flipped kernel."""
 
     def fun(p, x):
         return convolve(x, p["w"]) + p["b"][None, None, None]
@@ -143,7 +143,7 @@ def mlp(sizes: tuple[int, ...] = (6, 8, 8, 4), batch: int = 5, seed: int = 10) -
 
 
 def convnet() -> Base:
-    """conv, tanh, dense, and the mean softmax cross-entropy with labels that are not differentiated."""
+    """A convolution, tanh, a dense layer and the mean softmax cross-entropy. The integer labels have no gradient."""
     filters = conv()
     labels = np.array([0, 2, 1, 2], np.int32)
 

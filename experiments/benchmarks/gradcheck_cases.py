@@ -1,6 +1,6 @@
-"""Wrong gradients made systematically from correct ones: what a checker must tell apart.
+"""Wrong gradients made systematically from correct ones, which a checker should catch.
 
-A mutation changes the gradient of one leaf, or what the backward is given.
+A mutation changes the gradient of one leaf, or the cotangent that the backward receives.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from experiments.benchmarks.gradcheck_bases import BASES, Base, affine, dense, m
 
 
 class Mutant(NamedTuple):
-    """A wrong backward and what a report should say of it."""
+    """A wrong backward, with the leaf and the index that a report should name."""
 
     name: str
     kind: str
@@ -23,14 +23,14 @@ class Mutant(NamedTuple):
     backward: Callable
     args: tuple
     leaf: str
-    """The path of the wrong leaf; "" where all are."""
+    """The path of the wrong leaf; "" if all leaves are wrong."""
     at: tuple[int, ...] | None
-    """The wrong element, or the wrong row as (row,); None where more is wrong."""
+    """The index of the wrong element, or (row,) for a wrong row; None if more elements are wrong."""
     options: dict[str, Any] = {}  # noqa: RUF012
 
 
 def leaf_of(tree, path: str, several: bool):
-    """The leaf of a tuple of gradients with a path as the reports write it."""
+    """Return the leaf with a given path, as the reports write it, from a tuple of gradients."""
     for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if jax.tree_util.keystr(keys if several else keys[1:]) == path:
             return leaf
@@ -38,7 +38,7 @@ def leaf_of(tree, path: str, several: bool):
 
 
 def changed(base: Base, path: str, change: Callable) -> Callable:
-    """The backward with change(g, args, ȳ) in place of one leaf's gradient."""
+    """Return the backward with one leaf's gradient g replaced by change(g, args, ȳ)."""
     several = len(base.args) > 1
 
     def backward(args, ct):
@@ -110,7 +110,7 @@ WHOLE = {
 
 
 def of_leaf(base: Base) -> Iterator[Mutant]:
-    """The mutations of the gradient of each leaf in base.marks."""
+    """Yield the mutations of the gradient of each leaf in base.marks."""
     make = lambda name, path, change, at: Mutant(
         f"{base.name}: {path or 'x'}: {name}", base.kind, base.fun, changed(base, path, change), base.args, path, at
     )
@@ -128,7 +128,7 @@ def of_leaf(base: Base) -> Iterator[Mutant]:
 
 
 def of_cotangent(base: Base) -> Iterator[Mutant]:
-    """Backwards that do something wrong with the cotangent: every leaf is wrong."""
+    """Yield backwards that misuse the cotangent, so that every leaf is wrong."""
 
     def make(name, backward):
         return Mutant(f"{base.name}: {name}", base.kind, base.fun, backward, base.args, "", None)
@@ -143,13 +143,13 @@ def of_cotangent(base: Base) -> Iterator[Mutant]:
 
 
 def mutants() -> list[Mutant]:
-    """All wrong backwards of fun(*args) that `of_leaf`, `of_cotangent` and `special` make."""
+    """Return all wrong backwards from `of_leaf`, `of_cotangent` and `special`."""
     bases = [make() for make in BASES]
     return [m for base in bases for m in (*of_leaf(base), *of_cotangent(base))] + list(special())
 
 
 def special() -> Iterator[Mutant]:
-    """Mutants of one function only: hidden stop_gradient, swapped arguments, forgotten terms, all-zero at one point."""
+    """Yield mutants of single functions: a hidden stop_gradient, swapped arguments, missing terms, zero gradients."""
     a, p, d, n, net = silu(), product(), dense(), normalize(), mlp()
     stopped = lambda x: x * jax.lax.stop_gradient(jax.nn.sigmoid(x))
     pulled = lambda f: lambda args, ct: jax.vjp(f, *args)[1](ct)

@@ -1,7 +1,7 @@
-"""Correct gradients that a checker must pass: functions of jax.numpy, nn, scipy and lax, badly scaled ones, networks.
+"""Correct gradients, which a checker should pass: functions of jax.numpy, nn, scipy and lax, and networks.
 
-Each function comes with a maker of arguments from a random generator, inside its domain, and is given two correct
-backwards: reverse mode, and forward mode column by column, whose roundoff differs.
+Each function has a sampler of arguments inside its domain. `reverse` and `forward` make two correct backwards that
+round differently: reverse mode, and forward mode column by column.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from experiments.benchmarks.gradcheck_bases import convolve, mlp
 
 
 class Function(NamedTuple):
-    """fun(*args) and its arguments: make(rng) -> args, float32."""
+    """A function fun(*args), and make(rng) -> args, which draws float32 arguments."""
 
     name: str
     fun: Callable
@@ -29,22 +29,22 @@ def _f32(*arrays) -> tuple:
 
 
 def normal(*shapes: tuple[int, ...]) -> Callable:
-    """Arguments ~ N(0, 1)."""
+    """Sample arguments from N(0, 1)."""
     return lambda rng: _f32(*(rng.standard_normal(s) for s in shapes))
 
 
 def uniform(low: float, high: float, *shapes: tuple[int, ...]) -> Callable:
-    """Arguments uniform in (low, high)."""
+    """Sample arguments uniformly from (low, high)."""
     return lambda rng: _f32(*(rng.uniform(low, high, s) for s in shapes))
 
 
 def square(n: int) -> Callable:
-    """A well-conditioned matrix."""
+    """Sample a well-conditioned matrix."""
     return lambda rng: _f32(rng.standard_normal((n, n)) + 3 * np.eye(n))
 
 
 def positive_definite(n: int) -> Callable:
-    """A symmetric positive definite matrix."""
+    """Sample a symmetric positive definite matrix."""
 
     def make(rng):
         a = rng.standard_normal((n, n))
@@ -54,13 +54,13 @@ def positive_definite(n: int) -> Callable:
 
 
 def scan_rnn(w, h, xs):
-    """h ← tanh(h W + x), its last value and the sum over time."""
+    """Scan h ← tanh(h W + x); return the last h and the sum of h at each step."""
     step = lambda h, x: (jnp.tanh(h @ w + x), h.sum())
     return jax.lax.scan(step, h, xs)
 
 
 def fori_power(a, x):
-    """Five steps of a normalised power iteration."""
+    """Run five steps of a normalised power iteration."""
 
     def body(_, v):
         u = a @ v
@@ -70,7 +70,7 @@ def fori_power(a, x):
 
 
 def layer_norm(x, g, b):
-    """(x - mean)/√(variance + 1e-5) γ + β over the last axis."""
+    """Return (x - mean)/√(variance + 1e-5) γ + β over the last axis."""
     mean = x.mean(-1, keepdims=True)
     c = x - mean
     scaled = c / jnp.sqrt((c * c).mean(-1, keepdims=True) + 1e-5)
@@ -78,7 +78,7 @@ def layer_norm(x, g, b):
 
 
 def attention(q, k, v):
-    """softmax(q kᵀ/√d) v."""
+    """Return softmax(q kᵀ/√d) v."""
     return jax.nn.softmax(q @ k.T / np.sqrt(q.shape[1]).item()) @ v
 
 
@@ -196,7 +196,7 @@ FUNCTIONS = (
     Function("relu network", mlp().fun, lambda rng: _network(rng, (6, 16, 16, 3), 8)),
     Function("relu network, batch 64", mlp((20, 64, 64, 10)).fun, lambda rng: _network(rng, (20, 64, 64, 10), 64)),
 )
-"""A hundred or so, of which each is run with several keys."""
+"""The tests run each of these about one hundred functions with several keys."""
 
 
 def _network(rng: np.random.Generator, sizes: tuple[int, ...], batch: int) -> tuple:
@@ -208,12 +208,12 @@ def _network(rng: np.random.Generator, sizes: tuple[int, ...], batch: int) -> tu
 
 
 def reverse(fun: Callable) -> Callable:
-    """Its backward by jax.vjp."""
+    """Return the backward of a function by jax.vjp."""
     return lambda args, ct: jax.vjp(fun, *args)[1](ct)
 
 
 def forward(fun: Callable) -> Callable:
-    """Its backward by forward mode: Jᵀȳ with J built column by column."""
+    """Return the backward of a function by forward mode: Jᵀȳ, with J built column by column."""
 
     def backward(args, ct):
         columns = jax.jacfwd(fun, tuple(range(len(args))))(*args)

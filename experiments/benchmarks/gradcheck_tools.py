@@ -1,4 +1,4 @@
-"""The gradient checkers side by side: each one runs a function with its backward and says what it found."""
+"""Gradient checkers with one interface: each takes a function with its backward, and returns an Answer."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ from fnn.gradcheck import check_vjp
 
 
 class Case(NamedTuple):
-    """A function, a backward, and what is wrong with it."""
+    """A function, a backward, and the leaf and index that are wrong, if any."""
 
     name: str
     kind: str
@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Whether a tool refused a gradient, and whether it named the leaf and the index that are wrong."""
+    """Whether a tool rejected a gradient, and whether it named the wrong leaf and the wrong index."""
 
     refused: bool
     names_leaf: bool = False
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """A checker: run(case, seed) -> Answer; `missing` says why it is not here."""
+    """A checker: run(case, seed) -> Answer. `missing` says why it cannot run."""
 
     name: str
     run: Callable[[Case, int], Answer]
@@ -44,14 +44,14 @@ class Tool(NamedTuple):
 
 
 def decorated(case: Case) -> Callable:
-    """The function with the backward attached by jax.custom_vjp, of its differentiable leaves."""
+    """Return the function with the backward attached by jax.custom_vjp."""
     f = jax.custom_vjp(case.fun)
     f.defvjp(lambda *args: (case.fun(*args), args), lambda args, ct: tuple(case.backward(args, ct)))
     return f
 
 
 def differentiable(case: Case) -> tuple[Callable, list]:
-    """The decorated function of a flat list of inexact leaves, in float64; call within x64."""
+    """Return the decorated function of its inexact leaves, and those leaves in float64. Requires x64 to be enabled."""
     f = decorated(case)
     leaves, treedef = jax.tree_util.tree_flatten(case.args)
     inexact = [np.issubdtype(leaf.dtype, np.floating) for leaf in leaves]
@@ -65,7 +65,7 @@ def differentiable(case: Case) -> tuple[Callable, list]:
 
 
 def with_fnn(case: Case, seed: int) -> Answer:
-    """fnn.gradcheck.check_vjp with its defaults; the only one that knows the function without its backward."""
+    """Run fnn.gradcheck.check_vjp with defaults. It alone receives the function without the backward attached."""
     report = check_vjp(case.fun, case.backward, case.args, key=seed)
     wrong = [leaf for leaf in report.leaves if leaf.status == "FAIL"]
     named = [leaf.path for leaf in wrong] == [case.leaf] if case.leaf else bool(wrong)
@@ -74,7 +74,7 @@ def with_fnn(case: Case, seed: int) -> Answer:
 
 
 def with_jax(case: Case, seed: int) -> Answer:
-    """jax.test_util.check_grads, order 1, reverse mode, its own tolerances."""
+    """Run jax.test_util.check_grads: order 1, reverse mode, default tolerances."""
     import jax.test_util
 
     with jax.enable_x64(True):
@@ -83,7 +83,7 @@ def with_jax(case: Case, seed: int) -> Answer:
 
 
 def with_chex(case: Case, seed: int) -> Answer:
-    """chex.assert_numerical_grads, order 1, reverse mode, its own tolerances."""
+    """Run chex.assert_numerical_grads: order 1, reverse mode, default tolerances."""
     import chex
 
     with jax.enable_x64(True):
@@ -92,7 +92,7 @@ def with_chex(case: Case, seed: int) -> Answer:
 
 
 def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
-    """torch.autograd.gradcheck of the same function and backward, carried over by an autograd.Function."""
+    """Return a tool that runs torch.autograd.gradcheck on the same function and backward in an autograd.Function."""
 
     def run(case: Case, seed: int) -> Answer:
         torch = importlib.import_module("torch")
@@ -102,7 +102,7 @@ def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
             f, leaves = differentiable(case)
             flat = lambda *values: f(*(jnp.asarray(v.numpy()) for v in values))
 
-            class Carried(torch.autograd.Function):
+            class Function(torch.autograd.Function):
                 @staticmethod
                 def forward(ctx, *values):
                     ctx.save_for_backward(*values)
@@ -115,14 +115,14 @@ def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
                     return tuple(torch.from_numpy(np.array(g)) for g in grads)
 
             inputs = tuple(torch.from_numpy(np.array(v)).requires_grad_() for v in leaves)
-            check = lambda: torch.autograd.gradcheck(Carried.apply, inputs, fast_mode=fast)
+            check = lambda: torch.autograd.gradcheck(Function.apply, inputs, fast_mode=fast)
             return _refusal(case, check)
 
     return run
 
 
 def _refusal(case: Case, check: Callable) -> Answer:
-    """What a checker that raises says; a leaf or an index counts as named if the message holds it."""
+    """Run a checker that raises. A leaf or an index counts as named if the message contains it."""
     try:
         check()
     except Exception as error:
@@ -134,7 +134,7 @@ def _refusal(case: Case, check: Callable) -> Answer:
 
 
 def tools() -> list[Tool]:
-    """The checkers to compare, those that are not installed among them."""
+    """Return the checkers to compare, including those that are not installed."""
     torch = "" if importlib.util.find_spec("torch") else "torch is not installed"
     chex = "" if importlib.util.find_spec("chex") else "chex is not installed"
     return [
