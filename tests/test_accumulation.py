@@ -48,11 +48,12 @@ def test_the_parts_add_up_to_the_batch(micro_batch_size, weight, x64):
     assert float(got[0]) > 0.3, "the penalty"
 
 
-@pytest.mark.parametrize("weight", ["none", "random"])
+@pytest.mark.parametrize("weight", [pytest.param("none", marks=pytest.mark.slow), "random"])
 def test_in_float32_too(weight):
     assert_close(*both(4, example("float32"), WEIGHTS[weight]), "float32")
 
 
+@pytest.mark.slow
 def test_convolutions_and_depth(x64):
     network = fnn.serial(fnn.conv2d(1, 2, 2), fnn.flatten, fnn.repeat(fnn.dense(8, 8), 2), fnn.dense(8, 3))
     assert_close(*both(4, example("float64", network, (3, 3, 1)), network=network), "float64")
@@ -69,6 +70,7 @@ def test_a_whole_training_keeps_its_course(key):
     assert_close(parts.state.params, whole.state.params, "float32", slack=1e-7)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_parts_is_refused(tmp_path):
     fit(checkpoint_dir=tmp_path, epochs=1, micro_batch_size=8)
     with pytest.raises(ValueError, match="micro_batch_size was 8, is None"):
@@ -118,6 +120,7 @@ def test_optimizers_that_evaluate_again_get_the_same_value(key):
     np.testing.assert_allclose(value, gradient(None, l2=0.1)(state.params, normal(1, (SIZE, 6)), Y)[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_goes_down_with_the_part(key):
     """What is kept for backward is that of a part: beside the gradient, 512 examples by 32 take less than a third."""
     network, optimizer = fnn.mlp([32, 512, 512, 512, 4]), fnn.sgd(0.1)

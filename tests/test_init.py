@@ -51,6 +51,7 @@ def test_dtype_and_traced_scale(key, x64):
     assert not fnn.init.zeros(key, (3,)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C166", "C169")
 def test_he_keeps_the_scale_of_relu_layers_where_the_notes_formula_loses_it(key):
     """Width 256, depth 20: E[a²] stays with √(2/n_in), vanishes with √(2/(n_in + n_out)), printed under He's name."""

@@ -48,7 +48,7 @@ each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 @each_case
-@each_dtype
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_backward_is_the_derivative_of_forward(name, dtype, x64):
     loss, make_prediction, make_target = CASES[name]
     hand, auto = jax.jit(loss_by_hand, static_argnums=0), jax.jit(loss_by_autodiff, static_argnums=0)
@@ -129,7 +129,7 @@ def test_labels_and_their_one_hot_rows_are_the_same(x64):
 
 
 @pytest.mark.claim("C115")
-@each_dtype
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 def test_logits_of_ten_thousand(dtype, x64):
     z = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, 0.0]], dtype)
     y = np.array([[1, 0], [1, 0], [1, 0], [1, 0]], dtype)
@@ -145,7 +145,7 @@ def test_logits_of_ten_thousand(dtype, x64):
         assert_close(loss_by_hand(loss, z, y, ones), loss_by_autodiff(loss, z, y, ones), dtype)
 
 
-@each_dtype
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 def test_probabilities_of_exactly_zero_and_one(dtype, x64):
     a = np.array([[0.0], [1.0], [0.0], [1.0]], dtype)
     y = np.array([[0.0], [1.0], [1.0], [0.0]], dtype)

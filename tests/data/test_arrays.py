@@ -42,13 +42,23 @@ def test_one_hot():
     np.testing.assert_array_equal(fnn.data.one_hot(np.array([1, 0, 2]), 3), np.eye(3)[[1, 0, 2]])
 
 
+@pytest.mark.parametrize(("size", "parts", "stratify"), [(23, [3, 0, 1], False), (59, [4, 1, 2], True)])
+def test_a_split_holds_every_example_once(size, parts, stratify):
+    check_split(size, parts, stratify, seed=7)
+
+
+@pytest.mark.slow
 @given(
     st.integers(3, 60),
     st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(sum),
     st.booleans(),
     st.integers(0, 99),
 )
-def test_a_split_holds_every_example_once(size, parts, stratify, seed):
+def test_any_split_holds_every_example_once(size, parts, stratify, seed):
+    check_split(size, parts, stratify, seed)
+
+
+def check_split(size, parts, stratify, seed):
     fractions = [part / sum(parts) for part in parts]
     x, y = np.arange(size), np.random.default_rng(seed).integers(0, 3, size)
     out = fnn.data.split(jax.random.key(seed), (x, y), fractions, stratify=y if stratify else None)
@@ -69,9 +79,19 @@ def test_splits_follow_their_key():
 
 
 @pytest.mark.claim("C184")
+@pytest.mark.parametrize(("size", "batch_size"), [(1, 1), (23, 5), (40, 40)])
+def test_an_epoch_covers_every_example_once(size, batch_size):
+    check_epoch(size, batch_size, seed=3)
+
+
+@pytest.mark.claim("C184")
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 5))
-def test_an_epoch_covers_every_example_once(size, batch_size, seed):
-    batch_size = min(size, batch_size)
+def test_any_epoch_covers_every_example_once(size, batch_size, seed):
+    check_epoch(size, min(size, batch_size), seed)
+
+
+def check_epoch(size, batch_size, seed):
     full, rest = shuffled_batches(jax.random.key(seed), size, batch_size)
     assert full.shape == (size // batch_size, batch_size)
     assert rest.shape == (size % batch_size,)

@@ -174,6 +174,7 @@ print(max(seen) - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_process_stays_small(tmp_path):
     """128 MiB in files, 16 MiB of the device, which here is memory of the process."""
@@ -188,6 +189,7 @@ def test_the_process_stays_small(tmp_path):
     assert float(done.stdout) < 40, f"{done.stdout} MiB"
 
 
+@pytest.mark.slow
 def test_a_mesh_trains_to_the_same(in_memory):
     mesh = jax.make_mesh((2,), ("data",))
     result = streamed(sharding=fnn.sharding.data_parallel(mesh))
@@ -196,6 +198,7 @@ def test_a_mesh_trains_to_the_same(in_memory):
     assert_close(jax.device_get(result.state.params), jax.device_get(in_memory.state.params), "float32", slack=1e-6)
 
 
+@pytest.mark.slow
 def test_doubles_stay_doubles(x64):
     data = DATA[0].astype("float64"), DATA[1]
     options = {"network": fnn.dense(4, 2), "validation": None, "patience": None, "optimizer": fnn.sgd(0.5)}

@@ -52,6 +52,7 @@ def test_repeat_compiles_to_the_same_program_size_at_any_depth(key):
     assert program(2).count("\n") == program(200).count("\n")
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C078")
 def test_one_hundred_layers_stay_finite(key):
     network = fnn.repeat(fnn.serial(fnn.dense(64, 64, w_init=he_normal), fnn.relu), 100)

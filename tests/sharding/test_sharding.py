@@ -17,6 +17,7 @@ import fnn
 from experiments.planning.collectives import collectives, total_bytes
 from fnn import sharding
 from tests.support import over_devices
+from tests.support.children import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 NARROW, WIDE = False, True
@@ -26,7 +27,8 @@ RTOL = {NARROW: 1e-5, WIDE: 1e-12}
 def over(name: str, devices: int, x64: bool = False) -> dict[str, Any]:
     """Run a function of tests/support/over_devices.py in a process that is killed if it hangs."""
     command = [sys.executable, "-W", "error", "-m", "tests.support.over_devices", name, str(devices), str(x64)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    options = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True, "timeout": 280}
+    done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -72,7 +72,10 @@ def test_a_gradient_that_never_reaches_the_cost_is_found(index, options, tmp_pat
         assert "no checkpoint was saved before" in message
 
 
-@pytest.mark.parametrize(("value", "optimizer"), [(np.nan, fnn.momentum(0.01)), (-np.inf, fnn.adam(0.01))])
+@pytest.mark.parametrize(
+    ("value", "optimizer"),
+    [(np.nan, fnn.momentum(0.01)), pytest.param(-np.inf, fnn.adam(0.01), marks=pytest.mark.slow)],
+)
 def test_a_gradient_is_found_before_the_costs_that_follow(value, optimizer):
     """After two epochs without the trap."""
     data = trap(5)
@@ -104,6 +107,7 @@ def test_a_cost_that_grows_beyond_bounds_is_found_in_its_epoch():
     assert f"the cost must be finite, got cost inf in epoch {expected}" in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_search_begins_at_the_last_snapshot(monkeypatch):
     """With a copy before each dispatch but the first, and with none: the same step is found."""
     schedule = lambda step: jnp.where(step == 23, jnp.float32(np.inf), jnp.float32(0.1))

@@ -202,7 +202,14 @@ def test_format_line():
     assert line == "epoch  3/10  cost 2.0000  accuracy 0.5000  validation cost 1.000e-05  1.0 s"
 
 
-@pytest.mark.parametrize("options", [{}, {"validation": VALIDATION}, {"validation": VALIDATION, "patience": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"validation": VALIDATION}, marks=pytest.mark.slow),
+        pytest.param({"validation": VALIDATION, "patience": 3}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_cost_that_is_not_finite_ends_training(options, key):
     network = fnn.mlp([4, 8, 3], w_init=fnn.init.normal(1e18))
     with pytest.raises(FloatingPointError, match=r"the cost must be finite, got cost .* in epoch 1"):
@@ -221,6 +228,7 @@ def test_metrics_of_any_dtype_and_name_are_averaged_by_weight(key):
     np.testing.assert_array_equal(result.history["cost"], plain.history["cost"])
 
 
+@pytest.mark.slow
 def test_a_callbacks_state_can_be_kept_and_is_calibrated(key):
     network, kept = fnn.serial(fnn.batch_norm(4), fnn.dense(4, 3)), []
     fit(key, network=network, epochs=3, callback=lambda epoch, logs, state: kept.append(state))

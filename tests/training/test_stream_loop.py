@@ -125,7 +125,7 @@ def test_reports_and_callbacks_come_as_they_do_in_memory():
 NORMALIZED = fnn.serial(fnn.dense(4, 6), fnn.batch_norm(6), fnn.relu, fnn.dense(6, 2))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_batch_norm_is_calibrated_on_the_first_chunk(devices, tmp_path):
     source = streams.source(DATA, BATCH, BUDGET, 100)
     assert source is not None
@@ -197,7 +197,13 @@ def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
 
 def test_where_it_began_is_not_kept(monkeypatch):
     """Neither the state that was given nor the carry made of it stays on the device."""
-    begun, alive, advance, begin, train = [], [], programs.run_chunk, stream_loop.start_or_resume, stream_loop.run_stream_loop
+    begun, alive, advance, begin, train = (
+        [],
+        [],
+        programs.run_chunk,
+        stream_loop.start_or_resume,
+        stream_loop.run_stream_loop,
+    )
     watch = lambda params: begun.extend(map(weakref.ref, jax.tree.leaves(params)))
     there = lambda ref: ref() is not None and not ref().is_deleted()
 
