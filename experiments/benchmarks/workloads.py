@@ -104,12 +104,15 @@ def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray]
         source = "MNIST" if mnist is not None else "synthetic images of MNIST's shapes"
         return (mnist or generators.mnist_like(0, train=examples))._asdict(), source
     if name == "flower":
-        x, y = generators.planar_flower(0)
+        flower = generators.planar_flower(0)
+        x, y = flower.x, flower.y
         return {"train_x": x, "train_y": y, "test_x": x, "test_y": y}, "the planar flower (tested on its own points)"
     if name == "clouds":
-        (x, y), n, source = generators.two_clouds(0, 4048, 12288), 2048, "two synthetic clouds"
+        clouds = generators.two_clouds(0, 4048, 12288)
+        x, y, n, source = clouds.x, clouds.y, 2048, "two synthetic clouds"
     else:
-        (x, y), n, source = load_digits(), 1437, "scikit-learn's digits"
+        x, y = load_digits()
+        n, source = 1437, "scikit-learn's digits"
     return {"train_x": x[:n], "train_y": y[:n], "test_x": x[n:], "test_y": y[n:]}, source
 
 

@@ -125,7 +125,7 @@ def run(config: Config) -> Outcome:
 
 def draw(figure: "Figure", images: Images, by_hand: np.ndarray, by_pixels: np.ndarray) -> "Figure":
     """Plot an image with its two responses, the two features of the test images, and the accuracies."""
-    x, y = images
+    x, y = images.x, images.y
     parts = figure.add_gridspec(1, 3, width_ratios=(1, 1.25, 0.8))
     left, between, right = (figure.add_subfigure(part) for part in parts)
     shown = x[np.flatnonzero(y == 3)[0]]

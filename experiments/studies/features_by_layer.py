@@ -142,7 +142,8 @@ def layers_panel(axes: "Axes", accuracy: np.ndarray) -> None:
 
 def flower_panels(axes: tuple["Axes", "Axes"], points: float, units: float, logits: np.ndarray) -> None:
     """Plot the flower by class, and the logits of the probe of the hidden units."""
-    x, y = planar_flower(0)
+    flower = planar_flower(0)
+    x, y = flower.x, flower.y
     bins = np.linspace(logits.min(), logits.max(), 31).tolist()
     for label, colour, marker in ((0, figures.BLUE, "o"), (1, figures.ORANGE, "^")):
         axes[0].plot(*x[y == label].T, marker, color=colour, ms=3, alpha=0.7, rasterized=True)

@@ -120,7 +120,8 @@ def spread(params: Params) -> jax.Array:
 
 def first_step(network: fnn.Layer) -> float:
     """The first step from zeros: the largest of |dw₁|, |dw₂| and the differences within dw₃."""
-    x, y = planar_flower(0)
+    flower = planar_flower(0)
+    x, y = flower.x, flower.y
     params = filled(network.init(jax.random.key(0)), 0.0)
     gradient = fnn.value_and_grad(network, fnn.sigmoid_cross_entropy)
     # 300 points contain one class more often than the other; otherwise dw₃ would be 0 as well

@@ -45,7 +45,8 @@ def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
     Array([[2., 0.]], dtype=float32)
     """
     x = checks.floating("standardize", "x", x)
-    mean, std = fit_standardization(x) if fitted is None else fitted
+    fitted = fit_standardization(x) if fitted is None else fitted
+    mean, std = fitted.mean, fitted.std
     if x.shape[1:] != mean.shape:
         raise checks.fail("standardize", "x", f"of shape (examples, {', '.join(map(str, mean.shape))})", x)
     constant_safe = jnp.where(std == 0, 1, std).astype(x.dtype)

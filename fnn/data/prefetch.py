@@ -64,14 +64,14 @@ def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = 
     remainder   how many rows the last batch of an epoch has if it is smaller, where that is known: chunks are then of
                 one form, for which the step is compiled once
     """
-    arrays, order, ends = piece
+    arrays, order = piece.arrays, piece.order
     count, short = divmod(len(order), batch_size)
     full = np.zeros((slots(len(arrays[0]) // batch_size), batch_size), np.int32)
     full.ravel()[: count * batch_size] = order[: count * batch_size]
     rest = order[count * batch_size :].astype(np.int32) if short else np.zeros(remainder, np.int32)
     data = tuple(map(jax.device_put, arrays)) if layout is None else rows.shard_rows(layout, arrays)
     chunk = Chunk(data, *jax.device_put((full, rest, np.int32(count))))
-    return LoadedChunk(jax.block_until_ready(chunk), len(order), count + bool(short), ends)
+    return LoadedChunk(jax.block_until_ready(chunk), len(order), count + bool(short), piece.ends)
 
 
 def free(loaded: LoadedChunk) -> None:

@@ -73,7 +73,8 @@ def conv2d(
 
     def forward(params: Conv2d, x: Array, key: PRNGKey | None = None) -> tuple[Array, Array]:
         """Z_ij = Σ_pq X_(i sh + p, j sw + q) W_pq + b"""
-        w, b = checks.fields("conv2d", params, Conv2d, w=(*kernel, c_in, c_out), b=(c_out,))
+        checks.fields("conv2d", params, Conv2d, w=(*kernel, c_in, c_out), b=(c_out,))
+        w, b = params.w, params.b
         x = checks.shaped("conv2d", "x", x, ("batch", "height", "width", c_in))
         pads = pad_widths("conv2d", x.shape[1:3], kernel, strides, padding)
         dtype = widest(x, w, b)
@@ -82,7 +83,7 @@ def conv2d(
 
     def backward(params: Conv2d, x: Array, dz: Array) -> tuple[Conv2d, Array]:
         """dW_pq = Σ_ij X_(i sh + p, j sw + q)ᵀ dZ_ij, db = Σ_ij dZ_ij, dX_(i sh + p, j sw + q) += dZ_ij W_pqᵀ"""
-        w, b = params
+        w, b = params.w, params.b
         pads = pad_widths("conv2d", x.shape[1:3], kernel, strides, padding)
         dw, dx = correlate_backward(x, w, dz, strides, pads)
         db = jnp.sum(dz, axis=(0, 1, 2), dtype=widest(dz, b)).astype(b.dtype)

@@ -55,14 +55,15 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
 
     def forward(params: Dense, x: Array, key: PRNGKey | None = None) -> tuple[Array, Array]:
         """Z = X W + b"""
-        w, b = checks.fields("dense", params, Dense, w=(n_in, n_out), b=(n_out,))
+        checks.fields("dense", params, Dense, w=(n_in, n_out), b=(n_out,))
+        w, b = params.w, params.b
         x = checks.shaped("dense", "x", x, ("batch", n_in))
         dtype = widest(x, w, b)
         return matmul(x.astype(dtype), w.astype(dtype)) + b.astype(dtype)[None, :], x
 
     def backward(params: Dense, x: Array, dz: Array) -> tuple[Dense, Array]:
         """dW = Xᵀ dZ, db = Σ_batch dZ, dX = dZ Wᵀ"""
-        w, b = params
+        w, b = params.w, params.b
         dw = weight_gradient(x, dz, w)
         db = column_sum(dz.astype(widest(dz, b)), w).astype(b.dtype)
         dx = matmul(dz, w.astype(dz.dtype).T).astype(x.dtype)

@@ -91,7 +91,8 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
     def forward(params: BatchNorm, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = γ ∘ x̂ + β"""
-        gamma, beta, mean, var = checks.fields("batch_norm", params, BatchNorm, **shapes)
+        checks.fields("batch_norm", params, BatchNorm, **shapes)
+        gamma, beta, mean, var = params.gamma, params.beta, params.mean, params.var
         x = _last_axis("batch_norm", x, n)
         z = x.astype(widest(x, *params))
         if key is None:
@@ -107,7 +108,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
         With stored statistics: dx = dx̂ / s, dmean = -Σ dx, dvar = -½ Σ dx̂ ∘ x̂ / s²
         """
-        gamma, beta, mean, var = params
+        gamma, beta, mean, var = params.gamma, params.beta, params.mean, params.var
         xhat, inverse, batch, like = residuals
         dgamma, dbeta = _sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)
         dxhat = dy * _as_row(gamma, dy)
@@ -171,7 +172,8 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
     def forward(params: LayerNorm, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = γ ∘ x̂ + β"""
-        gamma, beta = checks.fields("layer_norm", params, LayerNorm, gamma=(n,), beta=(n,))
+        checks.fields("layer_norm", params, LayerNorm, gamma=(n,), beta=(n,))
+        gamma, beta = params.gamma, params.beta
         x = _last_axis("layer_norm", x, n)
         z = x.astype(widest(x, gamma, beta))
         xhat, inverse = _normalize(z, (-1,), epsilon)
@@ -179,7 +181,7 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
     def backward(params: LayerNorm, residuals: Residuals, dy: Array) -> tuple[LayerNorm, Array]:
         """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, and dx by `_normalize_backward`"""
-        gamma, beta = params
+        gamma, beta = params.gamma, params.beta
         xhat, inverse, like = residuals
         dx = _normalize_backward(xhat, inverse, dy * _as_row(gamma, dy), (-1,))
         return LayerNorm(_sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)), dx.astype(like.dtype)

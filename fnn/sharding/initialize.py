@@ -123,14 +123,14 @@ def initialize(
 
 
 def _start(cluster: Cluster, heartbeat: int, timeout: int) -> None:
-    """Start JAX in a thread: if a process is missing, JAX ends this one without an exception."""
+    """Start JAX in a thread: if a process is missing, JAX would end this one."""
     preemption = getattr(jax.config, "jax_enable_preemption_service")  # noqa: B009 (pyright does not see the attribute)
     errors: list[Exception] = []
 
     def connect() -> None:
         try:
             jax.distributed.initialize(
-                *cluster,
+                **cluster._asdict(),
                 initialization_timeout=timeout + 60,
                 heartbeat_timeout_seconds=heartbeat,
             )

@@ -1,8 +1,11 @@
-"""Layers of a width that may be traced: one program trains networks of many widths, each inside the widest one.
+"""Dense layers whose width may be traced.
 
-A layer of width (p, q) inside one of size (n_in, n_out) is a dense layer between two masks, m_i = [i < p] on its
-inputs and M_j = [j < q] on its outputs. Outside the block (p, q), W and b start at 0 and have gradients of 0: under
-every optimizer that leaves such a parameter alone they stay 0, with L2 too, and ‖W‖² is the narrow layer's.
+One compiled program can then train networks of many widths.
+
+A layer of width (p, q) inside a layer of size (n_in, n_out) is a dense layer between two masks: m_i = [i < p] on its
+inputs and M_j = [j < q] on its outputs. Outside the block (p, q), W and b start at 0 and have zero gradients. They stay
+0 with every optimizer that does not move such a parameter, also with an L2 penalty, and ‖W‖² is that of the narrow
+layer.
 """
 
 import itertools
@@ -12,8 +15,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
-from fnn import checks, init
-from fnn.init import Initializer
+from fnn import checks
+from fnn.init import Initializer, he_normal, he_uniform, lecun_normal, xavier_normal, xavier_uniform, zeros
 from fnn.layers.activations import relu
 from fnn.layers.combinators import serial
 from fnn.layers.dense import Dense, dense
@@ -21,18 +24,18 @@ from fnn.types import Layer, PRNGKey, Residuals
 
 Width = int | Int[Array, ""]
 
-# the initialisers whose scale depends on the width: 1 / stddev² is proportional to a · fan_in + b · fan_out
+# initialisers with a scale that depends on the width: 1 / stddev² is proportional to a · fan_in + b · fan_out
 _FANS = (
-    (init.lecun_normal, 1, 0),
-    (init.he_normal, 1, 0),
-    (init.he_uniform, 1, 0),
-    (init.xavier_normal, 1, 1),
-    (init.xavier_uniform, 1, 1),
+    (lecun_normal, 1, 0),
+    (he_normal, 1, 0),
+    (he_uniform, 1, 0),
+    (xavier_normal, 1, 1),
+    (xavier_uniform, 1, 1),
 )
 
 
 def _width(function: str, argument: str, value: Width, n: int) -> Width:
-    """A width from 1 to n, an int where it is known; a traced one is clamped to that."""
+    """Return a width in 1..n: a concrete one as an int, a traced one clamped."""
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", ())
     if isinstance(value, bool) or not (isinstance(value, int) or (dtype and jnp.issubdtype(dtype, jnp.integer))):
         raise checks.fail(function, argument, "an integer, or an integer scalar array", value, TypeError)
@@ -46,7 +49,7 @@ def _width(function: str, argument: str, value: Width, n: int) -> Width:
 
 
 def _mask(n: int, width: Width) -> Bool[Array, "1 n"] | None:
-    """The first `width` of n are true; None where all are, and there is nothing to do."""
+    """Return a mask of the first `width` of n entries, or None if it has them all."""
     return None if isinstance(width, int) and width == n else (jnp.arange(n) < width)[None, :]
 
 
@@ -55,7 +58,10 @@ def _keep(mask: Bool[Array, "1 n"] | None, values: Array) -> Array:
 
 
 def _rescale(w_init: Initializer, size: tuple[int, int], widths: tuple[Width, Width]) -> Array:
-    """What turns the scale at `size` into that at `widths`; 1 for an initialiser that is not among _FANS."""
+    """Return the ratio of an initialiser's scale at `widths` to that at `size`.
+
+    The ratio is 1 for an initialiser that is not in _FANS.
+    """
     a, b = next(((a, b) for f, a, b in _FANS if f is w_init), (0, 0))
     if a == 0:
         return jnp.ones(())
@@ -68,14 +74,32 @@ def masked_dense(
     n_out: int,
     width_in: Width,
     width_out: Width,
-    w_init: Initializer = init.lecun_normal,
-    b_init: Initializer = init.zeros,
+    w_init: Initializer = lecun_normal,
+    b_init: Initializer = zeros,
 ) -> Layer:
-    """The dense layer (width_in, width_out) inside one of (n_in, n_out); the widths may be traced, and so be swept.
+    """A dense layer of a width that may be traced, inside a wider one.
 
-    Z = (X ∘ m) W ∘ M + b ∘ M: the first width_in inputs make the first width_out outputs, the others are 0.
-    Parameters are a `Dense` of the full size. The initialisers of `fnn.init` scale by the narrow layer's fans; any
-    other is drawn at the full shape and cut. Known widths outside 1..n raise ValueError, traced ones are clamped.
+    Z = (X ∘ m) W ∘ M + b ∘ M
+
+    dW = (X ∘ m)ᵀ (dZ ∘ M), db = Σ_batch dZ ∘ M, dX = ((dZ ∘ M) Wᵀ) ∘ m
+
+    The first `width_out` outputs depend on the first `width_in` inputs; the other outputs are 0.
+
+    Args:
+      n_in: number of inputs of the wide layer.
+      n_out: number of outputs of the wide layer.
+      width_in: number of inputs that are used. A concrete width must be in 1..n_in; a traced one is clamped.
+      width_out: number of outputs that are used, likewise.
+      w_init: initialiser of W. The initialisers of `fnn.init` use the fans of the narrow layer. Any other is called
+        with the wide shape, and masked.
+      b_init: initialiser of b.
+
+    Returns:
+      A Layer with parameters `Dense(w, b)` of the wide shape, from x (batch, n_in) to z (batch, n_out).
+
+    Raises:
+      ValueError: if a size is not positive, or a concrete width is out of range.
+      TypeError: if a width is not an integer.
 
     >>> import jax
     >>> layer = masked_dense(4, 3, 4, 2)
@@ -87,8 +111,9 @@ def masked_dense(
     q = _width("masked_dense", "width_out", width_out, n_out)
     full = dense(n_in, n_out, w_init, b_init)
 
-    def start(key: PRNGKey) -> Dense:
-        w, b = full.init(key)
+    def init(key: PRNGKey) -> Dense:
+        params = full.init(key)
+        w, b = params.w, params.b
         scale = _rescale(w_init, (n_in, n_out), (p, q)).astype(w.dtype)
         rows, columns = _mask(n_in, p), _mask(n_out, q)
         w = _keep(columns, _keep(None if rows is None else rows.T, w * scale))
@@ -105,20 +130,31 @@ def masked_dense(
         dparams, dx = full.backward(params, residuals, _keep(_mask(n_out, q), dz))
         return dparams, _keep(_mask(n_in, p), dx)
 
-    return Layer(start, forward, backward, name=f"masked_dense({n_in}, {n_out})")
+    return Layer(init, forward, backward, name=f"masked_dense({n_in}, {n_out})")
 
 
 def masked_mlp(
     sizes: Sequence[int],
     widths: Sequence[Width] | Int[Array, " hidden"],
     activation: Layer = relu,
-    w_init: Initializer = init.he_normal,
+    w_init: Initializer = he_normal,
 ) -> Layer:
-    """`fnn.mlp` of these sizes whose hidden layers use only their first `widths` units, a width per hidden layer.
+    """A multilayer perceptron whose hidden layers have widths that may be traced.
 
-    The widths may be traced: give `fnn.make_run` a network that is a function of hyper, and sweep them. The activation
-    acts on each unit by itself (no layer_norm). The parameters are 0 outside the narrow network, so that
-    `fnn.mlp(sizes, activation)` computes the same with them.
+    To sweep over widths, give `fnn.make_run` a network that is a function of the hyperparameters. The parameters are 0
+    outside the narrow network, so `fnn.mlp(sizes, activation)` with the same parameters computes the same function.
+
+    Args:
+      sizes: the number of inputs, of units in each hidden layer of the widest network, and of outputs.
+      widths: the number of units that each hidden layer uses.
+      activation: the layer after each hidden layer. It must act on each unit by itself, unlike `fnn.layer_norm`.
+      w_init: initialiser of the weights; see `masked_dense`.
+
+    Returns:
+      A `serial` from x (batch, sizes[0]) to logits (batch, sizes[-1]).
+
+    Raises:
+      ValueError: if there are fewer than two sizes, or not one width per hidden layer, or a width is out of range.
 
     >>> import fnn, jax
     >>> data = jnp.ones((6, 4)), jnp.zeros(6, jnp.int32)

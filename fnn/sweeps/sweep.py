@@ -182,5 +182,5 @@ def sweep(
         for j in range(0, n_keys, k):
             some = [jax.device_get(program(run, _piece(hypers, i, h), _piece(keys, j, k))) for i in range(0, n, h)]
             columns.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *some))
-    params, history = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *columns)
-    return SweepResult(params, history, jax.device_get(hypers))
+    results = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *columns)
+    return SweepResult(results.params, results.history, jax.device_get(hypers))
