@@ -108,7 +108,7 @@ def table(rows: list[Row]):
     from rich.table import Table
 
     result = Table(title="Gradient checkers on the same gradients")
-    for column in ("tool", "caught", "missed", "falsely\nrejected", "names\nleaf", "names\nindex", "seconds"):
+    for column in ("tool", "caught", "missed", "false\nalarms", "names\nleaf", "names\nindex", "seconds"):
         result.add_column(column, justify="left" if column == "tool" else "right", no_wrap=column == "tool")
     for r in rows:
         if r.skipped:
