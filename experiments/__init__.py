@@ -1,5 +1,5 @@
-"""One file per result, each with its command and the number to expect. `python -m experiments` lists them."""
+"""Experiments, each a command with the result to expect. `python -m experiments` lists them."""
 
 import time
 
-STARTED = time.perf_counter()  # before jax is imported: what a command reports as its whole time starts here
+STARTED = time.perf_counter()  # before jax is imported: commands report their total time from here

@@ -1,4 +1,7 @@
-"""Runs an experiment by its name: `python -m experiments NAME [flags]`. Without a name: lists them."""
+"""Run an experiment by name: `python -m experiments NAME [flags]`.
+
+Without a name, list the experiments.
+"""
 
 import ast
 import difflib
@@ -15,7 +18,8 @@ from experiments.studies import NAMES
 
 PROGRAM = "python -m experiments"
 
-# Each module has a frozen dataclass `Config`, whose fields are the flags, and main(config); or main(arguments) alone.
+# Each module has a frozen dataclass `Config`, whose fields are the flags, and main(config).
+# A module without `Config` has main(arguments) and parses its own flags.
 EXPERIMENTS = {
     "digits": "experiments.examples.digits",
     "sweep": "experiments.examples.sweep",
@@ -32,7 +36,7 @@ EXPERIMENTS = {
     "bench": "experiments.benchmarks.bench",
     "speedrun": "experiments.benchmarks.speedrun",
     "plan": "experiments.planning.plan",
-    "nielsen": "experiments.nielsen.compare",
+    "nielsen": "experiments.nielsen.nielsen",
     "all": "experiments.claims.all",
     "report": "experiments.claims.report",
     "claims": "experiments.claims.claims",
@@ -40,41 +44,41 @@ EXPERIMENTS = {
 
 
 def first_line(module: str) -> str:
-    """The first line of a module's docstring, read from its source: nothing heavy is imported to list it."""
+    """Return the first line of a module's docstring, read from its source without importing it."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ExperimentError(f"the module {module} is not there")
+        raise ExperimentError(f"the module {module} does not exist")
     docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
 
 
-def listing(names: Iterable[str]) -> str:
-    """A line per experiment."""
+def format_list(names: Iterable[str]) -> str:
+    """Format one line per experiment."""
     width = max(map(len, EXPERIMENTS))
     return "\n".join(f"  {name:{width}}  {first_line(EXPERIMENTS[name])}" for name in names)
 
 
 def overview() -> str:
-    """What is shown without a name and for --help."""
+    """Return the text shown without a name and for --help."""
     others = [name for name in EXPERIMENTS if name not in NAMES]
     return (
-        f"usage: {PROGRAM} NAME [flags]\n\nexperiments:\n{listing(others)}\n\n"
-        f"studies of the notes' claims (all of them: `{PROGRAM} all`):\n{listing(NAMES)}\n\n"
-        f"`{PROGRAM} NAME --help` lists the flags of one."
+        f"usage: {PROGRAM} NAME [flags]\n\nexperiments:\n{format_list(others)}\n\n"
+        f"studies of the notes' claims (to run all of them: `{PROGRAM} all`):\n{format_list(NAMES)}\n\n"
+        f"`{PROGRAM} NAME --help` lists the flags of an experiment."
     )
 
 
-def unknown(name: str) -> UsageError:
-    """The error for a name that is not there, with the one that may have been meant."""
+def unknown_name(name: str) -> UsageError:
+    """Return the error for an unknown name, with the closest known name as a hint."""
     close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(EXPERIMENTS)}"
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(EXPERIMENTS)}"
     return UsageError(f"no experiment {name!r}; {hint}")
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
-    """Imports the experiment and runs it with these flags."""
+    """Import the experiment and run it with these flags."""
     if name not in EXPERIMENTS:
-        raise unknown(name)
+        raise unknown_name(name)
     needs("tyro")
     import tyro
 
@@ -89,7 +93,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """-> exit code: 0, 1 (the experiment failed), 2 (wrong flags), 130 (interrupted)."""
+    """Run the command and return its exit code: 0, 1 (failed), 2 (wrong flags) or 130 (interrupted)."""
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(overview())
@@ -101,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader has gone, as in `… --help | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `… --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

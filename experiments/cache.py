@@ -1,7 +1,7 @@
-"""The persistent compilation cache: a program compiled by an earlier run is read from a file.
+"""The persistent compilation cache: reuse programs that earlier runs compiled.
 
-It lies in the user's cache folder; the environment variable FNN_CACHE names another, and empty turns it off. Where
-JAX has a cache of its own configured (JAX_COMPILATION_CACHE_DIR), that is used.
+The cache is a folder in the user's cache directory. The environment variable FNN_CACHE names another parent folder;
+if it is empty, nothing is cached. If JAX_COMPILATION_CACHE_DIR is set, JAX uses that folder instead.
 """
 
 import os
@@ -11,7 +11,7 @@ from experiments.errors import ExperimentError
 
 
 def folder() -> Path | None:
-    """Where compiled programs are kept; None: nowhere."""
+    """Return the folder of compiled programs, or None if the cache is turned off."""
     named = os.environ.get("FNN_CACHE")
     if named is not None:
         return Path(named).expanduser() / "compiled" if named else None
@@ -21,7 +21,7 @@ def folder() -> Path | None:
 
 
 def enable() -> None:
-    """Makes JAX keep every compiled program; ExperimentError if FNN_CACHE names what cannot be a folder."""
+    """Make JAX cache every compiled program; raise ExperimentError if FNN_CACHE cannot be a folder."""
     import jax
 
     path = folder()
@@ -31,9 +31,9 @@ def enable() -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if "FNN_CACHE" in os.environ:
-            raise ExperimentError(f"FNN_CACHE: cannot make the folder {path}: {error.strerror or error}") from None
-        return  # no home folder to write in: compile as if there were no cache
+            raise ExperimentError(f"FNN_CACHE: cannot create the folder {path}: {error.strerror or error}") from None
+        return  # the home folder is not writable: compile without a cache
     jax.config.update("jax_compilation_cache_dir", str(path))
-    # everything, not only what took long: a training is a dozen programs of a tenth of a second
+    # Cache every program, not only slow ones: a training compiles a dozen programs of a tenth of a second each.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -5,23 +5,23 @@ import math
 
 
 class ExperimentError(Exception):
-    """The experiment cannot go on, and the message says why; `code` is the exit code of the command."""
+    """The experiment cannot continue, for the reason in the message; `code` is the exit code of the command."""
 
     code = 1
 
 
 class UsageError(ExperimentError):
-    """A flag has a value that cannot be meant."""
+    """A flag has an invalid value."""
 
     code = 2
 
 
 class DataError(ExperimentError):
-    """A data file is not what it should be, or cannot be had; the message names it and says what is wrong."""
+    """A data file is damaged, has the wrong content or is not available; the message names it."""
 
 
 def usage(flag: str, expected: str, got: object) -> UsageError:
-    """The error to raise.
+    """Return the error for a flag with an invalid value.
 
     >>> usage("--epochs", "at least 1", 0)
     UsageError('--epochs must be at least 1, got 0')
@@ -30,7 +30,7 @@ def usage(flag: str, expected: str, got: object) -> UsageError:
 
 
 def at_least(flag: str, value: float, minimum: float) -> None:
-    """Raises UsageError unless value is finite and >= minimum."""
+    """Raise UsageError unless value is finite and >= minimum."""
     if not (math.isfinite(value) and value >= minimum):
         raise usage(
             flag, f"finite and at least {minimum}" if isinstance(value, float) else f"at least {minimum}", value
@@ -38,13 +38,13 @@ def at_least(flag: str, value: float, minimum: float) -> None:
 
 
 def positive(flag: str, value: float) -> None:
-    """Raises UsageError unless value is finite and > 0."""
+    """Raise UsageError unless value is finite and > 0."""
     if not (math.isfinite(value) and value > 0):
         raise usage(flag, "finite and above 0", value)
 
 
 def needs(*modules: str) -> None:
-    """Raises ExperimentError, with the command that helps, unless these modules are installed."""
+    """Raise ExperimentError, with the command to install them, unless these modules are installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise ExperimentError(f"not installed: {', '.join(missing)}; install with: pip install -e '.[experiments]'")

@@ -1,6 +1,7 @@
-"""Panels of figures: learning curves, confusion matrix, grids of images. Colours that colour-blind readers can tell.
+"""Panels of figures: learning curves, confusion matrices, grids of images.
 
-Figures are made without pyplot: no global state, no window, the Agg renderer.
+Figures are drawn without pyplot: no global state, no window, the Agg renderer. The colours are safe for readers with
+colour vision deficiency (Okabe and Ito 2008).
 """
 
 import contextlib
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure, SubFigure
 
-BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"  # of Okabe and Ito (2008)
+BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 GREY = "#666666"
 
 STYLE: dict[Any, Any] = {
@@ -35,7 +36,7 @@ STYLE: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Makes matplotlib use STYLE for what is drawn inside."""
+    """Make matplotlib use STYLE inside this context."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
@@ -43,7 +44,7 @@ def style() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """As PNG, 1,100 pixels wide if the figure is 10 inches; or as SVG, by the path's ending, the same every time."""
+    """Save as PNG (110 dots per inch) or SVG, by the suffix of the path; the bytes are reproducible."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -53,14 +54,14 @@ def save(figure: "Figure", path: Path) -> None:
         FigureCanvasAgg(figure).print_figure(path, dpi=110, format=kind, metadata=metadata)
 
 
-def titled(figure: "SubFigure", title: str) -> "SubFigure":
-    """The part of a figure, with a title like that of a panel."""
+def add_title(figure: "SubFigure", title: str) -> "SubFigure":
+    """Give part of a figure a title in the style of a panel's."""
     figure.suptitle(title, x=0.02, ha="left", fontsize=STYLE["axes.titlesize"], fontweight="bold")
     return figure
 
 
 def learning_curve(axes: "Axes", name: str, history: Mapping[str, np.ndarray], kept: int, *, label: str) -> None:
-    """history[name], with this label, and history["validation_" + name] over the epochs; a line at epoch `kept`."""
+    """Plot a quantity over the epochs, for training and validation; mark the epoch whose parameters were kept."""
     from matplotlib.ticker import MaxNLocator
 
     epochs = np.arange(1, len(history[name]) + 1)
@@ -74,12 +75,12 @@ def learning_curve(axes: "Axes", name: str, history: Mapping[str, np.ndarray], k
 
 
 def confusion_matrix(axes: "Axes", labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> None:
-    """How many examples of each class (row) were taken for which (column): right in blue, wrong in orange."""
+    """Draw the confusion matrix, true classes as rows: correct counts in blue, wrong ones in orange."""
     k = len(classes)
     counts = np.zeros((k, k), int)
     np.add.at(counts, (labels, predicted), 1)
-    right = np.eye(k, dtype=bool)
-    for shown, colours in ((right, "Blues"), (~right, "Oranges")):
+    correct = np.eye(k, dtype=bool)
+    for shown, colours in ((correct, "Blues"), (~correct, "Oranges")):
         hidden = ~shown | (counts == 0)
         axes.imshow(np.ma.masked_where(hidden, counts), cmap=colours, vmin=0, vmax=2.2 * max(1, counts[shown].max()))
     for (i, j), count in np.ndenumerate(counts):
@@ -94,7 +95,7 @@ def confusion_matrix(axes: "Axes", labels: np.ndarray, predicted: np.ndarray, cl
 
 
 def image_grid(figure: "SubFigure", images: np.ndarray, captions: Sequence[str], columns: int) -> None:
-    """Images in rows, dark ink on white, each with its caption above."""
+    """Draw a grid of images, dark ink on white, each with its caption above."""
     rows = max(columns, -(-len(images) // columns))
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = figure.add_subplot(rows, columns, i + 1)
@@ -105,10 +106,10 @@ def image_grid(figure: "SubFigure", images: np.ndarray, captions: Sequence[str],
         axes.spines[:].set(visible=True, color=GREY, linewidth=0.6)
 
 
-def response(axes: "Axes", x: np.ndarray, y: np.ndarray, cost: np.ndarray, highest: float) -> "QuadMesh":
-    """A cost, up to `highest`, over two hyperparameters, arrays (n_x, n_y), axes and colours logarithmic.
+def response_surface(axes: "Axes", x: np.ndarray, y: np.ndarray, cost: np.ndarray, highest: float) -> "QuadMesh":
+    """Draw a cost over two hyperparameters, arrays (n_x, n_y), with logarithmic axes and colours up to `highest`.
 
-    Where it is NaN the training failed: hatched, and said in the legend.
+    A NaN cost marks a failed training; its cell is hatched, as the legend explains.
     """
     from matplotlib.colors import ListedColormap, LogNorm
 
@@ -132,9 +133,9 @@ def classification(
     logits: np.ndarray,
     terms: str = "",
 ) -> None:
-    """Learning curves, the confusion matrix, and the digits it got wrong, the most confident mistakes first.
+    """Save learning curves, the confusion matrix, and the misread digits, the most confident mistakes first.
 
-    `terms` says what the training's curve contains besides the cost.
+    `terms` names what the training curve includes besides the cost, such as a penalty.
     """
     from matplotlib.figure import Figure
 
@@ -150,12 +151,12 @@ def classification(
             learning_curve(axes, name, history, kept, label=f"training ({terms})" if terms else "training")
         cost.set(title="Cost", ylabel="cross-entropy per digit", yscale="log")
         low = min(history["validation_accuracy"].min(), history["accuracy"].max())
-        accuracy.set(title="Accuracy", ylabel="share of digits read right", ylim=(max(0, low - 0.05), 1.005))
+        accuracy.set(title="Accuracy", ylabel="share of digits read correctly", ylim=(max(0, low - 0.05), 1.005))
         figure.legend(*cost.get_legend_handles_labels(), loc="outside upper left", ncols=3)
-        matrix = titled(figure.add_subfigure(parts[1, 0]), f"Test: {len(y) - len(wrong)} of {len(y)} digits read right")
+        matrix = add_title(figure.add_subfigure(parts[1, 0]), f"Test: {len(y) - len(wrong)} of {len(y)} digits correct")
         confusion_matrix(matrix.add_subplot(), y, predicted, "0123456789")
         shown = wrong[:12]
-        title = f"The {len(wrong)} read wrong" + (f" ({len(shown)} most confident)" if len(wrong) > len(shown) else "")
-        grid = titled(figure.add_subfigure(parts[1, 1]), title)
+        title = f"The {len(wrong)} misread" + (f" ({len(shown)} most confident)" if len(wrong) > len(shown) else "")
+        grid = add_title(figure.add_subfigure(parts[1, 1]), title)
         image_grid(grid, images[shown], [f"{y[i]} read as {predicted[i]}" for i in shown], columns=3)
         save(figure, path)

@@ -1,25 +1,25 @@
-"""The line of least squares, what it says of other examples, and how much of the targets a prediction explains."""
+"""Linear least squares: fit, predict, and the coefficient of determination R²."""
 
 import numpy as np
 
 
-def line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Weights and bias of least squares, (n_in + 1, n_out), of x (n, n_in) and y (n, n_out)."""
+def fit_linear(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Fit weights and bias, (n_in + 1, n_out), to x (n, n_in) and y (n, n_out)."""
     return np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y, rcond=None)[0].astype(np.float32)
 
 
-def on_line(fit: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """What the line says of x.
+def predict_linear(fit: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Predict y = x w + b with fitted coefficients.
 
     >>> x = np.array([[0.0], [1.0], [2.0]])
-    >>> np.allclose(on_line(line(x, 3 * x - 1), x), 3 * x - 1, atol=1e-6)
+    >>> np.allclose(predict_linear(fit_linear(x, 3 * x - 1), x), 3 * x - 1, atol=1e-6)
     True
     """
     return x @ fit[:-1] + fit[-1:]
 
 
 def r_squared(prediction: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """1 - Σ (y - prediction)² / Σ (y - mean y)², over the last two axes.
+    """R² = 1 - Σ (y - prediction)² / Σ (y - mean y)², over the last two axes.
 
     >>> y = np.array([[1.0], [2.0], [3.0]])
     >>> r_squared(y, y).item(), r_squared(np.full((3, 1), 2.0), y).item(), r_squared(4 - y, y).item()

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: a table on the screen; a folder with its history as CSV, the rest as JSON."""
+"""Results of an experiment: its folder, history.csv, JSON files, and the printed table."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from experiments.errors import UsageError
 
 
 def make_folder(results: Path, name: str) -> Path:
-    """results/name, made if it is not there; UsageError unless files can be written in it."""
+    """Create the folder results/name; raise UsageError if it is not writable."""
     folder = results / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def make_folder(results: Path, name: str) -> Path:
 
 
 def save_history(path: Path, history: Mapping[str, np.ndarray]) -> None:
-    """A row per epoch: its number from 1, then each column of the history, training before validation."""
+    """Write the history as CSV: a row per epoch, numbered from 1; training columns before validation columns."""
     names = sorted(history, key=lambda name: (name.startswith("validation"), not name.endswith("cost"), name))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -40,7 +40,7 @@ def save_history(path: Path, history: Mapping[str, np.ndarray]) -> None:
 
 
 def versions() -> dict[str, Any]:
-    """What the numbers depend on besides the configuration."""
+    """Return the versions and the hardware that results depend on besides the configuration."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
@@ -54,16 +54,16 @@ def versions() -> dict[str, Any]:
 
 
 def save_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Indented, in the order given; paths as text, NaN and infinity refused (JSON has none)."""
+    """Write indented JSON. Paths become text; NaN and infinity raise ValueError, since JSON has neither."""
     path.write_text(json.dumps(values, indent=2, default=str, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def print_results(results: Mapping[str, Mapping[str, float]]) -> None:
-    """A table with a row for each part of the data: examples, wrong ones, cost and accuracy."""
+    """Print a table with a row per part of the data: examples, wrong predictions, cost and accuracy."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="with the parameters kept, without dropout and penalty", title_justify="left")
+    table = Table(title="with the kept parameters, without dropout and penalty", title_justify="left")
     table.add_column("data")
     for column in ("examples", "wrong", "cost", "accuracy"):
         table.add_column(column, justify="right")

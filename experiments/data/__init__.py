@@ -1,1 +1,1 @@
-"""The data sets that experiments train on."""
+"""Data sets for the experiments: bundled, synthetic, downloaded, or the user's own."""

@@ -1,6 +1,6 @@
-"""Data sets that come with scikit-learn: real, small, and there without a download.
+"""Small real data sets that come with scikit-learn and need no download.
 
-Their files are read directly: that takes a twentieth of the time that importing `sklearn.datasets` does.
+Their files are read directly, which takes a twentieth of the time of importing `sklearn.datasets`.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from experiments.errors import ExperimentError, needs
 
 
 def load_digits() -> tuple[Float32[np.ndarray, "1797 64"], Int32[np.ndarray, " 1797"]]:
-    """Handwritten digits: x, the pixels of 8x8 scans from 0 (paper) to 1 (ink), a row per scan; y, the digits 0 to 9.
+    """Load handwritten digits: x, 8x8 scans from 0 (paper) to 1 (ink), a row per scan; y, the digits 0 to 9.
 
     The test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998): 13 writers.
 
@@ -26,7 +26,7 @@ def load_digits() -> tuple[Float32[np.ndarray, "1797 64"], Int32[np.ndarray, " 1
 
 
 def load_iris() -> tuple[Float32[np.ndarray, "150 4"], Int32[np.ndarray, " 150"]]:
-    """Iris flowers (Fisher 1936): length and width of sepals and petals in cm; the species, 0 to 2.
+    """Load iris flowers (Fisher 1936): length and width of sepals and petals in cm; the species, 0 to 2.
 
     >>> x, y = load_iris()
     >>> x.shape, np.bincount(y)
@@ -36,7 +36,7 @@ def load_iris() -> tuple[Float32[np.ndarray, "150 4"], Int32[np.ndarray, " 150"]
 
 
 def load_wine() -> tuple[Float32[np.ndarray, "178 13"], Int32[np.ndarray, " 178"]]:
-    """Wines (UCI): 13 measurements in units that differ by a factor of 1000; the cultivar, 0 to 2.
+    """Load wines (UCI): 13 measurements in units that differ by a factor of 1000; the cultivar, 0 to 2.
 
     >>> x, y = load_wine()
     >>> x.shape, np.bincount(y)
@@ -46,7 +46,7 @@ def load_wine() -> tuple[Float32[np.ndarray, "178 13"], Int32[np.ndarray, " 178"
 
 
 def load_breast_cancer() -> tuple[Float32[np.ndarray, "569 30"], Int32[np.ndarray, " 569"]]:
-    """Breast tumours (UCI, Wisconsin, diagnostic): 30 measurements of cell nuclei; 0 malignant, 1 benign.
+    """Load breast tumours (UCI, Wisconsin, diagnostic): 30 measurements of cell nuclei; 0 malignant, 1 benign.
 
     >>> x, y = load_breast_cancer()
     >>> x.shape, np.bincount(y)
@@ -56,8 +56,9 @@ def load_breast_cancer() -> tuple[Float32[np.ndarray, "569 30"], Int32[np.ndarra
 
 
 def load_diabetes() -> tuple[Float32[np.ndarray, "442 10"], Float32[np.ndarray, "442 1"]]:
-    """Diabetes (Efron et al. 2004): age, sex, body mass, blood pressure and six blood values, as measured;
-    a measure of the disease's progress after a year, a column.
+    """Load diabetes patients (Efron et al. 2004): ten measurements; disease progression after a year, a column.
+
+    The measurements are age, sex, body mass index, blood pressure and six blood values, in their own units.
 
     >>> x, y = load_diabetes()
     >>> x.shape, y.shape, y.min(), y.max()
@@ -68,17 +69,17 @@ def load_diabetes() -> tuple[Float32[np.ndarray, "442 10"], Float32[np.ndarray, 
 
 
 def _labelled(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A file with a heading, features, and the class in the last column."""
+    """Read a file with a header line, features, and the class in the last column."""
     table = np.loadtxt(_file(name), delimiter=",", skiprows=1)
     return table[:, :-1].astype(np.float32), table[:, -1].astype(np.int32)
 
 
 def _file(name: str) -> Path:
-    """A file inside scikit-learn."""
+    """Return the path of a data file inside scikit-learn."""
     needs("sklearn")
     spec = importlib.util.find_spec("sklearn")
     folders = spec.submodule_search_locations if spec else None
     path = Path(*(folders or ["sklearn"])[:1], "datasets", "data", name)
     if not path.is_file():
-        raise ExperimentError(f"scikit-learn has no file {path}: a version newer than this experiment knows?")
+        raise ExperimentError(f"scikit-learn has no file {path}: this version of scikit-learn is not supported")
     return path

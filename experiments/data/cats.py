@@ -1,7 +1,7 @@
-"""The cat images of deep-learning courses: 259 photographs of 64x64 pixels, cat or not. From a folder, or downloaded.
+"""The cat images of deep-learning courses: 259 photographs of 64x64 pixels, cat or not.
 
-$FNN_DATA names a folder that holds the two HDF5 files, itself or in a folder cats or catvnoncat. Without them there
-they are downloaded into pooch's cache. Whatever their source, their content is compared with its SHA-256.
+The two HDF5 files are read from the folder $FNN_DATA or its subfolder cats or catvnoncat. Otherwise they are
+downloaded into pooch's cache. In either case their content must match a known SHA-256.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from experiments.data.downloads import Source
 from experiments.data.hdf5 import read_hdf5
 from experiments.errors import DataError
 
-# at fixed commits, so what they hold does not change
+# at fixed commits, so the files cannot change
 MIRRORS = (
     "https://raw.githubusercontent.com/ramakris/coursera-deeplearning/b1c8f954b5711f918c75f764138837bbe1b3f7fc/datasets/",
     "https://raw.githubusercontent.com/Youngyi/DeepLearning/dff21304241c5e651d4a6680cba6e23c3990e915/datasets/",
@@ -34,7 +34,7 @@ SHAPE = (64, 64, 3)
 
 
 class Cats(NamedTuple):
-    """Photographs, each channel from 0 to 1; 1 where there is a cat, else 0; what 0 and 1 are called."""
+    """Photographs with channels from 0 to 1; labels, 1 for a cat and 0 otherwise; the names of the classes."""
 
     train_x: Float32[np.ndarray, "train 64 64 3"]
     train_y: Int32[np.ndarray, " train"]
@@ -44,7 +44,7 @@ class Cats(NamedTuple):
 
 
 def _verify(path: Path, name: str) -> None:
-    """DataError unless the file has the SHA-256 of the one of this name."""
+    """Raise DataError unless the file has the SHA-256 known for this name."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -55,7 +55,7 @@ def _verify(path: Path, name: str) -> None:
 
 
 def _part(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels of one file."""
+    """Read the images and labels of one file."""
     _verify(path, name)
     part, arrays = name.partition("_")[0], read_hdf5(path)
     x, y = arrays.get(f"{part}_set_x"), arrays.get(f"{part}_set_y")
@@ -66,7 +66,7 @@ def _part(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def source() -> Source:
-    """Where to find and to get the two files of the cat images."""
+    """Return where to find and download the two files."""
     return Source("the cat images", FILES, "", MIRRORS, ("cats", "catvnoncat"), _verify)
 
 
@@ -76,11 +76,19 @@ def _load(paths: dict[str, Path]) -> Cats:
 
 
 def find_cats() -> Cats | None:
-    """The images, if they are in $FNN_DATA or in the cache: nothing is downloaded. DataError if they are damaged."""
+    """Load the images from $FNN_DATA or the cache, without a download; return None if they are in neither.
+
+    Raises:
+      DataError: if a file is damaged.
+    """
     paths = downloads.find(source())
     return None if paths is None else _load(paths)
 
 
 def load_cats() -> Cats:
-    """The images; downloads 3 MB, once, where they are not there. DataError if they cannot be had."""
+    """Load the images from $FNN_DATA or the cache, or download them once (3 MB).
+
+    Raises:
+      DataError: if a file is damaged or cannot be downloaded.
+    """
     return _load(downloads.fetch(source()))

@@ -1,4 +1,4 @@
-"""Tables of numbers as text, .csv, of a user's own: every row as long as the first, every field a finite number."""
+"""Read tables of numbers from .csv files, with strict checks of every line and field."""
 
 import array
 import csv
@@ -19,17 +19,24 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Table(NamedTuple):
-    """The names of the columns, () where the file has none, and the numbers."""
+    """Column names (() if the file has no header) and values."""
 
     names: tuple[str, ...]
     values: Float64[np.ndarray, "rows columns"]
 
 
 def read_csv(path: Path, header: bool = True, delimiter: str = ",", largest: int = LARGEST) -> Table:
-    """The numbers in a text file (UTF-8), with the names in its first line if it has a `header`.
+    """Read a table of numbers from a text file in UTF-8. Empty lines are skipped.
 
-    DataError names the file, the line, and what is wrong: a row longer or shorter than the first, a field that is not
-    a finite number, a name that is missing or there twice. Empty lines are skipped.
+    Args:
+      path: the file.
+      header: True if the first line holds the column names.
+      delimiter: character between fields.
+      largest: maximum size of the file in bytes.
+
+    Raises:
+      DataError: if a row is longer or shorter than the first, a field is not a finite number, or a name is missing or
+        duplicated. The message names the file and the line.
     """
     try:
         size = path.stat().st_size
@@ -43,19 +50,19 @@ def read_csv(path: Path, header: bool = True, delimiter: str = ",", largest: int
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def lines(path: Path, file: TextIO, largest: int) -> Iterator[str]:
-    """The file's lines, none longer than a row can be."""
+def read_lines(path: Path, file: TextIO, largest: int) -> Iterator[str]:
+    """Yield the lines of a file; raise DataError for a line longer than the longest valid row."""
     longest = min(largest, (_FIELD + 3) * _COLUMNS)
     while line := file.readline(longest + 1):
         if len(line) > longest:
             raise DataError(f"{path}: a line has more than {longest:,} characters")
         if "\0" in line:
-            raise DataError(f"{path}: is not text: it holds a NUL")
+            raise DataError(f"{path}: is not text: it contains a NUL character")
         yield line
 
 
 def _table(path: Path, file: TextIO, header: bool, delimiter: str, largest: int) -> Table:
-    reader = csv.reader(lines(path, file, largest), delimiter=delimiter, strict=True)
+    reader = csv.reader(read_lines(path, file, largest), delimiter=delimiter, strict=True)
     names, width, values = (), 0, array.array("d")
     try:
         for row in reader:
@@ -73,16 +80,17 @@ def _table(path: Path, file: TextIO, header: bool, delimiter: str, largest: int)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from None
     if not values:
-        raise DataError(f"{path}: holds no rows of numbers")
+        raise DataError(f"{path}: has no rows of numbers")
     return Table(names, np.array(values).reshape(-1, width))
 
 
 def read_names(where: str, row: list[str]) -> tuple[str, ...]:
+    """Read the header line; raise DataError unless the names are present, distinct and not all numbers."""
     names = tuple(name.strip() for name in row)
     if len(names) > _COLUMNS or not all(names) or len(set(names)) < len(names):
-        raise DataError(f"{where}: the columns must have names, each its own: {', '.join(names)[:100]!r}")
+        raise DataError(f"{where}: the columns must have distinct names, got {', '.join(names)[:100]!r}")
     if all(_NUMBER.fullmatch(name) for name in names):
-        raise DataError(f"{where}: must hold the names of the columns, got numbers (header=False if there are none)")
+        raise DataError(f"{where}: must hold the column names, got numbers (pass header=False if there are no names)")
     return names
 
 

@@ -1,11 +1,11 @@
-"""The data sets: what there is, how large, where it is found or how to get it.
+"""List the data sets: contents, size, location, and how to download them.
 
     python -m experiments data
     python -m experiments data --download
 
-Those that come with scikit-learn and those made from a seed are there at once. MNIST and the cat
-images are looked for in the folder that the environment variable FNN_DATA names, then in the cache;
---download fetches what is in neither, 14 MB in all, and compares it with its SHA-256.
+Data sets that come with scikit-learn and synthetic ones are always available. MNIST and the cat images
+are looked up in the folder that the environment variable FNN_DATA names, then in the cache. --download
+fetches those that are in neither, 14 MB in total, and verifies their SHA-256.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,25 +22,25 @@ BUNDLED = {
     "iris": ("flowers, 3 species", bundled.load_iris),
     "wine": ("wines, 3 cultivars", bundled.load_wine),
     "breast_cancer": ("tumours, malignant or benign", bundled.load_breast_cancer),
-    "diabetes": ("patients, a number: the disease's progress", bundled.load_diabetes),
+    "diabetes": ("patients, a quantity: disease progression", bundled.load_diabetes),
 }
-GENERATED = {  # name -> what, features
+GENERATED = {  # name -> content, features
     "planar_flower": ("points of 2 classes on petals", "2"),
     "moons": ("points of 2 classes, half circles", "2"),
     "two_clouds": ("points of 2 classes, two clouds", "any"),
     "prices_by_size": ("houses, a price with a kink", "1"),
-    "houses": ("houses, a price of hidden factors", "4"),
-    "balls": ("images, a ball or none", "20x20"),
+    "houses": ("houses, a price made of hidden factors", "4"),
+    "balls": ("images, with or without a ball", "20x20"),
     "bars": ("images, 4 kinds of bars", "16x16"),
-    "mixtures": ("several patterns at once, 3 labels", "40"),
-    "mnist_like": ("ten symbols, in place of MNIST", "784 (28x28)"),
+    "mixtures": ("mixtures of patterns, 3 labels", "40"),
+    "mnist_like": ("ten symbols, a substitute for MNIST", "784 (28x28)"),
 }
 
 
 class Download(NamedTuple):
-    """A data set that is fetched."""
+    """A data set that can be downloaded."""
 
-    what: str
+    content: str
     shape: str
     size: str
     source: Callable[[], Source]
@@ -56,52 +56,52 @@ DOWNLOADS = {
 @dataclass(frozen=True)
 class Config:
     download: bool = False
-    """Fetch the data sets that are neither in FNN_DATA's folder nor in the cache."""
+    """Download the data sets that are neither in the folder FNN_DATA nor in the cache."""
 
 
 class Row(NamedTuple):
-    """A data set: its name, what it is of, examples, features of each, and where it is."""
+    """A row of the table: name, content, number of examples, shape of an example, and location of a data set."""
 
     name: str
-    what: str
+    content: str
     examples: str
     shape: str
-    where: str
+    location: str
 
 
-def there() -> Iterator[Row]:
-    """What needs no download."""
-    for name, (what, load) in BUNDLED.items():
+def local_rows() -> Iterator[Row]:
+    """Yield the rows of data sets that need no download."""
+    for name, (content, load) in BUNDLED.items():
         x = load()[0]
-        yield Row(name, what, f"{len(x):,}", "x".join(map(str, x.shape[1:])), "comes with scikit-learn")
-    for name, (what, shape) in GENERATED.items():
-        yield Row(name, what, "any", shape, "made from a seed")
+        yield Row(name, content, f"{len(x):,}", "x".join(map(str, x.shape[1:])), "comes with scikit-learn")
+    for name, (content, shape) in GENERATED.items():
+        yield Row(name, content, "any", shape, "generated from a seed")
 
 
-def fetched(name: str, data: Download, download: bool) -> tuple[Row, str]:
-    """The row of what is downloaded, and what went wrong, "" if nothing did."""
+def download_row(name: str, data: Download, download: bool) -> tuple[Row, str]:
+    """Return the row of a downloadable data set, and an error message, "" if there is none."""
     try:
         if not download and downloads.find(data.source()) is None:
-            where = f"not here: `python -m experiments data --download` ({data.size}), or set FNN_DATA to its folder"
-            return Row(name, data.what, "-", data.shape, where), ""
+            location = f"not found: `python -m experiments data --download` ({data.size}), or set FNN_DATA to a folder"
+            return Row(name, data.content, "-", data.shape, location), ""
         loaded = data.load()
     except DataError as error:
-        return Row(name, data.what, "-", data.shape, "cannot be used: see below"), str(error)
+        return Row(name, data.content, "-", data.shape, "cannot be used: see below"), str(error)
     paths = downloads.find(data.source()) or {}
     folder = next(iter(paths.values()), Path()).parent
     examples = f"{len(loaded.train_y):,} + {len(loaded.test_y):,}"
-    return Row(name, data.what, examples, data.shape, f"{folder}, verified"), ""
+    return Row(name, data.content, examples, data.shape, f"{folder}, verified"), ""
 
 
 def main(config: Config) -> None:
-    """Prints the table; ExperimentError if a file is damaged or cannot be had."""
+    """Print the table; raise ExperimentError if a file is damaged or cannot be downloaded."""
     needs("sklearn", "pooch", "h5py")
     from rich.console import Console
     from rich.table import Table
 
-    rows, problems = list(there()), []
+    rows, problems = list(local_rows()), []
     for name, data in DOWNLOADS.items():
-        row, problem = fetched(name, data, config.download)
+        row, problem = download_row(name, data, config.download)
         rows.append(row)
         problems += [problem] if problem else []
     table = Table(title="data sets", title_justify="left")
@@ -111,6 +111,6 @@ def main(config: Config) -> None:
         table.add_row(*(text.replace("[", r"\[") for text in row))
     console = Console(highlight=False)
     Console(highlight=False, width=max(console.width, 110)).print(table)
-    print("of your own: `python -m experiments train --data FILE.csv --target COLUMN`")
+    print("your own data: `python -m experiments train --data FILE.csv --target COLUMN`")
     if problems:
         raise ExperimentError("; ".join(problems))

@@ -1,6 +1,7 @@
-"""Files of public data sets: from a folder that $FNN_DATA names, or downloaded once into pooch's cache.
+"""Find or download the files of public data sets.
 
-A file that was downloaded gets its name only once its content is verified, so what the cache holds is whole.
+Files are read from the folder $FNN_DATA, or downloaded once into pooch's cache. A downloaded file gets its name only
+after its content is verified, so the cache never holds an incomplete file.
 """
 
 import contextlib
@@ -18,12 +19,12 @@ _WAIT = 30  # seconds without an answer before the next mirror is asked
 class Source(NamedTuple):
     """A data set of several files.
 
-    title     what it is called in messages
-    files     their names
-    ending    what a mirror's names have besides, such as .gz; a folder may hold them with it or without
-    mirrors   addresses that a file's name is added to, asked in turn
-    folders   names that the files' folder may have in $FNN_DATA, where they are not in it themselves
-    verify    path, name -> nothing; DataError unless the file is the one of this name
+    title     name of the data set in messages
+    files     names of the files
+    ending    suffix of the names on a mirror, such as .gz; local files may have it or not
+    mirrors   URL prefixes of the files, tried in order
+    folders   subfolders of $FNN_DATA to search besides $FNN_DATA itself
+    verify    (path, name) -> raises DataError unless the content is that of the file of this name
     """
 
     title: str
@@ -35,7 +36,7 @@ class Source(NamedTuple):
 
 
 def cache() -> Path:
-    """Where downloads are kept, in the user's cache folder."""
+    """Return the folder of downloads, in the user's cache folder."""
     needs("pooch")
     import pooch
 
@@ -43,34 +44,35 @@ def cache() -> Path:
 
 
 def _find(source: Source, folder: Path, name: str) -> Path | None:
-    """The file in this folder, compressed or not."""
+    """Return the path of the file in this folder, compressed or not, or None."""
     return next((path for path in (folder / f"{name}{source.ending}", folder / name) if path.is_file()), None)
 
 
 def _complete(source: Source, folder: Path) -> dict[str, Path] | None:
-    """Where in this folder the files are; None unless all are."""
+    """Return the paths of all files in this folder, or None if one is missing."""
     found = {name: path for name in source.files if (path := _find(source, folder, name)) is not None}
     return found if len(found) == len(source.files) else None
 
 
 def find(source: Source) -> dict[str, Path] | None:
-    """Where the files are, not verified: in $FNN_DATA, in a folder of it, or in the cache; None unless all are."""
+    """Return the paths of the files in $FNN_DATA or the cache, not verified; None if one is missing."""
     data = os.environ.get("FNN_DATA")
     folders = [Path(data), *(Path(data) / name for name in source.folders)] if data else []
     return next(filter(None, (_complete(source, folder) for folder in [*folders, cache()])), None)
 
 
 def fetch(source: Source) -> dict[str, Path]:
-    """Where the files are; those that are neither in $FNN_DATA nor in the cache are downloaded into the cache.
+    """Return the paths of the files, downloading those that are neither in $FNN_DATA nor in the cache.
 
-    DataError if no mirror has a file, with what each of them answered and where to put the files instead.
+    Raises:
+      DataError: if no mirror delivers a file, with each mirror's failure and where to put the files instead.
     """
     folder = cache()
     return find(source) or {name: _find(source, folder, name) or _download(source, name) for name in source.files}
 
 
 def _download(source: Source, name: str) -> Path:
-    """The file from the first mirror that has it."""
+    """Download the file from the first mirror that delivers it."""
     import pooch
 
     folder, failures = cache(), []
@@ -87,20 +89,20 @@ def _download(source: Source, name: str) -> Path:
                     source.verify(part, name)
                 except DataError as error:
                     failures.append(f"{mirror}: {error}")
-                except Exception as error:  # whatever the network does
+                except Exception as error:  # network libraries raise many types
                     failures.append(f"{mirror}: {type(error).__name__}")
                 else:
                     return part.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
     raise DataError(
-        f"{path.name}: no mirror has it ({'; '.join(failures)}); put the files of {source.title} "
+        f"{path.name}: cannot be downloaded ({'; '.join(failures)}); put the files of {source.title} "
         f"({', '.join(f'{file}{source.ending}' for file in source.files)}) into a folder and set FNN_DATA=folder"
     )
 
 
 class _Bar:
-    """What pooch asks of a progress bar, shown by rich."""
+    """A rich progress bar with the interface that pooch expects."""
 
     def __init__(self, progress: Any, name: str):
         self._progress, self._task, self.total = progress, progress.add_task(name, total=None), 0
@@ -112,12 +114,12 @@ class _Bar:
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: the context manager closes the bar."""
 
 
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[_Bar]:
-    """A bar on standard error while something is downloaded; gone afterwards."""
+    """Show a progress bar on standard error during a download."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 

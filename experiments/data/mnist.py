@@ -1,7 +1,7 @@
-"""MNIST: 70,000 handwritten digits, 28x28 pixels (LeCun, Cortes and Burges 1998). From a folder, or downloaded once.
+"""MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes and Burges 1998).
 
-$FNN_DATA names a folder that holds the four IDX files, gzipped or not, itself or in a folder mnist. Without them there
-they are downloaded into pooch's cache. Whatever their source, their content is compared with its SHA-256.
+The four IDX files, gzipped or not, are read from the folder $FNN_DATA or its subfolder mnist. Otherwise they are
+downloaded into pooch's cache. In either case their content must match a known SHA-256.
 """
 
 import gzip
@@ -23,7 +23,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
-# name -> the shape, and the SHA-256 of the content, not compressed
+# name -> the shape, and the SHA-256 of the uncompressed content
 FILES = {
     "train-images-idx3-ubyte": ((60000, 28, 28), "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "train-labels-idx1-ubyte": ((60000,), "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -31,13 +31,13 @@ FILES = {
     "t10k-labels-idx1-ubyte": ((10000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 }
 
-_LARGEST = 2**27  # bytes that a file's content may have: more than twice MNIST's largest
+_LARGEST = 2**27  # maximum bytes of a file's content: more than twice MNIST's largest file
 _DIMENSIONS = 32
 _GZIP = b"\x1f\x8b"
 
 
 class Mnist(NamedTuple):
-    """Pixels from 0 (paper) to 1 (ink), a row per image; the digits."""
+    """Pixels from 0 (paper) to 1 (ink), a row per image, and labels 0 to 9."""
 
     train_x: Float32[np.ndarray, "train 784"]
     train_y: Int32[np.ndarray, " train"]
@@ -46,9 +46,13 @@ class Mnist(NamedTuple):
 
 
 def read_idx(path: Path, largest: int = _LARGEST) -> UInt8[np.ndarray, "..."]:
-    """The array of bytes in an IDX file, gzipped or not: 0 0 8 n, n sizes of 4 bytes, then the entries.
+    """Read the array of bytes in an IDX file, gzipped or not.
 
-    What the header promises is bounded (by `largest`) before anything is allocated, and must be all that there is.
+    The format is: the bytes 0 0 8 n, then n sizes of 4 bytes each, then the entries. Before anything is allocated, the
+    size in the header is checked against `largest` bytes.
+
+    Raises:
+      DataError: if the header is invalid or the content is shorter or longer than the header declares.
     """
     try:
         with path.open("rb") as file:
@@ -68,23 +72,23 @@ def _parse(path: Path, content: BinaryIO, largest: int) -> UInt8[np.ndarray, "..
     if len(magic) < 4 or magic[:3] != b"\x00\x00\x08":
         raise DataError(f"{path}: not an IDX file of bytes: it starts with {magic.hex(' ') or 'nothing'}")
     if magic[3] > _DIMENSIONS:
-        raise DataError(f"{path}: its header promises {magic[3]} sizes, more than {_DIMENSIONS}")
+        raise DataError(f"{path}: its header declares {magic[3]} dimensions, more than {_DIMENSIONS}")
     header = content.read(4 * magic[3])
     if len(header) < 4 * magic[3]:
         raise DataError(f"{path}: ends within its header")
     shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, len(header), 4))
     size, full = math.prod(shape), math.prod(max(side, 1) for side in shape)
-    if full > largest:  # a size of 0 among them promises nothing, and yet no array may have the others
-        raise DataError(f"{path}: its header {shape} promises {full:,} bytes, more than {largest:,}")
+    if full > largest:  # counts a side of 0 as 1, since the other sides must be valid too
+        raise DataError(f"{path}: its header {shape} declares {full:,} bytes, more than {largest:,}")
     entries = content.read(size + 1)
     if len(entries) != size:
-        came = f"{len(entries):,}" if len(entries) < size else "more"
-        raise DataError(f"{path}: its header {shape} promises {size:,} bytes, got {came}")
+        got = f"{len(entries):,}" if len(entries) < size else "more"
+        raise DataError(f"{path}: its header {shape} declares {size:,} bytes, got {got}")
     return np.frombuffer(entries, np.uint8).reshape(shape)
 
 
 def _verified(path: Path, name: str) -> UInt8[np.ndarray, "..."]:
-    """The content of the file, which must be that of MNIST's file of this name."""
+    """Read a file; raise DataError unless its content is that of MNIST's file of this name."""
     shape, expected = FILES[name]
     array = read_idx(path)
     if array.shape != shape:
@@ -93,12 +97,12 @@ def _verified(path: Path, name: str) -> UInt8[np.ndarray, "..."]:
     content = hashlib.sha256(header)
     content.update(memoryview(cast(Any, array)))
     if content.hexdigest() != expected:
-        raise DataError(f"{path}: not MNIST's: its content has the SHA-256 {content.hexdigest()}, not {expected}")
+        raise DataError(f"{path}: not MNIST: its content has the SHA-256 {content.hexdigest()}, not {expected}")
     return array
 
 
 def source() -> Source:
-    """Where to find and to get the four files of MNIST."""
+    """Return where to find and download the four files."""
     return Source("MNIST", FILES, ".gz", MIRRORS, ("mnist",), _verified)
 
 
@@ -112,11 +116,19 @@ def _pixels(images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 784"
 
 
 def find_mnist() -> Mnist | None:
-    """MNIST, if it is in $FNN_DATA or in the cache: nothing is downloaded. DataError if what is there is damaged."""
+    """Load MNIST from $FNN_DATA or the cache, without a download; return None if it is in neither.
+
+    Raises:
+      DataError: if a file is damaged.
+    """
     paths = downloads.find(source())
     return None if paths is None else _load(paths)
 
 
 def load_mnist() -> Mnist:
-    """MNIST; downloads 11 MB, once, where it is not there. DataError if it cannot be had."""
+    """Load MNIST from $FNN_DATA or the cache, or download it once (11 MB).
+
+    Raises:
+      DataError: if a file is damaged or cannot be downloaded.
+    """
     return _load(downloads.fetch(source()))

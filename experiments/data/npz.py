@@ -1,4 +1,4 @@
-"""NumPy's archives of arrays, .npz, of a user's own: numbers only, and never more than asked for."""
+"""Read arrays of numbers from .npz archives, without pickle and with a bound on their size."""
 
 import ast
 import math
@@ -18,10 +18,13 @@ _NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16))")
 
 
 def read_npz(path: Path, largest: int = _LARGEST) -> dict[str, np.ndarray]:
-    """{name: array} of numbers or booleans. Nothing is unpickled.
+    """Read the arrays of numbers or booleans in an archive as {name: array}. Nothing is unpickled.
 
-    What the archive and each array's header promise must agree, and is bounded (by `largest`) before anything is
-    allocated; DataError names the file, the array in it, and what is wrong.
+    Before anything is allocated, the sizes in the archive and in each array's header must agree, and are checked
+    against `largest` bytes.
+
+    Raises:
+      DataError: if the archive or an array is invalid; the message names the file and the array.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -34,15 +37,15 @@ def read_npz(path: Path, largest: int = _LARGEST) -> dict[str, np.ndarray]:
 def _arrays(path: Path, archive: zipfile.ZipFile, largest: int) -> dict[str, np.ndarray]:
     members = archive.infolist()
     if not members or len(members) > _MEMBERS:
-        raise DataError(f"{path}: must hold 1 to {_MEMBERS} arrays, got {len(members)}")
-    promised = sum(member.file_size for member in members)
-    if promised > largest:
-        raise DataError(f"{path}: its arrays promise {promised:,} bytes, more than {largest:,}")
+        raise DataError(f"{path}: must contain 1 to {_MEMBERS} arrays, got {len(members)}")
+    declared = sum(member.file_size for member in members)
+    if declared > largest:
+        raise DataError(f"{path}: its arrays declare {declared:,} bytes, more than {largest:,}")
     arrays: dict[str, np.ndarray] = {}
     for member in members:
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in arrays:
-            reason = "is there twice" if name in arrays else "is not an array: its name does not end in .npy"
+            reason = "occurs twice" if name in arrays else "is not an array: its name does not end in .npy"
             raise DataError(f"{path}: {member.filename!r} {reason}")
         with archive.open(member) as content:
             arrays[name] = _array(f"{path}: {name!r}", cast(BinaryIO, content), member.file_size)
@@ -50,7 +53,7 @@ def _arrays(path: Path, archive: zipfile.ZipFile, largest: int) -> dict[str, np.
 
 
 def _array(where: str, content: BinaryIO, size: int) -> np.ndarray:
-    """One array, of a member that promises this many bytes with its header."""
+    """Read one array from a member of the archive with this many bytes, header included."""
     magic = content.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\x00", b"\x02\x00"):
         raise DataError(
@@ -59,21 +62,21 @@ def _array(where: str, content: BinaryIO, size: int) -> np.ndarray:
     width = 2 if magic[6] == 1 else 4
     length = int.from_bytes(content.read(width), "little")
     if length > _HEADER:
-        raise DataError(f"{where}: its header promises {length:,} bytes, more than {_HEADER}")
+        raise DataError(f"{where}: its header declares {length:,} bytes, more than {_HEADER}")
     dtype, order, shape = _header(where, content.read(length))
     expected = 8 + width + length + math.prod(shape) * dtype.itemsize
     if expected != size:
-        raise DataError(f"{where}: its header ({dtype}, {shape}) promises {expected:,} bytes, the archive {size:,}")
+        raise DataError(f"{where}: its header ({dtype}, {shape}) declares {expected:,} bytes, the archive {size:,}")
     data = content.read(size + 1)
     if len(data) != size - 8 - width - length:
-        raise DataError(f"{where}: {size - 8 - width - length:,} bytes were promised, got {len(data):,}")
+        raise DataError(f"{where}: must have {size - 8 - width - length:,} bytes, got {len(data):,}")
     if dtype.kind == "b" and data.translate(None, b"\x00\x01"):
         raise DataError(f"{where}: booleans must be 0 or 1")
     return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
 def _header(where: str, text: bytes) -> tuple[np.dtype, Any, tuple[int, ...]]:
-    """dtype, order and shape, of nothing but numbers."""
+    """Parse a header into dtype, order and shape; only numbers and booleans are accepted."""
     try:
         header = ast.literal_eval(text.decode("ascii").strip())
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
@@ -82,7 +85,7 @@ def _header(where: str, text: bytes) -> tuple[np.dtype, Any, tuple[int, ...]]:
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
         counts = descr = shape = fortran = None
     if not counts or not isinstance(shape, tuple):
-        raise DataError(f"{where}: its header is not one of NumPy's: {text[:60]!r}")
+        raise DataError(f"{where}: its header is not a valid NumPy header: {text[:60]!r}")
     if not isinstance(descr, str) or not _NUMBERS.fullmatch(descr):
         raise DataError(f"{where} must hold numbers or booleans, got {str(descr)[:60]!r}")
     return np.dtype(descr), "F" if fortran else "C", shape

@@ -1,4 +1,4 @@
-"""Images and vectors with patterns in them, made from a seed: a ball somewhere, bars, several patterns at once."""
+"""Synthetic images and vectors that contain patterns: balls, bars, mixtures of patterns."""
 
 from typing import NamedTuple
 
@@ -9,21 +9,21 @@ Range = tuple[int, int]
 
 
 class Images(NamedTuple):
-    """Images with values around 0 to 1, and the label of each."""
+    """Images with values around 0 to 1, and their labels."""
 
     x: Float32[np.ndarray, "n side side channels"]
     y: Int32[np.ndarray, " n"]
 
 
 class ManyLabels(NamedTuple):
-    """A row of x per example, and a row of y: 1 where the label holds, as many times as it may be, else 0."""
+    """Examples with several labels: a row of x per example, and a row of y with 1 for each label that applies."""
 
     x: Float32[np.ndarray, "n features"]
     y: Float32[np.ndarray, "n labels"]
 
 
 def disc(diameter: int) -> Float32[np.ndarray, "diameter diameter"]:
-    """1 where a pixel's middle is inside the circle, 0 outside.
+    """Draw a disc: 1 where the centre of a pixel is inside the circle, 0 outside.
 
     >>> disc(4).astype(int)
     array([[0, 1, 1, 0],
@@ -45,17 +45,24 @@ def balls(
     channels: int = 1,
     noise: float = 0.5,
 ) -> Images:
-    """Is there a ball in the image? Label 1: a disc of brightness 1 on grey noise; 0: the noise alone; half of each.
+    """Generate images with a ball (label 1, half of them) or with noise alone (label 0).
 
-    `rows` and `columns`, first and last, say where the pixel at the disc's upper left corner may be; None: anywhere.
-    With several channels each ball has a colour of its own, of brightness 0.7 to 1.
+    Args:
+      seed: seed of the images.
+      n: number of images.
+      rows, columns: first and last position of the pixel at the disc's upper left corner; None: anywhere.
+      side: height and width of an image.
+      diameter: diameter of the disc, in pixels.
+      channels: number of channels. With several, each ball has a random colour of brightness 0.7 to 1; with one, its
+        brightness is 1.
+      noise: standard deviation of the noise.
 
-    >>> x, y = balls(0, 10, rows=(0, 4), columns=(0, 4), noise=0.0)
-    >>> x.shape, x.dtype, np.bincount(y), abs(x[:, 10:]).max()
+    >>> images = balls(0, 10, rows=(0, 4), columns=(0, 4), noise=0.0)
+    >>> images.x.shape, images.x.dtype, np.bincount(images.y), abs(images.x[:, 10:]).max()
     ((10, 20, 20, 1), dtype('float32'), array([5, 5]), np.float32(0.0))
     """
     if not 1 <= diameter <= side:
-        raise ValueError(f"balls: expected diameter in 1..side = {side}, got {diameter}")
+        raise ValueError(f"balls: diameter must be in 1..side = {side}, got {diameter}")
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(n, dtype=np.int32) % 2)
     top, left = (_corners(rng, n, name, span, side - diameter) for name, span in (("rows", rows), ("columns", columns)))
@@ -68,14 +75,17 @@ def balls(
 
 
 def bars(seed: int, n: int, side: int = 16, length: int = 8, thickness: int = 2, noise: float = 0.2) -> Images:
-    """Which bars are there? Labels 0: none, 1: a horizontal bar, 2: a vertical one, 3: one of each, anywhere.
+    """Generate images of bars at random positions.
 
-    >>> x, y = bars(0, 100, noise=0.0)
+    Labels are 0: no bar, 1: a horizontal bar, 2: a vertical bar, 3: one of each.
+
+    >>> images = bars(0, 100, noise=0.0)
+    >>> x, y = images.x, images.y
     >>> x.shape, np.bincount(y), x.max(), sorted(set(x[y == 1].sum(axis=(1, 2, 3))))
     ((100, 16, 16, 1), array([25, 25, 25, 25]), np.float32(1.0), [np.float32(16.0)])
     """
     if not 1 <= thickness <= length <= side:
-        raise ValueError(f"bars: expected 1 <= thickness <= length <= side, got {thickness}, {length}, {side}")
+        raise ValueError(f"bars: must have 1 <= thickness <= length <= side, got {thickness}, {length}, {side}")
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(n, dtype=np.int32) % 4)
     x = np.zeros((n, side, side), np.float32)
@@ -96,12 +106,14 @@ def mixtures(
     noise: float = 0.55,
     single: bool = False,
 ) -> ManyLabels:
-    """Which of several patterns are there? x = Σ_k y_k p_k + noise, each y_k is 1 in a `share` of the rows, on its own.
+    """Generate rows that contain several patterns: x = Σ_k y_k p_k + noise.
 
-    The patterns p_k are random directions of length √features·½. With `single` exactly one of them is in each row.
-    Take the training and the test rows of one call: another seed has other patterns.
+    The patterns p_k are random directions of length √features·½. Each y_k is 1 with probability `share`, independently;
+    with `single`, exactly one y_k in each row is 1. Another seed draws other patterns, so take training and test rows
+    from the same call.
 
-    >>> x, y = mixtures(0, 1000)
+    >>> rows = mixtures(0, 1000)
+    >>> x, y = rows.x, rows.y
     >>> x.shape, x.dtype, y.shape, y.dtype, bool(abs(y.mean() - 0.5) < 0.05)
     ((1000, 40), dtype('float32'), (1000, 3), dtype('float32'), True)
     >>> mixtures(0, 4, single=True).y.sum(axis=1)
@@ -117,8 +129,8 @@ def mixtures(
 
 
 def _corners(rng: np.random.Generator, n: int, name: str, span: Range | None, last: int) -> Int32[np.ndarray, " n"]:
-    """n positions from the first to the last of `span`, both included; anywhere in 0..last for None."""
+    """Draw n positions from `span` = (first, last), both included, or from 0..last if it is None."""
     first, end = (0, last) if span is None else span
     if not 0 <= first <= end <= last:
-        raise ValueError(f"balls: expected {name} = (first, last) inside 0..{last}, got {span}")
+        raise ValueError(f"balls: {name} must be (first, last) inside 0..{last}, got {span}")
     return rng.integers(first, end + 1, size=n, dtype=np.int32)

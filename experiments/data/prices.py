@@ -1,4 +1,4 @@
-"""Houses and their prices, made from a seed: after the examples by which the notes introduce a network."""
+"""Synthetic houses and their prices, the first examples of many introductory courses."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,19 @@ SLOPE, OFFSET = 1.5, -2.0
 
 
 class Prices(NamedTuple):
-    """Features of houses, a row each, and their prices, a column."""
+    """Features of houses, a row per house, and their prices, a column."""
 
     x: Float32[np.ndarray, "n features"]
     y: Float32[np.ndarray, "n 1"]
 
 
 class Houses(NamedTuple):
-    """x: size, bedrooms, zip, wealth; y: prices; factors: family size, walkability, school quality."""
+    """Houses and hidden factors.
+
+    x        size, bedrooms, zip, wealth
+    y        prices
+    factors  family size, walkability, school quality
+    """
 
     x: Float32[np.ndarray, "n 4"]
     y: Float32[np.ndarray, "n 1"]
@@ -24,9 +29,10 @@ class Houses(NamedTuple):
 
 
 def prices_by_size(seed: int, n: int = 200, noise: float = 0.14, largest: float = 4.0) -> Prices:
-    """A price of 0 up to some size, then on a line: y = max(1.5 x - 2, 0) + noise, x (n, 1) even over 0 to `largest`.
+    """Generate prices with a kink: y = max(1.5 x - 2, 0) + noise, x (n, 1) uniform on [0, `largest`].
 
-    >>> x, y = prices_by_size(0, noise=0.0)
+    >>> prices = prices_by_size(0, noise=0.0)
+    >>> x, y = prices.x, prices.y
     >>> x.shape, y.shape, y.dtype, y.min(), bool((y[x < 4 / 3] == 0).all())
     ((200, 1), (200, 1), dtype('float32'), np.float32(0.0), True)
     """
@@ -37,13 +43,16 @@ def prices_by_size(seed: int, n: int = 200, noise: float = 0.14, largest: float 
 
 
 def houses(seed: int, n: int, noise: float = 0.1) -> Houses:
-    """Prices that three hidden factors make, each a kink over some of four features, all of mean 0 and deviation 1.
+    """Generate prices that are the sum of three hidden factors, each with a kink.
 
     family = max(size + bedrooms + 1, 0), walkability = max(½ - zip, 0), school = max(zip + wealth, 0),
-    y = family + walkability + school + noise. The features are independent and normal.
+    y = family + walkability + school + noise
 
-    >>> x, y, factors = houses(0, 1000, noise=0.0)
-    >>> x.shape, y.shape, factors.shape, bool(np.allclose(y[:, 0], factors.sum(axis=1), atol=1e-5))
+    The four features are independent and standard normal.
+
+    >>> drawn = houses(0, 1000, noise=0.0)
+    >>> total = drawn.factors.sum(axis=1)
+    >>> drawn.x.shape, drawn.y.shape, drawn.factors.shape, bool(np.allclose(drawn.y[:, 0], total, atol=1e-5))
     ((1000, 4), (1000, 1), (1000, 3), True)
     """
     rng = np.random.default_rng(seed)

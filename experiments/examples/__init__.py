@@ -1,1 +1,1 @@
-"""Runnable examples: the systems that the notes describe, as commands."""
+"""Runnable examples: networks from introductory courses, as commands."""

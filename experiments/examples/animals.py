@@ -1,13 +1,15 @@
-"""Cat, lion, iguana: any of them in an image, or exactly one; independent sigmoids against softmax.
+"""Cat, lion, iguana: independent sigmoids against softmax, for any or one label.
 
     python -m experiments animals
 
-Images are rows of 40 numbers, made from a seed, in each of which every animal leaves its pattern. Two
-sets of them: in one every animal is there or not on its own; in the other there is exactly one. On both
-a layer of three sigmoids, an answer per animal, and one of softmax, which shares out a probability of 1.
+An image is a synthetic row of 40 numbers, in which every animal present adds its pattern. There are two
+sets of images. In one, each animal is present or absent independently; in the other, exactly one is
+present. Two layers are trained on each set: three sigmoids, which predict each animal independently, and
+softmax, whose three probabilities sum to 1.
 
-To expect: with any number of animals the sigmoids name all of them in 0.97 to 0.99 of the images, the
-largest softmax output in 0.38, the share of images with one; with exactly one, both in 0.99 or more.
+To expect: with any number of animals, the sigmoids predict all labels correctly for 0.97 to 0.99 of the
+images, and softmax for 0.38, the fraction with exactly one animal. With exactly one animal, both are
+correct for 0.99 or more.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ import fnn
 from experiments import figures, reports
 from experiments.data.patterns import mixtures
 from experiments.errors import at_least, needs
-from experiments.examples import commands
+from experiments.examples import common
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,28 +36,29 @@ TESTED, SHOWN = 2000, 10
 @dataclass(frozen=True)
 class Config:
     images: int = 600
-    """To learn from, of each set."""
+    """Training images in each set."""
     iterations: int = 500
-    """Steps of gradient descent on all images."""
+    """Full-batch steps of gradient descent."""
     learning_rate: float = 0.5
-    """Length of a step."""
+    """Learning rate."""
     seed: int = 0
-    """Draws the images."""
+    """Seed of the images."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, animals, in it."""
+    """Folder for results. The experiment writes to its subfolder animals."""
 
 
-class Answers(NamedTuple):
-    """Of the test images: which animals there are, the outputs of either layer, and the share named exactly."""
+class Outcome(NamedTuple):
+    """Labels of the test images, the outputs of each layer, and the fraction with all labels correct."""
 
     y: np.ndarray
     outputs: dict[str, np.ndarray]
     exact: dict[str, float]
 
 
-def learn(config: Config, single: bool) -> Answers:
-    """Trains both layers on one of the sets."""
-    x, y = mixtures(config.seed, config.images + TESTED, single=single)
+def train(config: Config, single: bool) -> Outcome:
+    """Train both layers on one of the sets; `single`: exactly one animal per image."""
+    images = mixtures(config.seed, config.images + TESTED, single=single)
+    x, y = images.x, images.y
     shares = y / np.maximum(y.sum(axis=1, keepdims=True), 1)
     shares = np.where(y.sum(axis=1, keepdims=True) > 0, shares, np.float32(1 / len(ANIMALS)))
     network = fnn.softmax_regression(x.shape[1], len(ANIMALS))
@@ -66,22 +69,22 @@ def learn(config: Config, single: bool) -> Answers:
     ):
         data = (jnp.asarray(x[: config.images]), jnp.asarray(target[: config.images]))
         options = {"epochs": config.iterations, "batch_size": config.images, "key": jax.random.key(config.seed)}
-        result = commands.fit(network, loss, fnn.sgd(config.learning_rate), data, progress=False, **options)
+        result = common.fit(network, loss, fnn.sgd(config.learning_rate), data, progress=False, **options)
         z = fnn.predict(network, result.state.params, jnp.asarray(x[config.images :]))
         outputs[name] = np.asarray(jax.nn.sigmoid(z) if name == "sigmoids" else jax.nn.softmax(z))
         largest = outputs[name] == outputs[name].max(axis=1, keepdims=True)
-        named = largest if name == "softmax" or single else outputs[name] > 0.5
-        exact[name] = float((named == (y[config.images :] > 0)).all(axis=1).mean())
-    return Answers(y[config.images :], outputs, exact)
+        predicted = largest if name == "softmax" or single else outputs[name] > 0.5
+        exact[name] = float((predicted == (y[config.images :] > 0)).all(axis=1).mean())
+    return Outcome(y[config.images :], outputs, exact)
 
 
-def examples(axes: "Axes", title: str, y: np.ndarray, output: np.ndarray) -> None:
-    """The outputs for some images, a row each; a dot where there is the animal."""
+def draw_outputs(axes: "Axes", title: str, y: np.ndarray, output: np.ndarray) -> None:
+    """Draw the outputs for some images, a row each; a dot marks an animal that is present."""
     axes.imshow(output, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")
     for (row, column), value in np.ndenumerate(output):
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9)
-    there = np.argwhere(y > 0)
-    axes.plot(there[:, 1] + 0.36, there[:, 0], "o", color=figures.ORANGE, ms=7)
+    present = np.argwhere(y > 0)
+    axes.plot(present[:, 1] + 0.36, present[:, 0], "o", color=figures.ORANGE, ms=7)
     axes.set_xticks(range(len(ANIMALS)), ANIMALS)
     axes.set_yticks(range(len(y)), [""] * len(y))
     axes.set_title(title, fontsize=11)
@@ -91,28 +94,27 @@ def examples(axes: "Axes", title: str, y: np.ndarray, output: np.ndarray) -> Non
 
 
 def main(config: Config) -> None:
-    """Learns both sets, compares, shows some images."""
-    commands.check_flags(config, "iterations")
+    """Train on both sets, compare the layers, and draw some outputs."""
+    common.check_flags(config, "iterations")
     at_least("--images", config.images, 10)
     needs("matplotlib")
     from matplotlib.figure import Figure
 
     folder = reports.make_folder(config.results, "animals")
-    print(f"animals: {config.images} images to learn from and {TESTED} for the test, of each set", flush=True)
-    sets = {"any number of animals": learn(config, single=False), "exactly one animal": learn(config, single=True)}
-    for name, answers in sets.items():
-        shares = ", ".join(f"{layer} {commands.share(value)}" for layer, value in answers.exact.items())
-        print(f"{name} in an image, all of them named: {shares}")
+    print(f"animals: train on {config.images} images and test on {TESTED}, in each of two sets", flush=True)
+    sets = {"any number of animals": train(config, single=False), "exactly one animal": train(config, single=True)}
+    for name, outcome in sets.items():
+        shares = ", ".join(f"{layer} {common.percent(value)}" for layer, value in outcome.exact.items())
+        print(f"{name} per image, all labels correct: {shares}")
     with figures.style():
         figure = Figure(figsize=(12, 5), layout="constrained")
         panels = figure.subplots(1, 4)
-        for i, (name, answers) in enumerate(sets.items()):
-            for axes, (layer, output) in zip(panels[2 * i :], answers.outputs.items(), strict=False):
-                title = (
-                    f"{name.removesuffix(' of animals')}: {layer}\nall named in {commands.share(answers.exact[layer])}"
-                )
-                examples(axes, title, answers.y[:SHOWN], output[:SHOWN])
+        for i, (name, outcome) in enumerate(sets.items()):
+            for axes, (layer, output) in zip(panels[2 * i :], outcome.outputs.items(), strict=False):
+                exact = common.percent(outcome.exact[layer])
+                title = f"{name.removesuffix(' of animals')}: {layer}\nall labels correct: {exact}"
+                draw_outputs(axes, title, outcome.y[:SHOWN], output[:SHOWN])
         panels[0].set_ylabel(f"the first {SHOWN} test images, a row each")
         panels[0].plot([], [], "o", color=figures.ORANGE, ms=7, label="the animal is in the image")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left")
-    commands.finish(folder, config, figure, exact={name: answers.exact for name, answers in sets.items()})
+    common.save_results(folder, config, figure, exact={name: outcome.exact for name, outcome in sets.items()})

@@ -1,15 +1,16 @@
-"""Where is the ball? One small filter, slid over the image, finds it where it never was in training.
+"""Find a ball: one convolution filter generalises to positions never trained on.
 
     python -m experiments ball
 
-Discs of 6 pixels in noise, in training always in the upper left corner of 20x20 pixels. Logistic
-regression has a weight for each pixel; the filter has 16 weights for all places, and the largest of its
-responses decides: σ(c max_ij z_ij + d), 19 parameters in all. From half of its starts the filter learns
-nothing, so there are six, and the one with the lowest training cost is kept. Both are tested with the
-disc where it was, and in the lower right corner.
+A ball is a disc of 6 pixels in a noisy image of 20x20 pixels. In training it is always near the upper
+left corner. Logistic regression has a weight per pixel. The convolutional network has one filter of 4x4
+weights, and its largest response decides: σ(c max_ij z_ij + d), 19 parameters in total. About half of
+the filter's random starts learn nothing, so it is trained from six, and the start with the lowest
+training cost is kept. Both models are tested with the ball at the trained position and in the opposite
+corner.
 
-To expect: the filter answers right for 0.99 or more of the images in both places; logistic regression
-for 0.95 or more where the ball was in training, for half where it was not.
+To expect: accuracy 0.99 or more at both positions with the filter. Logistic regression reaches 0.95 or
+more at the trained position, and 0.5 in the opposite corner.
 """
 
 from dataclasses import dataclass
@@ -23,14 +24,14 @@ import fnn
 from experiments import figures, reports
 from experiments.data.patterns import Images, balls
 from experiments.errors import at_least, needs
-from experiments.examples import commands
+from experiments.examples import common
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOSS = fnn.sigmoid_cross_entropy
 SIDE, FILTER = 20, 4
-PLACES = {"where it was in training": (0, 4), "in the opposite corner": (10, 14)}  # of the disc's corner
+PLACES = {"where it was in training": (0, 4), "in the opposite corner": (10, 14)}  # range of the disc's corner pixel
 FILTERED = "filter and its maximum"
 NETWORKS = {
     "logistic regression": fnn.serial(fnn.flatten, fnn.logistic_regression(SIDE * SIDE)),
@@ -41,28 +42,28 @@ NETWORKS = {
 @dataclass(frozen=True)
 class Config:
     images: int = 1000
-    """To learn from, half of them with a ball; as many in either test."""
+    """Training images, half of them with a ball; each test has as many."""
     starts: int = 6
-    """Initial weights, of which those with the lowest training cost are kept."""
+    """Number of random starts, of which the one with the lowest training cost is kept."""
     epochs: int = 20
     """Passes over the images."""
     noise: float = 0.3
-    """Deviation of the pixels' noise; the ball's brightness is 1."""
+    """Standard deviation of the pixel noise; the ball's brightness is 1."""
     learning_rate: float = 0.02
-    """Length of a step of Adam."""
+    """Learning rate of Adam."""
     seed: int = 0
-    """Draws the images and the initial weights."""
+    """Seed of the images and the initial weights."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, ball, in it."""
+    """Folder for results. The experiment writes to its subfolder ball."""
 
 
-def draw(config: Config, seed: int, place: tuple[int, int]) -> Images:
-    """Images with the ball in this place."""
-    return balls(seed, config.images, place, place, side=SIDE, noise=config.noise)
+def draw_images(config: Config, seed: int, position: tuple[int, int]) -> Images:
+    """Draw images with the ball at this position."""
+    return balls(seed, config.images, position, position, side=SIDE, noise=config.noise)
 
 
 def picture(axes: "Axes", title: str, image: np.ndarray, colours: str, limit: float, low: float) -> None:
-    """An image, or a map of responses."""
+    """Draw an image or a response map."""
     axes.imshow(image, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
     axes.set_title(title, fontsize=11, loc="center")
     axes.set(xticks=[], yticks=[])
@@ -71,31 +72,31 @@ def picture(axes: "Axes", title: str, image: np.ndarray, colours: str, limit: fl
 
 
 def main(config: Config) -> None:
-    """Trains both, tests both in both places, shows the filter at work."""
-    commands.check_flags(config, "epochs", "starts")
+    """Train both models, test them at both positions, and draw the filter's responses."""
+    common.check_flags(config, "epochs", "starts")
     at_least("--images", config.images, 64)
     at_least("--noise", config.noise, 0.0)
     needs("matplotlib")
     from matplotlib.figure import Figure
 
     folder = reports.make_folder(config.results, "ball")
-    column = lambda images: (jnp.asarray(images.x), jnp.asarray(images.y[:, None], jnp.float32))
+    as_data = lambda images: (jnp.asarray(images.x), jnp.asarray(images.y[:, None], jnp.float32))
     first = 3 * config.seed
-    train = column(draw(config, first, PLACES["where it was in training"]))
-    tests = {name: draw(config, first + 1 + i, place) for i, (name, place) in enumerate(PLACES.items())}
+    train = as_data(draw_images(config, first, PLACES["where it was in training"]))
+    tests = {name: draw_images(config, first + 1 + i, position) for i, (name, position) in enumerate(PLACES.items())}
     values, params, costs = {}, {}, {}
-    print(f"ball: {config.images} images to learn from and in either test, {config.starts} starts", flush=True)
+    print(f"ball: {config.images} images to train on and in each test, {config.starts} starts", flush=True)
     for name, network in NETWORKS.items():
-        params[name], history = commands.best_start(
+        params[name], history = common.fit_best_start(
             network, LOSS, fnn.adam, config.learning_rate, train, config.starts, config.epochs, 64, config.seed
         )
         costs[name] = [float(cost) for cost in history[:, -1]]
         values[name] = {
-            place: fnn.evaluate(network, LOSS, params[name], column(images))["accuracy"]
+            place: fnn.evaluate(network, LOSS, params[name], as_data(images))["accuracy"]
             for place, images in tests.items()
         }
     for name, value in values.items():
-        print(f"{name:22}  " + ", ".join(f"{commands.share(v)} right {place}" for place, v in value.items()))
+        print(f"{name:22}  " + ", ".join(f"{common.percent(v)} correct {place}" for place, v in value.items()))
     kernel = np.asarray(params[FILTERED][0].w)[:, :, 0, 0]
     sliding = NETWORKS[FILTERED].layers[0]
     with figures.style():
@@ -113,21 +114,21 @@ def main(config: Config) -> None:
         for i, (place, images) in enumerate(tests.items()):
             x = images.x[int(np.argmax(images.y))]
             z = np.asarray(fnn.predict(sliding, params[FILTERED][0], jnp.asarray(x[None])))[0, :, :, 0]
-            row, at = np.unravel_index(z.argmax(), z.shape)
+            row, column = np.unravel_index(z.argmax(), z.shape)
             picture(panels[f"image {i}"], f"ball {place}", x[:, :, 0], "gray_r", 1.6, -0.4)
             picture(panels[f"map {i}"], f"responses, largest {z.max():.1f}", z, "viridis", z.max(), z.min())
-            panels[f"map {i}"].plot(at, row, "o", mfc="none", mec=figures.ORANGE, ms=14, mew=2)
-        ends = [[value[place] for value in values.values()] for place in PLACES]
-        at = np.arange(len(values))
+            panels[f"map {i}"].plot(column, row, "o", mfc="none", mec=figures.ORANGE, ms=14, mew=2)
+        accuracies = [[value[place] for value in values.values()] for place in PLACES]
+        positions = np.arange(len(values))
         for offset, heights, place, colour, hatch in zip(
-            (-0.2, 0.2), ends, PLACES, (figures.BLUE, figures.ORANGE), ("", "//"), strict=True
+            (-0.2, 0.2), accuracies, PLACES, (figures.BLUE, figures.ORANGE), ("", "//"), strict=True
         ):
             panels["bars"].bar(
-                at + offset, heights, 0.38, color=colour, hatch=hatch, edgecolor="white", lw=0, label=place
+                positions + offset, heights, 0.38, color=colour, hatch=hatch, edgecolor="white", lw=0, label=place
             )
         panels["bars"].set_axisbelow(True)
         panels["bars"].axhline(0.5, color=figures.GREY, ls=":", lw=1.4)
-        panels["bars"].set_xticks(at, [name.replace(" ", "\n", 1) for name in values])
-        panels["bars"].set(ylim=(0, 1.02), ylabel="share of test images answered right")
+        panels["bars"].set_xticks(positions, [name.replace(" ", "\n", 1) for name in values])
+        panels["bars"].set(ylim=(0, 1.02), ylabel="share of test images classified correctly")
         figure.legend(*panels["bars"].get_legend_handles_labels(), loc="outside lower right", title="ball", ncols=2)
-    commands.finish(folder, config, figure, accuracy=values, training_costs=costs)
+    common.save_results(folder, config, figure, accuracy=values, training_costs=costs)

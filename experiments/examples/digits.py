@@ -1,18 +1,18 @@
-"""Handwritten digits: a small network reads 98 of 100 unseen 8x8 scans.
+"""Handwritten digits: a small network classifies 98 of 100 unseen 8x8 scans.
 
     python -m experiments digits
 
-1,797 real scans that come with scikit-learn: nothing is downloaded. 64 % train
-the network, 16 % decide which epoch's parameters are kept, 20 % are the test,
-used once, at the end. First the network's hand-written gradient is checked
-against jax.grad in float64.
+The data are 1,797 real scans that come with scikit-learn; nothing is downloaded.
+64 % of them train the network, 16 % decide which epoch's parameters are kept, and
+20 % are the test, which is used once, at the end. Before training, the network's
+hand-written gradient is checked against jax.grad in float64.
 
     export FNN_COORDINATOR=localhost:9876 FNN_PROCESSES=2
     for i in 0 1; do FNN_PROCESS_ID=$i python -m experiments digits --distributed & done; wait
 
-trains the same network in two processes, each with its share of the scans; under
-SLURM (srun) and on a TPU pod the command alone does it. With --checkpoints the same
-lines go on where a job ended.
+trains the same network in two processes, each with its share of the scans. Under
+SLURM (srun) and on a TPU pod, `digits --distributed` alone is enough. With
+--checkpoints, the same command resumes an interrupted training.
 
 To expect: test accuracy 0.98 on average, 0.97 or more for each seed 0 to 9.
 """
@@ -30,68 +30,49 @@ import fnn
 from experiments import STARTED, figures, reports
 from experiments.data.bundled import load_digits
 from experiments.errors import ExperimentError, at_least, needs, usage
-from experiments.examples import commands, distributed
-from experiments.examples.gradients import check_gradient, worst
-from fnn.sharding import Layout, agreement, rows_of_process
-from fnn.types import Params
+from experiments.examples import common, distributed
+from experiments.examples.common import ACTIVATIONS, OPTIMIZERS
+from experiments.examples.gradient_check import check_gradient, largest_difference
+from fnn.sharding import Layout, is_main_process, rows_of_process
 
 LOSS = fnn.softmax_cross_entropy
 CHECKED = 64  # examples in the batch of the gradient check
-
-# name -> the layer, and the initialiser of weights that suits it
-ACTIVATIONS = {
-    "relu": (fnn.relu, fnn.init.he_normal),
-    "leaky-relu": (fnn.leaky_relu(), fnn.init.he_normal),
-    "gelu": (fnn.gelu, fnn.init.he_normal),
-    "silu": (fnn.silu, fnn.init.he_normal),
-    "softplus": (fnn.softplus, fnn.init.he_normal),
-    "tanh": (fnn.tanh, fnn.init.xavier_normal),
-    "sigmoid": (fnn.sigmoid, fnn.init.xavier_normal),
-}
-
-# name -> the optimizer, and the learning rate that suits it
-OPTIMIZERS = {
-    "adam": (fnn.adam, 0.002),
-    "momentum": (fnn.momentum, 0.3),
-    "heavy-ball": (fnn.heavy_ball, 0.03),
-    "nesterov": (fnn.nesterov, 0.03),
-    "sgd": (fnn.sgd, 0.3),
-}
 
 
 @dataclass(frozen=True)
 class Config:
     epochs: int = 100
-    """Passes over the training data, at most: see --patience."""
+    """Maximum number of passes over the training data; see --patience."""
     hidden: tuple[int, ...] = (200, 100)
-    """Units of each hidden layer; nothing after the flag: none, softmax regression."""
+    """Units of each hidden layer. The flag without values: no hidden layer, softmax regression."""
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "softplus", "tanh", "sigmoid"] = "relu"
-    """What follows each hidden layer."""
+    """Activation after each hidden layer."""
     optimizer: Literal["adam", "momentum", "heavy-ball", "nesterov", "sgd"] = "adam"
-    """How a gradient becomes a step."""
+    """Optimizer."""
     learning_rate: float | None = None
-    """Length of a step; None: what suits the optimizer, 0.002 (adam), 0.3 (momentum, sgd) or 0.03 (the others)."""
+    """Learning rate. None: 0.002 for adam, 0.3 for momentum and sgd, 0.03 for the others."""
     l2: float = 1e-3
-    """Strength of the penalty l2/2 ||W||^2 on weights; 0: none."""
+    """Strength of the penalty l2/2 ||W||^2 on weights. 0: no penalty."""
     dropout: float = 0.2
-    """Share of pixels and of hidden units zeroed at random in training; 0: none."""
+    """Fraction of pixels and hidden units set to zero at random during training. 0: no dropout."""
     batch_size: int = 50
     """Examples per step."""
     patience: int | None = 20
-    """Stop after this many epochs without a lower validation cost and keep the best; None: train on, keep the last."""
+    """Stop after this many epochs without a lower validation cost and keep the best parameters. None: train all
+    epochs and keep the last parameters."""
     seed: int = 0
-    """Draws the split, the initial weights, the order of the examples and dropout."""
+    """Seed of the split, the initial weights, the order of the examples and dropout."""
     checkpoints: Path | None = None
-    """Folder to save the training in after each epoch, and to go on from what is there; None: neither."""
+    """Folder for a checkpoint after each epoch; training resumes from the newest one in it. None: no checkpoints."""
     distributed: bool = False
-    """This is one of several processes that train together: see above."""
+    """Train as one of several processes; see above."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, digits, in it."""
+    """Folder for results. The experiment writes to its subfolder digits."""
 
 
 def check(config: Config) -> None:
-    """UsageError, naming the flag, for a value that cannot be meant."""
-    commands.check_flags(config, "epochs", "batch_size", "patience")
+    """Raise UsageError, naming the flag, for an invalid value."""
+    common.check_flags(config, "epochs", "batch_size", "patience")
     for units in config.hidden:
         at_least("--hidden", units, 1)
     at_least("--l2", config.l2, 0.0)
@@ -100,7 +81,7 @@ def check(config: Config) -> None:
 
 
 def make_network(config: Config) -> fnn.Layer:
-    """Dense layers with the activation between them, dropout before each; logits at the end."""
+    """Build dense layers with activations between them and dropout before each; the outputs are logits."""
     activation, w_init = ACTIVATIONS[config.activation]
     layers: list[fnn.Layer] = []
     n = 64
@@ -112,10 +93,10 @@ def make_network(config: Config) -> fnn.Layer:
 
 
 def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.ndarray]:
-    """The three parts, stratified, with standardised pixels; and the test's images as they are.
+    """Load the stratified training, validation and test parts with standardised pixels, and the raw test images.
 
-    All pixels share a unit, so one mean and one deviation, of the training part, serve all of them. With one for each
-    pixel, those at the border that are blank in almost every scan would become the loudest inputs.
+    One mean and one standard deviation, over all pixels of the training part, standardise every pixel. Statistics per
+    pixel would magnify the border pixels, which are blank in almost every scan.
     """
     x, y = load_digits()
     parts = fnn.data.split(key, (x, y), (0.64, 0.16, 0.2), stratify=y)
@@ -131,8 +112,8 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
     return data, parts[2][0].reshape(-1, 8, 8)
 
 
-def own(data: Mapping[str, Any], layout: Layout | None) -> Mapping[str, Any]:
-    """The rows of each part that are this process's; all of them where it is alone."""
+def process_rows(data: Mapping[str, Any], layout: Layout | None) -> Mapping[str, Any]:
+    """Return this process's rows of each part, or all rows if there is only one process."""
     if layout is None:
         return data
     rows = {name: rows_of_process(layout, len(y)) for name, (_, y) in data.items()}
@@ -142,9 +123,9 @@ def own(data: Mapping[str, Any], layout: Layout | None) -> Mapping[str, Any]:
 def train(
     config: Config, network: fnn.Layer, data: Mapping[str, Any], key: jax.Array, layout: Layout | None = None
 ) -> fnn.FitResult:
-    """fit with the optimizer and the learning rate asked for; ExperimentError if it diverged."""
-    make_optimizer, suited = OPTIMIZERS[config.optimizer]
-    rate = suited if config.learning_rate is None else config.learning_rate
+    """Train as the flags say; raise ExperimentError if the training diverges."""
+    make_optimizer, default_rate = OPTIMIZERS[config.optimizer]
+    rate = default_rate if config.learning_rate is None else config.learning_rate
     try:
         return fnn.fit(
             network,
@@ -166,32 +147,16 @@ def train(
         raise ExperimentError(f"{error}: try a --learning-rate below {rate:g}") from None
 
 
-def evaluate(
-    network: fnn.Layer,
-    params: Params,
-    data: Mapping[str, Any],
-    sizes: Mapping[str, int] | None = None,
-    layout: Layout | None = None,
-) -> dict[str, dict[str, float]]:
-    """Examples, wrong ones, cost and accuracy of each part; in several processes, of which these are the own rows."""
-    results = {}
-    for name, (x, y) in data.items():
-        values = fnn.evaluate(network, LOSS, params, (x, y), sharding=layout)
-        size = len(y) if sizes is None else sizes[name]
-        results[name] = {"examples": size, "wrong": round(size * (1 - values["accuracy"])), **values}
-    return results
-
-
 def main(config: Config) -> None:
-    """Checks the gradient, trains, tests once, saves."""
+    """Check the gradient, train, test once, and save the results."""
     check(config)
     needs("sklearn", "matplotlib")
-    with distributed.started(config.distributed) as layout:
+    with distributed.process_layout(config.distributed) as layout:
         run(config, layout)
 
 
 def run(config: Config, layout: Layout | None) -> None:
-    """The experiment, by this process or by several with this layout."""
+    """Run the experiment, alone or as one of several processes with this layout."""
     folder = reports.make_folder(config.results, "digits")
     split_key, fit_key = jax.random.split(jax.random.key(config.seed))
     data, images = load(split_key)
@@ -202,22 +167,22 @@ def run(config: Config, layout: Layout | None) -> None:
 
     network = make_network(config)
     print(f"\n{fnn.summary(network, (1, 64))}\n")
-    x, y = (np.asarray(array) for array in data["train"])  # on the device each slice is a program to compile
+    x, y = (np.asarray(array) for array in data["train"])  # slicing on the device would compile a program per slice
     gradient = check_gradient(network, LOSS, config.l2, x[:CHECKED], y[:CHECKED], config.seed)
-    difference, tolerance = worst(gradient)
-    same = "equal to the bit, " if difference == 0 else ""
+    difference, tolerance = largest_difference(gradient)
+    same = "bitwise equal, " if difference == 0 else ""
     print(f"gradient check, float64, all {len(gradient.leaves)} parameters: the largest difference between the")
     print(f"hand-written gradient and jax.grad's is {difference:.1e} ({same}tolerance {tolerance:.1e})\n", flush=True)
 
     start = time.perf_counter()
-    test, data = data["test"], own(data, layout)
+    test, data = data["test"], process_rows(data, layout)
     result = train(config, network, data, fit_key, layout)
     fit_seconds = time.perf_counter() - start
     epochs = len(result.history["cost"])
     kept = epochs if config.patience is None else int(np.argmin(result.history["validation_cost"])) + 1
 
-    results = evaluate(network, result.state.params, data, sizes, layout)
-    if not agreement.is_main_process():
+    results = common.evaluate(network, LOSS, result.state.params, data, sizes, layout)
+    if not is_main_process():
         return
     logits = np.asarray(fnn.predict(network, jax.device_get(result.state.params), test[0]))
     figure, history, report = folder / "figure.png", folder / "history.csv", folder / "run.json"
@@ -241,5 +206,5 @@ def run(config: Config, layout: Layout | None) -> None:
     )
     print()
     reports.print_results(results)
-    print(f"time: {seconds['compile_and_train']:.1f} s to compile and train, {seconds['whole']:.1f} s in all")
+    print(f"time: {seconds['compile_and_train']:.1f} s to compile and train, {seconds['whole']:.1f} s in total")
     print(f"saved: {figure}, {history}, {report}")

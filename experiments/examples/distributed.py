@@ -1,12 +1,12 @@
-"""What `--distributed` means: this process is one of several that train one network; process 0 alone speaks and writes.
+"""`--distributed`: this process is one of several that train one network; only process 0 prints and writes.
 
-Where all run on one machine, two lines of shell start them, here four:
+On one machine, two lines of shell start the processes, here four:
 
     export FNN_COORDINATOR=localhost:9876 FNN_PROCESSES=4
     for i in 0 1 2 3; do FNN_PROCESS_ID=$i python -m experiments digits --distributed & done; wait
 
-Under SLURM, `srun python -m experiments digits --distributed`, and on a TPU pod, where the same command is started on
-every host, JAX finds out by itself who is there.
+Under SLURM (`srun python -m experiments digits --distributed`), and on a TPU pod with the same command on every host,
+JAX detects the processes itself.
 """
 
 import contextlib
@@ -17,14 +17,17 @@ from jax.sharding import Mesh
 
 from experiments.errors import ExperimentError, UsageError
 from fnn import sharding
-from fnn.sharding import Layout, agreement
+from fnn.sharding import Layout
 
 
 @contextlib.contextmanager
-def started(distributed: bool) -> Iterator[Layout | None]:
-    """The layout to train with, over the devices of all processes; None where this one is alone.
+def process_layout(distributed: bool) -> Iterator[Layout | None]:
+    """Yield a data-parallel layout over the devices of all processes, or None if not `distributed`.
 
-    UsageError if the processes do not find each other. What one of them then cannot do ends all of them.
+    If one process fails, it ends the others too.
+
+    Raises:
+      UsageError: if the processes do not find each other.
     """
     if not distributed:
         yield None
@@ -34,11 +37,11 @@ def started(distributed: bool) -> Iterator[Layout | None]:
     except (ValueError, RuntimeError, TimeoutError) as error:
         raise UsageError(f"--distributed: {error}") from None
     with contextlib.ExitStack() as stack:
-        if not agreement.is_main_process():
+        if not sharding.is_main_process():
             silence = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(silence))
         try:
             yield sharding.data_parallel(Mesh(sharding.devices(), ("data",)))
         except ExperimentError as error:
-            agreement.mark_failed(error.code)
+            sharding.mark_failed(error.code)
             raise

@@ -1,14 +1,15 @@
-"""House prices: a small network finds the factors between a house and its price that a line cannot.
+"""House prices: a small network learns hidden factors that a linear model cannot.
 
     python -m experiments housing
     python -m experiments housing --house 1.0 0.5 -0.3 0.8
 
-Size, bedrooms, zip and wealth of a house (each of mean 0 and deviation 1, made from a seed) act on its
-price by way of family size, walkability and school quality, each with a kink, which the network never
-sees. A 4-3-1 ReLU network starts five times, the start with the lowest training cost is kept; beside it
-the best line (least squares). --house gives the price of one of your own.
+The data are synthetic. A house has four features of mean 0 and standard deviation 1: size, bedrooms, zip
+and wealth. They determine three hidden factors, each with a kink: family size, walkability and school
+quality. The price is their sum; the network sees only features and price. A 4-3-1 ReLU network is trained
+from five random starts, and the start with the lowest training cost is kept. A linear model (least
+squares) is fitted for comparison. --house predicts the price of your own house.
 
-To expect: on houses not seen R² = 0.99 with the network, 0.74 with the line.
+To expect: R² = 0.99 on unseen houses with the network, 0.74 with the linear model.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ import fnn
 from experiments import figures, reports
 from experiments.data.prices import houses
 from experiments.errors import at_least, needs, usage
-from experiments.examples import commands
-from experiments.least_squares import line, on_line, r_squared
+from experiments.examples import common
+from experiments.least_squares import fit_linear, predict_linear, r_squared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,33 +37,33 @@ TESTED = 600
 @dataclass(frozen=True)
 class Config:
     house: tuple[float, float, float, float] | None = None
-    """Size, bedrooms, zip and wealth of a house of your own."""
+    """Size, bedrooms, zip and wealth of your own house, in standard deviations from the mean."""
     hidden: int = 3
-    """ReLU units."""
+    """Number of ReLU units."""
     houses: int = 1400
-    """To learn from."""
+    """Number of houses to train on."""
     starts: int = 5
-    """Initial weights, of which the best is kept."""
+    """Number of random starts, of which the best is kept."""
     iterations: int = 2000
-    """Steps of Adam on all houses."""
+    """Full-batch steps of Adam."""
     learning_rate: float = 0.02
-    """Length of a step."""
+    """Learning rate."""
     seed: int = 0
-    """Draws the houses and the initial weights."""
+    """Seed of the houses and the initial weights."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, housing, in it."""
+    """Folder for results. The experiment writes to its subfolder housing."""
 
 
 def agreement(axes: "Axes", title: str, colour: str, prediction: np.ndarray, y: np.ndarray) -> None:
-    """Predicted over true prices."""
+    """Plot predicted against true prices."""
     axes.plot(y, prediction, "o", color=colour, ms=3, alpha=0.5, rasterized=True)
     axes.axline((0, 0), slope=1, color="black", lw=1, ls="--")
     axes.set(title=title, xlabel="price", ylabel="predicted price")
 
 
 def main(config: Config) -> None:
-    """Trains, compares on other houses, answers for the one given."""
-    commands.check_flags(config, "hidden", "starts", "iterations")
+    """Train, compare on unseen houses, and predict for the house of --house."""
+    common.check_flags(config, "hidden", "starts", "iterations")
     at_least("--houses", config.houses, 10)
     if config.house is not None and not np.isfinite(config.house).all():
         raise usage("--house", "four finite numbers", config.house)
@@ -70,11 +71,12 @@ def main(config: Config) -> None:
     from matplotlib.figure import Figure
 
     folder = reports.make_folder(config.results, "housing")
-    x, y, _ = houses(config.seed, config.houses + TESTED)
-    train_x, train_y, test_x, test_y = x[: config.houses], y[: config.houses], x[config.houses :], y[config.houses :]
+    drawn = houses(config.seed, config.houses + TESTED)
+    train_x, train_y = drawn.x[: config.houses], drawn.y[: config.houses]
+    test_x, test_y = drawn.x[config.houses :], drawn.y[config.houses :]
     network = fnn.mlp((len(FEATURES), config.hidden, 1))
-    print(f"housing: {config.houses:,} houses to learn from, {TESTED} for the test", flush=True)
-    params, costs = commands.best_start(
+    print(f"housing: train on {config.houses:,} houses, test on {TESTED}", flush=True)
+    params, costs = common.fit_best_start(
         network,
         LOSS,
         fnn.adam,
@@ -85,21 +87,21 @@ def main(config: Config) -> None:
         len(train_x),
         config.seed,
     )
-    fitted = line(train_x, train_y)
+    fitted = fit_linear(train_x, train_y)
     models = {
-        "line": lambda x: on_line(fitted, x),
+        "line": lambda x: predict_linear(fitted, x),
         f"4-{config.hidden}-1 network": lambda x: np.asarray(fnn.predict(network, params, jnp.asarray(x))),
     }
     values = {name: float(r_squared(model(test_x), test_y)) for name, model in models.items()}
     for name, value in values.items():
-        print(f"{name:14}  R² {value:.4f} on houses not seen")
+        print(f"{name:14}  R² {value:.4f} on unseen houses")
     answer = {}
     if config.house is not None:
         own = np.array([config.house], np.float32)
         answer = {"prices_of_your_house": {name: float(model(own)[0, 0]) for name, model in models.items()}}
-        about = ", ".join(f"{name} {value:g}" for name, value in zip(FEATURES, config.house, strict=True))
+        features = ", ".join(f"{name} {value:g}" for name, value in zip(FEATURES, config.house, strict=True))
         prices = ", ".join(f"{name} {price:.2f}" for name, price in answer["prices_of_your_house"].items())
-        print(f"{about}: {prices}")
+        print(f"{features}: {prices}")
     with figures.style():
         figure = Figure(figsize=(13, 4.4), layout="constrained")
         curves, *panels = figure.subplots(1, 3)
@@ -107,11 +109,11 @@ def main(config: Config) -> None:
         order = np.argsort(costs[:, -1])  # NaN last
         for i in order[::-1]:
             kept = i == order[0]
-            look = {"color": figures.BLUE, "lw": 2} if kept else {"color": figures.GREY, "lw": 1, "ls": "--"}
-            curves.plot(steps, costs[i], **look, label="start kept" if kept else "other starts")
+            style = {"color": figures.BLUE, "lw": 2} if kept else {"color": figures.GREY, "lw": 1, "ls": "--"}
+            curves.plot(steps, costs[i], **style, label="best start (kept)" if kept else "other starts")
         curves.set(title="Training", xlabel="iteration", ylabel="half the squared error", xscale="log", yscale="log")
         handles = dict(zip(*reversed(curves.get_legend_handles_labels()), strict=True))
         curves.legend(handles.values(), handles.keys(), loc="lower left")
         for axes, (name, model), colour in zip(panels, models.items(), (figures.ORANGE, figures.BLUE), strict=True):
             agreement(axes, f"{name}: R² {values[name]:.3f}", colour, model(test_x), test_y)
-    commands.finish(folder, config, figure, r_squared=values, **answer)
+    common.save_results(folder, config, figure, r_squared=values, **answer)

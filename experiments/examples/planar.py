@@ -1,11 +1,12 @@
-"""The planar flower: four tanh units draw the border between petals that no straight line can draw.
+"""The planar flower: four tanh units separate petals that no straight line can.
 
     python -m experiments planar
 
-400 points of two classes, a network 2-4-1 of tanh units and a sigmoid, W = 0.01 N(0, 1) and b = 0 at the
-start, 10,000 full-batch steps of length 1.2; beside it logistic regression, trained the same way.
+A 2-4-1 network of tanh units with a sigmoid output classifies 400 points of two classes. It starts from
+W = 0.01 N(0, 1) and b = 0 and takes 10,000 full-batch steps with learning rate 1.2. Logistic regression
+is trained in the same way for comparison.
 
-To expect: 0.92 to 0.96 of the points right with the network, about 0.5 with the line.
+To expect: accuracy 0.92 to 0.96 with the network, about 0.5 with logistic regression.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import fnn
 from experiments import figures, reports
 from experiments.data.generators import Classified, planar_flower
 from experiments.errors import at_least, needs
-from experiments.examples import commands
+from experiments.examples import common
 from fnn.types import Params
 
 if TYPE_CHECKING:
@@ -32,21 +33,21 @@ LOSS = fnn.sigmoid_cross_entropy
 @dataclass(frozen=True)
 class Config:
     hidden: int = 4
-    """Tanh units."""
+    """Number of tanh units."""
     iterations: int = 10000
-    """Steps of gradient descent on all points."""
+    """Full-batch steps of gradient descent."""
     learning_rate: float = 1.2
-    """Length of a step."""
+    """Learning rate."""
     points: int = 400
-    """Half of them of each class."""
+    """Number of points, half of them of each class."""
     seed: int = 0
-    """Draws the points and the initial weights."""
+    """Seed of the points and the initial weights."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, planar, in it."""
+    """Folder for results. The experiment writes to its subfolder planar."""
 
 
 def boundary(axes: "Axes", network: fnn.Layer, params: Params, points: Classified) -> None:
-    """P(y = 1 | x) over the plane, in ten shades with the border at 1/2, and the points."""
+    """Draw P(y = 1 | x) over the plane, with the decision boundary at 1/2, and the points."""
     edge = 1.1 * float(np.abs(points.x).max())
     side = np.linspace(-edge, edge, 241, dtype=np.float32)
     grid = np.stack(np.meshgrid(side, side), axis=-1)
@@ -55,15 +56,15 @@ def boundary(axes: "Axes", network: fnn.Layer, params: Params, points: Classifie
     axes.contourf(side, side, probability, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.35)
     axes.contour(side, side, probability, levels=[0.5], colors="black", linewidths=1.5)
     for label, colour, marker in ((0, figures.BLUE, "o"), (1, figures.ORANGE, "^")):
-        some = points.x[points.y == label]
-        axes.scatter(*some.T, s=14, color=colour, marker=marker, linewidths=0, label=f"y = {label}")
+        members = points.x[points.y == label]
+        axes.scatter(*members.T, s=14, color=colour, marker=marker, linewidths=0, label=f"y = {label}")
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     axes.grid(False)
 
 
 def main(config: Config) -> None:
-    """Trains both, shows both."""
-    commands.check_flags(config, "hidden", "iterations")
+    """Train the network and logistic regression, and draw both."""
+    common.check_flags(config, "hidden", "iterations")
     at_least("--points", config.points, 10)
     needs("matplotlib")
     from matplotlib.figure import Figure
@@ -80,13 +81,13 @@ def main(config: Config) -> None:
     with figures.style():
         figure = Figure(figsize=(13, 4.6), layout="constrained")
         *panels, curves = figure.subplots(1, 3)
-        looks = ((figures.GREY, "--"), (figures.BLUE, "-"))
-        for axes, (name, network), (colour, line) in zip(panels, networks.items(), looks, strict=True):
+        styles = ((figures.GREY, "--"), (figures.BLUE, "-"))
+        for axes, (name, network), (colour, line) in zip(panels, networks.items(), styles, strict=True):
             print(f"{name}:")
-            result = commands.fit(network, LOSS, fnn.sgd(config.learning_rate), data, **options)
+            result = common.fit(network, LOSS, fnn.sgd(config.learning_rate), data, **options)
             values[name] = fnn.evaluate(network, LOSS, result.state.params, data)
             boundary(axes, network, result.state.params, points)
-            axes.set_title(f"{name}: {commands.share(values[name]['accuracy'])} right")
+            axes.set_title(f"{name}: {common.percent(values[name]['accuracy'])} correct")
             steps = np.arange(1, config.iterations + 1)
             curves.plot(steps, result.history["cost"], color=colour, ls=line, label=name)
         curves.set(title="Cost", xlabel="iteration", ylabel="cross-entropy per point", xscale="log")
@@ -94,5 +95,5 @@ def main(config: Config) -> None:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, markerscale=1.5)
     print()
     for name, value in values.items():
-        print(f"{name:20}  cost {value['cost']:.4f}  {commands.share(value['accuracy'])} right")
-    commands.finish(folder, config, figure, results=values)
+        print(f"{name:20}  cost {value['cost']:.4f}  {common.percent(value['accuracy'])} correct")
+    common.save_results(folder, config, figure, results=values)

@@ -1,16 +1,17 @@
-"""A sweep: 384 trainings on digits as one program, over learning rate, L2 and seed; then 36 over the width.
+"""A sweep: 384 trainings on digits as one program, over learning rate, L2 and seed.
 
     python -m experiments sweep
 
-A network of 32 hidden units on 8x8 scans that come with scikit-learn is trained
-with every pair of a learning rate and an L2 strength, and with every seed, which
-draws initial weights and order of the examples. Pairs are ranked by their mean
-validation cost over the seeds; the best one is tested, once. With it, hidden
-layers of 1 to 64 units are trained, by masking: also in one program.
+A network of 32 hidden units is trained on the 8x8 scans that come with
+scikit-learn, for every combination of learning rate, L2 strength and seed. A seed
+draws the initial weights and the order of the examples. The pairs of learning rate
+and L2 strength are ranked by their mean validation cost over the seeds, and the
+best pair is tested once. With this pair, 36 networks with hidden layers of 1 to 64
+units are trained, also as one program, by masking units.
 
-To expect: the best learning rate near 0.4, test accuracy 0.97; an edge near 1,
-beyond which trainings fail, i.e. end no better than guessing; accuracy that grows
-with the width up to about 12 units.
+To expect: the best learning rate near 0.4, with test accuracy 0.97. Above a
+learning rate near 1, trainings fail: they end no better than guessing. Accuracy
+grows with the width up to about 12 units.
 """
 
 import time
@@ -39,7 +40,7 @@ WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 class Hyper(NamedTuple):
-    """What varies, arrays (n,)."""
+    """Hyperparameters, arrays (n,)."""
 
     learning_rate: jax.Array
     l2: jax.Array
@@ -48,33 +49,33 @@ class Hyper(NamedTuple):
 @dataclass(frozen=True)
 class Config:
     rates: int = 16
-    """Learning rates, evenly spaced in their logarithm."""
+    """Number of learning rates, evenly spaced on a logarithmic scale."""
     lowest_rate: float = 0.003
-    """The smallest of them."""
+    """Smallest learning rate."""
     highest_rate: float = 10.0
-    """The largest of them."""
+    """Largest learning rate."""
     penalties: int = 8
-    """L2 strengths, evenly spaced in their logarithm."""
+    """Number of L2 strengths, evenly spaced on a logarithmic scale."""
     lowest_l2: float = 1e-6
-    """The smallest of them."""
+    """Smallest L2 strength."""
     highest_l2: float = 0.1
-    """The largest of them."""
+    """Largest L2 strength."""
     seeds: int = 3
-    """Trainings of each pair."""
+    """Trainings per pair of learning rate and L2 strength."""
     epochs: int = 30
     """Passes over the training data."""
     batch_size: int = 50
     """Examples per step."""
     chunk_size: int | None = None
-    """Trainings at a time, at most, which bounds memory; None: all at once."""
+    """Maximum number of trainings at a time, which bounds memory. None: all at once."""
     seed: int = 0
-    """Draws the split and the seeds of the trainings."""
+    """Seed of the split and of the seeds of the trainings."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, sweep, in it."""
+    """Folder for results. The experiment writes to its subfolder sweep."""
 
 
 def check(config: Config) -> None:
-    """UsageError, naming the flag, for a value that cannot be meant."""
+    """Raise UsageError, naming the flag, for an invalid value."""
     for flag in ("rates", "penalties", "seeds", "epochs", "batch_size"):
         at_least(f"--{flag.replace('_', '-')}", getattr(config, flag), 1)
     for flag in ("lowest_rate", "highest_rate", "lowest_l2", "highest_l2"):
@@ -90,7 +91,7 @@ def check(config: Config) -> None:
 
 
 def grid(config: Config) -> Hyper:
-    """Every learning rate with every L2 strength, the latter changing fastest."""
+    """Return every pair of learning rate and L2 strength; the L2 strength varies fastest."""
     rates = np.geomspace(config.lowest_rate, config.highest_rate, config.rates)
     penalties = np.geomspace(config.lowest_l2, config.highest_l2, config.penalties)
     pairs = (jnp.asarray(array.ravel(), jnp.float32) for array in np.meshgrid(rates, penalties, indexing="ij"))
@@ -98,7 +99,7 @@ def grid(config: Config) -> Hyper:
 
 
 def print_ranked(table: fnn.Table, seeds: int) -> None:
-    """The first rows of the ranked table, each mean with its standard error over the seeds."""
+    """Print the first rows of the ranked table, with standard errors over the seeds."""
     from rich.console import Console
     from rich.table import Table
 
@@ -118,7 +119,7 @@ def print_ranked(table: fnn.Table, seeds: int) -> None:
 
 
 def width_panel(axes: "Axes", table: fnn.Table) -> None:
-    """Accuracy over the number of hidden units, with standard errors."""
+    """Plot accuracy over the number of hidden units, with standard errors."""
     widths = table.columns["value"]
     for name, label, colour, style in (
         ("accuracy", "training", figures.BLUE, "o-"),
@@ -126,7 +127,7 @@ def width_panel(axes: "Axes", table: fnn.Table) -> None:
     ):
         error = np.nan_to_num(table.columns[f"{name}_se"])
         axes.errorbar(widths, table.columns[name], error, fmt=style, color=colour, label=label, capsize=3, ms=5)
-    axes.set(xscale="log", xlabel="hidden units", ylabel="share of digits read right")
+    axes.set(xscale="log", xlabel="hidden units", ylabel="share of digits read correctly")
     axes.set_xticks([1, 2, 4, 8, 16, 32, 64], labels=["1", "2", "4", "8", "16", "32", "64"])
     axes.minorticks_off()
     axes.set_title("Width of the hidden layer")
@@ -134,7 +135,7 @@ def width_panel(axes: "Axes", table: fnn.Table) -> None:
 
 
 def draw(path: Path, config: Config, ranked: fnn.Table, widths: fnn.Table) -> None:
-    """The response surface beside the widths."""
+    """Save a figure with the response surface and the accuracy over the width."""
     from matplotlib.figure import Figure
 
     best, columns = next(ranked.rows()), ranked.sorted("hyper").columns
@@ -144,7 +145,7 @@ def draw(path: Path, config: Config, ranked: fnn.Table, widths: fnn.Table) -> No
     with figures.style():
         figure = Figure(figsize=(10, 4.9), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-        image = figures.response(left, rates, penalties, np.where(cost < GUESSING, cost, np.nan), GUESSING)
+        image = figures.response_surface(left, rates, penalties, np.where(cost < GUESSING, cost, np.nan), GUESSING)
         bar = figure.colorbar(image, ax=left, label="validation cost, cross-entropy per digit")
         ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0) if tick >= np.nanmin(cost)]
         bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
@@ -158,7 +159,7 @@ def draw(path: Path, config: Config, ranked: fnn.Table, widths: fnn.Table) -> No
 
 
 def main(config: Config) -> None:
-    """Sweeps, ranks, tests the best pair once, sweeps the width, saves."""
+    """Sweep, rank, test the best pair once, sweep the width, and save the results."""
     check(config)
     needs("sklearn", "matplotlib")
     folder = reports.make_folder(config.results, "sweep")
@@ -193,11 +194,10 @@ def main(config: Config) -> None:
 
     chosen = [jax.tree.map(lambda leaf, j=j: leaf[best["hyper"], j], results.params) for j in range(config.seeds)]
     tests = np.array([fnn.evaluate(network, LOSS, params, data["test"])["accuracy"] for params in chosen])
-    print(f"failed: {failed} of {number} trainings end no better than guessing, {diverged} of them not finite")
+    print(f"failed: {failed} of {number} trainings ended no better than guessing, {diverged} with a non-finite cost")
     each = ", ".join(f"{test:.4f}" for test in tests)
     print(
-        f"test of the first pair, once: accuracy {tests.mean():.4f}"
-        + (f" (its seeds: {each})" if len(tests) > 1 else "")
+        f"test of the best pair, once: accuracy {tests.mean():.4f}" + (f" (per seed: {each})" if len(tests) > 1 else "")
     )
 
     start = time.perf_counter()
@@ -236,5 +236,6 @@ def main(config: Config) -> None:
     print(
         f"time: {seconds['sweep']:.1f} s for {number} trainings with compilation ({milliseconds:.0f} ms each), ", end=""
     )
-    print(f"{seconds['widths']:.1f} s for {len(WIDTHS) * config.seeds} of many widths, {seconds['whole']:.1f} s in all")
+    widths_count = len(WIDTHS) * config.seeds
+    print(f"{seconds['widths']:.1f} s for {widths_count} of several widths, {seconds['whole']:.1f} s in total")
     print(f"saved: {', '.join(map(str, files))}")

@@ -1,1 +1,1 @@
-"""Nielsen's published results on MNIST, side by side with ours."""
+"""Nielsen's published results on MNIST, side by side with fnn's."""

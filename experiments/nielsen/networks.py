@@ -1,20 +1,20 @@
-"""The networks of `nielsen`: sigmoid layers, convolutions with dense layers, with dropout, and the one to beat them."""
+"""The networks of `nielsen`: dense sigmoid networks, convolutional networks, and a residual one."""
 
 import itertools
 
 import jax.numpy as jnp
 
 import fnn
-from experiments.nielsen.images import distortions, shifts
+from experiments.nielsen.augmentation import distortions, shifts
 from fnn.init import Initializer, he_normal, lecun_normal, normal, zeros
 from fnn.types import Layer
 
 IMAGE = (28, 28, 1)
-MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
+MEAN, STD = 0.1307, 0.3081  # mean and standard deviation of MNIST's training pixels
 
 
 def sigmoid_net(sizes: tuple[int, ...], w_init: Initializer) -> Layer:
-    """Dense layers with sigmoid between them, biases from N(0, 1); ends in logits.
+    """Build dense layers with sigmoids between them and biases from N(0, 1); the outputs are logits.
 
     >>> [layer.name for layer in sigmoid_net((784, 30, 10), lecun_normal).layers]
     ['dense(784, 30)', 'sigmoid', 'dense(30, 10)']
@@ -24,28 +24,28 @@ def sigmoid_net(sizes: tuple[int, ...], w_init: Initializer) -> Layer:
 
 
 def softmax_net(sizes: tuple[int, ...]) -> Layer:
-    """The same from weights of N(0, 1/n_in), its last layer, that of the softmax, starting at 0."""
+    """Build the same with weights from N(0, 1/n_in), and 0 in the last layer, that of the softmax."""
     *hidden, n_in, n_out = sizes
     return fnn.serial(*sigmoid_net((*hidden, n_in), lecun_normal).layers, fnn.sigmoid, fnn.dense(n_in, n_out, zeros))
 
 
 def sigmoid_convnet(*filters: int) -> Layer:
-    """5x5 convolutions, each with sigmoid and 2x2 max pooling; 100 sigmoid units; 10 logits."""
+    """Build 5x5 convolutions, each with sigmoid and 2x2 max pooling; 100 sigmoid units; 10 logits."""
     return fnn.convnet(IMAGE, filters, 5, (100, 10), fnn.sigmoid, lecun_normal)
 
 
 def relu_convnet(*hidden: int, first: tuple[Layer, ...] = ()) -> Layer:
-    """20, then 40 filters of 5x5, each with ReLU and 2x2 max pooling; dense layers; 10 logits."""
+    """Build 20 and 40 filters of 5x5, each with ReLU and 2x2 max pooling; dense layers; 10 logits."""
     return fnn.serial(*first, *fnn.convnet(IMAGE, (20, 40), 5, (*hidden, 10)).layers)
 
 
 def shifted_convnet(*hidden: int) -> Layer:
-    """The same, training on shifted images."""
+    """Build a `relu_convnet` that trains on randomly shifted images."""
     return relu_convnet(*hidden, first=(shifts,))
 
 
 def dropout_convnet(*hidden: int) -> Layer:
-    """The same, half of the inputs of each dense layer dropped.
+    """Build a `shifted_convnet` with dropout of half of the inputs of each dense layer.
 
     >>> [layer.name for layer in dropout_convnet(1000).layers][-5:]
     ['dropout(0.5)', 'dense(640, 1000)', 'relu', 'dropout(0.5)', 'dense(1000, 10)']
@@ -56,9 +56,10 @@ def dropout_convnet(*hidden: int) -> Layer:
 
 
 def record_convnet() -> Layer:
-    """Five convolutions, three of them residual, and a dense layer, all with batch norm, training on distorted images.
+    """Build five convolutions, three of them residual, and a dense layer, all with batch norm.
 
-    Pixels are standardised. Strides of 2 in place of pooling: the first layers at the full size would cost the most.
+    The network trains on distorted images with standardised pixels. Strides of 2 replace pooling, because layers at
+    the full resolution would cost the most.
 
     >>> [layer.name for layer in record_convnet().layers if "2d" in layer.name or layer.name == "residual"]
     ['conv2d(1, 32, 5x5)', 'residual', 'conv2d(32, 64, 3x3)', 'residual', 'residual', 'max_pool2d(2x2)']

@@ -1,4 +1,4 @@
-"""What `nielsen` shows: every row's published accuracy beside ours, on the screen, as Markdown, as a figure."""
+"""The table of `nielsen`, on the screen and as Markdown, and its figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import figures
-from experiments.nielsen.rows import AVERAGE, VOTE, Row, words
-from experiments.nielsen.training import measured
+from experiments.nielsen.rows import AVERAGE, VOTE, Row, recipe_text
+from experiments.nielsen.training import published_measure
 
 COMMITTEES = {VOTE: "vote", AVERAGE: "average"}
 
@@ -16,34 +16,37 @@ NOTES = """\
 The networks, their recipes and the published figures are those of M. Nielsen, Neural Networks and Deep Learning (2015),
 chapters 1, 3, 5 and 6. The first 50,000 training images of MNIST train, the other 10,000 are the validation images.
 
-- "is of": which accuracy the book reports. In chapters 1 and 3 the best over the epochs on the test images; where it
-  says so, the best on the validation images; in chapter 6 that on the test images after the epoch that is best on the
-  validation images, of the best of three trainings. "ours" is the same of each seed (of each one, not of the best
-  three): mean ± standard deviation over the seeds, and the best seed. "minus published" is the mean's difference.
-- "last" and "best" are of the test images, mean over the seeds: after the last epoch; the best over the epochs, which
-  looks at them.
-- A committee's accuracy is one number, after the last epoch; "last" and "best" beside it are means of its members. The
-  book counts votes; `record` was to be counted by the mean probability, and is by both.
-- l2 is our strength, of l2/2 ‖w‖²; the book's λ divided by 50,000, in chapter 6, whose program divides by the number of
-  mini-batches, by 5,000 (with expanded data: 25,000). The softmax layer starts at 0 in the book, with dense layers here
-  too.
-- Networks without convolutions are trained as published, but for three. `l2_30` sees batches of 20: with those of 10 it
-  comes to 96.15 ± 0.08. `softmax_100` starts from chapter 3's weights, N(0, 1/n_in), and so does `quadratic_100`. From
-  those of chapter 1, N(0, 1), it comes to 84.3 ± 5.2: a hundred of them add up, an output that starts saturated stays
-  so, and its digit goes unread for epochs. Eight other rates and batches stayed below 87 % for 5 or 6 epochs; so did
-  three of four trainings of a NumPy program in float64, written after the book's: 77, 48, 95 and 86 % after six.
-  `l2_30` and `quadratic_100` were changed after such trials, and by their test accuracy: they are no blind repeats.
-- Convolutional ones see batches of 50 or 100 in place of 10, fewer images, and a learning rate that climbs for 5 % of
-  the steps and falls to 0.
+- "measured on" says which accuracy the book reports. In chapters 1 and 3 it is the best over the epochs on the test
+  images, or on the validation images where the table says so. In chapter 6 it is the test accuracy after the epoch with
+  the best validation accuracy, of the best of three trainings. "ours" is the same measure for each of our seeds, not
+  only for the best: the mean ± standard deviation over the seeds, and the best seed. "minus published" is the
+  difference of the mean.
+- "last" and "best" are test accuracies, averaged over the seeds: after the last epoch, and the best over the epochs.
+  The latter is chosen on the test images.
+- The accuracy of a committee is one number, after the last epoch. "last" and "best" beside it are means over its
+  members. The book counts votes. For `record` the mean probability was chosen in advance, and both are given.
+- l2 is our strength in l2/2 ‖w‖². It is the book's λ divided by 50,000. In chapter 6 the book's program divides by the
+  number of mini-batches, so it is λ divided by 5,000, and by 25,000 with expanded data. The softmax layer starts at 0
+  in the book; with dense layers it does so here too.
+- Networks without convolutions are trained as published, with three exceptions. `l2_30` uses batches of 20; with
+  batches of 10 it reaches 96.15 ± 0.08. `softmax_100` and `quadratic_100` start from the weights of chapter 3,
+  N(0, 1/n_in). From those of chapter 1, N(0, 1), `quadratic_100` reaches 84.3 ± 5.2. With those weights a hundred
+  inputs add up, so some outputs start saturated and stay so, and their digits are not recognised for epochs. Eight
+  other learning rates and batch sizes stayed below 87 % for 5 or 6 epochs. So did three of four trainings with a NumPy
+  program in float64, written after the book's: 77, 48, 95 and 86 % after six epochs. The recipes of `l2_30` and
+  `quadratic_100` were changed after such trials, by their test accuracy, so these rows are not blind replications.
+- Convolutional networks use batches of 50 or 100 instead of 10, fewer images, and a learning rate that rises for 5 % of
+  the steps and then falls to 0.
 """
 
 
 class Line(NamedTuple):
-    """A row's accuracies, in per cent.
+    """Accuracies of a row, in per cent.
 
-    each            of each seed, what the published one is of; of a committee its members'
-    compared, std   what stands beside the published one, mean over the seeds or the committee's; 0 for a single one
-    last, best      on the test images, means over the seeds: after the last epoch; the best over the epochs
+    each            accuracy of each seed, measured as the published one; for a committee, that of its members
+    compared, std   accuracy to compare with the published one: mean and standard deviation over the seeds, or the
+                    committee's accuracy; std is 0 for a single number
+    last, best      test accuracy, mean over the seeds: after the last epoch; the best over the epochs
     """
 
     row: Row
@@ -57,48 +60,49 @@ class Line(NamedTuple):
 
 
 def line(row: Row, result: Mapping[str, Any]) -> Line:
-    """The line of a row from what was saved of it, or of the row whose networks it is a committee of."""
+    """Make the line of a row from its saved result, or from that of a committee's member row."""
     validation, test = result["validation"], result["test"]
-    each = tuple(measured(row.measure, validation, test))
+    each = tuple(published_measure(row.measure, validation, test))
     compared, std = float(np.mean(each)), float(np.std(each, ddof=1)) if len(each) > 1 else 0.0
     if row.measure in COMMITTEES:
         compared, std = result["committee"]["test"][COMMITTEES[row.measure]], 0.0
-    last, best = (float(np.mean([value(one) for one in test])) for value in (lambda one: one[-1], max))
-    return Line(row, each, compared, std, last, best, 0.0 if row.of else result["seconds"], result)
+    last, best = (float(np.mean([value(seed) for seed in test])) for value in (lambda seed: seed[-1], max))
+    return Line(row, each, compared, std, last, best, 0.0 if row.committee_of else result["seconds"], result)
 
 
-def _cells(of: Line) -> dict[str, str]:
-    """What both tables show of a line besides its name and recipes."""
+def _cells(line: Line) -> dict[str, str]:
+    """Format the columns that both tables share, besides the name and the recipes."""
     return {
-        "published": f"{of.row.published:.2f}",
-        "ours": f"{of.compared:.2f}" + (f" ± {of.std:.2f}" if of.std else ""),
-        "best seed": "" if of.row.measure in COMMITTEES else f"{max(of.each):.2f}",
-        "minus published": f"{of.compared - of.row.published:+.2f}",
-        "last": f"{of.last:.2f}",
-        "best": f"{of.best:.2f}",
-        "seeds": str(len(of.each)),
-        "seconds": f"{of.seconds:.0f}" if of.seconds else "",
+        "published": f"{line.row.published:.2f}",
+        "ours": f"{line.compared:.2f}" + (f" ± {line.std:.2f}" if line.std else ""),
+        "best seed": "" if line.row.measure in COMMITTEES else f"{max(line.each):.2f}",
+        "minus published": f"{line.compared - line.row.published:+.2f}",
+        "last": f"{line.last:.2f}",
+        "best": f"{line.best:.2f}",
+        "seeds": str(len(line.each)),
+        "seconds": f"{line.seconds:.0f}" if line.seconds else "",
     }
 
 
-def _is_of(row: Row, of: Line | None) -> str:
-    """What the accuracies are of; a committee's also as it is counted in the other way."""
-    if of is None or row.measure not in COMMITTEES:
+def _measure_text(row: Row, line: Line | None) -> str:
+    """Describe how accuracy is measured; for a committee, add the accuracy of the other way to count."""
+    if line is None or row.measure not in COMMITTEES:
         return row.measure
     other, name = (AVERAGE, "mean probability") if row.measure == VOTE else (VOTE, "vote")
-    return f"{row.measure}; by {name} {of.result['committee']['test'][COMMITTEES[other]]:.2f}"
+    return f"{row.measure}; by {name} {line.result['committee']['test'][COMMITTEES[other]]:.2f}"
 
 
 def _empty(row: Row) -> dict[str, str]:
+    """Format the same columns of a row that has not been run."""
     names = ("ours", "best seed", "minus published", "last", "best", "seeds", "seconds")
     return {"published": f"{row.published:.2f}"} | dict.fromkeys(names, "") | {"ours": "not run"}
 
 
 def table(rows: Sequence[Row], lines: Mapping[str, Line]):
-    """As a rich table."""
+    """Make the table for the screen."""
     from rich.table import Table
 
-    shown = Table(title="MNIST, accuracy in per cent, published by Nielsen and here", title_justify="left")
+    shown = Table(title="MNIST, accuracy in per cent: published by Nielsen, and fnn's", title_justify="left")
     for name in ("row", *_empty(rows[0])):
         shown.add_column(name, justify="left" if name == "row" else "right", no_wrap=True)
     for row in rows:
@@ -108,40 +112,42 @@ def table(rows: Sequence[Row], lines: Mapping[str, Line]):
 
 
 def markdown(rows: Sequence[Row], lines: Mapping[str, Line]) -> str:
-    """The whole table with recipes and provenance."""
-    head = ("row", "chapter", "network", *_empty(rows[0]), "is of", "recipe of the book", "recipe here")
+    """Format the whole table as Markdown, with recipes and provenance."""
+    head = ("row", "chapter", "network", *_empty(rows[0]), "measured on", "recipe of the book", "recipe here")
     body = []
     for row in rows:
         cells = _cells(lines[row.name]) if row.name in lines else _empty(row)
-        about = (_is_of(row, lines.get(row.name)), words(row.theirs, "λ"), words(row.ours, "l2"))
-        body.append((f"`{row.name}`", str(row.chapter), row.about, *cells.values(), *about))
-    parts = ["# MNIST: Nielsen's published results and ours", "", "Accuracies in per cent.", ""]
+        measure = _measure_text(row, lines.get(row.name))
+        recipes = (recipe_text(row.theirs, "λ"), recipe_text(row.ours, "l2"))
+        body.append((f"`{row.name}`", str(row.chapter), row.about, *cells.values(), measure, *recipes))
+    parts = ["# MNIST: Nielsen's published results and fnn's", "", "Accuracies in per cent.", ""]
     parts += [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *body)]
     return "\n".join([*parts, "", NOTES, *_provenance(lines)]) + "\n"
 
 
 def _provenance(lines: Mapping[str, Line]) -> list[str]:
-    """For each set of versions and machine, the rows and their commands; the sum of the seconds."""
+    """List the rows and their commands for each machine and set of versions, and the total time."""
     found: dict[str, list[str]] = {}
-    for name, one in lines.items():
-        versions = one.result["versions"]
+    for name, line in lines.items():
+        versions = line.result["versions"]
         machine = f"{versions['device'].removeprefix('cpu: ')}, {versions['cpus']} cores, {versions['machine']}"
         others = ", ".join(
             f"{key} {value}" for key, value in versions.items() if key not in ("device", "cpus", "machine")
         )
-        if not one.row.of:
-            found.setdefault(f"{machine}; {others}", []).append(f"- `{name}`: `{one.result['command']}`")
-    total = sum(one.seconds for one in lines.values())
-    out = ["## Provenance", "", f"{total:,.0f} s of training in all, compilation and evaluation included."]
+        if not line.row.committee_of:
+            found.setdefault(f"{machine}; {others}", []).append(f"- `{name}`: `{line.result['command']}`")
+    total = sum(line.seconds for line in lines.values())
+    out = ["## Provenance", "", f"{total:,.0f} s of training in total, including compilation and evaluation."]
     for machine, commands in found.items():
         out += ["", f"{machine}:", "", *commands]
     return out
 
 
 def figure(rows: Sequence[Row], lines: Mapping[str, Line], path: Path) -> None:
-    """A line per row: the published accuracy as a bar, ours of each seed as dots, what is compared as a diamond.
+    """Save a figure with a line per row, over the error in per cent on a logarithmic axis that falls to the right.
 
-    The axis is the error, in per cent and logarithmic, falling to the right. The dots are a little below their line.
+    A bar is the published accuracy, dots are the seeds (slightly below their line), and a diamond is the accuracy to
+    compare.
     """
     from matplotlib.figure import Figure
 
@@ -150,22 +156,22 @@ def figure(rows: Sequence[Row], lines: Mapping[str, Line], path: Path) -> None:
         fig = Figure(figsize=(10, 1.6 + 0.36 * len(shown)), layout="constrained")
         axes = fig.add_subplot()
         for height, row in enumerate(shown):
-            one, label = lines[row.name], height == 0
+            line, label = lines[row.name], height == 0
             published = max(100 - row.published, 0.01)
             axes.plot(
                 [published], [height], "|", ms=18, mew=3, color=figures.ORANGE, label="published" if label else None
             )
-            if not row.of:
-                errors = [max(100 - value, 0.01) for value in one.each]
+            if not row.committee_of:
+                errors = [max(100 - value, 0.01) for value in line.each]
                 name = "each seed" if label else None
                 axes.plot(
                     errors, [height + 0.25] * len(errors), "o", ms=5, alpha=0.6, color=figures.SKY, mew=0, label=name
                 )
-            ours = max(100 - one.compared, 0.01)
-            name = "here: mean, or the committee" if label else None
+            ours = max(100 - line.compared, 0.01)
+            name = "fnn: mean, or the committee" if label else None
             axes.plot([ours], [height], "D", ms=7, color=figures.BLUE, mec="white", label=name)
         axes.set_yticks(range(len(shown)), [row.name for row in shown])
-        axes.set(xscale="log", xlabel="images read wrong, per cent", ylim=(len(shown) - 0.5, -0.5))
+        axes.set(xscale="log", xlabel="misread images, per cent", ylim=(len(shown) - 0.5, -0.5))
         errors = [
             100 - value for row in shown for value in (row.published, lines[row.name].compared, *lines[row.name].each)
         ]
@@ -178,6 +184,6 @@ def figure(rows: Sequence[Row], lines: Mapping[str, Line], path: Path) -> None:
         ]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        fig.suptitle("MNIST: Nielsen's published results and ours", x=0.02, ha="left", fontweight="bold")
+        fig.suptitle("MNIST: Nielsen's published results and fnn's", x=0.02, ha="left", fontweight="bold")
         fig.legend(loc="outside lower left", ncols=3)
         figures.save(fig, path)

@@ -1,8 +1,8 @@
-"""What `nielsen` compares: the networks of Nielsen's book, the figures he published, and how each is trained here.
+"""The rows of `nielsen`: networks, published accuracies, and recipes, Nielsen's and ours.
 
-M. Nielsen, Neural Networks and Deep Learning, Determination Press, 2015, chapters 1, 3, 5 and 6. His cost is
-C + λ/2n Σw² with n = 50,000 images in chapters 3 and 5: our l2 is λ/50,000. In chapter 6 his program divides by the
-number of mini-batches instead: λ/5,000, and with the expanded data λ/25,000.
+M. Nielsen, Neural Networks and Deep Learning, Determination Press, 2015, chapters 1, 3, 5 and 6. In chapters 3 and 5
+his cost is C + λ/2n Σw² with n = 50,000 images, so our l2 is λ/50,000. In chapter 6 his program divides by the number
+of mini-batches instead, so our l2 is λ/5,000, and λ/25,000 with the expanded data.
 """
 
 import json
@@ -18,22 +18,22 @@ from fnn.init import lecun_normal, normal
 from fnn.types import GradientTransformation, Layer, Loss
 
 TEST, VALIDATION, CHOSEN = "test, best epoch", "validation, best epoch", "test, epoch of best validation"
-"""What a published accuracy is: of which images, after which epoch."""
+"""How a published accuracy is measured: on which images, after which epoch."""
 VOTE, AVERAGE = "test, vote at the end", "test, mean probability at the end"
-"""The same of a committee: the digit that most of its networks name; the one whose mean probability is highest."""
+"""The same for a committee: it predicts the digit with the most votes, or with the highest mean probability."""
 
 LARGE, SMALL = "w, b N(0, 1)", "w N(0, 1/n_in), b N(0, 1)"
 FLAT, LECUN, HE = "w N(0, 1/n_out), b N(0, 1)", "w N(0, 1/n_in), b 0", "w N(0, 2/n_in), b 0"
-SHIFTS = "250,000 images made as they are read: each as it is or a pixel up, down, left or right, drawn anew per epoch"
-DISTORTIONS = "each image turned by up to 10°, scaled and sheared by 10 %, moved by 2 pixels, drawn anew per epoch"
+SHIFTS = "250,000 images generated on the fly: each original or shifted by a pixel, drawn anew in each epoch"
+DISTORTIONS = "each image rotated by up to 10°, scaled and sheared by 10 %, moved by 2 pixels, drawn anew in each epoch"
 
 
 class Recipe(NamedTuple):
-    """How a network is trained.
+    """How a network is trained. A saved result is identified by its recipe, texts included.
 
-    rate, falls    the learning rate; whether it climbs to it for 5 % of the steps, then falls to 0, both in a line
-    penalty        l2 here, strength of the penalty l2/2 ‖w‖²; Nielsen's λ where it is his recipe
-    weights, also  in words: the initial ones; what else differs
+    rate, falls    learning rate; whether it rises linearly for 5 % of the steps and then falls linearly to 0
+    penalty        l2 of the penalty l2/2 ‖w‖² in our recipes; λ in Nielsen's
+    weights, also  texts: the initial weights; other differences
     """
 
     rate: float
@@ -46,14 +46,14 @@ class Recipe(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table.
+    """A row of the table.
 
-    published, measure   the accuracy, in per cent, and what it is of
-    theirs, ours         how it was trained, and how it is here
-    seeds                how many networks are trained; None: as many as asked for
-    together             by vmap, or one after another
-    of                   the row whose networks form this committee, which trains nothing itself
-    calibrated           images that the population statistics of batch_norm are taken from
+    published, measure   published accuracy in per cent, and how it is measured
+    theirs, ours         Nielsen's recipe and ours
+    seeds                number of trainings; None: as the flag --seeds says
+    vmapped              whether the seeds are trained together by vmap, or one after another
+    committee_of         for a committee, the row whose networks are its members; it trains nothing itself
+    calibration_images   images that set the population statistics of batch_norm
     """
 
     name: str
@@ -67,20 +67,20 @@ class Row(NamedTuple):
     ours: Recipe
     optimizer: Callable[[Callable[[jax.Array], jax.Array]], GradientTransformation] = fnn.sgd
     seeds: int | None = None
-    together: bool = True
-    of: str = ""
-    calibrated: int = 5000
+    vmapped: bool = True
+    committee_of: str = ""
+    calibration_images: int = 5000
 
 
 def description(row: Row, seeds: int, images: int) -> dict[str, Any]:
-    """What a result depends on besides versions and data, as JSON keeps it."""
+    """Return what a result depends on besides versions and data, in the form that JSON stores."""
     layers = [layer.name for layer in row.network.layers]
     values = {"recipe": row.ours._asdict(), "layers": layers, "loss": row.loss.name, "seeds": seeds, "images": images}
     return json.loads(json.dumps(values))
 
 
 def rate_at(recipe: Recipe, total: int, step: jax.Array) -> jax.Array:
-    """The learning rate of a step, counted from 0, of `total`.
+    """Return the learning rate of a step, counted from 0, of `total` steps.
 
     >>> recipe = Recipe(1.0, 0.0, 10, 1, LECUN, falls=True)
     >>> [round(float(rate_at(recipe, 100, jnp.int32(step))), 3) for step in (0, 4, 5, 99)]
@@ -92,10 +92,10 @@ def rate_at(recipe: Recipe, total: int, step: jax.Array) -> jax.Array:
     return recipe.rate * jnp.minimum(share / 0.05, (1 - share) / 0.95)
 
 
-def words(recipe: Recipe, penalty: str) -> str:
-    """A recipe in a line, its penalty under this name.
+def recipe_text(recipe: Recipe, penalty: str) -> str:
+    """Format a recipe in a line, with its penalty under this name.
 
-    >>> words(Recipe(0.5, 1e-4, 10, 30, LARGE, falls=True), "l2")
+    >>> recipe_text(Recipe(0.5, 1e-4, 10, 30, LARGE, falls=True), "l2")
     'η 0.5 falling to 0, l2 0.0001, batch 10, 30 epochs, w, b N(0, 1)'
     """
     rate = f"η {recipe.rate:g}{' falling to 0' if recipe.falls else ''}"
@@ -111,7 +111,7 @@ def _nesterov(rate: Callable[[jax.Array], jax.Array]) -> GradientTransformation:
 def _dense(
     name: str, chapter: int, hidden: tuple[int, ...], published: float, measure: str, theirs: Recipe, **otherwise
 ) -> Row:
-    """Chapters 1, 3, 5: sigmoid layers, trained just as published, but for what is `otherwise`."""
+    """Make a row of chapters 1, 3 or 5: dense sigmoid layers, trained as published except for `otherwise`."""
     sizes = (784, *hidden, 10)
     ours = theirs._replace(penalty=theirs.penalty / 50000)._replace(**otherwise)
     network = networks.sigmoid_net(sizes, normal(1.0) if ours.weights == LARGE else lecun_normal)
@@ -139,23 +139,23 @@ def _dense_rows() -> list[Row]:
 
 
 def _softmax(name: str, network: Layer, about: str, published: float, theirs: Recipe, ours: Recipe, **others) -> Row:
-    """Chapter 6: softmax with log-likelihood."""
+    """Make a row of chapter 6: softmax with log-likelihood."""
     loss = fnn.softmax_cross_entropy
     return Row(name, 6, f"{about}, softmax", network, loss, published, CHOSEN, theirs, ours, **others)
 
 
 def _softmax_rows() -> list[Row]:
-    """Convolutions in larger batches and fewer epochs than published, with learning rates that go with them."""
+    """Make the rows of chapter 6; convolutional networks use larger batches and fewer epochs than published."""
     one, two = "20 filters 5x5 and 2x2 max pooling", "20 and 40 filters 5x5, each with 2x2 max pooling"
     published = Recipe(0.1, 0, 10, 60, FLAT)
     relu = Recipe(0.03, 0.1, 10, 60, FLAT)
-    expanded = relu._replace(also="250,000 images an epoch")
+    expanded = relu._replace(also="250,000 images per epoch")
     dropped = expanded._replace(penalty=0, epochs=40)
     plain = Recipe(1.5, 0.0, 50, 20, LECUN, falls=True)
     steep = Recipe(0.15, 0.1 / 5000, 50, 20, HE, falls=True)
-    momentum = f"50,000 images an epoch, so that 5 are one of his; Nesterov momentum 0.9; {SHIFTS}"
+    momentum = f"50,000 images per epoch, a fifth of one of his; Nesterov momentum 0.9; {SHIFTS}"
     wide = Recipe(0.05, 0.1 / 25000, 100, 40, HE, momentum, falls=True)
-    each, shifted = {"together": False}, {"together": False, "seeds": 1, "optimizer": _nesterov}
+    each, shifted = {"vmapped": False}, {"vmapped": False, "seeds": 1, "optimizer": _nesterov}
     dropout = _softmax(
         "dropout", networks.dropout_convnet(1000, 1000), f"{two}, 1000, 1000, ReLU, dropout 0.5",
         99.60, dropped, wide._replace(penalty=0.0, epochs=20), **shifted | {"seeds": 5},
@@ -172,20 +172,20 @@ def _softmax_rows() -> list[Row]:
         _softmax("expanded_100_100", networks.shifted_convnet(100, 100), f"{two}, 100, 100, ReLU", 99.43, expanded,
                  wide, **shifted),
         dropout,
-        dropout._replace(name="committee", about=about, published=99.67, measure=VOTE, of="dropout"),
+        dropout._replace(name="committee", about=about, published=99.67, measure=VOTE, committee_of="dropout"),
     ]  # fmt: skip
 
 
 def _record() -> Row:
-    """The row that is to beat the book's best, its committee."""
+    """Make the row that is meant to beat the book's best result, its committee."""
     about = "a committee of five: 32 filters 5x5 and 64 of 3x3, both of stride 2, one residual 3x3 after the first and "
     about += "two after the second, 2x2 max pooling, 128; all with batch norm and ReLU; dropout 0.4"
     ours = Recipe(0.002, 0.0, 100, 35, HE, f"Adam; {DISTORTIONS}", falls=True)
-    others = {"together": False, "seeds": 5, "optimizer": fnn.adam}
-    theirs = Recipe(0.03, 0, 10, 40, FLAT, "250,000 images an epoch; the committee above, the book's best")
+    others = {"vmapped": False, "seeds": 5, "optimizer": fnn.adam}
+    theirs = Recipe(0.03, 0, 10, 40, FLAT, "250,000 images per epoch; the committee above, the book's best")
     return _softmax("record", networks.record_convnet(), about, 99.67, theirs, ours, **others)._replace(measure=AVERAGE)
 
 
 ROWS = (*_dense_rows(), *_softmax_rows(), _record())
-QUICK = tuple(row.name for row in ROWS if row.together)
-"""The rows of dense layers: minutes."""
+QUICK = tuple(row.name for row in ROWS if row.vmapped)
+"""Names of the rows with dense layers, which train in minutes."""

@@ -1,1 +1,1 @@
-"""What training a network would take on a mesh of devices that is not here."""
+"""Predict the cost of training on a mesh of devices that is not available."""

@@ -1,10 +1,10 @@
-"""The communication that a compiled program does: every collective operation in its text, with its bytes.
+"""Collective operations of a compiled program, with the bytes that they communicate.
 
     collectives(jax.jit(step).lower(state, batch).compile().as_text())
 
-The text of a program partitioned by XLA is that of one device: shapes are those of its parts. For g devices in a
-group, and n bytes of the whole array that is summed, gathered or scattered, each device sends, by rings, the least
-that is possible (Patarasuk and Yuan 2009; Thakur, Rabenseifner and Gropp 2005)
+XLA partitions a program for many devices into one program for every device, whose shapes are those of shards. Let g
+be the number of devices in a group, and n the bytes of the whole array that is summed, gathered or scattered. With
+ring algorithms each device sends the minimum possible (Patarasuk and Yuan 2009; Thakur, Rabenseifner and Gropp 2005):
 
     all-reduce            2 (g - 1) / g · n     in 2 (g - 1) steps: reduce-scatter, then all-gather
     all-gather              (g - 1) / g · n     in g - 1 steps
@@ -42,11 +42,11 @@ _PARTS = re.compile(r"\b(num_partitions|replica_count)=(\d+)")
 class Collective(NamedTuple):
     """Operations of one kind and size in one execution of the program.
 
-    kind        of `KINDS`
-    bytes       of the whole array on one device: what is summed, what comes out of a gather, what goes into a scatter
-    times       how often it is executed; an operation on several arrays is one
-    group_size  devices that take part with each other: 2 for a permutation, 1 if nothing is sent
-    unbounded   it is in a loop whose number of iterations the text does not tell: `times` is for one of them
+    kind        one of `KINDS`
+    bytes       size of the whole array: the operand of a sum or a scatter, the result of a gather
+    times       number of executions; an operation on several arrays counts as one
+    group_size  devices in a group: 2 for a permutation, 1 if nothing is sent
+    unbounded   True in a loop with an unknown number of iterations; `times` then counts one iteration
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Collective(NamedTuple):
 
 
 class _Operation(NamedTuple):
-    """An instruction: the text of its type, its name such as "all-reduce-start", the line."""
+    """An instruction: its type as text, its name such as "all-reduce-start", and its line."""
 
     type: str
     name: str
@@ -65,10 +65,13 @@ class _Operation(NamedTuple):
 
 
 def collectives(text: str) -> tuple[Collective, ...]:
-    """The collectives of a compiled program's text, in the order of their first execution, like ones together.
+    """Find the collectives in the text of a compiled program, in the order of their first execution.
 
-    Pairs of a -start and a -done count once, what is in a loop as often as the loop runs, and each branch of a
-    condition as if it were taken. ValueError where the text is not that of a module of XLA's HLO.
+    A pair of -start and -done counts once. An operation in a loop counts once per iteration, and every branch of a
+    conditional counts as taken.
+
+    Raises:
+      ValueError: if the text is not that of an HLO module of XLA.
 
     >>> text = '''HloModule step, num_partitions=8
     ... ENTRY %main (p: f32[100]) -> f32[100] {
@@ -98,17 +101,17 @@ def collectives(text: str) -> tuple[Collective, ...]:
     return tuple(found._replace(times=times) for found, times in counts.items() if times)
 
 
-def total(found: Iterable[Collective], kind: str | None = None) -> int:
-    """Bytes, as often as they are worked on, of one kind or of all, where more than one device takes part.
+def total_bytes(found: Iterable[Collective], kind: str | None = None) -> int:
+    """Sum bytes times executions over the collectives of one kind, or of all, with more than one device.
 
-    >>> total([Collective("all-reduce", 400, 2, 8), Collective("all-gather", 100, 1, 8)], "all-reduce")
+    >>> total_bytes([Collective("all-reduce", 400, 2, 8), Collective("all-gather", 100, 1, 8)], "all-reduce")
     800
     """
     return sum(c.bytes * c.times for c in found if c.group_size > 1 and kind in (None, c.kind))
 
 
 def ring_factor(collective: Collective) -> float:
-    """Bytes that a device sends for each of the array's, as the table above has them.
+    """Return the bytes that a device sends per byte of the array; see the table above.
 
     >>> ring_factor(Collective("all-reduce", 400, 1, 4))
     1.5
@@ -120,12 +123,12 @@ def ring_factor(collective: Collective) -> float:
 
 
 def ring_steps(collective: Collective) -> int:
-    """Messages after one another, each of which costs the latency once."""
+    """Return the number of consecutive messages, each of which costs the latency once."""
     return (2 if collective.kind == "all-reduce" else 1) * (collective.group_size - 1)
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Operation]], str]:
-    """The instructions of each computation by its name, and the name of the one that is executed."""
+    """Parse the instructions of each computation, and return the name of the entry computation."""
     computations: dict[str, list[_Operation]] = {}
     entry, current = None, None
     for line in map(str.strip, text.splitlines()):
@@ -139,12 +142,12 @@ def _computations(text: str) -> tuple[dict[str, list[_Operation]], str]:
             if name := _OPERATION.match(rest):
                 computations[current].append(_Operation(kind, name[1], _METADATA.sub("", rest)))
     if not text.lstrip().startswith("HloModule") or entry is None:
-        raise ValueError(f"collectives: text must be a compiled program's, compiled.as_text(), got {text[:60]!r}")
+        raise ValueError(f"collectives: text must be that of a compiled program, compiled.as_text(), got {text[:60]!r}")
     return computations, entry
 
 
 def _split_type(text: str) -> tuple[str, str]:
-    """The type at the start of an instruction, (…) where there are several arrays, and what follows it."""
+    """Split an instruction into its type, a tuple (…) for several arrays, and the rest."""
     if not text.startswith("("):
         first, _, rest = text.partition(" ")
         return first, rest
@@ -157,13 +160,13 @@ def _split_type(text: str) -> tuple[str, str]:
 
 
 def _kind(name: str) -> str | None:
-    """all-reduce for all-reduce and all-reduce-start; None for all-reduce-done and everything else."""
+    """Return all-reduce for all-reduce and all-reduce-start, None for all-reduce-done and other operations."""
     name = name.removesuffix("-start")
     return name if name in KINDS else None
 
 
 def _callees(operation: _Operation) -> Iterator[tuple[str, int | None]]:
-    """The computations that an instruction executes, and how often; None: the text does not tell."""
+    """Yield the computations that an instruction executes, and how often; None if the text does not say."""
     trips = _TRIPS.search(operation.line)
     for role, callee in _CALLS.findall(operation.line):
         if role in ("body", "condition"):
@@ -175,7 +178,10 @@ def _callees(operation: _Operation) -> Iterator[tuple[str, int | None]]:
 
 
 def _bytes(operation: _Operation, kind: str, group_size: int) -> int:
-    """Of the whole array. A -start returns (operands, results, …), that of an all-reduce only its results."""
+    """Return the bytes of the whole array.
+
+    A -start operation returns (operands, results, …), except that of an all-reduce, which returns only results.
+    """
     result = operation.type
     if operation.name.endswith("-start") and kind != "all-reduce":
         result = _second(result)
@@ -184,7 +190,7 @@ def _bytes(operation: _Operation, kind: str, group_size: int) -> int:
 
 
 def _second(type_: str) -> str:
-    """The second of the types in (…, …), the type itself if it is no pair."""
+    """Return the second type of a tuple (…, …), or the type itself if it is not a tuple."""
     parts, depth = [""], 0
     for character in re.sub(r"/\*.*?\*/|\{[^}]*\}", "", type_)[1:-1]:
         depth += (character in "([") - (character in ")]")
@@ -196,7 +202,7 @@ def _second(type_: str) -> str:
 
 
 def _bits(dtype: str) -> int:
-    """Of an entry.
+    """Return the bits of one entry.
 
     >>> [_bits(dtype) for dtype in ("f32", "bf16", "pred", "s4", "f8e4m3fn", "c64", "token")]
     [32, 16, 8, 4, 8, 64, 0]
@@ -210,7 +216,7 @@ def _entries(shape: str) -> int:
 
 
 def _group_size(line: str, kind: str, devices: int) -> int:
-    """From {{0,1},{2,3}}, from [2,2]<=[4], from mesh['a'=2,'b'=2] {'b'}, or, of {}, all devices."""
+    """Parse a group size from {{0,1},{2,3}}, [2,2]<=[4] or mesh['a'=2,'b'=2] {'b'}; {} means all devices."""
     if kind == "collective-permute":
         pairs = re.findall(r"\{(\d+),(\d+)\}", line.partition("source_target_pairs=")[2])
         return 2 if any(source != target for source, target in pairs) else 1
@@ -221,8 +227,8 @@ def _group_size(line: str, kind: str, devices: int) -> int:
         return len(listed[1].split(","))
     if axes := re.match(r"mesh\[([^\]]*)\][^{]*\{([^}]*)\}", groups):
         sizes = dict(re.findall(r"'([\w.\-]+)'=(\d+)", axes[1]))
-        parts = re.findall(r"'([\w.\-]+)'?(?::\(\d+\)(\d+))?", axes[2])  # 'a', or of an axis a part: 'a':(1)2
+        parts = re.findall(r"'([\w.\-]+)'?(?::\(\d+\)(\d+))?", axes[2])  # 'a', or part of an axis: 'a':(1)2
         return math.prod(int(part or sizes[name]) for name, part in parts)
     if not groups or groups.startswith("{}"):
         return devices
-    raise ValueError(f"collectives: replica_groups must be of a known form, got {groups[:60]!r}")
+    raise ValueError(f"collectives: replica_groups must have a known form, got {groups[:60]!r}")

@@ -1,53 +1,56 @@
-"""What a training step needs on devices that are not here: memory, communication, time and efficiency, predicted.
+"""Predict memory, communication and efficiency of training on many devices.
 
     python -m experiments plan --sizes 784 2048 2048 10 --devices 8 --batch-size 1024 --bandwidth 100 --rate 100
     python -m experiments plan --sizes 4096 16384 4096 10 --devices 64 --model 8 --optimizer adam --split-optimizer
 
-The step of fnn, layout included, is compiled for that many virtual CPU devices; nothing is
-computed and no array is made. From the compiled program, which is that of one device:
+fnn's training step, with its layout, is compiled for this number of virtual CPU devices. Nothing is
+computed and no array is allocated. The compiled program of one device gives:
 
-    memory       parameters, optimizer state and batch: the parts that the layout gives a device.
-                 temporaries (gradients, activations, what is sent): XLA's memory analysis.
-                 peak = arguments + temporaries + outputs that do not replace arguments
-    F            its FLOPs, by XLA's cost analysis; F_1 those of the same batch on one device
+    memory       parameters, optimizer state and batch: the shards that the layout assigns to a device.
+                 temporaries (gradients, activations, communication buffers): XLA's memory analysis.
+                 peak = arguments + temporaries + outputs that do not reuse the memory of arguments
+    F            its FLOPs, by XLA's cost analysis; F_1 are those of the same batch on one device
     collectives  each operation in its text: n bytes, summed or gathered in groups of g devices
 
-and from the flags, R = --rate, B = --bandwidth, L = --latency:
+With the flags R = --rate, B = --bandwidth and L = --latency, the prediction is:
 
     T_compute        F / R
-    T_communication  Σ over collectives: factor · n / B + steps · L; for rings (Patarasuk and Yuan
-                     2009) the factor is 2 (g - 1) / g in 2 (g - 1) steps for an all-reduce, half of
-                     both for an all-gather, a reduce-scatter, an all-to-all; 1 for a permutation
-    T_exposed        T_communication if nothing overlaps; max(0, T_communication - T_compute) if
-                     everything does: the truth lies between
+    T_communication  Σ over collectives: factor · n / B + steps · L. For rings (Patarasuk and Yuan
+                     2009) the factor of an all-reduce is 2 (g - 1) / g, in 2 (g - 1) steps. Both are
+                     half as large for an all-gather, a reduce-scatter and an all-to-all. The factor
+                     of a permutation is 1.
+    T_exposed        T_communication without overlap, max(0, T_communication - T_compute) with perfect
+                     overlap. The true value is between these bounds.
     efficiency       T_compute / (T_compute + T_exposed)
-    speed-up         (F_1 / R) / (T_compute + T_exposed): what every device does again, such as the
-                     update of parameters that all of them hold, is no gain
+    speed-up         (F_1 / R) / (T_compute + T_exposed). Work that every device repeats, such as the
+                     update of replicated parameters, does not count as a gain.
 
---model splits pairs of dense layers, columns then rows (Shoeybi et al. 2019), --data the batch;
---split-optimizer splits the optimizer's state over the data axis (ZeRO-1; Rajbhandari et al. 2020).
---split-rows says that no device has all examples (more than a GiB, or several processes): then a
-shuffled batch is put together by an all-reduce of its rows.
+--model splits pairs of dense layers, the first by columns and the second by rows (Shoeybi et al.
+2019). --data splits the batch. --split-optimizer splits the optimizer's state over the data axis
+(ZeRO-1; Rajbhandari et al. 2020). --split-rows assumes that the examples are sharded too, because
+they exceed a GiB or belong to several processes. An all-reduce of its rows then assembles each
+shuffled batch.
 
-What is not known here: R, B and L are yours, every link is taken to be the same, and the time
-that a device's own memory takes is in R or nowhere. The compiler is XLA's for CPUs. Those for
-GPUs and TPUs keep other temporaries, and have passes that it lacks: an all-reduce of which a
-device keeps only its part becomes a reduce-scatter, of half the bytes. A CPU computes bfloat16
-in float32, so a plan with --dtype bfloat16 overstates memory and bytes. The parts of parameters,
-optimizer state and batch are those of any platform: tests compare them with what 8 virtual
-devices hold after a step, and what is summed with what the mathematics needs.
+Limits: R, B and L are your assumptions, every link is assumed to be equal, and the time of memory
+accesses is included only as far as R includes it. The program is compiled by XLA for CPUs. The GPU
+and TPU compilers use other temporaries and have more passes. For example, an all-reduce of which a
+device keeps only its shard becomes a reduce-scatter of half the bytes. A CPU computes bfloat16 in
+float32, so a plan with --dtype bfloat16 overstates memory and bytes. The shards of parameters,
+optimizer state and batch are the same on any platform. Tests compare them with what 8 virtual
+devices hold after a step, and the collectives with what the mathematics requires.
 
-Prints three tables; saves plan.json under results/plan/.
+Prints three tables, and saves plan.json under results/plan/.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from experiments import reports
 from experiments.errors import at_least, positive, usage
+from experiments.planning.analysis import MAX_DEVICES, Comparison, Memory, Program, StepAnalysis, compile_plan, to_json
 from experiments.planning.collectives import Collective, ring_factor, ring_steps
-from experiments.planning.planned import MOST, Comparison, Facts, Program, compile_plan, to_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,37 +59,41 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config:
     sizes: tuple[int, ...] = (784, 2048, 2048, 10)
-    """Units of the layers of an MLP, input first."""
+    """Units of the layers of an MLP, starting with the input."""
     devices: int = 8
-    """Devices in all: --data times --model."""
+    """Total number of devices: --data times --model."""
     data: int | None = None
-    """Parts of the batch; None: --devices / --model."""
+    """Shards of the batch. None: --devices / --model."""
     model: int = 1
-    """Parts of each pair of dense layers."""
+    """Shards of each pair of dense layers."""
     batch_size: int = 1024
     """Examples per step, over all devices."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What is computed in; parameters are float32."""
+    """Dtype of the computation; parameters are float32."""
     optimizer: Literal["sgd", "momentum", "heavy_ball", "nesterov", "adam"] = "momentum"
-    """One of fnn's."""
+    """Optimizer."""
     split_optimizer: bool = False
     """Split the optimizer's state over the data axis."""
     split_rows: bool = False
-    """The examples are split over the data axis, as those of several processes are."""
+    """Split the examples over the data axis, as in a run of several processes."""
     bandwidth: float = 100.0
-    """GB/s (10⁹ bytes) that a device sends while it receives as much."""
+    """Bandwidth in GB/s (10⁹ bytes) of a device that sends and receives at the same time."""
     latency: float = 1.0
-    """Microseconds from one device to the next."""
+    """Latency of a message between neighbouring devices, in microseconds."""
     rate: float = 100.0
-    """TFLOP/s (10¹²) that a device reaches on such layers; its data sheet says more."""
+    """TFLOP/s (10¹²) that a device reaches on such layers; less than in its data sheet."""
     timeout: float = 600.0
-    """Seconds after which compiling is given up."""
+    """Maximum time to compile, in seconds."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, plan, in it."""
+    """Folder for results. The experiment writes to its subfolder plan."""
 
 
 class Prediction(NamedTuple):
-    """Seconds of a step, and what follows: with nothing overlapping, and with everything."""
+    """Seconds per step, and what follows from them. Pairs are (without overlap, with perfect overlap).
+
+    compute, communication   seconds of a step on one of the devices
+    one_device               seconds of the same batch on a single device
+    """
 
     compute: float
     communication: float
@@ -96,8 +103,8 @@ class Prediction(NamedTuple):
     speed_up: tuple[float, float]
 
 
-def program_of(config: Config) -> Program:
-    """What to compile; UsageError, naming the flag, for a value that cannot be meant."""
+def make_program(config: Config) -> Program:
+    """Return the program to compile; raise UsageError, naming the flag, for an invalid value."""
     if len(config.sizes) < 2 or min(config.sizes, default=0) < 1:
         raise usage("--sizes", "at least two positive numbers", " ".join(map(str, config.sizes)) or "none")
     for flag in ("devices", "model", "batch_size"):
@@ -106,17 +113,17 @@ def program_of(config: Config) -> Program:
         positive(f"--{flag}", getattr(config, flag))
     at_least("--latency", config.latency, 0.0)
     at_least("--timeout", config.timeout, 1.0)
-    if config.devices > MOST:
-        raise usage("--devices", f"at most {MOST}, as many as XLA compiles for in a minute", config.devices)
+    if config.devices > MAX_DEVICES:
+        raise usage("--devices", f"at most {MAX_DEVICES}, which XLA compiles for in a minute", config.devices)
     data = config.devices // config.model if config.data is None else config.data
     at_least("--data", data, 1)
     if data * config.model != config.devices:
         raise usage("--devices", f"--data times --model, {data} times {config.model}", config.devices)
     if config.batch_size % data:
-        raise usage("--batch-size", f"a multiple of --data, {data}, for parts of one size", config.batch_size)
+        raise usage("--batch-size", f"a multiple of --data, {data}, for shards of equal size", config.batch_size)
     split = config.sizes[1:-1:2]  # between the two layers of a pair
     if config.model > 1 and not split:
-        raise usage("--model", "1 where there is only one dense layer", config.model)
+        raise usage("--model", "1 if there is only one dense layer", config.model)
     if any(size % config.model for size in split):
         expected = f"a divisor of the sizes between the layers of a pair, {', '.join(map(str, split))}"
         raise usage("--model", expected, config.model)
@@ -125,66 +132,67 @@ def program_of(config: Config) -> Program:
     )
 
 
-def seconds_of(collective: Collective, bandwidth: float, latency: float) -> float:
-    """By rings: bytes per second, seconds per message.
+def collective_seconds(collective: Collective, bandwidth: float, latency: float) -> float:
+    """Return the time of a collective with ring algorithms, from bytes per second and seconds per message.
 
-    >>> seconds_of(Collective("all-reduce", 400, 1, 8), bandwidth=100.0, latency=0.5)
+    >>> collective_seconds(Collective("all-reduce", 400, 1, 8), bandwidth=100.0, latency=0.5)
     14.0
     """
     each = ring_factor(collective) * collective.bytes / bandwidth + ring_steps(collective) * latency
     return collective.times * each
 
 
-def predict(facts: Comparison, bandwidth: float, latency: float, rate: float) -> Prediction:
-    """The formulas of this module's docstring; bytes and FLOPs per second, seconds per message."""
-    compute, one = facts.many.flops / rate, facts.one.flops / rate
-    communication = sum(seconds_of(collective, bandwidth, latency) for collective in facts.many.collectives)
+def predict(comparison: Comparison, bandwidth: float, latency: float, rate: float) -> Prediction:
+    """Apply the formulas of this module's docstring; units are bytes and FLOPs per second, seconds per message."""
+    many, compute, one = comparison.many, comparison.many.flops / rate, comparison.one.flops / rate
+    communication = sum(collective_seconds(collective, bandwidth, latency) for collective in many.collectives)
     step = compute + communication, max(compute, communication)
     pair = lambda seconds: (seconds / step[0], seconds / step[1])
     return Prediction(compute, communication, one, step, pair(compute), pair(one))
 
 
-def with_rows(facts: Comparison, program: Program) -> Comparison:
-    """With the rows of each batch sent, too: summed over the devices, of which all but one add zeros to each row."""
-    rows = facts.one.memory.batch
-    sent = (*facts.many.collectives, Collective("all-reduce", rows, 1, program.data))
-    return facts._replace(many=facts.many._replace(collectives=sent))
+def add_row_exchange(comparison: Comparison, program: Program) -> Comparison:
+    """Add the all-reduce that assembles a shuffled batch; all devices but the owner add zeros to a row."""
+    many = comparison.many
+    sent = (*many.collectives, Collective("all-reduce", comparison.one.memory.batch, 1, program.data))
+    return comparison._replace(many=many._replace(collectives=sent))
 
 
-def table(title: str, *columns: str) -> "Table":
-    """With the first column left and the others right."""
+def make_table(title: str, *columns: str) -> "Table":
+    """Make a table with the first column left-aligned and the others right-aligned."""
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
-        made.add_column(column, justify="right" if i else "left")
-    return made
+        table.add_column(column, justify="right" if i else "left")
+    return table
 
 
-def memory_table(facts: Comparison, devices: int) -> "Table":
-    """A row for each kind of array, in MB of one device."""
-    made = table("memory, MB on a device", "", f"of {devices}", "alone")
+def memory_table(comparison: Comparison, devices: int) -> "Table":
+    """Make a table with a row per kind of array, in MB on one device."""
+    table = make_table("memory per device, MB", "", f"{devices} devices", "1 device")
 
-    def row(name: str, value: Any) -> None:
-        made.add_row(name, *(f"{value(side) / 1e6:,.3f}" for side in facts))
+    def row(name: str, size: Callable[[Memory], int]) -> None:
+        table.add_row(name, *(f"{size(step.memory) / 1e6:,.3f}" for step in (comparison.many, comparison.one)))
 
-    gradients = lambda side: min(side.memory.gradients, side.memory.temporaries)
-    row("parameters", lambda side: side.memory.parameters)
-    row("optimizer state", lambda side: side.memory.optimizer)
-    row("batch", lambda side: side.memory.batch)
+    gradients = lambda memory: min(memory.gradients, memory.temporaries)
+    row("parameters", lambda memory: memory.parameters)
+    row("optimizer state", lambda memory: memory.optimizer)
+    row("batch", lambda memory: memory.batch)
     row("gradients", gradients)
-    row("activations, other temporaries", lambda side: side.memory.temporaries - gradients(side))
-    made.add_section()
-    row("peak", lambda side: side.memory.peak)
-    return made
+    row("activations, other temporaries", lambda memory: memory.temporaries - gradients(memory))
+    table.add_section()
+    row("peak", lambda memory: memory.peak)
+    return table
 
 
-def communication_table(facts: Facts, bandwidth: float, latency: float) -> "Table":
-    """A row for each kind and size of collective."""
-    made = table("communication in a step", "", "devices", "times", "MB each", "ring factor", "MB sent", "steps", "ms")
-    for found in facts.collectives:
+def communication_table(step: StepAnalysis, bandwidth: float, latency: float) -> "Table":
+    """Make a table with a row per kind and size of collective."""
+    columns = ("", "devices", "times", "MB each", "ring factor", "MB sent", "steps", "ms")
+    table = make_table("communication per step", *columns)
+    for found in step.collectives:
         factor, steps = ring_factor(found), found.times * ring_steps(found)
-        made.add_row(
+        table.add_row(
             found.kind + (", per iteration" if found.unbounded else ""),
             str(found.group_size),
             str(found.times),
@@ -192,42 +200,43 @@ def communication_table(facts: Facts, bandwidth: float, latency: float) -> "Tabl
             f"{factor:.3f}",
             f"{found.times * factor * found.bytes / 1e6:,.3f}",
             str(steps),
-            f"{1e3 * seconds_of(found, bandwidth, latency):.4g}",
+            f"{1e3 * collective_seconds(found, bandwidth, latency):.4g}",
         )
-    return made
+    return table
 
 
 def prediction_table(prediction: Prediction, devices: int) -> "Table":
-    """The bounds side by side."""
-    made = table("predicted", "", "no overlap", "perfect overlap")
+    """Make a table of the prediction without overlap and with perfect overlap."""
+    table = make_table("prediction", "", "no overlap", "perfect overlap")
     for name, seconds in (("compute", prediction.compute), ("communication", prediction.communication)):
-        made.add_row(f"{name}, ms", *[f"{1e3 * seconds:.4g}"] * 2)
-    made.add_row("step, ms", *(f"{1e3 * seconds:.4g}" for seconds in prediction.step))
-    made.add_row("efficiency", *(f"{100 * share:.1f} %" for share in prediction.efficiency))
-    made.add_row(f"speed-up over one device, of {devices}", *(f"{ratio:.2f}" for ratio in prediction.speed_up))
-    return made
+        table.add_row(f"{name}, ms", *[f"{1e3 * seconds:.4g}"] * 2)
+    table.add_row("step, ms", *(f"{1e3 * seconds:.4g}" for seconds in prediction.step))
+    table.add_row("efficiency", *(f"{100 * efficiency:.1f} %" for efficiency in prediction.efficiency))
+    table.add_row(f"speed-up of {devices} devices over one", *(f"{ratio:.2f}" for ratio in prediction.speed_up))
+    return table
 
 
 def main(config: Config) -> None:
-    """Compiles, prints the tables, saves them."""
+    """Compile the step, print the tables, and save plan.json."""
     from rich.console import Console
 
-    program = program_of(config)
+    program = make_program(config)
     folder = reports.make_folder(config.results, "plan")
-    facts = compile_plan(program, config.timeout)
-    facts = with_rows(facts, program) if config.split_rows else facts
+    comparison = compile_plan(program, config.timeout)
+    comparison = add_row_exchange(comparison, program) if config.split_rows else comparison
     bandwidth, latency, rate = 1e9 * config.bandwidth, 1e-6 * config.latency, 1e12 * config.rate
-    prediction = predict(facts, bandwidth, latency, rate)
+    prediction = predict(comparison, bandwidth, latency, rate)
     print(
-        f"plan: {'-'.join(map(str, config.sizes))}, {config.batch_size:,} examples a step over {program.data} x "
-        f"{program.model} devices (data x model); compiled for virtual CPU devices in {facts.many.seconds:.1f} s"
+        f"plan: {'-'.join(map(str, config.sizes))}, {config.batch_size:,} examples per step over {program.data} x "
+        f"{program.model} devices (data x model); compiled for virtual CPU devices in {comparison.many.seconds:.1f} s"
     )
     console = Console(highlight=False, width=max(Console().width, 100))
-    console.print(memory_table(facts, config.devices))
-    console.print(communication_table(facts.many, bandwidth, latency))
+    console.print(memory_table(comparison, config.devices))
+    console.print(communication_table(comparison.many, bandwidth, latency))
     console.print(prediction_table(prediction, config.devices))
-    print(f"taken: {config.rate:g} TFLOP/s, {config.bandwidth:g} GB/s, {config.latency:g} µs; not measured here")
+    assumed = f"{config.rate:g} TFLOP/s, {config.bandwidth:g} GB/s, {config.latency:g} µs"
+    print(f"assumed, not measured: {assumed}")
     path = folder / "plan.json"
     values = {"experiment": "plan", "config": asdict(config), "versions": reports.versions()}
-    reports.save_json(path, values | {"compiled": to_json(facts), "prediction": prediction._asdict()})
+    reports.save_json(path, values | {"compiled": to_json(comparison), "prediction": prediction._asdict()})
     print(f"saved: {path}")

@@ -1,1 +1,1 @@
-"""A network on a table of your own: train it, then predict with it."""
+"""Train a network on a user's own table, then predict with it."""

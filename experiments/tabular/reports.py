@@ -1,4 +1,4 @@
-"""How good a network on a table is: numbers of each part of the data, and its figure."""
+"""Scores and figure of a network that was trained on a table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments import figures
-from experiments.tabular.trained import Answers, Model
+from experiments.tabular.model import Model, Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,29 +15,32 @@ if TYPE_CHECKING:
 Scores = dict[str, float]
 
 
-def guessing(model: Model, train_y: np.ndarray, n: int) -> Answers:
-    """The best answers that look at no feature: the largest class and the shares of all, or the mean, of `train_y`."""
+def baseline(model: Model, train_y: np.ndarray, n: int) -> Predictions:
+    """Best constant prediction: the most frequent class with all class frequencies, or the mean, of `train_y`."""
     if not model.classes:
-        return Answers(np.full(n, np.mean(train_y)), np.zeros((n, 0)))
+        return Predictions(np.full(n, np.mean(train_y)), np.zeros((n, 0)))
     shares = np.bincount(train_y, minlength=len(model.classes)) / len(train_y)
-    return Answers(np.full(n, shares.argmax(), np.int32), np.repeat(shares[None], n, axis=0))
+    return Predictions(np.full(n, shares.argmax(), np.int32), np.repeat(shares[None], n, axis=0))
 
 
-def scores(model: Model, given: Answers, y: np.ndarray) -> Scores:
-    """Of classes: wrong ones, cross-entropy, accuracy. Of a quantity: root mean square, mean error, R², in its unit."""
+def scores(model: Model, predictions: Predictions, y: np.ndarray) -> Scores:
+    """Score predictions against true values.
+
+    Classes: wrong predictions, cross-entropy, accuracy. A quantity: root mean square error, mean absolute error, R².
+    """
     if model.classes:
-        wrong = int((given.values != y).sum())
-        likely = np.maximum(given.probabilities[np.arange(len(y)), y], 1e-300)
-        cost = float(-np.log(likely).mean())
+        wrong = int((predictions.values != y).sum())
+        probability = np.maximum(predictions.probabilities[np.arange(len(y)), y], 1e-300)
+        cost = float(-np.log(probability).mean())
         return {"examples": len(y), "wrong": wrong, "cost": cost, "accuracy": 1 - wrong / len(y)}
-    error = given.values - y
+    error = predictions.values - y
     squares, spread = float(np.mean(error**2)), float(np.var(y))
     r2 = 1 - squares / spread if spread > 0 else 0.0
     return {"examples": len(y), "rmse": squares**0.5, "mean_error": float(np.abs(error).mean()), "r2": r2}
 
 
 def print_table(title: str, results: Mapping[str, Scores]) -> None:
-    """A row per part."""
+    """Print a table with one row per part of the data."""
     from rich.console import Console
     from rich.table import Table
 
@@ -62,9 +65,9 @@ def draw(
     predicted: np.ndarray,
     terms: str = "",
 ) -> None:
-    """Learning curves; of the test part the confusion matrix, or predicted against true and what is left over.
+    """Save a figure: learning curves, and the confusion matrix or the residuals of the test part.
 
-    `terms` says what the training's curve contains besides the cost.
+    `terms` names what the training curve includes besides the cost, such as a penalty.
     """
     from matplotlib.figure import Figure
 
@@ -76,9 +79,9 @@ def draw(
         panels[0].set(title="Cost", ylabel=unit, yscale="log")
         if model.classes:
             figures.learning_curve(panels[1], "accuracy", history, kept, label="training")
-            panels[1].set(title="Accuracy", ylabel="share of examples classified right")
-            right = int((predicted == y).sum())
-            panels[2].set_title(f"Test: {right} of {len(y)} right")
+            panels[1].set(title="Accuracy", ylabel="share of examples classified correctly")
+            correct = int((predicted == y).sum())
+            panels[2].set_title(f"Test: {correct} of {len(y)} correct")
             confusion(panels[2], y, predicted, model.classes)
         else:
             agreement(panels[1], model.target, y, predicted)
@@ -88,7 +91,7 @@ def draw(
 
 
 def confusion(axes: "Axes", y: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> None:
-    """The confusion matrix, with long names cut and turned; only up to 20 classes have their counts written."""
+    """Draw the confusion matrix. Long names are shortened; counts are written for at most 20 classes."""
     names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
     if len(classes) <= 20:
         figures.confusion_matrix(axes, y, predicted, names)
@@ -98,12 +101,12 @@ def confusion(axes: "Axes", y: np.ndarray, predicted: np.ndarray, classes: tuple
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (y, predicted), 1)
     axes.imshow(counts, cmap="Blues", interpolation="nearest")
-    axes.set(xlabel="predicted, number of the class", ylabel="true, number of the class")
+    axes.set(xlabel="predicted class, by number", ylabel="true class, by number")
     axes.grid(False)
 
 
 def agreement(axes: "Axes", target: str, y: np.ndarray, predicted: np.ndarray) -> None:
-    """Predicted over true values; right ones lie on the line."""
+    """Plot predicted against true values; the dashed line is a perfect prediction."""
     low, high = min(y.min(), predicted.min()), max(y.max(), predicted.max())
     axes.plot(y, predicted, "o", color=figures.BLUE, ms=4, alpha=0.6, rasterized=True)
     axes.axline((low, low), (high, high), color=figures.GREY, lw=1.2, ls="--")
@@ -111,7 +114,7 @@ def agreement(axes: "Axes", target: str, y: np.ndarray, predicted: np.ndarray) -
 
 
 def residuals(axes: "Axes", target: str, y: np.ndarray, predicted: np.ndarray) -> None:
-    """True minus predicted over predicted: a pattern here is something not learnt."""
+    """Plot true minus predicted over predicted values; a pattern means that something was not learnt."""
     axes.plot(predicted, y - predicted, "o", color=figures.ORANGE, ms=4, alpha=0.6, rasterized=True)
     axes.axhline(0, color=figures.GREY, lw=1.2, ls="--")
-    axes.set(title="What is left over", xlabel=f"{target}, predicted", ylabel="true - predicted")
+    axes.set(title="Residuals", xlabel=f"{target}, predicted", ylabel="true - predicted")

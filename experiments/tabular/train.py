@@ -1,21 +1,21 @@
-"""Trains a network on a table of your own: .csv or .npz, classes or a quantity.
+"""Train a network on your own table: .csv or .npz, classes or a quantity.
 
     python -m experiments train --data flowers.csv --target species
 
-The first line of a .csv names its columns; of an .npz file every array is a column, or several.
-All columns but the target are features, numbers each (--ignore leaves some out); the target is text
-or numbers. Of few values it is taken as classes, else as a quantity, unless --task says. Features,
-and a quantity, are standardised by mean and deviation of the training part. The validation part
-decides which epoch's parameters are kept, the test part is used once, at the end.
+The first line of a .csv file must name the columns. In an .npz file each array is one column or several.
+All columns except the target are features and must be numeric; --ignore leaves columns out. The target is
+text or numbers. If it has few distinct values, they are treated as classes, otherwise as a quantity;
+--task overrides this. Features, and a quantity, are standardised with the statistics of the training part.
+The validation part decides which epoch's parameters are kept. The test part is used once, at the end.
 
-Leaves in results/train/NAME, NAME being the file's: figure.png, history.csv, params.safetensors and
-run.json, of which `python -m experiments predict --run results/train/NAME --data new.csv` makes use.
+Writes figure.png, history.csv, params.safetensors and run.json to results/train/NAME, where NAME is the
+name of the data file. `python -m experiments predict --run results/train/NAME --data new.csv` uses them.
 """
 
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,73 +23,71 @@ import numpy as np
 
 import fnn
 from experiments import STARTED, reports
-from experiments.data.examples import Examples, Wanted, read_examples
+from experiments.data.tables import Examples, Selection, read_examples
 from experiments.errors import DataError, at_least, needs, usage
-from experiments.examples import commands
-from experiments.examples.digits import OPTIMIZERS
-from experiments.tabular import trained
-from experiments.tabular.reports import draw, guessing, print_table, scores
-from experiments.tabular.trained import Model
+from experiments.examples import common
+from experiments.examples.common import OPTIMIZERS
+from experiments.tabular.model import PARAMS, RUN, Model, inputs, make_network, predict, save
+from experiments.tabular.reports import baseline, draw, print_table, scores
+from experiments.tabular.target import Target, infer_target
 
 FEWEST = 20  # examples
-LARGEST = 1e100  # number: beyond, its square has no place
-MANY_CLASSES = 20  # numbers of more values are a quantity
-SMALLEST_CLASS = 3  # examples: one for each part
+LARGEST = 1e100  # absolute value of a feature: the square of a larger number overflows
 
 
 @dataclass(frozen=True)
 class Config:
     data: Path
-    """A .csv file with names in its first line, or an .npz file."""
+    """A .csv file with column names in its first line, or an .npz file."""
     target: str
     """The column to predict."""
     task: Literal["classification", "regression"] | None = None
-    """What the target is; None: classes if it is text or at most 20 different integers, else a quantity."""
+    """Type of the target. None: classification for text or at most 20 different integers, else regression."""
     ignore: tuple[str, ...] = ()
-    """Columns that are no features, such as numbers of rows."""
+    """Columns that are not features, such as row numbers."""
     drop_missing: bool = False
-    """Leave out rows where something is missing, instead of an error."""
+    """Drop rows with missing values instead of stopping with an error."""
     delimiter: str = ","
-    """What separates the fields of a .csv file."""
+    """Character between the fields of a .csv file."""
     hidden: tuple[int, ...] = (64, 32)
-    """Units of each hidden layer; nothing after the flag: none, linear or softmax regression."""
+    """Units of each hidden layer. The flag without values: no hidden layer, linear or softmax regression."""
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "softplus", "tanh", "sigmoid"] = "relu"
-    """What follows each hidden layer."""
+    """Activation after each hidden layer."""
     optimizer: Literal["adam", "momentum", "heavy-ball", "nesterov", "sgd"] = "adam"
-    """How a gradient becomes a step."""
+    """Optimizer."""
     learning_rate: float | None = None
-    """Length of a step; None: what suits the optimizer."""
+    """Learning rate. None: a default for the optimizer."""
     epochs: int = 300
-    """Passes over the training data, at most: see --patience."""
+    """Maximum number of passes over the training data; see --patience."""
     batch_size: int = 32
     """Examples per step."""
     l2: float = 1e-3
-    """Strength of the penalty l2/2 ||W||^2 on weights; 0: none."""
+    """Strength of the penalty l2/2 ||W||^2 on weights. 0: no penalty."""
     dropout: float = 0.0
-    """Share of hidden units zeroed at random in training; 0: none."""
+    """Fraction of hidden units set to zero at random during training. 0: no dropout."""
     patience: int = 30
-    """Stop after this many epochs without a lower validation cost, and keep the best."""
+    """Stop after this many epochs without a lower validation cost, and keep the best parameters."""
     validation: float = 0.16
-    """Share of the examples that decides which epoch is kept."""
+    """Fraction of the examples for validation, which decides which epoch's parameters are kept."""
     test: float = 0.2
-    """Share of the examples that is used once, at the end."""
+    """Fraction of the examples for the test, which is used once, at the end."""
     seed: int = 0
-    """Draws the split, the initial weights and the order of the examples."""
+    """Seed of the split, the initial weights and the order of the examples."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, train/NAME, in it."""
+    """Folder for results. The experiment writes to its subfolder train/NAME."""
 
 
 def check(config: Config) -> None:
-    """UsageError, naming the flag, for a value that cannot be meant."""
+    """Raise UsageError, naming the flag, for an invalid value."""
     if config.data.suffix.lower() not in (".csv", ".npz", ".tsv", ".txt"):
-        raise usage("--data", "a file .csv (.tsv, .txt) or .npz", config.data)
+        raise usage("--data", "a .csv (.tsv, .txt) or .npz file", config.data)
     if len(config.delimiter) != 1:
         raise usage("--delimiter", "one character", repr(config.delimiter))
     if config.target in config.ignore:
-        raise usage("--ignore", "other columns than the target", config.target)
+        raise usage("--ignore", "columns other than the target", config.target)
     for units in config.hidden:
         at_least("--hidden", units, 1)
-    commands.check_flags(config, "epochs", "batch_size", "patience")
+    common.check_flags(config, "epochs", "batch_size", "patience")
     at_least("--l2", config.l2, 0.0)
     if not 0 <= config.dropout < 1:
         raise usage("--dropout", "in [0, 1)", config.dropout)
@@ -100,53 +98,22 @@ def check(config: Config) -> None:
         raise usage("--validation and --test", "at most 0.9 together", config.validation + config.test)
 
 
-class Target(NamedTuple):
-    """The target as numbers, its classes or (), and in words why it is taken so."""
-
-    y: np.ndarray
-    classes: tuple[str, ...]
-    why: str
-
-
-def read_target(config: Config, text: tuple[str, ...]) -> Target:
-    """Classes or a quantity, as --task says or the values show; DataError where it is neither."""
-    where, numbers = f"{config.data}: --target {config.target}", [trained.as_number(field) for field in text]
-    whole = all(number is not None and number == int(number) for number in numbers)
-    names = trained.class_names(text)
-    if len(names) < 2:
-        raise DataError(f"{where} has the value {text[0]!r} in every row: there is nothing to learn")
-    quantity = None not in numbers and not (whole and len(names) <= MANY_CLASSES)
-    if config.task == "regression" or (config.task is None and quantity):
-        y = trained.quantities(config.target, text, config.data)
-        reason = f"{len(names):,} different numbers" if config.task is None else "as --task says"
-        return Target(y, (), f"a quantity ({reason})")
-    if len(names) > len(text) // 4 or len(names) > 1000:
-        raise DataError(f"{where} has {len(names):,} different values in {len(text):,} rows: too many to be classes")
-    y = trained.class_indices(names, text)
-    least = int(np.argmin(np.bincount(y)))
-    if np.bincount(y)[least] < SMALLEST_CLASS:
-        hint = "; --task regression if it is a quantity" if None not in numbers else ""
-        raise DataError(f"{where}: fewer than {SMALLEST_CLASS} examples are {names[least]!r}{hint}")
-    reason = "text" if None in numbers else "integers"
-    return Target(y, names, f"{len(names)} classes ({reason if config.task is None else 'as --task says'})")
-
-
 Part = tuple[np.ndarray, np.ndarray]
 
 
 def split(config: Config, key: jax.Array, x: np.ndarray, target: Target) -> dict[str, Part]:
-    """Training, validation and test, each with every class in proportion."""
+    """Split into training, validation and test, stratified by class."""
     fractions = (1 - config.validation - config.test, config.validation, config.test)
     stratify = target.y if target.classes else None
     parts = fnn.data.split(key, (x, target.y), fractions, stratify=stratify)
     empty = [name for name, part in zip(("training", "validation", "test"), parts, strict=True) if not len(part[1])]
     if empty:
-        raise usage("--validation and --test", "shares that leave every part examples", f"none for {empty[0]}")
+        raise usage("--validation and --test", "fractions that leave examples in every part", f"none for {empty[0]}")
     return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
 def make_model(config: Config, examples: Examples, target: Target, x: np.ndarray, y: np.ndarray) -> Model:
-    """The model of this training part; mean and deviation in float64."""
+    """Build the model, with the statistics of the training part x, y in float64."""
     with jax.enable_x64(True):
         mean, std = (np.asarray(part) for part in jax.jit(fnn.data.fit_standardization)(jnp.asarray(x, jnp.float64)))
     center, spread = (0.0, 1.0) if target.classes else (float(np.mean(y)), float(np.std(y)) or 1.0)
@@ -165,19 +132,19 @@ def make_model(config: Config, examples: Examples, target: Target, x: np.ndarray
 
 
 def as_data(model: Model, part: Part, source: object) -> tuple[jax.Array, jax.Array]:
-    """What the network trains on."""
-    x, y = trained.inputs(model, part[0], source), part[1]
+    """Convert a part to the arrays that the network trains on."""
+    x, y = inputs(model, part[0], source), part[1]
     if not model.classes:
         y = ((y - model.target_mean) / model.target_std).astype(np.float32)[:, None]
     return jnp.asarray(x), jnp.asarray(y)
 
 
 def main(config: Config) -> None:
-    """Reads, splits, trains, tests once, saves."""
+    """Read and split the table, train, test once, and save the results."""
     check(config)
     needs("matplotlib")
     examples = read_examples(
-        config.data, Wanted(config.target, None, config.ignore, config.drop_missing), config.delimiter
+        config.data, Selection(config.target, None, config.ignore, config.drop_missing), config.delimiter
     )
     if len(examples.x) < FEWEST:
         raise DataError(f"{config.data}: has {len(examples.x)} examples, fewer than {FEWEST}")
@@ -185,27 +152,28 @@ def main(config: Config) -> None:
     if abs(examples.x[row, column]) > LARGEST:
         name = examples.names[column]
         raise DataError(f"{config.data}: {name!r} is too large: {examples.x[row, column]:g}, more than {LARGEST:g}")
-    target = read_target(config, examples.target)
+    target = infer_target(config.target, examples.target, config.task, config.data)
     folder = reports.make_folder(config.results / "train", config.data.stem)
     split_key, fit_key = jax.random.split(jax.random.key(config.seed))
     parts = split(config, split_key, examples.x, target)
     model = make_model(config, examples, target, *parts["train"])
     sizes = ", ".join(f"{name} {len(y):,}" for name, (_, y) in parts.items())
-    dropped = f", {examples.dropped:,} with gaps left out" if examples.dropped else ""
+    dropped = f", {examples.dropped:,} with missing values dropped" if examples.dropped else ""
     print(f"{config.data}: {len(examples.x):,} examples of {len(model.features)} features{dropped}; {sizes}")
     print(f"{config.target}: {target.why}, so {'classification' if model.classes else 'regression'}")
-    constant = [name for name, i in zip(model.features, np.ptp(parts["train"][0], axis=0), strict=True) if i == 0]
+    spreads = np.ptp(parts["train"][0], axis=0)
+    constant = [name for name, spread in zip(model.features, spreads, strict=True) if spread == 0]
     if constant:
-        print(f"the same in every training example, so of no use: {', '.join(constant[:10])}")
+        print(f"constant over the training examples, so not informative: {', '.join(constant[:10])}")
 
-    network = trained.make_network(model)
+    network = make_network(model)
     print(f"\n{fnn.summary(network, (1, len(model.features)))}\n", flush=True)
     data = {name: as_data(model, part, config.data) for name, part in parts.items()}
     loss = fnn.softmax_cross_entropy if model.classes else fnn.squared_error
-    make_optimizer, suited = OPTIMIZERS[config.optimizer]
-    optimizer = make_optimizer(suited if config.learning_rate is None else config.learning_rate)
+    make_optimizer, default_rate = OPTIMIZERS[config.optimizer]
+    optimizer = make_optimizer(default_rate if config.learning_rate is None else config.learning_rate)
     start = time.perf_counter()
-    result = commands.fit(
+    result = common.fit(
         network,
         loss,
         optimizer,
@@ -220,16 +188,16 @@ def main(config: Config) -> None:
     seconds = {"compile_and_train": round(time.perf_counter() - start, 2)}
     kept = int(np.argmin(result.history["validation_cost"])) + 1
 
-    given = {name: trained.answers(model, result.state.params, np.asarray(x)) for name, (x, _) in data.items()}
-    results = {name: scores(model, answer, parts[name][1]) for name, answer in given.items()}
+    predictions = {name: predict(model, result.state.params, np.asarray(x)) for name, (x, _) in data.items()}
+    results = {name: scores(model, predicted, parts[name][1]) for name, predicted in predictions.items()}
     test_y = parts["test"][1]
-    results["test, guessing"] = scores(model, guessing(model, parts["train"][1], len(test_y)), test_y)
+    results["test, guessing"] = scores(model, baseline(model, parts["train"][1], len(test_y)), test_y)
     used = [name for name, value in (("dropout", config.dropout), ("penalty", config.l2)) if value]
     terms = f"(with {' and '.join(used)})" if used else ""
-    files = [folder / name for name in ("figure.png", "history.csv", trained.PARAMS, trained.RUN)]
-    draw(files[0], model, result.history, kept, test_y, given["test"].values, terms)
+    files = [folder / name for name in ("figure.png", "history.csv", PARAMS, RUN)]
+    draw(files[0], model, result.history, kept, test_y, predictions["test"].values, terms)
     reports.save_history(files[1], result.history)
-    stored = trained.save(folder, model, result.state.params)
+    stored = save(folder, model, result.state.params)
     seconds["whole"] = round(time.perf_counter() - STARTED, 2)
     report = {
         "experiment": "train",
@@ -244,6 +212,6 @@ def main(config: Config) -> None:
     }
     reports.save_json(files[3], report)
     print()
-    print_table("with the parameters kept, without dropout and penalty", results)
-    print(f"parameters of epoch {kept} of {report['epochs']} kept; {seconds['whole']:.1f} s in all")
+    print_table("with the kept parameters, without dropout and penalty", results)
+    print(f"kept the parameters of epoch {kept} of {report['epochs']}; {seconds['whole']:.1f} s in total")
     print(f"saved: {', '.join(map(str, files))}")

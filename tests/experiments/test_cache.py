@@ -1,4 +1,4 @@
-"""The persistent compilation cache of the experiments: where it lies, and that it changes no bit."""
+"""The persistent compilation cache of the experiments: its folder, and that results stay bitwise equal."""
 
 import subprocess
 import sys
@@ -21,14 +21,14 @@ def test_fnn_cache_names_the_folder_or_turns_it_off(monkeypatch, tmp_path: Path)
     assert ROOT not in cache.folder().parents
 
 
-def test_a_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path: Path):
+def test_a_folder_that_cannot_be_created_is_named(monkeypatch, tmp_path: Path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FNN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ExperimentError, match=r"FNN_CACHE: cannot make the folder .*file/compiled"):
+    with pytest.raises(ExperimentError, match=r"FNN_CACHE: cannot create the folder .*file/compiled"):
         cache.enable()
 
 
-def test_a_warm_cache_compiles_nothing_and_changes_no_bit(tmp_path: Path):
+def test_a_warm_cache_compiles_nothing_and_gives_equal_results(tmp_path: Path):
     environment = ENVIRONMENT | {"FNN_CACHE": str(tmp_path / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     histories, programs = [], []
@@ -46,7 +46,7 @@ def test_a_warm_cache_compiles_nothing_and_changes_no_bit(tmp_path: Path):
 
 
 def test_nothing_is_cached_without_an_experiment(tmp_path: Path):
-    """`import fnn` leaves jax's configuration alone."""
+    """`import fnn` does not change JAX's configuration."""
     code = (
         "import jax, fnn; fnn.dense(1, 1).init(jax.random.key(0)); assert jax.config.jax_compilation_cache_dir is None"
     )

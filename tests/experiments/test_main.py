@@ -1,4 +1,4 @@
-"""The command line of experiments, and the main job from its flags to its files."""
+"""The command line of the experiments, and `digits` from its flags to its files."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ from experiments.examples.gradient_check import check_gradient, largest_differen
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "experiments"]
-# not the flags under which the tests themselves run
+# without the flags under which the tests themselves run
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONWARNINGS")} | {
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
@@ -85,14 +85,14 @@ def test_interrupt_ends_without_a_traceback(tmp_path: Path):
     assert errors.strip() == "python -m experiments: interrupted"
 
 
-def test_digits_goes_on_from_its_checkpoints(tmp_path: Path):
+def test_digits_resumes_from_its_checkpoints(tmp_path: Path):
     options = ["--checkpoints", str(tmp_path / "saved"), "--results", str(tmp_path), "--hidden", "8"]
-    for epochs, says in (("1", "saved:"), ("2", "resuming from")):
+    for epochs, text in (("1", "saved:"), ("2", "resuming from")):
         done = subprocess.run(
             [*COMMAND, "digits", *options, "--epochs", epochs],
             cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=True,
         )  # fmt: skip
-        assert says in done.stdout + done.stderr
+        assert text in done.stdout + done.stderr
     assert "after epoch 1" in done.stdout + done.stderr
 
 
@@ -113,7 +113,7 @@ def test_overview(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     assert "usage: python -m experiments NAME" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "hint"), [("digit", "did you mean 'digits'?"), ("xyz", "there are: digits, ")])
+@pytest.mark.parametrize(("name", "hint"), [("digit", "did you mean 'digits'?"), ("xyz", "choose from: digits, ")])
 def test_unknown_name(name: str, hint: str, capsys: pytest.CaptureFixture[str]):
     assert main([name]) == 2
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Files of each kind that the readers know, as bytes: some as they should be, many with one thing wrong in each."""
+"""Files of each format that the readers support, as bytes: valid ones, and many with one defect each."""
 
 # ruff: noqa: E501 -- tables, a case per line
 
@@ -54,7 +54,7 @@ def good_hdf5(file) -> None:
 
 
 def squeezed_hdf5() -> bytes:
-    """A chunk that unpacks to 64 MiB where its data set has 800 bytes."""
+    """A chunk that decompresses to 64 MiB in a data set of 800 bytes."""
 
     def fill(file):
         x = file.create_dataset("x", (100,), "f8", chunks=(100,), compression="gzip")
@@ -71,18 +71,18 @@ GOOD = {
 }
 
 BOMB = npy(header("'<f8'", f"({2**29},)"))
-BAD = {  # file, words in the error
+BAD = {  # file, text in the error
     "idx": {
         "empty": (b"", "it starts with nothing"),
         "text": (b"hello, world", "not an IDX file of bytes"),
         "short magic": (b"\0\0", "not an IDX file"),
         "floats": (b"\0\0\x0d\x01" + bytes(8), "not an IDX file of bytes"),
         "no sizes": (b"\0\0\x08\x03" + bytes(7), "ends within its header"),
-        "too few": (IDX[:-1], "promises 12 bytes, got 11"),
-        "too many": (IDX + b"x", "promises 12 bytes, got more"),
-        "2^32 x 2^32": (b"\0\0\x08\x02" + b"\xff" * 8, "promises"),
-        "2^32 x 2^32 x 0": (b"\0\0\x08\x03" + b"\xff" * 8 + bytes(4), "promises"),
-        "255 sizes": (b"\0\0\x08\xff" + b"\xff" * 1020, "promises"),
+        "too few": (IDX[:-1], "declares 12 bytes, got 11"),
+        "too many": (IDX + b"x", "declares 12 bytes, got more"),
+        "2^32 x 2^32": (b"\0\0\x08\x02" + b"\xff" * 8, "declares"),
+        "2^32 x 2^32 x 0": (b"\0\0\x08\x03" + b"\xff" * 8 + bytes(4), "declares"),
+        "255 sizes": (b"\0\0\x08\xff" + b"\xff" * 1020, "declares"),
         "gzip of half": (gzip.compress(IDX)[:-9], "cannot be read"),
         "gzip, bad sum": (gzip.compress(IDX)[:-6] + b"abcdef", "cannot be read"),
         "gzip of nothing": (gzip.compress(b""), "it starts with nothing"),
@@ -92,9 +92,9 @@ BAD = {  # file, words in the error
     "npz": {
         "empty": (b"", "not a zip file"),
         "text": (b"hello, world", "not a zip file"),
-        "no arrays": (zipped({}), "must hold 1 to 1000 arrays, got 0"),
+        "no arrays": (zipped({}), "must contain 1 to 1000 arrays, got 0"),
         "half": (GOOD["npz"]["several"][: len(GOOD["npz"]["several"]) // 2], "not a zip file"),
-        "179 bytes that declare 4 GiB": (zipped({"x.npy": BOMB}), "its header (float64, (536870912,)) promises 4,294"),
+        "179 bytes that declare 4 GiB": (zipped({"x.npy": BOMB}), "its header (float64, (536870912,)) declares 4,294"),
         "deflate 1000:1": (zipped({"x.npy": bytes(2**27 + 1)}), "more than 134,217,728"),
         "many of them": (zipped({f"{i}.npy": bytes(2**22) for i in range(40)}), "more than 134,217,728"),
         "pickle": (npz(x=np.array([{}, None], object)), "must hold numbers or booleans, got '|O'"),
@@ -103,26 +103,26 @@ BAD = {  # file, words in the error
         "another file": (zipped({"x.txt": b"hello"}), "its name does not end in .npy"),
         "not an array": (zipped({"x.npy": b"hello, world"}), "is not an array of NumPy's format"),
         "no content": (zipped({"x.npy": b""}), "it starts with nothing"),
-        "negative": (zipped({"x.npy": npy(header(shape="(-2,)"), bytes(16))}), "its header is not one of NumPy's"),
-        "true": (zipped({"x.npy": npy(header(shape="(True, 2)"), bytes(16))}), "its header is not one of NumPy's"),
-        "33 dimensions": (zipped({"x.npy": npy(header(shape="(1,) * 33"), bytes(8))}), "not one of NumPy's"),
-        "a call": (zipped({"x.npy": npy("__import__('os').abort()")}), "its header is not one of NumPy's"),
-        "parentheses": (zipped({"x.npy": npy("(" * 900)}), "its header is not one of NumPy's"),
+        "negative": (zipped({"x.npy": npy(header(shape="(-2,)"), bytes(16))}), "its header is not a valid NumPy header"),
+        "true": (zipped({"x.npy": npy(header(shape="(True, 2)"), bytes(16))}), "its header is not a valid NumPy header"),
+        "33 dimensions": (zipped({"x.npy": npy(header(shape="(1,) * 33"), bytes(8))}), "not a valid NumPy header"),
+        "a call": (zipped({"x.npy": npy("__import__('os').abort()")}), "its header is not a valid NumPy header"),
+        "parentheses": (zipped({"x.npy": npy("(" * 900)}), "its header is not a valid NumPy header"),
         "long header": (zipped({"x.npy": npy(" " * 5000)}), "more than 1000"),
         "huge header": (zipped({"x.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\xff"}), "more than 1000"),
-        "too few": (zipped({"x.npy": npy(header(), bytes(15))}), "promises"),
-        "too many": (zipped({"x.npy": npy(header(), bytes(17))}), "promises"),
+        "too few": (zipped({"x.npy": npy(header(), bytes(15))}), "declares"),
+        "too many": (zipped({"x.npy": npy(header(), bytes(17))}), "declares"),
         "two as boolean": (zipped({"x.npy": npy(header("'|b1'"), b"\x00\x02")}), "booleans must be 0 or 1"),
         "overflow": (zipped({"x.npy": npy(header(shape=f"({2**63}, {2**63}, 0, 9)"))}), "cannot be read"),
         "bad sum": (zipped({"x.npy": npy(header(), bytes(16))}, 0).replace(bytes(16), bytes(15) + b"!"), "Bad CRC"),
         "encrypted": (zipped({"x.npy": npy(header(), bytes(16))}).replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"), "encrypted"),
     },
     "csv": {
-        "empty": (b"", "holds no rows of numbers"),
-        "names alone": (b"a,b\n", "holds no rows of numbers"),
-        "no names": (b"1,2\n3,4\n", "line 1: must hold the names of the columns, got numbers"),
-        "name twice": (b"a,a\n1,2\n", "line 1: the columns must have names, each its own"),
-        "name missing": (b"a,\n1,2\n", "line 1: the columns must have names"),
+        "empty": (b"", "has no rows of numbers"),
+        "names alone": (b"a,b\n", "has no rows of numbers"),
+        "no names": (b"1,2\n3,4\n", "line 1: must hold the column names, got numbers"),
+        "name twice": (b"a,a\n1,2\n", "line 1: the columns must have distinct names, got 'a, a'"),
+        "name missing": (b"a,\n1,2\n", "line 1: the columns must have distinct names, got 'a, '"),
         "short row": (b"a,b\n1,2\n3\n", "line 3: must have 2 fields (at most 100,000), got 1"),
         "long row": (b"a,b\n1,2,3\n", "line 2: must have 2 fields (at most 100,000), got 3"),
         "a word": (b"a,b\n1,two\n", "line 2, field 2: must be a finite number, got 'two'"),
@@ -134,7 +134,7 @@ BAD = {  # file, words in the error
         "comma for a point": (b"a;b\n1,5;2\n", "line 2: must have 1 fields"),
         "open quote": (b'a,b\n1,"2\n3,4\n', "line 3: unexpected end of data"),
         "after a quote": (b'a,b\n"1"2,3\n', "line 2: "),
-        "NUL": (b"a,b\n1,\x002\n", "it holds a NUL"),
+        "NUL": (b"a,b\n1,\x002\n", "it contains a NUL"),
         "latin-1": ("a,é\n1,2\n".encode("latin-1"), "is not text in UTF-8: invalid continuation byte at byte 2"),
         "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "is not text in UTF-8"),
         "pictures": (bytes(range(256)) * 10, "is not text"),
@@ -146,18 +146,18 @@ BAD = {  # file, words in the error
         "empty": (b"", "cannot be read"),
         "text": (b"hello, world" * 100, "cannot be read"),
         "half": (GOOD["hdf5"]["cats"][:3000], "cannot be read"),
-        "no arrays": (hdf5(lambda file: file.create_group("x")), "holds no data sets of numbers"),
-        "nothing stored": (hdf5(lambda file: file.create_dataset("x", (1000,), "f8")), "promises 8,000 bytes, the file holds 0"),
+        "no arrays": (hdf5(lambda file: file.create_group("x")), "has no data sets of numbers"),
+        "nothing stored": (hdf5(lambda file: file.create_dataset("x", (1000,), "f8")), "declares 8,000 bytes, the file has 0"),
         "4 GiB": (hdf5(lambda file: file.create_dataset("x", (2**29,), "f8")), "more than 134,217,728"),
         "4 GiB in chunks": (hdf5(lambda file: file.create_dataset("x", (2**29,), "f8", chunks=(2**20,))), "more than"),
-        "chunks missing": (hdf5(lambda file: file.create_dataset("x", (2**20,), "f8", chunks=(2**10,))), "the file holds 0"),
-        "great chunk": (hdf5(lambda file: file.create_dataset("x", (1,), "f8", chunks=(2**27,), maxshape=(None,))), "the file holds 0"),
+        "chunks missing": (hdf5(lambda file: file.create_dataset("x", (2**20,), "f8", chunks=(2**10,))), "the file has 0"),
+        "great chunk": (hdf5(lambda file: file.create_dataset("x", (1,), "f8", chunks=(2**27,), maxshape=(None,))), "the file has 0"),
         "records": (hdf5(lambda file: file.create_dataset("x", data=np.zeros(2, [("a", "f4")]))), "must hold numbers"),
-        "link": (hdf5(lambda file: file.__setitem__("x", h5py.SoftLink("/y"))), "is a link to elsewhere"),
-        "link out": (hdf5(lambda file: file.__setitem__("x", h5py.ExternalLink("/etc/passwd", "/"))), "is a link to elsewhere"),
+        "link": (hdf5(lambda file: file.__setitem__("x", h5py.SoftLink("/y"))), "is a link, not a data set"),
+        "link out": (hdf5(lambda file: file.__setitem__("x", h5py.ExternalLink("/etc/passwd", "/"))), "is a link, not a data set"),
         "stored elsewhere": (hdf5(lambda file: file.create_dataset("x", (4,), "u1", external=[("/etc/passwd", 0, 4)])), "stored in other files"),
-        "lzf": (hdf5(lambda file: file.create_dataset("x", data=np.zeros(99), compression="lzf")), "is packed in a way that is not read here"),
-        "gzip 1000:1": (squeezed_hdf5(), "chunk 0 does not unpack to its 800 bytes"),
-        "lists": (hdf5(lambda file: file.create_dataset("x", (3,), h5py.vlen_dtype("f8"))), "holds no data sets"),
+        "lzf": (hdf5(lambda file: file.create_dataset("x", data=np.zeros(99), compression="lzf")), "uses unsupported filters"),
+        "gzip 1000:1": (squeezed_hdf5(), "chunk 0 does not decompress to 800 bytes"),
+        "lists": (hdf5(lambda file: file.create_dataset("x", (3,), h5py.vlen_dtype("f8"))), "has no data sets"),
     },
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Run in a process with 8 virtual devices: plans beside what a training step really leaves on each device, as JSON."""
+"""Print plans, and the bytes that a real training step leaves on each of 8 virtual devices, as JSON.
+
+Run in a process with 8 virtual devices.
+"""
 
 import json
 import sys
@@ -6,7 +9,7 @@ import sys
 import jax
 import numpy as np
 
-from experiments.planning.planned import Program, compile_step, facts_of
+from experiments.planning.analysis import Program, analyse_compiled, compile_step
 
 PROGRAMS = {
     "data": Program((20, 32, 16, 32, 10), 8, 1, 64, "float32", "momentum", False),
@@ -19,7 +22,7 @@ PROGRAMS = {
 
 
 def held(tree) -> list[int]:
-    """Bytes on each device."""
+    """Return the bytes on each device."""
     shards = [shard for leaf in jax.tree.leaves(tree) for shard in leaf.addressable_shards]
     return [sum(s.data.nbytes for s in shards if s.device == device) for device in jax.devices()]
 
@@ -27,7 +30,7 @@ def held(tree) -> list[int]:
 def measure(program: Program) -> dict:
     """The plan's facts, and what each device holds after a step on arrays of zeros."""
     compiled, *shapes = compile_step(program)
-    facts = facts_of(compiled, *shapes, 0.0)
+    facts = analyse_compiled(compiled, *shapes, 0.0)
     put = lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
     state, batch = jax.tree.map(put, shapes)
     state, cost = compiled(state, batch)

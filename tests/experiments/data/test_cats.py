@@ -1,4 +1,4 @@
-"""The cat images: found, verified, downloaded only where they may be, over HTTP too; damage is one typed error."""
+"""The cat images: found, verified, downloaded (also over HTTP) only when needed; damage raises a typed error."""
 
 import functools
 import hashlib
@@ -30,13 +30,13 @@ def hdf5(**arrays) -> bytes:
 
 
 def expect(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
-    """Makes these the files that the module expects."""
+    """Make the module expect these files."""
     monkeypatch.setattr(cats, "FILES", {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
 
 
 @pytest.fixture
 def contents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
-    """A small set, as what the module expects; no folder named, an empty cache, no network."""
+    """A small set that the module expects; no data folder, an empty cache, no network."""
     classes = np.array([b"non-cat", b"cat"])
     files = {
         "train_catvnoncat.h5": hdf5(train_set_x=IMAGES[:5], train_set_y=LABELS[:5], list_classes=classes),
@@ -56,7 +56,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("sub", [".", "cats", "catvnoncat"])
-def test_the_folder_named(contents, tmp_path, monkeypatch, sub):
+def test_the_data_folder(contents, tmp_path, monkeypatch, sub):
     write(tmp_path / sub, contents)
     monkeypatch.setenv("FNN_DATA", str(tmp_path))
     for data in (find_cats(), load_cats()):
@@ -69,7 +69,7 @@ def test_the_folder_named(contents, tmp_path, monkeypatch, sub):
         assert data.classes == ("non-cat", "cat")
 
 
-def test_nothing_there_is_none(contents, tmp_path, monkeypatch):
+def test_missing_files_give_none(contents, tmp_path, monkeypatch):
     assert find_cats() is None
     write(tmp_path / "half", dict(list(contents.items())[:1]))
     monkeypatch.setenv("FNN_DATA", str(tmp_path / "half"))
@@ -93,7 +93,7 @@ def test_another_file_of_the_same_name_is_refused(contents, tmp_path, monkeypatc
     ],
     ids=["no labels", "grey", "fewer labels"],
 )
-def test_other_arrays_than_promised(contents, tmp_path, monkeypatch, arrays):
+def test_files_with_other_arrays(contents, tmp_path, monkeypatch, arrays):
     files = contents | {"train_catvnoncat.h5": hdf5(**arrays)}
     expect(monkeypatch, files)
     write(tmp_path, files)
@@ -104,12 +104,12 @@ def test_other_arrays_than_promised(contents, tmp_path, monkeypatch, arrays):
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args) -> None:
-        """Nothing is printed."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A local server of files: its address, and the folder it serves."""
+    """Start a local file server; yield its address and the folder that it serves."""
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(Quiet, directory=str(folder))
@@ -121,7 +121,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         thread.join()
 
 
-def test_downloads_once_from_the_first_mirror_that_is_right(contents, served, tmp_path, monkeypatch):
+def test_downloads_once_from_the_first_good_mirror(contents, served, tmp_path, monkeypatch):
     address, folder = served
     damaged = {name: data[:-1] for name, data in contents.items()}
     write(folder / "damaged", damaged)
@@ -135,14 +135,14 @@ def test_downloads_once_from_the_first_mirror_that_is_right(contents, served, tm
     np.testing.assert_array_equal(load_cats().train_y, LABELS[:5])
 
 
-def test_no_mirror_has_it(contents, served, tmp_path, monkeypatch):
+def test_no_mirror_has_the_files(contents, served, tmp_path, monkeypatch):
     address, folder = served
     write(folder, dict.fromkeys(contents, b"<html>sign in</html>"))
     monkeypatch.setattr(cats, "MIRRORS", (address, f"{address}absent/"))
     with pytest.raises(DataError) as caught:
         load_cats()
     message = str(caught.value)
-    assert message.startswith("train_catvnoncat.h5: no mirror has it (")
+    assert message.startswith("train_catvnoncat.h5: cannot be downloaded (")
     assert "not the train_catvnoncat.h5 of the courses" in message
     assert f"{address}absent/: HTTPError" in message
     names = "(train_catvnoncat.h5, test_catvnoncat.h5)"

@@ -1,4 +1,4 @@
-"""MNIST from files: parsed, bounded, verified; found, downloaded only where it may be. Generators."""
+"""MNIST: parsed, bounded, verified, found, and downloaded only when needed; synthetic data sets."""
 
 import gzip
 import hashlib
@@ -25,7 +25,7 @@ def idx(array: np.ndarray) -> bytes:
 
 @pytest.fixture
 def contents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
-    """A small MNIST, as what the module expects; no folder named, an empty cache, no network."""
+    """A small MNIST that the module expects; no data folder, an empty cache, no network."""
     arrays = dict(zip(mnist.FILES, (IMAGES, LABELS, IMAGES[:2], LABELS[:2]), strict=True))
     files = {name: idx(array) for name, array in arrays.items()}
     expected = {name: (arrays[name].shape, hashlib.sha256(data).hexdigest()) for name, data in files.items()}
@@ -44,7 +44,7 @@ def write(folder: Path, files: dict[str, bytes], packed: bool) -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("sub", [".", "mnist"])
-def test_the_folder_named(contents, tmp_path, monkeypatch, packed, sub):
+def test_the_data_folder(contents, tmp_path, monkeypatch, packed, sub):
     write(tmp_path / sub, contents, packed)
     monkeypatch.setenv("FNN_DATA", str(tmp_path))
     for data in (find_mnist(), load_mnist()):
@@ -56,7 +56,7 @@ def test_the_folder_named(contents, tmp_path, monkeypatch, packed, sub):
         np.testing.assert_array_equal(data.test_y, LABELS[:2])
 
 
-def test_nothing_there_is_none_and_no_download(contents, tmp_path, monkeypatch):
+def test_missing_files_give_none_without_a_download(contents, tmp_path, monkeypatch):
     assert find_mnist() is None
     monkeypatch.setenv("FNN_DATA", str(tmp_path / "absent"))
     assert find_mnist() is None
@@ -72,7 +72,7 @@ def test_the_cache(contents, tmp_path):
     np.testing.assert_array_equal(found.test_x, load_mnist().test_x)
 
 
-def test_downloads_once_from_the_first_mirror_that_is_right(contents, tmp_path, monkeypatch):
+def test_downloads_once_from_the_first_good_mirror(contents, tmp_path, monkeypatch):
     asked = []
 
     def download(url, path, pooch):
@@ -98,7 +98,9 @@ def test_no_mirror(contents, tmp_path, monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr("pooch.HTTPDownloader", lambda **options: download)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz: no mirror has it .*ConnectionError.*FNN_DATA"):
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte.gz: cannot be downloaded .*ConnectionError.*FNN_DATA"
+    ):
         load_mnist()
     assert not list((tmp_path / "cache" / "fnn").iterdir())
 
@@ -107,7 +109,7 @@ def test_other_content_of_the_same_shape_is_refused(contents, tmp_path, monkeypa
     name = "t10k-labels-idx1-ubyte"
     write(tmp_path, contents | {name: idx(np.array([5, 1]))}, packed=True)
     monkeypatch.setenv("FNN_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=rf"{name}.gz: not MNIST's: its content has the SHA-256"):
+    with pytest.raises(DataError, match=rf"{name}.gz: not MNIST: its content has the SHA-256"):
         find_mnist()
     write(tmp_path, contents | {name: idx(np.array([5, 0, 4]))}, packed=True)
     with pytest.raises(DataError, match=rf"{name}.gz: must have the shape \(2,\), got \(3,\)"):
@@ -115,7 +117,7 @@ def test_other_content_of_the_same_shape_is_refused(contents, tmp_path, monkeypa
 
 
 def packed(data: bytes) -> bytes:
-    return gzip.compress(data, mtime=0)  # the same bytes in every process: they are in a test's parameters
+    return gzip.compress(data, mtime=0)  # every process must collect the same parameters
 
 
 GOOD = idx(LABELS)
@@ -129,10 +131,10 @@ HUGE = bytes([0, 0, 8, 3]) + 3 * (2**31).to_bytes(4, "big")
         (b"<html>", "not an IDX file of bytes: it starts with 3c 68 74 6d"),
         (b"\x00\x00\x0d\x01" + GOOD[4:], "not an IDX file of bytes"),
         (GOOD[:6], "ends within its header"),
-        (GOOD[:-1], r"its header \(6,\) promises 6 bytes, got 5"),
-        (GOOD + b"!", r"its header \(6,\) promises 6 bytes, got more"),
-        (HUGE, "promises .* bytes, more than 134,217,728"),
-        (packed(HUGE), "promises .* bytes, more than 134,217,728"),
+        (GOOD[:-1], r"its header \(6,\) declares 6 bytes, got 5"),
+        (GOOD + b"!", r"its header \(6,\) declares 6 bytes, got more"),
+        (HUGE, "declares .* bytes, more than 134,217,728"),
+        (packed(HUGE), "declares .* bytes, more than 134,217,728"),
         (packed(GOOD)[:-9], "cannot be read"),
         (packed(GOOD)[:10] + b"\xff" * 8, "cannot be read"),
         (packed(GOOD)[:-6] + b"\x00" * 6, "cannot be read"),
@@ -149,7 +151,7 @@ def test_damaged_files(tmp_path, data, message):
     assert isinstance(caught.value, ExperimentError)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="absent: cannot be read: No such file"):
         read_idx(tmp_path / "absent")
 
@@ -170,7 +172,7 @@ def test_generated_images_have_mnists_shapes_and_can_be_learnt():
     assert set(np.unique(data.train_y)) == set(range(10))
     assert data.train_x.min() == 0
     assert 0.9 < data.train_x.max() <= 1
-    np.testing.assert_allclose(255 * data.train_x, np.round(255 * data.train_x), atol=1e-4)  # greys of MNIST
+    np.testing.assert_allclose(255 * data.train_x, np.round(255 * data.train_x), atol=1e-4)  # MNIST's 256 grey levels
     means = np.stack([data.train_x[data.train_y == k].mean(axis=0) for k in range(10)])
     squares = (data.test_x**2).sum(1)[:, None] - 2 * data.test_x @ means.T + (means**2).sum(1)[None]
     nearest = (squares.argmin(axis=1) == data.test_y).mean()
@@ -178,7 +180,8 @@ def test_generated_images_have_mnists_shapes_and_can_be_learnt():
 
 
 def test_the_flower_needs_a_hidden_layer():
-    x, y = generators.planar_flower(1)
+    points = generators.planar_flower(1)
+    x, y = points.x, points.y
     assert x.shape == (400, 2)
     assert np.bincount(y).tolist() == [200, 200]
     design = np.column_stack([x, np.ones(len(x))])
@@ -188,7 +191,8 @@ def test_the_flower_needs_a_hidden_layer():
     assert 3.5 < radius.max() < 5
 
 
-def test_two_clouds_are_as_far_apart_as_they_say():
-    x, y = generators.two_clouds(0, 4000, 50, distance=4.0)
+def test_the_distance_of_two_clouds():
+    points = generators.two_clouds(0, 4000, 50, distance=4.0)
+    x, y = points.x, points.y
     between = x[y == 1].mean(axis=0) - x[y == 0].mean(axis=0)
     assert np.linalg.norm(between) == pytest.approx(4.0, abs=0.2)

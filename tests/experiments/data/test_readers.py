@@ -1,4 +1,7 @@
-"""Reading files of other people: what is right comes back, all else is one typed error, soon and in little memory."""
+"""Readers of foreign files return the content of valid files, and raise a typed error for all others.
+
+They do so quickly and with little memory.
+"""
 
 import random
 import time
@@ -21,7 +24,7 @@ READERS = {"idx": read_idx, "npz": read_npz, "csv": read_csv, "hdf5": read_hdf5}
 
 
 def measured(reader, path: Path):
-    """What the reader returns or raises, after less than a second and with less than 256 MiB."""
+    """Return what the reader returns or raises; fail if it takes a second or 256 MiB."""
     tracemalloc.start()
     start = time.perf_counter()
     try:
@@ -53,10 +56,9 @@ def test_good_files(kind, name, tmp_path):
         np.testing.assert_array_equal(got["x"], np.arange(24).reshape(2, 3, 4))
         np.testing.assert_array_equal(got["y"], np.arange(100.0))
     if kind == "csv":
-        names, values = got
-        assert names == (("a", "b", "c") if name == "plain" else ("a", "b, c", "d"))
+        assert got.names == (("a", "b", "c") if name == "plain" else ("a", "b, c", "d"))
         expected = [[1, 2.5, -300], [4, 0.5, 6]] if name == "plain" else [[1, 2, 3], [4, 5, 6]]
-        np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(got.values, expected)
     if kind == "idx" and name != "nothing in it":
         np.testing.assert_array_equal(got, np.arange(12).reshape(3, 4))
 
@@ -64,26 +66,26 @@ def test_good_files(kind, name, tmp_path):
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BAD for name in BAD[kind]])
 def test_bad_files(kind, name, tmp_path):
     path = tmp_path / "file"
-    data, says = BAD[kind][name]
+    data, text = BAD[kind][name]
     path.write_bytes(data)
     error = measured(READERS[kind], path)
-    assert isinstance(error, DataError), f"read without a word: {error}"
-    assert says in str(error)
+    assert isinstance(error, DataError), f"read without an error: {error}"
+    assert text in str(error)
     assert str(path) in str(error)
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_no_file_at_all(kind, tmp_path):
+def test_a_missing_file(kind, tmp_path):
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(DataError, match=str(path)):
             READERS[kind](path)
 
 
-def test_there_are_enough_of_them():
+def test_there_are_enough_cases():
     assert sum(map(len, BAD.values())) >= 40
 
 
-def test_a_table_without_names(tmp_path):
+def test_a_table_without_column_names(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text("1\t2\n3\t4\n")
     table = read_csv(path, header=False, delimiter="\t")
@@ -92,7 +94,7 @@ def test_a_table_without_names(tmp_path):
 
 
 def mutant(random_: random.Random, kind: str) -> bytes:
-    """A file of this kind with something wrong in it, or bytes that never were one."""
+    """Return a damaged file of this kind, or random bytes."""
     if random_.random() < 0.1:
         start = random_.choice([b"", b"\0\0\x08\x02", b"\x1f\x8b\x08", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"a,b\n"])
         return start + random_.randbytes(random_.randrange(200))
@@ -100,24 +102,24 @@ def mutant(random_: random.Random, kind: str) -> bytes:
         random_.choice(list(GOOD[kind].values()) + [bad for bad, _ in BAD[kind].values() if len(bad) < 10_000])
     )
     for _ in range(random_.choice([1, 1, 1, 2, 5])):
-        at, how = random_.randrange(len(data) + 1), random_.random()
-        if how < 0.4 and at < len(data):
-            data[at] ^= 1 << random_.randrange(8)
-        elif how < 0.6:
-            data[at : at + random_.randrange(9)] = random_.choice([b"\xff" * 8, bytes(8), random_.randbytes(8)])
-        elif how < 0.8:
-            del data[at : at + random_.randrange(20)]
+        index, choice = random_.randrange(len(data) + 1), random_.random()
+        if choice < 0.4 and index < len(data):
+            data[index] ^= 1 << random_.randrange(8)
+        elif choice < 0.6:
+            data[index : index + random_.randrange(9)] = random_.choice([b"\xff" * 8, bytes(8), random_.randbytes(8)])
+        elif choice < 0.8:
+            del data[index : index + random_.randrange(20)]
+        elif choice < 0.9:
+            data[index:index] = random_.randbytes(random_.randrange(9))
         else:
-            data[at:at] = (
-                random_.randbytes(random_.randrange(9)) if how < 0.9 else data[random_.randrange(len(data) + 1) :][:50]
-            )
+            data[index:index] = data[random_.randrange(len(data) + 1) :][:50]
     return bytes(data)
 
 
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.exhaustive)])
 def test_generated_files(kind, count, tmp_path):
-    """Only typed errors, whatever is in the file."""
+    """Whatever a file contains, the reader raises typed errors only."""
     path, outcomes = tmp_path / "file", []
 
     @settings(max_examples=count, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""The sweep experiment from its flags to its files, with few runs."""
+"""The experiment `sweep` from its flags to its files, with few trainings."""
 
 import csv
 import json
@@ -20,6 +20,7 @@ def start(folder: Path, flags: dict) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_sweep_from_flags_to_files(tmp_path: Path):
     done = start(tmp_path, FLAGS)
     assert done.returncode == 0, done.stderr
@@ -52,7 +53,7 @@ def test_sweep_from_flags_to_files(tmp_path: Path):
     assert min(report["test_accuracy"]) > 0.5
 
 
-def test_a_sweep_that_cannot_be_meant(tmp_path: Path):
+def test_invalid_flags_of_a_sweep(tmp_path: Path):
     done = start(tmp_path, FLAGS | {"lowest-rate": 2.0})
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -1,14 +1,14 @@
-"""Collectives are read from a compiled program's text: each form of it, and what real programs send."""
+"""Collectives are read from the text of a compiled program, in every notation that XLA uses."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.planning.collectives import Collective, collectives, ring_factor, ring_steps, total
+from experiments.planning.collectives import Collective, collectives, ring_factor, ring_steps, total_bytes
 
 
 def module(body: str, before: str = "", header: str = "num_partitions=8") -> str:
-    """A module whose entry has these instructions after its parameter."""
+    """Return an HLO module whose entry has these instructions after its parameter."""
     return f"""HloModule jit_step, is_scheduled=true, entry_computation_layout={{(f32[4]{{0}})->f32[4]{{0}}}}, {header}
 
 %add (x: f32[], y: f32[]) -> f32[] {{
@@ -58,7 +58,7 @@ def test_without_groups_all_devices_take_part():
 
 
 def test_groups_of_an_unknown_form_are_refused():
-    with pytest.raises(ValueError, match=r"replica_groups must be of a known form, got 'ring"):
+    with pytest.raises(ValueError, match=r"replica_groups must have a known form, got 'ring"):
         collectives(module("  ROOT %r = f32[4]{0} all-reduce(%param), replica_groups=ring(8), to_apply=%add"))
 
 
@@ -102,9 +102,10 @@ def test_the_bytes_of_each_kind_and_type(line, kind, size):
         ),
     ],
 )
-def test_a_start_and_its_done_are_one(start, kind, size):
+def test_a_start_and_its_done_count_once(start, kind, size):
     done = f"  ROOT %done = f32[4]{{0}} {kind}-done(%start), replica_groups=[1,8]<=[8]"
-    assert only(module(f"  %start = {start}\n{done}"))[:3] == (kind, size, 1)
+    found = only(module(f"  %start = {start}\n{done}"))
+    assert (found.kind, found.bytes, found.times) == (kind, size, 1)
 
 
 def test_an_asynchronous_computation_is_executed_once():
@@ -138,7 +139,7 @@ LOOP = """
 """
 
 
-def test_what_is_in_a_loop_counts_as_often_as_the_loop_runs():
+def test_operations_in_a_loop_count_once_per_iteration():
     trips = '"known_trip_count":{"n":"5"},"known_init_step":{"init":"0","step":"1"}'
     while_ = "  ROOT %w = (s32[], f32[4]{0}) while(%t), condition=%less, body=%outer, backend_config={KNOWN}"
     known = module(while_.replace("KNOWN", trips.replace("5", "3")), LOOP.replace("KNOWN", trips))
@@ -173,7 +174,7 @@ def test_computations_that_are_not_executed_do_not_count():
     assert collectives(module("  ROOT %n = f32[4]{0} negate(%param)", before)) == ()
 
 
-def test_what_names_in_the_metadata_say_does_not_count():
+def test_names_in_the_metadata_do_not_count():
     before = "\n%one (p.1: f32[4]) -> f32[4] {\n  ROOT %r = f32[4]{0} all-reduce(%p.1), replica_groups={}\n}\n"
     body = """  ROOT %n = f32[4]{0} negate(%param), metadata={op_name="a} calls=%one" source_line=1}"""
     assert collectives(module(body, before)) == ()
@@ -186,8 +187,8 @@ def test_names_without_percent_signs():
 
 
 @pytest.mark.parametrize("text", ["", "module @jit_step attributes {mhlo.num_partitions = 8 : i32} {\n}"])
-def test_what_is_not_a_compiled_program_is_refused(text):
-    with pytest.raises(ValueError, match="collectives: text must be a compiled program's"):
+def test_other_texts_are_refused(text):
+    with pytest.raises(ValueError, match="collectives: text must be that of a compiled program"):
         collectives(text)
 
 
@@ -200,8 +201,8 @@ def test_rings():
     assert ring_factor(reduced) == pytest.approx(
         ring_factor(Collective("reduce-scatter", 1, 1, 8)) + ring_factor(Collective("all-gather", 1, 1, 8))
     )
-    assert total([reduced, gathered, permuted, alone]) == 400
-    assert total([reduced, gathered, alone], "all-reduce") == 200
+    assert total_bytes([reduced, gathered, permuted, alone]) == 400
+    assert total_bytes([reduced, gathered, alone], "all-reduce") == 200
 
 
 def test_a_permutation_of_nothing_sends_nothing():

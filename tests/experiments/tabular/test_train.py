@@ -1,4 +1,4 @@
-"""`train` and `predict` on tables of a user's own: from flags to files, and what is wrong with a table in one line."""
+"""`train` and `predict` on a user's own table: from flags to files, and errors of one line for invalid tables."""
 
 import csv
 import json
@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
+import fnn
 from experiments.__main__ import main
-from experiments.tabular import trained
-from experiments.tabular.reports import guessing, scores
-from experiments.tabular.trained import Answers, Model
-from fnn.checkpoint import store
+from experiments.tabular.model import Model, Predictions, inputs, load, make_network
+from experiments.tabular.reports import baseline, scores
+from experiments.tabular.target import class_indices, class_names
 
 FAST = ("--hidden", "16", "--epochs", "60", "--learning-rate", "0.02")
 rng = np.random.default_rng(5)
@@ -36,7 +36,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def fails(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    """The one line of the error with which the command ends."""
+    """Run a command that must fail with this exit code, and return its error, a single line."""
     assert main([str(argument) for argument in arguments]) == code
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -51,7 +51,7 @@ def test_classes_from_a_table_and_back(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "dots.csv: 240 examples of 3 features; train 154, validation 38, test 48" in shown
     assert "colour: 2 classes (text), so classification" in shown
-    assert "of no use: site" in shown
+    assert "not informative: site" in shown
     folder = tmp_path / "train" / "dots"
     names = ["figure.png", "history.csv", "params.safetensors", "run.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -65,15 +65,16 @@ def test_classes_from_a_table_and_back(tmp_path, capsys):
 
     new = write(tmp_path / "new.csv", ["site", "note", "y", "x"], [7] * 4, "abcd", [1, -1, 1, -1], [1, 1, -1, -1])
     assert main(["predict", "--run", str(folder), "--data", str(new)]) == 0
-    said = rows(folder / "new-predictions.csv")
-    assert [row["colour"] for row in said] == ["red", "blue", "blue", "red"]
-    assert [row["row"] for row in said] == ["1", "2", "3", "4"]
-    for row in said:
+    predicted = rows(folder / "new-predictions.csv")
+    assert [row["colour"] for row in predicted] == ["red", "blue", "blue", "red"]
+    assert [row["row"] for row in predicted] == ["1", "2", "3", "4"]
+    for row in predicted:
         shares = [float(row[f"probability of {name}"]) for name in ("blue", "red")]
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert max(shares) == shares[["blue", "red"].index(row["colour"])]
 
 
+@pytest.mark.slow
 def test_a_quantity_with_a_large_offset(tmp_path, capsys):
     table = tmp_path / "prices.npz"
     np.savez(table, xy=POINTS + 1e6, price=PRICES)
@@ -86,7 +87,7 @@ def test_a_quantity_with_a_large_offset(tmp_path, capsys):
     assert report["results"]["test"]["r2"] > 0.9
     assert report["results"]["test, guessing"]["r2"] < 0.05
 
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predicted.csv"
     assert main(["predict", "--run", str(folder), "--data", str(table), "--out", str(out)]) == 0
     assert "compared with the column price" in capsys.readouterr().out
     predicted = np.array([float(row["price"]) for row in rows(out)])
@@ -97,15 +98,15 @@ def test_standardised_by_the_training_part_alone(tmp_path):
     table = write(tmp_path / "dots.csv", ["x", "y", "colour"], *POINTS.T, COLOURS)
     flags = ["--data", table, "--target", "colour", "--results", tmp_path, "--epochs", "1", "--hidden", "2"]
     assert main(["train", *map(str, flags)]) == 0
-    model, params = trained.load(tmp_path / "train" / "dots")
-    assert abs(model.mean[0] - POINTS[:, 0].mean()) > 1e-3  # of 154 of the 240
-    again = trained.inputs(model, np.array([model.mean, np.add(model.mean, model.std)]), "here")
-    np.testing.assert_allclose(again, [[0, 0], [1, 1]], atol=1e-6)
+    model, params = load(tmp_path / "train" / "dots")
+    assert abs(model.mean[0] - POINTS[:, 0].mean()) > 1e-3  # the mean of 154 of the 240 points
+    scaled = inputs(model, np.array([model.mean, np.add(model.mean, model.std)]), "test")
+    np.testing.assert_allclose(scaled, [[0, 0], [1, 1]], atol=1e-6)
     assert params[0].w.shape == (2, 2)
 
 
 def replaced(value: str, row: int = 4, column: int = 0) -> Callable[[Path], None]:
-    """Makes one field of the table another."""
+    """Return a function that replaces one field of a table."""
 
     def change(path: Path) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -123,10 +124,10 @@ def replaced(value: str, row: int = 4, column: int = 0) -> Callable[[Path], None
         (["--target", "color"], None, 2, "--target: {path} has no column 'color'; did you mean 'colour'?"),
         (["--target", "zzz"], None, 2, "--target: {path} has no column 'zzz' (x, y, colour)"),
         (["--target", "colour", "--ignore", "id"], None, 2, "--ignore: {path} has no column 'id' (x, y, colour)"),
-        (["--target", "x", "--ignore", "y", "x"], None, 2, "--ignore must be other columns than the target, got x"),
+        (["--target", "x", "--ignore", "y", "x"], None, 2, "--ignore must be columns other than the target, got x"),
         (["--target", "x", "--ignore", "y"], None, 1, "{path}, line 2: 'colour' must be a finite number, got "),
-        (["--target", "colour"], replaced("NaN"), 1, "{path}, line 5: 'x' is missing; --drop-missing leaves such"),
-        (["--target", "colour"], replaced("", 4, 2), 1, "{path}, line 5: 'colour' is missing; --drop-missing leaves"),
+        (["--target", "colour"], replaced("NaN"), 1, "{path}, line 5: 'x' is missing; --drop-missing drops such"),
+        (["--target", "colour"], replaced("", 4, 2), 1, "{path}, line 5: 'colour' is missing; --drop-missing drops"),
         (["--target", "colour"], replaced("inf"), 1, "{path}, line 5: 'x' must be a finite number, got 'inf'"),
         (["--target", "colour"], replaced("1,2"), 1, "{path}, line 5: must have 3 fields, got 4"),
         (["--target", "colour"], replaced("1e200"), 1, "{path}: 'x' is too large: 1e+200, more than 1e+100"),
@@ -137,13 +138,13 @@ def replaced(value: str, row: int = 4, column: int = 0) -> Callable[[Path], None
             ["--target", "colour", "--delimiter", ";"],
             None,
             2,
-            "--target: {path} has no column 'colour': its only one is 'x,y,colour'; --delimiter",
+            "--target: {path} has no column 'colour': its only column is 'x,y,colour'; --delimiter",
         ),
         (["--target", "colour", "--validation", "0.6", "--test", "0.5"], None, 2, "--validation and --test must be"),
         (["--target", "colour", "--learning-rate", "0"], None, 2, "--learning-rate must be finite and above 0"),
     ],
 )
-def test_what_is_wrong_with_a_table(tmp_path, capsys, flags, change, code, message):
+def test_errors_of_a_table(tmp_path, capsys, flags, change, code, message):
     path = write(tmp_path / "dots.csv", ["x", "y", "colour"], *POINTS.T, COLOURS)
     if change is not None:
         change(path)
@@ -156,14 +157,14 @@ def test_what_is_wrong_with_a_table(tmp_path, capsys, flags, change, code, messa
     ("text", "message"),
     [
         ("", "is empty"),
-        ("x,colour\n", "holds no rows"),
+        ("x,colour\n", "has no rows"),
         ("colour\nred\n", "has no column besides the target"),
         ("x,colour\n" + 30 * "1,red\n", "has the value 'red' in every row: there is nothing to learn"),
         ("x,colour\n1,red\n2,blue\n", "has 2 examples, fewer than 20"),
-        ("x,x,colour\n1,2,red\n", "the columns must have names, each its own"),
+        ("x,x,colour\n1,2,red\n", "the columns must have distinct names, got 'x, x, colour'"),
     ],
 )
-def test_too_little_of_a_table(tmp_path, capsys, text, message):
+def test_tables_that_are_too_small(tmp_path, capsys, text, message):
     path = tmp_path / "few.csv"
     path.write_text(text, encoding="utf-8")
     error = fails(capsys, 1, "train", "--data", path, "--target", "colour", "--results", tmp_path)
@@ -171,19 +172,19 @@ def test_too_little_of_a_table(tmp_path, capsys, text, message):
     assert message in error
 
 
-def test_files_that_are_no_tables(tmp_path, capsys):
+def test_files_that_are_not_tables(tmp_path, capsys):
     absent = tmp_path / "absent.csv"
     assert f"{absent}: cannot be read: No such file" in fails(capsys, 1, "train", "--data", absent, "--target", "y")
-    assert "--data must be a file .csv" in fails(capsys, 2, "train", "--data", "table.xlsx", "--target", "y")
+    assert "--data must be a .csv" in fails(capsys, 2, "train", "--data", "table.xlsx", "--target", "y")
     uneven = tmp_path / "uneven.npz"
     np.savez(uneven, x=np.zeros((5, 2)), y=np.zeros(6))
     error = fails(capsys, 1, "train", "--data", uneven, "--target", "y")
-    assert f"{uneven}: the arrays must have a row per example, got x[0] 5, x[1] 5, y 6" in error
+    assert f"{uneven}: the arrays must have the same number of rows, got x[0] 5, x[1] 5, y 6" in error
 
 
-def test_whole_numbers_are_classes_unless_there_are_many():
-    assert trained.class_names(("3", "1.0", "1", "10")) == ("1", "3", "10")
-    assert trained.class_indices(("1", "3"), ("3.0", "1", "2")).tolist() == [1, 0, -1]
+def test_classes_that_are_numbers():
+    assert class_names(("3", "1.0", "1", "10")) == ("1", "3", "10")
+    assert class_indices(("1", "3"), ("3.0", "1", "2")).tolist() == [1, 0, -1]
 
 
 def test_damaged_runs(tmp_path, capsys):
@@ -191,23 +192,25 @@ def test_damaged_runs(tmp_path, capsys):
     error = fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
     assert "run.json: cannot be read" in error
     (tmp_path / "run.json").write_text('{"model": {"features": ["x"]}}', encoding="utf-8")
-    assert "run.json: not a file of `train`" in fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
+    assert "run.json: not written by `train`" in fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
 
     model = Model(("x",), (0.0,), (1.0,), "y", (), 0.0, 1.0, (), "relu", 0.0)
     (tmp_path / "run.json").write_text(json.dumps({"model": model._asdict()}), encoding="utf-8")
     assert "params.safetensors" in fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
-    store.export_params(tmp_path / "params.safetensors", {"w": np.zeros(3, np.float32)})
+    fnn.checkpoint.export_params(tmp_path / "params.safetensors", {"w": np.zeros(3, np.float32)})
     assert "params.safetensors" in fails(capsys, 1, "predict", "--run", tmp_path, "--data", data)
     other = write(tmp_path / "other.csv", ["z"], [1.0])
     params = ((np.float32([[2.0]]), np.float32([1.0])),)
-    network = trained.make_network(model)
+    network = make_network(model)
     like = network.init(jax.random.key(0))
-    store.export_params(tmp_path / "params.safetensors", jax.tree.unflatten(jax.tree.structure(like), params[0]))
+    fnn.checkpoint.export_params(
+        tmp_path / "params.safetensors", jax.tree.unflatten(jax.tree.structure(like), params[0])
+    )
     assert "has no column 'x', which the network needs" in fails(
         capsys, 1, "predict", "--run", tmp_path, "--data", other
     )
     huge = write(tmp_path / "huge.csv", ["x"], [1e300])
-    assert "'x' is too far from what was seen in training: 1e+300" in fails(
+    assert "'x' is too far outside the range of the training data: 1e+300" in fails(
         capsys, 1, "predict", "--run", tmp_path, "--data", huge
     )
     assert main(["predict", "--run", str(tmp_path), "--data", str(data)]) == 0
@@ -217,16 +220,18 @@ def test_damaged_runs(tmp_path, capsys):
 def test_scores_by_hand():
     classes = Model(("x",), (0.0,), (1.0,), "y", ("a", "b"), 0.0, 1.0, (), "relu", 0.0)
     y = np.array([0, 1, 1, 1], np.int32)
-    given = Answers(np.array([0, 1, 0, 1], np.int32), np.array([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]]))
+    predicted = Predictions(
+        np.array([0, 1, 0, 1], np.int32), np.array([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])
+    )
     cost = -np.log([0.5, 0.75, 0.25, 0.5]).mean()
-    assert scores(classes, given, y) == {"examples": 4, "wrong": 1, "cost": pytest.approx(cost), "accuracy": 0.75}
-    assert scores(classes, guessing(classes, y, 4), y)["accuracy"] == 0.75
+    assert scores(classes, predicted, y) == {"examples": 4, "wrong": 1, "cost": pytest.approx(cost), "accuracy": 0.75}
+    assert scores(classes, baseline(classes, y, 4), y)["accuracy"] == 0.75
     quantity = classes._replace(classes=())
     none = np.zeros((2, 0))
-    assert scores(quantity, Answers(np.array([1.0, 4.0]), none), np.array([1.0, 2.0])) == {
+    assert scores(quantity, Predictions(np.array([1.0, 4.0]), none), np.array([1.0, 2.0])) == {
         "examples": 2,
         "rmse": pytest.approx(2**0.5),
         "mean_error": 1.0,
         "r2": -7.0,
     }
-    assert scores(quantity, guessing(quantity, np.array([1.0, 2.0]), 2), np.array([1.0, 2.0]))["r2"] == 0.0
+    assert scores(quantity, baseline(quantity, np.array([1.0, 2.0]), 2), np.array([1.0, 2.0]))["r2"] == 0.0

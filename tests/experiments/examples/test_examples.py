@@ -1,4 +1,4 @@
-"""The runnable examples, each from its flags to its files; with small data where theirs are large."""
+"""The runnable examples, each from its flags to its files, with small data in place of large data sets."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def report(tmp_path: Path, *arguments: str) -> dict:
-    """Runs the command: what its run.json says; its figure is there."""
+    """Run the command, check that it saved a figure, and return the content of its run.json."""
     assert main([*arguments, "--results", str(tmp_path)]) == 0
     folder = tmp_path / arguments[0]
     assert (folder / "figure.png").read_bytes()[:8] == PNG
@@ -28,8 +28,8 @@ def report(tmp_path: Path, *arguments: str) -> dict:
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No folder of data, an empty cache, no network."""
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate that no data are available: no data folder, an empty cache, no network."""
     monkeypatch.delenv("FNN_DATA", raising=False)
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
 
@@ -40,7 +40,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_cats(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reddish cats and bluish others, as the files that the module expects, in FNN_DATA."""
+    """Write reddish cats and bluish non-cats to files in FNN_DATA, and make the module expect these files."""
     rng, expected = np.random.default_rng(1), {}
     for part, n in (("train", 40), ("test", 20)):
         y = np.arange(n) % 2
@@ -54,7 +54,8 @@ def write_cats(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FNN_DATA", str(folder))
 
 
-def test_cats_and_an_image_of_ones_own(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_cats_and_a_users_own_image(tmp_path, monkeypatch, capsys):
     write_cats(tmp_path, monkeypatch)
     Image.new("RGBA", (90, 50), (250, 120, 20, 255)).save(tmp_path / "own.png")
     values = report(tmp_path, "cats", "--iterations", "60", "--image", str(tmp_path / "own.png"))
@@ -70,39 +71,39 @@ def test_read_image(tmp_path):
     colours = np.zeros((64, 100, 3), np.uint8)
     colours[:, 18:82] = np.arange(64, dtype=np.uint8)[:, None, None]
     Image.fromarray(colours).save(tmp_path / "wide.png")
-    seen = read_image(tmp_path / "wide.png")
-    np.testing.assert_allclose(seen, colours[:, 18:82].astype(np.float32) / np.float32(255), atol=1e-7)
+    image = read_image(tmp_path / "wide.png")
+    np.testing.assert_allclose(image, colours[:, 18:82].astype(np.float32) / np.float32(255), atol=1e-7)
     (tmp_path / "text.png").write_text("no image")
     for name, reason in (("text.png", "not an image"), ("absent.png", "No such file")):
         with pytest.raises(UsageError, match=rf"--image: cannot read .*{name}: {reason}"):
             read_image(tmp_path / name)
 
 
-def test_cats_that_cannot_be_had(nowhere, tmp_path, capsys):
+def test_cats_that_cannot_be_downloaded(no_data, tmp_path, capsys):
     assert main(["cats", "--results", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "train_catvnoncat.h5: no mirror has it" in error
+    assert "train_catvnoncat.h5: cannot be downloaded" in error
 
 
-def test_data_lists_what_is_there(nowhere, tmp_path, monkeypatch, capsys):
+def test_data_lists_what_is_available(no_data, tmp_path, monkeypatch, capsys):
     assert main(["data"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (digits,) = [line for line in lines if "digits  " in line]
     assert "1,797" in digits
     assert "64" in digits
     (absent,) = [line for line in lines if "│ cats " in line]
-    assert "not here" in absent
+    assert "not found" in absent
     write_cats(tmp_path, monkeypatch)
     assert main(["data"]) == 0
     (found,) = [line for line in capsys.readouterr().out.splitlines() if "│ cats " in line]
     assert "40 + 20" in found
 
 
-def test_data_says_what_could_not_be_fetched(nowhere, tmp_path, monkeypatch, capsys):
+def test_data_reports_failed_downloads(no_data, tmp_path, monkeypatch, capsys):
     assert main(["data", "--download"]) == 1
     error = capsys.readouterr().err
-    assert error.count("no mirror has it") == 2
+    assert error.count("cannot be downloaded") == 2
     assert "t10k-labels-idx1-ubyte.gz" in error
     assert "test_catvnoncat.h5" in error
     write_cats(tmp_path, monkeypatch)
@@ -113,7 +114,7 @@ def test_data_says_what_could_not_be_fetched(nowhere, tmp_path, monkeypatch, cap
     assert "test_catvnoncat.h5: not the test_catvnoncat.h5 of the courses" in error
 
 
-@pytest.mark.parametrize("network", ["dense", pytest.param("convnet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["dense", pytest.param("convnet", marks=pytest.mark.exhaustive)])
 def test_mnist(network, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "load_mnist", lambda: generators.mnist_like(0, train=400, test=100))
     flags = ["--network", network, "--epochs", "4", "--images", "400", "--batch-size", "16"]
@@ -129,14 +130,15 @@ def test_planar(tmp_path):
     assert results["4 hidden units"]["accuracy"] > 0.85
 
 
-def test_housing_and_a_house_of_ones_own(tmp_path):
-    x, _, factors = houses(0, 2000)  # those beyond 1,400 are not learnt from
-    numbers = [str(number) for number in x[1500]]
+def test_housing_and_a_users_own_house(tmp_path):
+    drawn = houses(0, 2000)  # only the first 1,400 are used for training
+    numbers = [str(number) for number in drawn.x[1500]]
     values = report(tmp_path, "housing", "--iterations", "600", "--house", *numbers)
     assert values["r_squared"]["4-3-1 network"] > values["r_squared"]["line"] + 0.1
-    assert values["prices_of_your_house"]["4-3-1 network"] == pytest.approx(factors[1500].sum(), abs=0.4)
+    assert values["prices_of_your_house"]["4-3-1 network"] == pytest.approx(drawn.factors[1500].sum(), abs=0.4)
 
 
+@pytest.mark.slow
 def test_animals(tmp_path):
     exact = report(tmp_path, "animals")["exact"]
     assert exact["any number of animals"]["sigmoids"] > 0.93
@@ -144,7 +146,7 @@ def test_animals(tmp_path):
     assert min(exact["exactly one animal"].values()) > 0.97
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ball(tmp_path):
     accuracy = report(tmp_path, "ball", "--epochs", "15")["accuracy"]
     assert min(accuracy["filter and its maximum"].values()) > 0.95
@@ -167,16 +169,15 @@ def test_ball(tmp_path):
         (["mnist", "--l2", "-1"], "--l2 must be finite and at least 0"),
     ],
 )
-def test_flags_that_cannot_be_meant(arguments, message, tmp_path, capsys):
+def test_invalid_flags(arguments, message, tmp_path, capsys):
     assert main([*arguments, "--results", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
 
 
-def test_trainings_that_diverge_end_in_one_line(tmp_path, capsys):
+def test_diverging_trainings_end_in_one_line(tmp_path, capsys):
     assert main(["housing", "--learning-rate", "1e30", "--iterations", "5", "--results", str(tmp_path)]) == 1
     assert "every start diverged: try a --learning-rate below 1e+30" in capsys.readouterr().err
-    write = ["animals", "--learning-rate", "1e38", "--iterations", "20", "--results", str(tmp_path)]
-    assert main(write) == 1
+    assert main(["animals", "--learning-rate", "1e38", "--iterations", "20", "--results", str(tmp_path)]) == 1
     assert "try a smaller --learning-rate" in capsys.readouterr().err

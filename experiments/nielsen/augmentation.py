@@ -1,7 +1,7 @@
-"""Layers that change images at random while a network trains on them: shifts by one pixel; small distortions.
+"""Data augmentation as layers: random shifts by one pixel, random small distortions.
 
-They stand first in a network. As in dropout what changes is drawn from the key; without one, when nothing is trained,
-images pass as they are. Both changes are linear in the pixels, y = M x, so their backward is dx = Mᵀ dy.
+They are the first layer of a network. As in dropout, the key draws the change; `key=None` (evaluation mode) leaves the
+images unchanged. Both changes are linear in the pixels, y = M x, so their backward is dx = Mᵀ dy.
 """
 
 import math
@@ -17,11 +17,14 @@ from fnn.types import Params, PRNGKey, Residuals
 Images = Float[Array, "batch height width 1"]
 
 TURN, ZOOM, SHEAR, MOVE = math.radians(10), 0.1, 0.1, 2.0
-"""The most that `distorted` turns (10 degrees), scales along each axis (a share), shears (a slope), moves (pixels)."""
+"""Maximum rotation (10 degrees), scaling per axis, shear (a slope) and translation (pixels) of `distort_images`."""
 
 
-def shifted(x: Images, key: PRNGKey) -> Images:
-    """Each image as it is, or a pixel further up, down, left or right: five equal chances. What enters is 0."""
+def shift_images(x: Images, key: PRNGKey) -> Images:
+    """Leave each image as it is or shift it by a pixel up, down, left or right, with equal probability.
+
+    New pixels at the border are 0.
+    """
     n, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     offsets = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
@@ -30,10 +33,10 @@ def shifted(x: Images, key: PRNGKey) -> Images:
     return jax.lax.select_n(jnp.broadcast_to(which, x.shape), *moved)
 
 
-def distorted(x: Images, key: PRNGKey) -> Images:
-    """Each image turned, scaled, sheared and moved about its centre a little, each of these at random.
+def distort_images(x: Images, key: PRNGKey) -> Images:
+    """Rotate, scale, shear and translate each image by small random amounts.
 
-    y(p) = x(A p + c), p measured from the centre, x between pixels interpolated bilinearly, and 0 outside.
+    y(p) = x(A p + c), with p measured from the centre, bilinear interpolation of x, and 0 outside the image.
     """
     n, height, width, _ = x.shape
     turn, zoom_r, zoom_c, shear, move_r, move_c = jax.random.uniform(key, (6, n, 1, 1), x.dtype, -1.0, 1.0)
@@ -44,13 +47,13 @@ def distorted(x: Images, key: PRNGKey) -> Images:
     c = (jnp.arange(width, dtype=x.dtype) - middle_c)[None, None, :] + SHEAR * shear * r
     rows = zoom_r * (cos * r - sin * c) + middle_r + MOVE * move_r
     columns = zoom_c * (sin * r + cos * c) + middle_c + MOVE * move_c
-    return _between(x, rows, columns)
+    return _interpolate(x, rows, columns)
 
 
-def _between(x: Images, rows: Float[Array, "n h w"], columns: Float[Array, "n h w"]) -> Images:
-    """x at these places, bilinearly; 0 outside."""
+def _interpolate(x: Images, rows: Float[Array, "n h w"], columns: Float[Array, "n h w"]) -> Images:
+    """Interpolate x bilinearly at these positions; 0 outside."""
     n, height, width, _ = x.shape
-    padded = jnp.pad(x[..., 0], ((0, 0), (1, 2), (1, 2)))  # whoever is beyond the first row of zeros stays there
+    padded = jnp.pad(x[..., 0], ((0, 0), (1, 2), (1, 2)))  # positions further outside are clipped to these zeros
     flat = padded.reshape(n, -1)
     rows, columns = jnp.clip(rows + 1, 0, height + 1), jnp.clip(columns + 1, 0, width + 1)
     top, left = jnp.floor(rows), jnp.floor(columns)
@@ -66,12 +69,13 @@ def _between(x: Images, rows: Float[Array, "n h w"], columns: Float[Array, "n h 
     return ((1 - down) * upper + down * lower)[..., None]
 
 
-def drawn(name: str, change: Callable[[Images, PRNGKey], Images]) -> fnn.Layer:
-    """The layer of a change that is linear in the images.
+def random_layer(name: str, change: Callable[[Images, PRNGKey], Images]) -> fnn.Layer:
+    """Build a layer from a random change that is linear in the images.
 
     >>> x = jnp.zeros((2, 28, 28, 1)).at[:, 14, 14].set(1.0)
-    >>> y, _ = drawn("shifts", shifted).forward((), x, jax.random.key(3))
-    >>> int(y.sum()), bool((y == drawn("shifts", shifted).forward((), x)[0]).all())
+    >>> layer = random_layer("shifts", shift_images)
+    >>> y, _ = layer.forward((), x, jax.random.key(3))
+    >>> int(y.sum()), bool((y == layer.forward((), x)[0]).all())
     (2, False)
     """
 
@@ -85,5 +89,5 @@ def drawn(name: str, change: Callable[[Images, PRNGKey], Images]) -> fnn.Layer:
     return fnn.Layer(lambda key: (), forward, backward, name=name)
 
 
-shifts = drawn("shifts", shifted)
-distortions = drawn("distortions", distorted)
+shifts = random_layer("shifts", shift_images)
+distortions = random_layer("distortions", distort_images)

@@ -1,4 +1,4 @@
-"""The check that opens a training experiment: the hand-written gradient against autodiff, in float64."""
+"""Check a network's hand-written gradient against autodiff in float64, before training it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from fnn.types import Params
 
 
 def random_params(network: fnn.Layer, seed: int) -> Params:
-    """Normal entries of deviation 1/√n, n the length of the first axis: biases are not zero here."""
+    """Draw normal parameters of standard deviation 1/√n, n the length of the first axis; biases are not zero."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(network.init, jax.random.key(seed))
 
@@ -26,10 +26,13 @@ def random_params(network: fnn.Layer, seed: int) -> Params:
 
 
 def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: ArrayLike, y: ArrayLike, seed: int) -> GradReport:
-    """The report on `fnn.value_and_grad` at random parameters on this batch; ExperimentError if a leaf is wrong.
+    """Check `fnn.value_and_grad` at random parameters on a batch.
 
-    The reference differentiates the cost written out here, which uses no backward function. `seed` draws the
-    parameters, and the same dropout for both sides.
+    The reference is autodiff of the cost below, which uses no backward function. `seed` draws the parameters and the
+    dropout masks, which are the same on both sides.
+
+    Raises:
+      ExperimentError: if the gradient of a leaf is wrong.
     """
     key = jax.random.key(seed)
 
@@ -37,15 +40,15 @@ def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: ArrayLike, 
     def cost(params: Params) -> Array:
         leaves = jax.tree_util.tree_leaves_with_path(params)
         weights = [leaf for path, leaf in leaves if jax.tree_util.keystr(path[-1:], simple=True) == "w"]
-        values, _ = loss.forward(network.forward(params, _like(x, params), key)[0], y)
+        values, _ = loss.forward(network.forward(params, _cast_like(x, params), key)[0], y)
         return jnp.mean(values) + 0.5 * l2 * sum((jnp.sum(w**2) for w in weights), jnp.zeros((), values.dtype))
 
     @jax.jit
     def by_hand(params: Params) -> Params:
-        return fnn.value_and_grad(network, loss, l2)(params, _like(x, params), y, key=key)[1]
+        return fnn.value_and_grad(network, loss, l2)(params, _cast_like(x, params), y, key=key)[1]
 
     args = (random_params(network, seed),)
-    with compiling_fast():
+    with without_optimizations():
         report = check_grad(cost, by_hand, args, checks=("reference",), num_points=1, key=seed)
     if not report.ok:
         raise ExperimentError(f"the hand-written gradient is wrong\n{report.summary()}")
@@ -53,8 +56,8 @@ def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: ArrayLike, 
 
 
 @contextlib.contextmanager
-def compiling_fast() -> Iterator[None]:
-    """Programs that run once: compiling them is what takes time, so without most optimisations."""
+def without_optimizations() -> Iterator[None]:
+    """Skip most compiler optimisations: these programs run once, so compiling them takes most of the time."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
@@ -63,11 +66,11 @@ def compiling_fast() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-def _like(x: ArrayLike, params: Params) -> Array:
+def _cast_like(x: ArrayLike, params: Params) -> Array:
     return jnp.asarray(x, jax.tree.leaves(params)[0].dtype)
 
 
-def worst(report: GradReport) -> tuple[float, float]:
-    """The largest difference between the two gradients, and the tolerance of the leaf in which it is."""
+def largest_difference(report: GradReport) -> tuple[float, float]:
+    """Return the largest difference between the two gradients, and the tolerance of the leaf with this difference."""
     pairs = [(leaf.max_error, leaf.tol) for leaf in report.leaves]
     return max((error, tol) for error, tol in pairs if error is not None and tol is not None)
