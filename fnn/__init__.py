@@ -1,18 +1,19 @@
-"""fnn: functional neural networks in JAX. Every backward pass is written by hand, under its forward, and checked.
+"""Functional neural networks in JAX, with hand-written and verified backward passes.
 
-Arrays are row-major, batch first; the notes behind the project write examples as columns. The mapping, once:
+Every layer and loss has its backward pass directly under its forward pass. Arrays are row-major, batch first: each
+example is a row. Course notes often write examples as columns. The two notations correspond as follows:
 
-    here                     the notes              meaning
-    X (m, n_in)              X (n_in, m)            m examples of n_in features, a row each (the notes: a column)
+    fnn                      course notes           meaning
+    X (m, n_in)              X (n_in, m)            m examples with n_in features each
     w (n_in, n_out)          W (n_out, n_in)        weights of a layer: w = Wᵀ
     b (n_out,)               b (n_out, 1)           biases
     Z = X w + b              Z = W X + b            the linear part of a layer
-    A = g(Z)                 A = g(Z)               its activation
-    dw = Xᵀ dZ               dW = (1/m) dZ Xᵀ       d… is the gradient of the cost J; here 1/m is in dZ already
+    A = g(Z)                 A = g(Z)               the activation of a layer
+    dw = Xᵀ dZ               dW = (1/m) dZ Xᵀ       gradient of the cost J; in fnn dZ already contains 1/m
     db = Σ_batch dZ          db = (1/m) Σ dZ
     dX = dZ wᵀ               dX = Wᵀ dZ
-    J = 1/m Σ L + λ/2 ‖w‖²   the same               the cost, L per example, the penalty over weights only
-    learning_rate, beta      α, β                   step length, momentum
+    J = 1/m Σ L + λ/2 ‖w‖²   the same               the cost: the mean loss, and a penalty on weights, not biases
+    learning_rate, beta      α, β                   learning rate, momentum coefficient
 """
 
 import importlib
@@ -63,13 +64,13 @@ from fnn.layers.wrappers import autodiff as autodiff
 from fnn.layers.wrappers import dynamic_loss_scale as dynamic_loss_scale
 from fnn.layers.wrappers import mixed_precision as mixed_precision
 from fnn.layers.wrappers import remat as remat
-from fnn.losses import accuracy as accuracy
-from fnn.losses import binary_accuracy as binary_accuracy
 from fnn.losses import binary_cross_entropy as binary_cross_entropy
 from fnn.losses import negative_log_likelihood as negative_log_likelihood
 from fnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from fnn.losses import squared_error as squared_error
+from fnn.metrics import accuracy as accuracy
+from fnn.metrics import binary_accuracy as binary_accuracy
 from fnn.optimizers import adam as adam
 from fnn.optimizers import add_l2 as add_l2
 from fnn.optimizers import heavy_ball as heavy_ball
@@ -103,7 +104,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    """`fnn.gradcheck` is imported when it is first used: training needs none of it."""
+    """Import `fnn.gradcheck` when it is first used, since training does not need it."""
     if name == "gradcheck":
         return importlib.import_module("fnn.gradcheck")
     raise AttributeError(f"module 'fnn' has no attribute {name!r}")

@@ -1,13 +1,16 @@
-r"""Initialisers: (key, shape, dtype=float32) -> array, drop-in for those of `jax.nn.initializers`.
+r"""Initialisers of weights and biases.
 
-A weight w of shape (*window, n_in, n_out) has fan_in = prod(window)·n_in and fan_out = prod(window)·n_out: dense has
-no window, a convolution's is its kernel. Standard deviations (all zero-mean; *_uniform draws from ±√3 times them):
+An initialiser is a function (key, shape, dtype=float32) -> array, as in `jax.nn.initializers`.
 
-    lecun    √(1 / fan_in)               keeps the variance of a linear layer (LeCun et al. 1998; the notes' "Xavier")
-    xavier   √(2 / (fan_in + fan_out))   the compromise between forward and backward (Glorot and Bengio 2010)
-    he       √(2 / fan_in)               keeps E[a²] through ReLU (He et al. 2015)
+A weight of shape (*window, n_in, n_out) has fan_in = prod(window)·n_in and fan_out = prod(window)·n_out. The window of
+a convolution is its kernel; a dense layer has none. The mean is 0, and the standard deviation is
 
-The notes print √(2/(n_in + n_out)) under He's name: that is Xavier Glorot's rule.
+    lecun    √(1 / fan_in)               keeps the variance through a linear layer (LeCun et al. 1998)
+    xavier   √(2 / (fan_in + fan_out))   a compromise between forward and backward pass (Glorot and Bengio 2010)
+    he       √(2 / fan_in)               keeps the mean square through a ReLU layer (He et al. 2015)
+
+Course notes sometimes call √(1 / fan_in) "Xavier", and √(2 / (fan_in + fan_out)) "He"; the names here are those of
+the papers. The *_uniform variants draw from U(-s, s) with s = √3 times the standard deviation.
 """
 
 import math
@@ -21,16 +24,35 @@ from fnn import checks
 from fnn.types import PRNGKey
 
 Initializer = Callable[..., Array]
+"""(key, shape, dtype=float32) -> array"""
 
 
 def zeros(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """All zeros: for biases, and for a model without hidden layers."""
+    """All zeros, for biases and for models without hidden layers.
+
+    Args:
+      key: not used.
+      shape: the shape of the array.
+      dtype: its dtype.
+
+    >>> zeros(jax.random.key(0), (2,))
+    Array([0., 0.], dtype=float32)
+    """
     del key
     return jnp.zeros(shape, dtype)
 
 
 def normal(stddev: float | Float[Array, ""]) -> Initializer:
-    """N(0, stddev²). `stddev` is the standard deviation and may be traced, so that a sweep can vary it.
+    """Return an initialiser that draws from N(0, stddev²).
+
+    Args:
+      stddev: the standard deviation. It may be traced, so that a sweep can vary it.
+
+    Returns:
+      An initialiser (key, shape, dtype=float32) -> array.
+
+    Raises:
+      ValueError: if `stddev` is negative or not finite.
 
     >>> w = normal(0.01)(jax.random.key(0), (100, 100))
     >>> bool(abs(w.std() - 0.01) < 0.001)
@@ -45,7 +67,21 @@ def normal(stddev: float | Float[Array, ""]) -> Initializer:
 
 
 def uniform(scale: float | Float[Array, ""]) -> Initializer:
-    """U(-scale, scale); `scale` may be traced."""
+    """Return an initialiser that draws from U(-scale, scale).
+
+    Args:
+      scale: the bound. It may be traced, so that a sweep can vary it.
+
+    Returns:
+      An initialiser (key, shape, dtype=float32) -> array.
+
+    Raises:
+      ValueError: if `scale` is negative or not finite.
+
+    >>> w = uniform(0.1)(jax.random.key(0), (100, 100))
+    >>> bool(abs(w).max() <= 0.1)
+    True
+    """
     checks.number("init.uniform", "scale", scale, minimum=0.0)
 
     def init(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
@@ -55,7 +91,13 @@ def uniform(scale: float | Float[Array, ""]) -> Initializer:
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (*window, n_in, n_out).
+    """Return (fan_in, fan_out) of a weight of shape (*window, n_in, n_out).
+
+    Args:
+      shape: the shape of the weight, of at least two axes.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
 
     >>> fans((784, 30)), fans((5, 5, 20, 40))
     ((784, 30), (500, 1000))
@@ -67,25 +109,90 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def lecun_normal(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """N(0, 1 / fan_in)."""
+    """Draw from N(0, 1 / fan_in) (LeCun et al. 1998).
+
+    Args:
+      key: PRNG key.
+      shape: the shape (*window, n_in, n_out) of the weight.
+      dtype: its dtype.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
+
+    >>> w = lecun_normal(jax.random.key(0), (100, 400))
+    >>> w.shape, round(float(w.std()), 2)
+    ((100, 400), 0.1)
+    """
     return normal(math.sqrt(1.0 / fans(shape)[0]))(key, shape, dtype)
 
 
 def xavier_normal(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """N(0, 2 / (fan_in + fan_out))."""
+    """Draw from N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio 2010).
+
+    Args:
+      key: PRNG key.
+      shape: the shape (*window, n_in, n_out) of the weight.
+      dtype: its dtype.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
+
+    >>> w = xavier_normal(jax.random.key(0), (100, 400))
+    >>> w.shape, round(float(w.std()), 2)
+    ((100, 400), 0.06)
+    """
     return normal(math.sqrt(2.0 / sum(fans(shape))))(key, shape, dtype)
 
 
 def xavier_uniform(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """U(-s, s) with s = √(6 / (fan_in + fan_out)), of variance 2 / (fan_in + fan_out)."""
+    """Draw from U(-s, s), s = √(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
+
+    Args:
+      key: PRNG key.
+      shape: the shape (*window, n_in, n_out) of the weight.
+      dtype: its dtype.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
+
+    >>> w = xavier_uniform(jax.random.key(0), (100, 400))
+    >>> w.shape, round(float(w.std()), 2)
+    ((100, 400), 0.06)
+    """
     return uniform(math.sqrt(6.0 / sum(fans(shape))))(key, shape, dtype)
 
 
 def he_normal(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """N(0, 2 / fan_in)."""
+    """Draw from N(0, 2 / fan_in) (He et al. 2015).
+
+    Args:
+      key: PRNG key.
+      shape: the shape (*window, n_in, n_out) of the weight.
+      dtype: its dtype.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
+
+    >>> w = he_normal(jax.random.key(0), (100, 400))
+    >>> w.shape, round(float(w.std()), 2)
+    ((100, 400), 0.14)
+    """
     return normal(math.sqrt(2.0 / fans(shape)[0]))(key, shape, dtype)
 
 
 def he_uniform(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """U(-s, s) with s = √(6 / fan_in), of variance 2 / fan_in."""
+    """Draw from U(-s, s), s = √(6 / fan_in) (He et al. 2015).
+
+    Args:
+      key: PRNG key.
+      shape: the shape (*window, n_in, n_out) of the weight.
+      dtype: its dtype.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
+
+    >>> w = he_uniform(jax.random.key(0), (100, 400))
+    >>> w.shape, round(float(w.std()), 2)
+    ((100, 400), 0.14)
+    """
     return uniform(math.sqrt(6.0 / fans(shape)[0]))(key, shape, dtype)

@@ -1,23 +1,26 @@
-"""Losses: a value per example beside its gradient with respect to the prediction.
+"""Losses: a value per example, and under it the gradient for the prediction.
 
-a is the prediction (z if it is a logit), y the target, L the value of one example; `backward` takes dL per example
-(batch,): the mean over the batch is taken in one place, `fnn.backprop`. The backward of the two losses on logits is
-the notes' "dZ = A - Y". Values are computed in float32 at least.
+a is the prediction (z if it is a logit), y the target, and L the value of one example. `backward` takes the gradient
+dL (batch,) of the cost with respect to the values. The mean over the batch is taken in `fnn.backprop`. For the two
+losses on logits, the gradient of the mean is the dZ = (A - Y) / m of textbooks. Values are computed in float32 at
+least.
+
+>>> values, residuals = squared_error.forward(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
+>>> values, squared_error.backward(residuals, jnp.ones(1))
+(Array([2.5], dtype=float32), Array([[1., 2.]], dtype=float32))
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike
 
 from fnn import checks
 from fnn.dtypes import widest
+from fnn.metrics import Values, accuracy, binary_accuracy
 from fnn.types import Loss
-
-Values = Float[Array, " batch"]
 
 
 def _prediction(function: str, prediction: ArrayLike) -> Array:
@@ -28,7 +31,10 @@ def _prediction(function: str, prediction: ArrayLike) -> Array:
 
 
 def _same_shape(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Prediction and target in one dtype; (n,) against (n, 1) is refused, never broadcast."""
+    """Return prediction and target in one dtype; their shapes must be equal.
+
+    (n,) is never broadcast against (n, 1).
+    """
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
     if prediction.shape != target.shape:
         expected = f"of the prediction's shape {tuple(prediction.shape)}"
@@ -40,7 +46,10 @@ def _same_shape(function: str, prediction: ArrayLike, target: ArrayLike) -> tupl
 
 
 def _distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Prediction and target (batch, k); integer labels (batch,) become one-hot rows, NaN where out of range."""
+    """Return prediction and target, both (batch, k).
+
+    A label becomes a one-hot row, or a row of NaN if it is out of range.
+    """
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
     if prediction.ndim != 2:
         raise checks.fail(function, "prediction", "of shape (batch, k)", prediction)
@@ -63,19 +72,19 @@ def _distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tu
 
 
 def _sum(values: Array) -> Values:
-    """Σ over all axes but the first."""
+    """Sum over all axes but the first."""
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
-def _spread(dvalue: Values, like: Array) -> Array:
-    """(batch,) as (batch, 1, …, 1)."""
+def _as_column(dvalue: Values, like: Array) -> Array:
+    """Reshape (batch,) to (batch, 1, …, 1), in the rank and dtype of `like`."""
     return dvalue.astype(like.dtype).reshape(dvalue.shape + (1,) * (like.ndim - 1))
 
 
 def _scale(residuals: tuple[Array, Array], dvalue: Values) -> Array:
-    """da = dL · ∂L/∂a, for the losses whose forward keeps ∂L/∂a; in the prediction's dtype."""
+    """da = dL · ∂L/∂a in the prediction's dtype, for losses whose forward keeps ∂L/∂a"""
     slope, like = residuals
-    return (_spread(dvalue, slope) * slope).astype(like.dtype)
+    return (_as_column(dvalue, slope) * slope).astype(like.dtype)
 
 
 def _squared_error(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
@@ -93,7 +102,7 @@ def _squared_error_backward(residuals: tuple[Array, Array], dvalue: Values) -> A
 def _sigmoid_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
     """L = -Σ_k [y_k ln σ(z_k) + (1 - y_k) ln(1 - σ(z_k))] = Σ_k [max(z_k, 0) - y_k z_k + ln(1 + e^-|z_k|)]"""
     like, (z, y) = jnp.asarray(z)[:0], _same_shape("sigmoid_cross_entropy", z, y)
-    e = jnp.exp(-jnp.maximum(z, -z))  # not jnp.abs, whose derivative at 0 autodiff takes for 1
+    e = jnp.exp(-jnp.maximum(z, -z))  # |z| by jnp.abs would have the derivative 1 at 0 under autodiff
     values = _sum(jnp.maximum(z, 0) - y * z + jnp.log1p(e))
     return values, (z >= 0, e, y, like)
 
@@ -101,12 +110,12 @@ def _sigmoid_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
 def _sigmoid_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array], dvalue: Values) -> Array:
     """dz = dL (σ(z) - y), σ(z) = 1 / (1 + e^-|z|) where z >= 0, else e^-|z| / (1 + e^-|z|)"""
     positive, e, y, like = residuals
-    dvalue = _spread(dvalue, e)
+    dvalue = _as_column(dvalue, e)
     return (jnp.where(positive, dvalue, dvalue * e) / (1 + e) - dvalue * y).astype(like.dtype)
 
 
 def _softmax_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
-    """L = -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z); y one-hot of a label"""
+    """L = -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z)"""
     like, labels = jnp.asarray(z)[:0], y if jnp.ndim(y) == 1 else None
     z, y = _distribution("softmax_cross_entropy", z, y)
     z = z - jax.lax.stop_gradient(jnp.max(z, axis=1, keepdims=True))
@@ -118,15 +127,19 @@ def _softmax_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
 
 
 def _softmax_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array], dvalue: Values) -> Array:
-    """dz = dL (p Σ_k y_k - y), which is dL (p - y) for a distribution y; p Σ_k y_k = e^z (Σ_k y_k / Σ_j e^z_j)"""
+    """dz = dL (p Σ_k y_k - y), which is dL (p - y) for a distribution y
+
+    p Σ_k y_k is computed as e^z (Σ_k y_k / Σ_j e^z_j).
+    """
     e, scale, y, like = residuals
-    dvalue = _spread(dvalue, e)
+    dvalue = _as_column(dvalue, e)
     return (e * (dvalue * scale) - dvalue * y).astype(like.dtype)
 
 
 def _log(a: Array) -> tuple[Array, Array]:
-    """ln a and its slope 1 / max(a, ε), finite at 0: below ε = eps² (5e-32 in float64, 1e-14 in float32), where ln
-    would fall without bound, its tangent at ε goes on instead, ln ε + (a - ε) / ε.
+    """Return ln a and its slope 1 / max(a, ε), both finite at a = 0.
+
+    Below ε = eps² (5e-32 in float64, 1e-14 in float32) ln is replaced by its tangent at ε, ln ε + (a - ε) / ε.
     """
     epsilon = jnp.finfo(a.dtype).eps ** 2
     safe = jnp.maximum(a, epsilon)
@@ -146,7 +159,7 @@ def _binary_cross_entropy_backward(residuals: tuple[Array, Array], dvalue: Value
 
 
 def _negative_log_likelihood(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
-    """L = -Σ_k y_k ln a_k, which is -ln a_y for a label y"""
+    """L = -Σ_k y_k ln a_k, which is -ln a_y if y is a label"""
     like, (a, y) = jnp.asarray(a)[:0], _distribution("negative_log_likelihood", a, y)
     log_a, slope = _log(a)
     return -_sum(y * log_a), (-y * slope, like)
@@ -157,32 +170,9 @@ def _negative_log_likelihood_backward(residuals: tuple[Array, Array], dvalue: Va
     return _scale(residuals, dvalue)
 
 
-def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
-    """1 where the largest entry of the prediction (batch, k) is at the label (or at the target's largest entry)."""
-    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
-    labels = target if target.ndim == 1 else jnp.argmax(target, axis=-1)
-    if prediction.ndim != 2 or target.shape not in (prediction.shape[:1], prediction.shape):
-        expected = f"labels (batch,) or rows (batch, k) for a prediction (batch, k), {tuple(prediction.shape)}"
-        raise checks.fail("accuracy", "target", expected, target)
-    return (jnp.argmax(prediction, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32)
-
-
-def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:
-    """The share of entries on the target's side: prediction > threshold against target > ½ (0 for logits)."""
-
-    def share(prediction: ArrayLike, target: ArrayLike) -> Values:
-        prediction, target = jnp.asarray(prediction), jnp.asarray(target)
-        if prediction.shape != target.shape:
-            raise checks.fail("accuracy", "target", f"of the prediction's shape {tuple(prediction.shape)}", target)
-        right = (prediction > threshold) == (target > 0.5)
-        return jnp.mean(right.astype(jnp.float32), axis=tuple(range(1, right.ndim)))
-
-    return share
-
-
 def _labels_in_range(function: str):
     def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
-        """Labels must be 0..k-1, distributions non-negative."""
+        """Check labels to be in 0..k-1, distributions to be >= 0 and to sum to 1."""
         values, k = np.asarray(target), prediction_shape[-1]
         if values.ndim == 1 and values.size and not (values.min() >= 0 and values.max() < k):
             raise checks.fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
@@ -197,7 +187,7 @@ def _labels_in_range(function: str):
 
 def _between_0_and_1(function: str):
     def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
-        """Each label is 0 or 1, or a probability between."""
+        """Check that each label is in [0, 1]."""
         values = np.asarray(target)
         if values.size and not (values.min() >= 0 and values.max() <= 1):
             raise checks.fail(function, "target", "labels in 0..1", came=f"{values.min()}..{values.max()}")
@@ -206,7 +196,12 @@ def _between_0_and_1(function: str):
 
 
 squared_error = Loss(_squared_error, _squared_error_backward, name="squared_error")
-"""½ ‖a - y‖² per example, the quadratic cost of the notes. a and y (batch, …)."""
+"""Squared error, also called quadratic cost, for regression.
+
+L = ½ ‖a - y‖², da = dL (a - y)
+
+Prediction and target have the same shape (batch, …).
+"""
 
 sigmoid_cross_entropy = Loss(
     _sigmoid_cross_entropy,
@@ -215,7 +210,13 @@ sigmoid_cross_entropy = Loss(
     (("accuracy", binary_accuracy(0.0)),),
     "sigmoid_cross_entropy",
 )
-"""Binary cross-entropy from logits, summed over labels. z and y (batch, k): one label, or several independent ones."""
+"""Binary cross-entropy from logits, summed over the labels of an example.
+
+L = -Σ_k [y_k ln σ(z_k) + (1 - y_k) ln(1 - σ(z_k))], dz = dL (σ(z) - y)
+
+Logits and targets have the same shape (batch, k) for k independent labels; targets are in [0, 1]. It is computed
+without overflow for logits of any size.
+"""
 
 softmax_cross_entropy = Loss(
     _softmax_cross_entropy,
@@ -224,7 +225,13 @@ softmax_cross_entropy = Loss(
     (("accuracy", accuracy),),
     "softmax_cross_entropy",
 )
-"""Cross-entropy from logits z (batch, k); y integer labels (batch,) or distributions (batch, k)."""
+"""Cross-entropy from logits, for classification.
+
+L = -Σ_k y_k ln p_k with p = softmax(z), dz = dL (p - y)
+
+Logits have shape (batch, k). Targets are integer labels (batch,) in 0..k-1 or distributions (batch, k). A label out
+of range gives NaN; `fit` and `evaluate` raise ValueError.
+"""
 
 binary_cross_entropy = Loss(
     _binary_cross_entropy,
@@ -233,7 +240,12 @@ binary_cross_entropy = Loss(
     (("accuracy", binary_accuracy(0.5)),),
     "binary_cross_entropy",
 )
-"""Binary cross-entropy from probabilities, the textbook form, for networks that end in sigmoid."""
+"""Binary cross-entropy from probabilities, for networks that end in `sigmoid`.
+
+L = -Σ_k [y_k ln a_k + (1 - y_k) ln(1 - a_k)], da = dL ((1 - y) / (1 - a) - y / a)
+
+Shapes are those of `sigmoid_cross_entropy`, which is more accurate. The logarithm is replaced by its tangent near 0.
+"""
 
 negative_log_likelihood = Loss(
     _negative_log_likelihood,
@@ -242,4 +254,9 @@ negative_log_likelihood = Loss(
     (("accuracy", accuracy),),
     "negative_log_likelihood",
 )
-"""-ln of the true class's probability, the textbook form, for networks that end in softmax."""
+"""Negative log-likelihood of the true class, for networks that end in `softmax`.
+
+L = -Σ_k y_k ln a_k, da = -dL y / a
+
+Shapes are those of `softmax_cross_entropy`, which is more accurate. The logarithm is replaced by its tangent near 0.
+"""

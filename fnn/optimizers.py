@@ -1,8 +1,10 @@
-"""Optimizers by hand, in optax's protocol: init(params) -> state; update(gradients, state, params) -> updates, state.
+"""Optimizers in optax's protocol.
 
-W is a parameter, dW the gradient of the cost, α the learning rate; an update is added to its parameter. Any optax
-transformation can be passed wherever these are, and they chain with optax's. A learning rate is a number, a traced
-scalar, or a schedule: a function of the number of updates made so far, as in optax.
+An optimizer has init(params) -> state and update(gradients, state, params) -> updates, state; `apply_updates` adds the
+updates to the parameters. W is a parameter, dW the gradient of the cost, and α the learning rate. These optimizers
+chain with optax's own, and fnn accepts any optax transformation in their place.
+
+A learning rate is a number, a traced scalar, or a schedule: a function of the number of updates made so far.
 """
 
 from collections.abc import Callable
@@ -21,15 +23,21 @@ LearningRate = float | Float[Array, ""] | Schedule
 
 
 class Steps(NamedTuple):
+    """The state of `sgd`: the number of updates made so far."""
+
     step: Int[Array, ""]
 
 
 class Velocity(NamedTuple):
+    """The state of the momentum methods."""
+
     step: Int[Array, ""]
     v: Params
 
 
 class Moments(NamedTuple):
+    """The state of `adam`: the averages of the gradient and of its square."""
+
     step: Int[Array, ""]
     m: Params
     v: Params
@@ -44,7 +52,7 @@ def _zeros(params: Params) -> Params:
 
 
 def _blend(a: float | Array, x: Params, b: float | Array, y: Params) -> Params:
-    """a x + b y, leaf by leaf, in each leaf's dtype."""
+    """Return a·x + b·y, leaf by leaf, in the dtype of each leaf of x."""
     return jax.tree.map(lambda p, q: jnp.asarray(a, p.dtype) * p + jnp.asarray(b, p.dtype) * q.astype(p.dtype), x, y)
 
 
@@ -58,13 +66,16 @@ def _check(function: str, learning_rate: LearningRate, **coefficients: Any) -> N
 
 
 def _descend(learning_rate: LearningRate, step: Int[Array, ""], direction: Params) -> Params:
-    """-α · direction"""
+    """Return -α · direction."""
     alpha = learning_rate(step) if callable(learning_rate) else learning_rate
     return jax.tree.map(lambda d: -jnp.asarray(alpha, d.dtype) * d, direction)
 
 
 def sgd(learning_rate: LearningRate) -> GradientTransformation:
-    """Gradient descent: W ← W - α dW.
+    """(Stochastic) gradient descent: W ← W - α dW (Robbins and Monro 1951).
+
+    Args:
+      learning_rate: α, a number, a traced scalar, or a schedule step -> α.
 
     >>> optimizer = sgd(0.5)
     >>> updates, state = optimizer.update({"w": jnp.array(2.0)}, optimizer.init({"w": jnp.array(1.0)}))
@@ -81,10 +92,21 @@ def sgd(learning_rate: LearningRate) -> GradientTransformation:
 
 
 def momentum(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
-    """The notes' exponential average of gradients: V ← β V + (1 - β) dW, W ← W - α V, starting at V = 0.
+    """Momentum as an EMA; `heavy_ball` is what PyTorch and optax call momentum.
 
-    Its steps are (1 - β) times those of `heavy_ball`: for the same speed α must be 1/(1 - β) times larger. (Document
-    000 prints a minus before (1 - β), which climbs; document 002 has it right.)
+    V ← β V + (1 - β) dW, W ← W - α V, starting at V = 0
+
+    V is the exponential moving average (EMA) of the gradients. The steps are (1 - β) times those of `heavy_ball`: the
+    same speed needs a learning rate that is 1/(1 - β) times larger.
+
+    Args:
+      learning_rate: α, a number, a traced scalar, or a schedule step -> α.
+      beta: β in [0, 1); may be traced.
+
+    >>> optimizer = momentum(1.0, beta=0.75)
+    >>> updates, state = optimizer.update({"w": jnp.array(2.0)}, optimizer.init({"w": jnp.array(1.0)}))
+    >>> float(updates["w"])
+    -0.5
     """
     _check("momentum", learning_rate, beta=beta)
 
@@ -97,7 +119,19 @@ def momentum(learning_rate: LearningRate, beta: float | Array = 0.9) -> Gradient
 
 
 def heavy_ball(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
-    """Polyak's momentum (1964): V ← β V + dW, W ← W - α V; what optax, PyTorch and Keras call SGD with momentum."""
+    """Heavy-ball momentum (Polyak 1964), the "momentum" of PyTorch and optax.
+
+    V ← β V + dW, W ← W - α V, starting at V = 0
+
+    Args:
+      learning_rate: α, a number, a traced scalar, or a schedule step -> α.
+      beta: β in [0, 1); may be traced.
+
+    >>> optimizer = heavy_ball(1.0, beta=0.75)
+    >>> updates, state = optimizer.update({"w": jnp.array(2.0)}, optimizer.init({"w": jnp.array(1.0)}))
+    >>> float(updates["w"])
+    -2.0
+    """
     _check("heavy_ball", learning_rate, beta=beta)
 
     def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
@@ -109,7 +143,19 @@ def heavy_ball(learning_rate: LearningRate, beta: float | Array = 0.9) -> Gradie
 
 
 def nesterov(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
-    """Nesterov's momentum (1983; in the form of Sutskever et al. 2013): V ← β V + dW, W ← W - α (dW + β V)."""
+    """Nesterov's accelerated gradient (Nesterov 1983; Sutskever et al. 2013).
+
+    V ← β V + dW, W ← W - α (dW + β V), starting at V = 0
+
+    Args:
+      learning_rate: α, a number, a traced scalar, or a schedule step -> α.
+      beta: β in [0, 1); may be traced.
+
+    >>> optimizer = nesterov(1.0, beta=0.75)
+    >>> updates, state = optimizer.update({"w": jnp.array(2.0)}, optimizer.init({"w": jnp.array(1.0)}))
+    >>> float(updates["w"])
+    -3.5
+    """
     _check("nesterov", learning_rate, beta=beta)
 
     def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
@@ -126,9 +172,22 @@ def adam(
     beta2: float | Array = 0.999,
     epsilon: float | Array = 1e-8,
 ) -> GradientTransformation:
-    """Adam (Kingma and Ba 2015): after t updates, t counting this one,
+    """Adam (Kingma and Ba 2015).
 
-    M ← β₁ M + (1 - β₁) dW, V ← β₂ V + (1 - β₂) dW², M̂ = M / (1 - β₁ᵗ), V̂ = V / (1 - β₂ᵗ), W ← W - α M̂ / (√V̂ + ε).
+    M ← β₁ M + (1 - β₁) dW, V ← β₂ V + (1 - β₂) dW², M̂ = M / (1 - β₁ᵗ), V̂ = V / (1 - β₂ᵗ), W ← W - α M̂ / (√V̂ + ε)
+
+    M and V start at 0, and t is the number of updates including this one.
+
+    Args:
+      learning_rate: α, a number, a traced scalar, or a schedule step -> α.
+      beta1: β₁ in [0, 1), for the average of the gradient; may be traced.
+      beta2: β₂ in [0, 1), for the average of its square; may be traced.
+      epsilon: ε >= 0; may be traced.
+
+    >>> optimizer = adam(0.5)
+    >>> updates, state = optimizer.update({"w": jnp.array(2.0)}, optimizer.init({"w": jnp.array(1.0)}))
+    >>> round(float(updates["w"]), 5)
+    -0.5
     """
     _check("adam", learning_rate, beta1=beta1, beta2=beta2)
     checks.number("adam", "epsilon", epsilon, minimum=0.0)
@@ -149,10 +208,27 @@ def adam(
 
 
 def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> GradientTransformation:
-    """The gradient of λ/2 ‖W‖², added: dW ← dW + λ W for weights (leaves named `w`), not for biases.
+    """Add the gradient of an L2 penalty λ/2 ‖W‖² to the gradients of weights.
 
-    Chain it before an optimizer, `optax.chain(fnn.add_l2(1e-4), fnn.momentum(0.1))`, or give the cost `l2`; not both.
-    Before Adam it is Adam with L2, not AdamW.
+    dW ← dW + λ W for weights; biases are left alone
+
+    Chain it before an optimizer, `optax.chain(fnn.add_l2(1e-4), fnn.momentum(0.1))`, or pass `l2` to the cost, but not
+    both. Before `adam` it gives Adam with L2, not AdamW (Loshchilov and Hutter 2019).
+
+    Args:
+      strength: λ >= 0; may be traced.
+      is_weight: (path, leaf) -> bool, selects the parameters that are weights. Default: `fnn.is_weight`.
+
+    Returns:
+      A GradientTransformation without state. Its update needs `params`.
+
+    Raises:
+      ValueError: from init and update, if λ is positive and no parameter is a weight.
+
+    >>> params = {"w": jnp.array(3.0), "b": jnp.array(3.0)}
+    >>> gradients, state = add_l2(0.5).update(params, (), params)
+    >>> float(gradients["w"]), float(gradients["b"])
+    (4.5, 3.0)
     """
     checks.number("add_l2", "strength", strength, minimum=0.0)
     check_is_weight("add_l2", is_weight)
@@ -172,5 +248,5 @@ def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> Gradi
 
 
 def apply_updates(params: Params, updates: Params) -> Params:
-    """W + update, leaf by leaf, in the parameter's dtype."""
+    """Return the parameters plus their updates, in the dtypes of the parameters."""
     return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
