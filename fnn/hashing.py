@@ -21,13 +21,13 @@ def sha256(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> tuple[str, int]:
-    """Return the SHA-256 of a file in hexadecimal, and its size in bytes. The file is read in blocks."""
+    """Return the SHA-256 of a file in hexadecimal, and its size in bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
 def hash_array(value: Any) -> str:
-    """Describe an array by dtype, shape and the first 12 digits of the SHA-256 of its values.
+    """Describe an array by dtype, shape and a short hash of its values.
 
     If the array is split over several processes, the text has no hash: no process can read all of its values.
 

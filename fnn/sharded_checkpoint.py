@@ -1,4 +1,4 @@
-"""Checkpoints whose split leaves are written shard by shard with orbax, also in a single process.
+"""Checkpoints whose split leaves are written shard by shard with orbax.
 
 `fnn.checkpoint.save` does the same with several processes. With one process it writes every leaf whole, which needs
 no orbax. `restore` is that of `fnn.checkpoint`; it reads the checkpoints of both.
@@ -15,7 +15,7 @@ from fnn.checkpoint.store import restore as restore
 
 
 def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:
-    """Save a tree as `fnn.checkpoint.save(folder, tree, step=step, sharded=True)` does.
+    """Save a tree as `fnn.checkpoint.save(…, sharded=True)` does.
 
     >>> import fnn, jax, tempfile
     >>> layout = fnn.sharding.data_parallel(jax.make_mesh((1,), ("data",)))

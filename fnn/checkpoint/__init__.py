@@ -1,4 +1,4 @@
-"""Nothing lost: checkpoints, exact resumption, and parameters as safetensors files.
+"""Checkpoints, exact resumption, and parameters as safetensors files.
 
 Checkpoints of `fit`
 --------------------

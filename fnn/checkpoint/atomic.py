@@ -21,12 +21,15 @@ _LOCK = ".lock"
 
 
 class LockedError(RuntimeError):
-    """Another process, or another training of this process, is writing into the folder."""
+    """Another training, in this process or another, writes into the folder."""
 
 
 @contextlib.contextmanager
 def name_errors(path: Path) -> Iterator[None]:
-    """Add the path to an OSError that has none: errors of an open file (disk full, file too large) name no file."""
+    """Add the path to an OSError that has none.
+
+    Errors of an open file (disk full, file too large) name no file.
+    """
     try:
         yield
     except OSError as error:
@@ -36,7 +39,10 @@ def name_errors(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk. A rename in the folder is durable only after this."""
+    """Flush the entries of a folder to the disk.
+
+    A rename in the folder is durable only after this.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with name_errors(folder):
@@ -63,7 +69,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new hidden name beside `path`. `remove_temporaries` recognises such names."""
+    """Return a new hidden name beside `path`, for `remove_temporaries` to find."""
     return path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}-{path.name}"
 
 
@@ -99,14 +105,20 @@ def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes]) -> No
 
 
 def remove_folder(path: Path) -> None:
-    """Rename a folder to a temporary name, then delete it: an interrupted deletion leaves no half checkpoint."""
+    """Rename a folder to a temporary name, then delete it.
+
+    An interrupted deletion thus never leaves half a checkpoint.
+    """
     temporary = temporary_path(path)
     os.rename(path, temporary)
     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files and folders that killed processes left. The caller must hold the folder's lock."""
+    """Remove the temporary files and folders that killed processes left.
+
+    The caller must hold the folder's lock.
+    """
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             if path.is_dir() and not path.is_symlink():

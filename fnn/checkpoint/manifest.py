@@ -48,7 +48,7 @@ class VerifiedCheckpoint(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and the libraries, and JAX's backend. A manifest records them."""
+    """Return the versions of Python and the libraries, and JAX's backend."""
     names = ("fnn", "jax", "jaxlib", "numpy", "optax", "safetensors")
     found = {"python": platform.python_version(), "backend": jax.default_backend()}
     for name in names:
@@ -58,7 +58,10 @@ def versions() -> dict[str, str]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints in a folder by their names, oldest first. A missing folder has none."""
+    """List the checkpoints in a folder by name, oldest first.
+
+    A folder that does not exist has none.
+    """
     try:
         found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     except FileNotFoundError:
@@ -67,12 +70,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return True if the path is named like a checkpoint and is not a folder of checkpoints."""
+    """Return True for the path of a checkpoint, False for a folder of them."""
     return bool(_NAME.fullmatch(path.name)) and not list_checkpoints(path)
 
 
 def next_path(folder: Path, step: int) -> tuple[Path, list[Path]]:
-    """Return the path for a new checkpoint of this step, and the existing ones of this step, which it replaces."""
+    """Return the path of a new checkpoint, and those of its step to replace."""
     same_step = [path for path in list_checkpoints(folder) if _step(path) == step]
     suffix = f".{_generation(same_step[-1]) + 1}" if same_step else ""
     return folder / f"step-{step:08d}{suffix}", same_step

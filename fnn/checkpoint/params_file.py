@@ -1,4 +1,4 @@
-"""Export and import parameters as plain safetensors files, which other tools read and write."""
+"""Export and import parameters as safetensors files, for other tools."""
 
 from pathlib import Path
 

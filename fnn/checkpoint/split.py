@@ -21,7 +21,7 @@ from fnn.sharding import agreement
 
 
 def split_folder_name(name: str) -> str:
-    """Return the name of orbax's folder for the split leaves of a tree, given the name of the tree's file.
+    """Return the name of orbax's folder for a tree, given the name of its file.
 
     >>> split_folder_name("state.safetensors")
     'state.orbax'
@@ -63,7 +63,7 @@ def write_split(folder: Path, leaves: Mapping[str, Any]) -> None:
 
 
 def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Read leaves by name from a folder whose files were verified. All processes call it.
+    """Read leaves by name from a verified folder. All processes call it.
 
     Args:
       folder: the folder that `write_split` wrote.
@@ -88,9 +88,9 @@ def process_share() -> slice:
 
 
 def hash_split(folder: Path) -> dict[str, dict[str, Any]]:
-    """Flush the files below a checkpoint's folder to the disk, and return the manifest's entries for them.
+    """Flush and hash orbax's files below a folder of all processes.
 
-    Each process hashes its share of the files; all processes return all entries.
+    Each process hashes its share of the files; all processes return the manifest's entries of all files.
     """
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     names = json.loads(agreement.all_gather(json.dumps(names))[0])

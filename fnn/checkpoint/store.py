@@ -25,12 +25,12 @@ from fnn.sharding import agreement
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint is damaged and an older one is used, or it was saved with other versions of the libraries."""
+    """A checkpoint is damaged, or was saved with other versions of libraries."""
 
 
 @contextlib.contextmanager
 def open_folder(folder: Path) -> Iterator[None]:
-    """Create a folder of checkpoints if it is missing, and hold its lock for the duration of the context.
+    """Create and lock a folder of checkpoints for the duration of the context.
 
     Process 0 holds the lock. It also removes the temporary files that killed processes left.
     """
@@ -47,11 +47,7 @@ def open_folder(folder: Path) -> Iterator[None]:
 
 
 def check_writable(function: str, tree: PyTree) -> None:
-    """Check before a training that its state can be saved.
-
-    Raises:
-      ImportError: if several processes would write split leaves with orbax, and it is not installed.
-    """
+    """Raise ImportError if several processes would need orbax to save the tree."""
     if agreement.is_multiprocess():
         split.require_orbax(function, tree)
 
@@ -60,8 +56,8 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool
     """Write a checkpoint into a folder whose lock is held, and return its path.
 
     Args:
-      folder: the folder of checkpoints, open (`open_folder`).
-      step: the step of the checkpoint. Earlier checkpoints of the same step are removed.
+      folder: the folder of checkpoints, in which earlier checkpoints of the same step are removed.
+      step: the step of the checkpoint.
       trees: `{file name: tree}`.
       sharded: in one process, write split leaves with orbax, too. Several processes always do.
       **extra: more entries of the manifest.
@@ -125,9 +121,9 @@ def load(path: Path) -> VerifiedCheckpoint:
 
 
 def newest(folder: Path, function: str = "restore") -> tuple[VerifiedCheckpoint | None, list[Path]]:
-    """Return the newest good checkpoint, and the damaged ones that are newer. None if the folder holds none at all.
+    """Return the newest good checkpoint, and the damaged ones that are newer.
 
-    Process 0 warns of each damaged checkpoint.
+    The checkpoint is None if the folder holds none at all. Process 0 warns of each damaged one.
 
     Raises:
       DamagedError: if there are checkpoints and none is good.
@@ -164,7 +160,7 @@ def _last_good(function: str, folder: Path, paths: list[Path]) -> tuple[Verified
 
 
 def restore_tree(function: str, loaded: VerifiedCheckpoint, name: str, like: PyTree) -> PyTree:
-    """Rebuild one of a checkpoint's trees, given its file name, in the form of `like`."""
+    """Rebuild a tree of a checkpoint, given its file name, like `like`."""
     source = f"{loaded.path / name}"
     leaves = tensors.check_like(function, like, loaded.manifest["trees"][name], source)
     arrays: dict[str, Any] = {**tensors.decode(loaded.files[name], source)}
@@ -208,7 +204,7 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None, sharded: 
 
 
 def restore(path: str | Path, like: PyTree) -> PyTree:
-    """Restore a tree that `save` or `fit` saved, from a checkpoint or from the newest good one in a folder.
+    """Restore a tree that `save` or `fit` saved.
 
     The number of devices and processes need not be the one that the tree was saved with. Of what `fit` saved, the
     state is restored. If the network has batch_norm, `fnn.calibrate` its parameters.
@@ -247,15 +243,9 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """Return the path of the newest good checkpoint in a folder, or None if the folder holds none.
+    """Return the path of the newest good checkpoint, or None if there is none.
 
-    Raises:
-      DamagedError: if there are checkpoints and none is good. Damaged ones are skipped with a CheckpointWarning.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     print(latest(folder))
-    None
+    Damaged ones are skipped with a CheckpointWarning. If there are checkpoints and none is good, it raises DamagedError.
     """
     loaded, _ = newest(Path(folder), "latest")
     return None if loaded is None else loaded.path

@@ -41,11 +41,13 @@ _DTYPES = {  # safetensors' name -> NumPy's; safetensors cannot store other dtyp
 
 
 class DamagedError(ValueError):
-    """A file is missing, unreadable, or does not have the SHA-256 that was recorded when it was written."""
+    """A file is missing, unreadable, or differs from its recorded SHA-256."""
 
 
 def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
-    """Return the leaves by name, after checking that safetensors can store them and that names are unique.
+    """Return the leaves by name.
+
+    All of them must be arrays that safetensors can store, with unique names.
 
     >>> list(named_leaves("save", "tree", {"layers": [{"w": jnp.ones(2)}]}))
     ['layers.0.w']
@@ -84,7 +86,10 @@ def encode(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None
 
 
 def decode(data: bytes, source: str) -> dict[str, np.ndarray]:
-    """Return the arrays in the bytes of a safetensors file. The DamagedError of an unreadable one names `source`."""
+    """Return the arrays in the bytes of a safetensors file.
+
+    The DamagedError of an unreadable file names `source`.
+    """
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -110,7 +115,7 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def check_like(function: str, like: PyTree, stored: Description, source: str) -> dict[str, Any]:
-    """Return the leaves of `like` by name, after checking names, dtypes and shapes against the stored tree.
+    """Return the leaves of `like` by name, checked against the stored tree.
 
     Raises:
       ValueError: if they differ; the message names the leaves.
@@ -136,7 +141,7 @@ def _count(problem: str, names: list[str]) -> str:
 
 
 def _implementation(key: Any) -> Any:
-    """Return the PRNG implementation of a typed key, of which only the dtype may be known."""
+    """Return the PRNG implementation of a typed key, given at least its dtype."""
     if isinstance(key, jax.Array):
         return jax.random.key_impl(key)
     known = ("threefry2x32", "rbg", "unsafe_rbg")

@@ -95,12 +95,12 @@ from fnn.sharding.agreement import LostProcessError as LostProcessError
 from fnn.sharding.agreement import fail_together as fail_together
 from fnn.sharding.agreement import is_main_process as is_main_process
 from fnn.sharding.agreement import mark_failed as mark_failed
+from fnn.sharding.dense_rules import dense_pairs as dense_pairs
 from fnn.sharding.initialize import initialize as initialize
 from fnn.sharding.layout import Layout as Layout
 from fnn.sharding.layout import auto_mesh as auto_mesh
 from fnn.sharding.layout import batch_sharding as batch_sharding
 from fnn.sharding.layout import data_parallel as data_parallel
-from fnn.sharding.layout import dense_pairs as dense_pairs
 from fnn.sharding.layout import replicated as replicated
 from fnn.sharding.layout import shardings as shardings
 from fnn.sharding.layout import tensor_parallel as tensor_parallel

@@ -34,10 +34,10 @@ exit_codes: list[int] = []
 
 
 def mark_failed(code: int = 1) -> None:
-    """Let this process exit with this code without waiting for the others, which then notice its exit.
+    """Let this process exit with this code without waiting for the others.
 
-    Call it in a process that failed alone and handles its own exception. It has no effect unless
-    `fnn.sharding.initialize` was called.
+    The others then notice its exit. Call it in a process that failed alone and handles its own exception. It has no
+    effect unless `fnn.sharding.initialize` was called.
     """
     exit_codes[:] = [code]
 
@@ -64,7 +64,9 @@ def _all_gather(array: np.ndarray) -> np.ndarray:
 
 
 def all_max(*numbers: int | bool) -> tuple[int, ...]:
-    """Return the maximum of each number over all processes. Every process must call it.
+    """Return the maximum of each number over all processes.
+
+    Every process must call it.
 
     >>> all_max(3, True)
     (3, 1)
@@ -76,7 +78,9 @@ def all_max(*numbers: int | bool) -> tuple[int, ...]:
 
 
 def all_gather(text: str) -> list[str]:
-    """Return the texts of all processes, in the order of their indices. Every process must call it.
+    """Return the texts of all processes, in the order of their indices.
+
+    Every process must call it.
 
     >>> all_gather("ready")
     ['ready']
@@ -130,7 +134,9 @@ def _put(leaf: Any, sharding: Sharding) -> Array:
 
 
 def assert_same(function: str, **options: Any) -> None:
-    """Check that all processes pass the same options: numbers, flags, texts or lists. Every process must call it.
+    """Check that all processes pass the same options.
+
+    Options are numbers, flags, texts or lists. Every process must call it.
 
     Raises:
       ValueError: in every process, if they differ; the message names the first option that does.
@@ -146,10 +152,10 @@ def assert_same(function: str, **options: Any) -> None:
 
 @contextlib.contextmanager
 def fail_together(function: str, enabled: bool = True) -> Iterator[None]:
-    """Raise in every process if the block raises in one of them. Every process must enter it.
+    """Raise in every process if the block raises in one of them.
 
-    Wrap work that each process does alone in it, such as reading a file. The process that failed raises its own
-    error. The other processes raise a RuntimeError that quotes it.
+    Every process must enter it. Use it around work that each process does alone, such as reading a file. The process
+    that failed raises its own error. The other processes raise a RuntimeError that quotes it.
 
     Args:
       function: the name that begins the message of the RuntimeError.
@@ -180,7 +186,7 @@ def fail_together(function: str, enabled: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def raise_if_process_lost(function: str, advice: str) -> Iterator[None]:
-    """Turn JAX's error about a lost process into a LostProcessError that says what to do."""
+    """Turn JAX's error about a lost process into a LostProcessError."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises either of them

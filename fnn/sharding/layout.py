@@ -1,4 +1,4 @@
-"""Layouts: how examples, parameters and optimizer state are sharded over a mesh of devices.
+"""Layouts: how arrays are sharded over a mesh of devices.
 
 A `Layout` shards examples over the mesh's axis "data". It shards a parameter over the axes that the first rule
 matching its path names. Everything else is replicated. XLA's partitioner adds the communication, so a program
@@ -15,15 +15,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.layers.dense import Dense
-from fnn.types import Layer, Params
+from fnn.types import Params
 
 DATA = "data"
 """The name of the mesh axis that examples are sharded over."""
 
 
 class Layout(NamedTuple):
-    """How arrays are sharded over a mesh. Pass it as `sharding` to `fit`, `make_epoch`, `evaluate` and others.
+    """How arrays are sharded over a mesh: the argument `sharding` of `fit`.
 
     Attributes:
       mesh: the devices. Examples are sharded over its axis "data", if it has one.
@@ -38,7 +37,7 @@ class Layout(NamedTuple):
 
 
 def data_parallel(mesh: Mesh, split_optimizer: bool = False) -> Layout:
-    """Return a layout with replicated parameters and examples sharded over the axis "data".
+    """Return a layout that shards examples and replicates parameters.
 
     Each device computes the gradient of its share of a batch. A step communicates only the sums of the gradient and
     of the cost. If the examples themselves are sharded (more than a GiB, or several processes), it also communicates
@@ -82,41 +81,6 @@ def tensor_parallel(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]], spli
     return _make_layout("tensor_parallel", mesh, rules, split_optimizer, needs_data=False)
 
 
-def dense_pairs(network: Layer, axis: str = "model") -> tuple[tuple[str, PartitionSpec], ...]:
-    """Return rules that shard the dense layers of a `serial` in pairs: the first by columns, the second by rows.
-
-    Z₁ = X W₁ then needs no communication, and Z₂ = A₁ W₂ is a sum over the devices. A dense layer without a partner
-    and every other layer stay replicated.
-
-    Args:
-      network: a `serial` of at least two dense layers, such as `fnn.mlp([4, 8, 8, 3])`.
-      axis: the mesh axis to shard over.
-
-    Raises:
-      ValueError: if the network has fewer than two dense layers.
-
-    >>> import fnn
-    >>> [(path, tuple(spec)) for path, spec in dense_pairs(fnn.mlp([4, 8, 8, 3]))]
-    [('0\\\\.w', (None, 'model')), ('0\\\\.b', ('model',)), ('2\\\\.w', ('model', None))]
-    """
-    checks.layer("dense_pairs", "network", network)
-    dense = [i for i, layer in enumerate(network.layers) if _is_dense(layer)]
-    if len(dense) < 2:
-        came = f"{len(dense)} of them among {[layer.name for layer in network.layers]}"
-        raise checks.fail("dense_pairs", "network", "a `serial` of at least two dense layers", came=came)
-    rules = []
-    for first, second in zip(dense[::2], dense[1::2], strict=False):
-        rules += [(rf"{first}\.w", PartitionSpec(None, axis)), (rf"{first}\.b", PartitionSpec(axis))]
-        rules += [(rf"{second}\.w", PartitionSpec(axis, None))]
-    return tuple(rules)
-
-
-def _is_dense(layer: Layer) -> bool:
-    """Return True if the parameters of a layer are those of one dense layer (not of several, as in `repeat`)."""
-    params = jax.eval_shape(layer.init, jax.random.key(0))
-    return isinstance(params, Dense) and params.w.ndim == 2
-
-
 def _make_layout(function: str, mesh: Any, rules: Any, split_optimizer: bool, needs_data: bool) -> Layout:
     if not isinstance(mesh, Mesh):
         raise checks.fail(function, "mesh", "a jax.sharding.Mesh", mesh, TypeError)
@@ -146,7 +110,7 @@ def _axes(spec: PartitionSpec) -> list[str]:
 
 
 def check_layout(function: str, layout: Any) -> Layout:
-    """Return the argument `sharding` of a public function, after checking that it is a valid Layout."""
+    """Return the argument `sharding` of a function if it is a valid Layout."""
     if not isinstance(layout, Layout):
         raise checks.fail(function, "sharding", "a Layout (see fnn.sharding.data_parallel)", layout, TypeError)
     if layout.split_optimizer and DATA not in layout.mesh.axis_names:
@@ -169,7 +133,7 @@ def describe(layout: Layout) -> str:
 
 @functools.cache
 def auto_mesh(mesh: Mesh) -> Mesh:
-    """Return the mesh of the same devices with Auto axes, over which XLA chooses the intermediate shardings.
+    """Return the mesh with Auto axes: XLA chooses the intermediate shardings.
 
     >>> auto_mesh(jax.make_mesh((1,), ("data",))).axis_types == (AxisType.Auto,)
     True
@@ -178,12 +142,12 @@ def auto_mesh(mesh: Mesh) -> Mesh:
 
 
 def with_auto_axes(layout: Layout) -> Layout:
-    """Return the layout over `auto_mesh`. Compiled programs use it, whatever the types of the user's axes are."""
+    """Return the layout over `auto_mesh`, which compiled programs use."""
     return layout._replace(mesh=auto_mesh(layout.mesh))
 
 
 def batch_sharding(layout: Layout) -> NamedSharding:
-    """Return the sharding of rows over "data". If the mesh has no such axis, rows are replicated."""
+    """Return the sharding of rows over "data"; replicated without that axis."""
     mesh = auto_mesh(layout.mesh)
     return NamedSharding(mesh, PartitionSpec(DATA) if DATA in mesh.axis_names else PartitionSpec())
 
@@ -237,7 +201,10 @@ def _num_shards(layout: Layout, entry: Any) -> int:
 
 
 def _shard_over_data(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
-    """Add "data" to a spec at the first dimension that it divides, preferably one that is not sharded yet."""
+    """Add "data" to a spec at the first dimension that it divides.
+
+    Dimensions that are not sharded yet come first.
+    """
     entries = [*spec, *[None] * (len(shape) - len(spec))]
     devices = layout.mesh.shape[DATA]
     fits = [i for i, size in enumerate(shape) if size and size % (_num_shards(layout, entries[i]) * devices) == 0]
@@ -249,11 +216,11 @@ def _shard_over_data(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]
 
 
 def shardings(layout: Layout, tree: PyTree, params: Params) -> PyTree:
-    """Return the NamedSharding of each leaf of a TrainState, or of any tree that contains one, over Auto axes.
+    """Return the NamedSharding, over Auto axes, of each leaf of a tree.
 
-    A leaf gets the sharding of a parameter if its path ends with the parameter's path and it has the parameter's
-    shape. Examples are parameters, gradients, the moments of an optimizer and the best parameters so far. Every other
-    leaf is replicated.
+    The tree is a TrainState, or any tree that contains one. A leaf gets the sharding of a parameter if its
+    path ends with the parameter's path and it has the parameter's shape. Examples are parameters, gradients, the
+    moments of an optimizer and the best parameters so far. Every other leaf is replicated.
 
     Args:
       layout: the layout.

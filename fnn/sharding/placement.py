@@ -1,4 +1,4 @@
-"""Put arrays onto the devices of a layout, and constrain programs to its shardings.
+"""Put arrays onto the devices of a layout, and constrain programs to it.
 
 Compiled programs use a copy of the mesh with Auto axes. Results are returned on the user's mesh. So meshes with
 Explicit axes, which `jax.make_mesh` makes by default, and meshes with Auto axes work alike.
@@ -21,7 +21,10 @@ R = TypeVar("R")
 
 
 def on_auto_mesh(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function: run it under the Auto mesh of its keyword `sharding`, whatever `jax.set_mesh` has set."""
+    """Decorate a function: run it under the Auto mesh of its `sharding`.
+
+    A mesh that the caller set with `jax.set_mesh` does not matter inside.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -35,7 +38,7 @@ def on_auto_mesh(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def constrain(tree: PyTree, targets: PyTree) -> PyTree:
-    """Constrain the sharding of a tree inside jit. `targets` is one NamedSharding or a tree of them."""
+    """Constrain a tree inside jit to one NamedSharding or a tree of them."""
     context = jax.sharding.get_abstract_mesh()
     if not context.empty and all(kind == AxisType.Auto for kind in context.axis_types):  # inside auto_axes
         targets = jax.tree.map(lambda target: NamedSharding(context, target.spec), targets)
@@ -92,7 +95,9 @@ def constrained(layout: Layout, step: Callable) -> Callable:
 
 
 def place_params(layout: Layout, params: Params) -> Params:
-    """Put parameters onto the devices of the mesh, sharded by the layout's rules, over Auto axes.
+    """Put parameters onto the devices of the mesh, as the rules say.
+
+    The result has Auto axes.
 
     Args:
       layout: the layout.
@@ -110,7 +115,9 @@ def place_params(layout: Layout, params: Params) -> Params:
 
 
 def place_state(layout: Layout, state: TrainState) -> TrainState:
-    """Put a state onto the devices of the mesh with the shardings of `shardings`, over Auto axes.
+    """Put a state onto the devices of the mesh, as `shardings` says.
+
+    The result has Auto axes.
 
     Args:
       layout: the layout.
@@ -129,6 +136,6 @@ def place_state(layout: Layout, state: TrainState) -> TrainState:
 
 
 def to_user_mesh(layout: Layout, tree: PyTree) -> PyTree:
-    """Return the arrays on the mesh of the layout, with its axis types. No data are moved."""
+    """Return the arrays on the user's mesh. No data are moved."""
     on_user_mesh = lambda leaf: NamedSharding(layout.mesh, leaf.sharding.spec)
     return agreement.device_put(tree, jax.tree.map(on_user_mesh, tree))

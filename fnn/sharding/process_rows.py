@@ -1,4 +1,4 @@
-"""Rows of several processes: which process holds which, and arrays over all devices made from them."""
+"""Rows of several processes: who holds which, and arrays made from them."""
 
 import hashlib
 import json
@@ -50,9 +50,10 @@ def _row_slice(shards: ProcessShards, n: int, process: int) -> slice:
 
 
 def devices() -> np.ndarray:
-    """Return all devices, ordered by process, for a Mesh whose rows are sharded over the processes in their order.
+    """Return all devices, ordered by process.
 
-    `jax.make_mesh` may choose another order: on TPU pods it follows the wiring.
+    A Mesh of them shards rows over the processes in their order. `jax.make_mesh` may choose another order: on TPU pods
+    it follows the wiring.
 
     Returns:
       An array of shape (number of devices,).
@@ -69,15 +70,19 @@ def spans_processes(layout: Layout | None) -> bool:
 
 
 def min_rows(layout: Layout | None) -> int:
-    """Return how many examples a process must have: 1, or 0 if the mesh contains devices of other processes."""
+    """Return how many examples a process must have at least.
+
+    It is 0 if the mesh contains devices of other processes, otherwise 1.
+    """
     return 1 - spans_processes(layout)
 
 
 def rows_of_process(layout: Layout, n: int) -> slice:
-    """Return which of n examples this process holds and passes to `fit`, `evaluate` or `predict` with this layout.
+    """Return which of n examples this process holds.
 
-    Shards have ⌈n / devices along "data"⌉ rows, the last one maybe fewer. A process holds the shards of its own
-    devices. A single process holds all rows.
+    The process passes these rows to `fit`, `evaluate` or `predict` with this layout. Shards have
+    ⌈n / devices along "data"⌉ rows, the last one maybe fewer. A process holds the shards of its own devices. A single
+    process holds all rows.
 
     Args:
       layout: the layout to train with.
@@ -94,7 +99,9 @@ def rows_of_process(layout: Layout, n: int) -> slice:
 
 
 def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Array, ...], int]:
-    """Make arrays over all devices from each process's rows, padded with zeros at the end.
+    """Make arrays over all devices from the rows of each process.
+
+    The arrays are padded with zeros at the end.
 
     Returns:
       The arrays, and the number of rows without the padding.
@@ -132,14 +139,17 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
 
 
 def local_rows(layout: Layout, array: Array, n: int) -> np.ndarray:
-    """Return this process's rows (`rows_of_process`) of an array whose n rows are sharded over all devices."""
+    """Return this process's rows of an array over all devices.
+
+    They are those of `rows_of_process`, of n rows in all.
+    """
     shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     rows = rows_of_process(layout, n)
     return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])[: rows.stop - rows.start]
 
 
 def fingerprint_rows(layout: Layout, array: Array, n: int) -> str:
-    """Return a hash of the n rows of a sharded array that does not depend on the number of processes.
+    """Return a hash of n sharded rows, the same for any number of processes.
 
     Every process must call it.
     """
@@ -154,7 +164,9 @@ def fingerprint_rows(layout: Layout, array: Array, n: int) -> str:
 
 
 def check_processes(function: str, layout: Layout | None) -> None:
-    """Check that a single process trains alone, or that the layout has devices of all processes.
+    """Check that the layout has devices of all processes.
+
+    A single process needs no layout.
 
     Raises:
       ValueError: otherwise.

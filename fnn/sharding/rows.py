@@ -1,4 +1,4 @@
-"""Examples on one device or on many: how many there are, all of them, or some of them."""
+"""Examples on one device or on many."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def _num_bytes(array: ArrayLike) -> int:
 
 
 def shard_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
-    """Shard examples over the mesh's axis "data", for one pass over them in their order."""
+    """Shard examples over the axis "data", for a pass in their order."""
     layout, size = _check_arrays(layout, arrays)
     sharding = layouts.batch_sharding(layout)
     if not sharding.is_fully_addressable:
@@ -92,7 +92,10 @@ def shard_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
 
 
 def _check_arrays(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
-    """Return the layout with Auto axes, and the number of examples, which may be 0 in one of several processes."""
+    """Return the layout with Auto axes, and the number of examples.
+
+    One of several processes may have none.
+    """
     layout = layouts.with_auto_axes(layouts.check_layout("place", layout))
     sizes = {np.shape(array)[0] if np.ndim(array) else -1 for array in arrays}
     minimum = min_rows(layout)
@@ -108,7 +111,10 @@ def num_examples(data: Examples) -> int:
 
 
 def all_rows(data: Examples) -> Batch:
-    """Return all examples as arrays. Inside jit, those of a mesh are sharded without communication."""
+    """Return all examples as arrays.
+
+    Inside jit, those of a mesh are sharded without communication.
+    """
     if not isinstance(data, Rows):
         return data
     arrays = tuple(array[: data.size] for array in data.arrays)
@@ -116,7 +122,7 @@ def all_rows(data: Examples) -> Batch:
 
 
 def split_by_device(data: Rows) -> Batch:
-    """Return arrays (rows, devices, …): the rows of each device run along the first axis."""
+    """Return arrays (rows, devices, …), each device's rows along the first axis."""
     n = num_batch_shards(data.layout)
     return tuple(jnp.moveaxis(array.reshape(n, -1, *array.shape[1:]), 0, 1) for array in data.arrays)
 
@@ -135,7 +141,10 @@ def map_by_device(function: Callable[..., PyTree], data: Rows) -> Callable[..., 
 
 
 def fetch_rows(data: Rows, out: Array) -> Array:
-    """Return results with one row per example on one device. Each of several processes gets its own rows."""
+    """Return results with one row per example on one device.
+
+    Each of several processes gets its own rows.
+    """
     if out.is_fully_addressable:
         return jnp.asarray(jax.device_get(out)[: data.size])
     return jnp.asarray(local_rows(data.layout, out, data.size))
@@ -147,13 +156,13 @@ def layout_of(data: Examples) -> Layout | None:
 
 
 def constrain_tree(data: Examples, tree: PyTree, params: Params) -> PyTree:
-    """Constrain a tree inside jit to the shardings of the examples' layout, if they have one."""
+    """Constrain a tree inside jit to the shardings of the examples' layout."""
     layout = layout_of(data)
     return tree if layout is None else placement.constrain_like(layout, tree, params)
 
 
 def take(data: Examples, index: Int[Array, " batch"]) -> Batch:
-    """Return the examples at valid indices. From a mesh, each device gets its shard of them."""
+    """Return the examples at valid indices; on a mesh, sharded over "data"."""
     if not isinstance(data, Rows):
         return _take(data, index)
     replicated, sharded = layouts.replicated(data.layout), layouts.batch_sharding(data.layout)
