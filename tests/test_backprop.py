@@ -169,11 +169,3 @@ def test_as_custom_vjp_uses_the_layers_own_backward():
 def test_dropout_needs_no_key_under_the_adapter():
     f = fnn.as_custom_vjp(fnn.dropout(0.5))
     np.testing.assert_array_equal(jax.grad(lambda x: f((), x).sum())(jnp.ones(3)), np.ones(3))
-
-
-def test_summary_counts_every_layer_of_repeat():
-    block = fnn.serial(fnn.dense(64, 64), fnn.relu)
-    once, ten = (fnn.summary(layer, (1, 64)) for layer in (block, fnn.repeat(block, 10)))
-    assert ten.flops == 10 * once.flops
-    assert ten.num_params == 10 * once.num_params
-    assert fnn.summary(fnn.residual(fnn.repeat(block, 10)), (1, 64)).flops == 10 * once.flops + 64

@@ -106,6 +106,15 @@ def test_bad_layouts_are_refused(call, error, message):
     assert str(refused.value).startswith(message)
 
 
+def test_dense_pairs_are_found_by_their_parameters_whatever_their_names():
+    network = fnn.mlp([4, 8, 8, 3])
+    renamed = network._replace(layers=tuple(layer._replace(name="relu") for layer in network.layers))
+    assert sharding.dense_pairs(renamed) == sharding.dense_pairs(network)
+    assert sharding.dense_pairs(fnn.mixed_precision(network, "bfloat16")) == sharding.dense_pairs(network)
+    wrapped = fnn.serial(fnn.remat(fnn.dense(4, 8)), fnn.repeat(fnn.dense(8, 8), 2), fnn.autodiff(fnn.dense(8, 3)))
+    assert [path for path, _ in sharding.dense_pairs(wrapped)] == [r"0\.w", r"0\.b", r"2\.w"]
+
+
 def test_split_parameters_require_their_layout():
     network = over_devices.MLP
     layout = sharding.tensor_parallel(jax.make_mesh((2,), ("model",)), sharding.dense_pairs(network))
