@@ -58,8 +58,7 @@ class Config:
     batch_size: int = 50
     """Examples per step."""
     patience: int | None = 20
-    """Stop after this many epochs without a lower validation cost and keep the best parameters. None: train all
-    epochs and keep the last parameters."""
+    """Stop after this many epochs without a lower validation cost, and keep the best. None: keep the last epoch."""
     seed: int = 0
     """Seed of the split, the initial weights, the order of the examples and dropout."""
     checkpoints: Path | None = None
