@@ -158,9 +158,9 @@ def _check_batch(
         checks.key("value_and_grad", key)
     x, y = checks.array("value_and_grad", "x", x), checks.array("value_and_grad", "y", y)
     if x.ndim < 1 or x.shape[0] < 1:
-        raise checks.fail("value_and_grad", "x", "at least one example, (batch, ...)", x)
+        raise checks.fail("value_and_grad", "x", "an array of at least one example, (batch, ...)", x)
     if y.ndim < 1 or y.shape[0] != x.shape[0]:
-        raise checks.fail("value_and_grad", "y", f"of as many rows as x, {x.shape[0]}", y)
+        raise checks.fail("value_and_grad", "y", f"an array of as many rows as x, {x.shape[0]}", y)
     if weight is not None:
         weight = checks.shaped("value_and_grad", "weight", weight, x.shape[:1])
     return x, y, weight

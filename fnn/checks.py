@@ -124,7 +124,7 @@ def array(function: str, argument: str, value: Any) -> jax.Array:
 def on_host(function: str, argument: str, value: Any) -> np.ndarray:
     """Return `value` as a NumPy array with the dtype that JAX would give it."""
     if not getattr(value, "is_fully_addressable", True):
-        raise fail(function, argument, "this process's own rows", came="an array of several processes")
+        raise fail(function, argument, "an array of this process's own rows", came="one that spans processes")
     try:
         found = np.asarray(value)
         return found.astype(jax.dtypes.canonicalize_dtype(found.dtype), copy=False)
@@ -168,7 +168,7 @@ def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...
 def no_params(function: str, params: Any) -> None:
     """Check that the parameters of a layer without parameters are the empty tuple."""
     if not (isinstance(params, tuple) and len(params) == 0):
-        raise fail(function, "params", "(), since it has no parameters", came=type(params).__name__)
+        raise fail(function, "params", "(), since the layer has no parameters", came=type(params).__name__)
 
 
 def fields(function: str, params: Any, expected: type, **shapes: tuple[int, ...]) -> Any:
@@ -200,7 +200,7 @@ def key_axes(value: Any) -> int | None:
 def key(function: str, value: Any) -> PRNGKey:
     """Return `value` if it is a single PRNG key, typed or raw."""
     if key_axes(value) != 0:
-        raise fail(function, "key", "a key, as jax.random.key(0) makes", value, TypeError)
+        raise fail(function, "key", "a single PRNG key, such as jax.random.key(0)", value, TypeError)
     return value
 
 

@@ -1,4 +1,4 @@
-"""value_and_grad of whole networks against jax.grad of the cost written out: weights, penalty, shapes, edge batches."""
+"""value_and_grad of whole networks against jax.grad of the cost."""
 
 import itertools
 
@@ -78,7 +78,7 @@ def test_any_mlp(sizes, batch, l2):
 
 @pytest.mark.claim("C144", "C145", "C247")
 def test_the_notes_two_layer_demo(x64):
-    """Document 001, 5.1: tanh hidden, sigmoid output; dZ2 = A2 - Y, dZ1 = W2ᵀ dZ2 * (1 - A1²), examples as columns."""
+    """tanh, then sigmoid, with examples as columns: dZ2 = A2 - Y, dZ1 = W2ᵀ dZ2 * (1 - A1²)."""
     m, sizes = 11, [3, 4, 1]
     network = fnn.mlp(sizes, fnn.tanh)
     params = spread_params(network, 0, "float64")

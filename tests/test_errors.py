@@ -1,4 +1,4 @@
-"""Wrong input: a ValueError or TypeError while tracing that names function, argument, what was expected, what came."""
+"""Wrong arguments: errors name the function, the argument, and both values."""
 
 import numpy as np
 import pytest

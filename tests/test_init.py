@@ -1,4 +1,4 @@
-"""Initialisers: their variance, their fans, and that they are what their names say in the field."""
+"""Initialisers: variance, fans, and agreement with those of the same name in JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def test_dtype_and_traced_scale(key, x64):
 @pytest.mark.slow
 @pytest.mark.claim("C166", "C169")
 def test_he_keeps_the_scale_of_relu_layers_where_the_notes_formula_loses_it(key):
-    """Width 256, depth 20: E[a²] stays with √(2/n_in), vanishes with √(2/(n_in + n_out)), printed under He's name."""
+    """Width 256, depth 20: E[a²] is kept by √(2/n_in), and vanishes with √(2/(n_in + n_out))."""
     ratios = {}
     for name in ("he_normal", "xavier_normal"):
         network = fnn.repeat(fnn.serial(fnn.dense(256, 256, w_init=getattr(fnn.init, name)), fnn.relu), 20)

@@ -1,4 +1,4 @@
-"""Every loss: its gradient against jax.vjp, its value against the textbook's, and both at the ends."""
+"""Losses: gradients against jax.vjp, values against the textbook, extreme inputs."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Optimizers: 200 steps against the optax expression that equals each, under jit and vmap, chained with optax's own."""
+"""Optimizers: 200 steps against the equal optax expression, jit, vmap, chains."""
 
 import chex
 import jax
@@ -58,7 +58,7 @@ NETWORK = fnn.mlp([4, 5, 2], fnn.tanh)
 
 
 def trajectory(optimizer, steps=200):
-    """The parameters after each step of training a small network."""
+    """Return the parameters after each step of training a small network."""
     cost = fnn.value_and_grad(NETWORK, fnn.squared_error)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), NETWORK.init(jax.random.key(0)))
 
@@ -101,7 +101,7 @@ def test_betas_and_strengths_can_be_traced(x64):
 
 @pytest.mark.claim("C190")
 def test_momentum_is_an_average_that_starts_at_zero():
-    """The notes: with a constant gradient of 1, v_10 = 1 - 0.9^10."""
+    """With a constant gradient of 1, v_10 = 1 - 0.9^10."""
     optimizer = fnn.momentum(1.0, 0.9)
     state = optimizer.init({"w": jnp.zeros(())})
     for _ in range(10):
@@ -111,7 +111,7 @@ def test_momentum_is_an_average_that_starts_at_zero():
 
 @pytest.mark.claim("C188")
 def test_momentum_descends_where_the_printed_sign_climbs():
-    """f = w²/2 from 1: after 200 steps the corrected rule is at about 0 and the printed one at about 2e5."""
+    """Minimise w²/2 from 1: after 200 steps the right rule is near 0, the misprint at 2e5."""
     ends = []
     for sign in (1.0, -1.0):
         w = v = 0.0
@@ -141,7 +141,7 @@ def test_l2_in_the_cost_and_add_l2_are_the_same(x64):
 
 @pytest.mark.claim("C199")
 def test_sgd_with_l2_shrinks_the_weights(x64):
-    """The notes: W := (1 - αλ) W - α dJ/dW."""
+    """W := (1 - αλ) W - α dJ/dW."""
     alpha, strength = 0.1, 0.2
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), NETWORK.init(jax.random.key(0)))
     plain = fnn.value_and_grad(NETWORK, fnn.squared_error)(params, X, Y)[1]

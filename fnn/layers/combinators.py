@@ -180,7 +180,7 @@ def repeat(layer: Layer, n: int) -> Layer:
     def check(params: Params, x: Array) -> Array:
         wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]
         if wrong:
-            raise checks.fail("repeat", "params", f"leaves with a leading axis of {n}", wrong[0])
+            raise checks.fail("repeat", "params", f"a tree of leaves with a leading axis of {n}", wrong[0])
         first = jax.tree.map(lambda leaf: leaf[0], params)
         y = jax.eval_shape(lambda p, x: layer.forward(p, x)[0], first, x)
         if y.shape != x.shape:

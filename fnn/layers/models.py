@@ -127,6 +127,6 @@ def convnet(
         layers += [conv2d(channels, c_out, (kh, kw), w_init=w_init), activation, max_pool2d(2)]
         height, width, channels = (height - kh + 1) // 2, (width - kw + 1) // 2, c_out
         if height < 1 or width < 1:
-            raise checks.fail("convnet", "image_shape", "large enough for its convolutions", tuple(image_shape))
+            raise checks.fail("convnet", "image_shape", "large enough for the convolutions", tuple(image_shape))
     head = mlp([height * width * channels, *sizes], activation, w_init)
     return serial(*layers, flatten, *head.layers)

@@ -1,4 +1,4 @@
-"""Networks of layers: what serial and repeat draw, that repeat is its layers written out, and very deep ones."""
+"""Combinators: random draws, repeat against its layers written out, deep networks."""
 
 import jax
 import jax.numpy as jnp

@@ -133,7 +133,7 @@ def test_im2col_and_kernel_matrices_have_their_adjoints(shape, kernel, strides, 
 
 @pytest.mark.claim("C233")
 def test_a_shared_filter_collects_the_gradient_of_all_its_copies(x64):
-    """The notes: all copies of the filter have the same weights; its gradient is the sum over the positions."""
+    """All copies of a filter share their weights: its gradient is the sum over positions."""
     layer = fnn.conv2d(1, 1, 2)
     params, x = spread_params(layer, 0, "float64"), normal(1, (1, 4, 4, 1), "float64")
     dy = cotangent(layer, params, x)

@@ -1,4 +1,4 @@
-"""Every layer's backward against jax.vjp of its own forward: at random and edge inputs, jit, vmap, two devices."""
+"""Every backward against jax.vjp of its forward: edge inputs, jit, vmap, devices."""
 
 import functools
 
@@ -62,10 +62,10 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
     "layer_norm_images": (fnn.layer_norm(2), IMAGE),
     "batch_norm_network": (fnn.serial(fnn.dense(6, 6), fnn.batch_norm(6), fnn.tanh), VECTOR),
 }
-# with a key and without one, where that makes a difference
+# layers that behave differently with a key and without one
 RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network"}
 MODES = [(name, training) for name in LAYERS for training in ((True, False) if name in RANDOM else (False,))]
-# amplify rounding errors where a variance is small: their tolerance comes from measured conditioning
+# these amplify rounding errors where a variance is small: their tolerance is the measured conditioning
 NORMALISERS = {name for name in LAYERS if "norm" in name}
 
 INPUTS = {
@@ -96,7 +96,7 @@ def pick(tree, i):
     ),
 )
 def test_backward_is_the_derivative_of_forward(name, dtype, training, key, x64):
-    """Under jit, at every kind of input."""
+    """Compare under jit, at every kind of input."""
     layer, shape = LAYERS[name]
     params, layer_key = spread_params(layer, 0, dtype), key if training else None
     hand, auto = (jax.jit(functools.partial(gradient, layer, key=layer_key)) for gradient in (by_hand, by_autodiff))
@@ -163,7 +163,7 @@ def random_sizes(draw, n, largest=6):
 
 @st.composite
 def layers_and_shapes(draw):
-    """A layer with drawn sizes and an input shape that fits it."""
+    """Draw a layer, and an input shape that fits it."""
     kind = draw(st.sampled_from(["dense", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "layer_norm", "batch_norm"]))
     batch, n, m = random_sizes(draw, 3)
     window, strides, extra = random_sizes(draw, 2, 4), random_sizes(draw, 2, 3), random_sizes(draw, 2)

@@ -1,4 +1,4 @@
-"""The products of a dense layer: every form of them gives the same numbers."""
+"""The matrix products of a dense layer: every form gives the same numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def test_the_gradient_of_the_weights_is_the_product(batch, shape):
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (784, 30)], ids=str)
-def test_in_float64_too(shape):
+def test_float64(shape):
     with jax.enable_x64(True):
         x, dz, w = arrays(7, shape, np.float64)
         dw = weight_gradient(x, dz, w)
@@ -38,15 +38,15 @@ def test_in_float64_too(shape):
         np.testing.assert_allclose(dw, np.asarray(x).T @ np.asarray(dz), rtol=1e-13, atol=1e-13)
 
 
-def test_sums_of_bfloat16_are_made_in_float32():
+def test_bfloat16_is_accumulated_in_float32():
     x, dz, w = arrays(12, (64, 30), jnp.bfloat16)
     exact = np.asarray(x, np.float64).T @ np.asarray(dz, np.float64)
     one_rounding = 2.0**-8 * np.abs(exact) + 1e-6
     assert np.all(np.abs(np.asarray(weight_gradient(x, dz, w), np.float64) - exact) <= one_rounding)
 
 
-def test_of_a_few_examples_it_is_made_with_the_update():
-    """One pass over W: the compiled update holds no product, and what goes into the sum is computed before it."""
+def test_few_examples_are_summed_inside_the_update():
+    """The compiled update makes one pass over W: it has no product, and dZ is computed first."""
     x, dz, w = arrays(10, (784, 30))
     update = jax.jit(lambda x, a, w: w + 0.1 * weight_gradient(x, a * (1 - a), w))
     if jax.default_backend() == "cpu":
@@ -67,7 +67,7 @@ def test_vmap_over_networks_over_data_and_over_both():
 
 
 def test_it_can_be_differentiated():
-    """In reverse mode, too: the derivative of a backward."""
+    """Differentiate the backward pass, in forward and reverse mode."""
     x, dz, w = arrays(5, (20, 15))
     ct = jnp.asarray(np.random.default_rng(1).standard_normal((20, 15)), jnp.float32)
     dx, ddz = jax.grad(lambda x, dz: jnp.vdot(weight_gradient(x, dz, w), ct), (0, 1))(x, dz)
@@ -84,7 +84,7 @@ def test_a_layer_of_few_examples_passes_the_checker(batch):
     assert check_layer(layer, layer.init(jax.random.key(1)), x, order=2, key=0).ok
 
 
-def test_what_is_not_finite_goes_through():
+def test_non_finite_values_propagate():
     x, dz, w = arrays(4, (30, 20))
     dw = np.asarray(weight_gradient(x.at[1, 3].set(jnp.nan), dz.at[2, 5].set(jnp.inf), w))
     assert np.isnan(dw[3]).all()
@@ -99,8 +99,8 @@ def test_tiny_and_other_products(shape):
     np.testing.assert_allclose(column_sum(dz, w), np.asarray(dz).sum(0), rtol=1e-5, atol=1e-6)
 
 
-def test_out_of_jit_it_is_compiled_once():
-    """A function made anew in each call would be a program to compile in each call."""
+def test_outside_jit_each_program_compiles_once():
+    """A function that is new in each call would be compiled in each call."""
     programs = []
 
     def listen(event: str, duration_secs: float, **_: str | int) -> None:
@@ -138,7 +138,7 @@ def test_a_symbolic_number_of_examples_can_be_exported():
     np.testing.assert_allclose(exported.call(x, dz, w), x.T @ dz, rtol=1e-5, atol=1e-5)
 
 
-def test_its_type_is_that_of_the_weights():
+def test_the_result_is_not_weakly_typed():
     x, dz, w = jnp.full((5, 64), 1.0), jnp.full((5, 32), 1.0), jnp.ones((64, 32))
     assert x.weak_type
     assert not weight_gradient(x, dz, w).weak_type

@@ -1,4 +1,4 @@
-"""Statistics of batch_norm and layer_norm: which are used when, and what sets those that are stored."""
+"""The statistics of batch_norm and layer_norm: which are used, and what sets them."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +24,7 @@ def test_calibrate_sets_the_statistics_of_every_batch_norm(key, x64):
     network = fnn.serial(fnn.batch_norm(3), fnn.repeat(block, 2), fnn.dense(3, 1))
     params = spread_params(network, 0, "float64")
     calibrated = fnn.calibrate(network, params, x)
-    # on the data they were set from, evaluation and training are the same function
+    # on the data that the statistics were set from, evaluation and training are the same function
     assert_close(network.forward(calibrated, x)[0], network.forward(params, x, key)[0], "float64")
     np.testing.assert_allclose(calibrated[0].mean, x.mean(0), rtol=1e-12)
     np.testing.assert_allclose(calibrated[0].var, x.var(0), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Mixed precision against the float32 gradient, with bounds from the precision; rematerialisation against no such."""
+"""Mixed precision against float32, within bounds from its precision; remat."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def example(name, key):
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.dtype.name)
 @pytest.mark.parametrize("name", slow_except(NETWORKS, "residual", "one output"))
 def test_the_gradient_is_that_of_float32_within_the_roundings(name, dtype, key):
-    """A pass rounds weights, inputs and outputs of each of L layers, there are two passes: 6 L u, u = ε/2."""
+    """Both passes round weights, inputs and outputs of each of L layers: 6 L u, u = ε/2."""
     network, params, x, depth = example(name, key)
     mixed = fnn.mixed_precision(network, dtype, fnn.dynamic_loss_scale())
     bound = 6 * depth * float(jnp.finfo(dtype).eps) / 2

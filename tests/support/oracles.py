@@ -1,4 +1,4 @@
-"""What hand-written backward functions are compared with, and how closely: one table of tolerances for the suite."""
+"""Reference gradients, and the one table of tolerances of the test suite."""
 
 import zlib
 
@@ -13,12 +13,12 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 
 def normal(seed: int, shape, dtype="float32") -> np.ndarray:
-    """Standard normal numbers, from NumPy: nothing to compile."""
+    """Draw standard normal numbers with NumPy, which compiles nothing."""
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 def spread_params(layer: Layer, seed: int, dtype="float32"):
-    """Parameters with every entry away from its initial value, variances positive: zeros hide mistakes."""
+    """Draw parameters with no entry at its initial value, since zeros hide mistakes."""
 
     def fill(path, leaf):
         noise = 0.5 * normal(seed + zlib.crc32(jax.tree_util.keystr(path).encode()), leaf.shape, dtype)
@@ -28,18 +28,18 @@ def spread_params(layer: Layer, seed: int, dtype="float32"):
 
 
 def cotangent(layer: Layer, params, x, key=None, seed: int = 99) -> np.ndarray:
-    """A random gradient with respect to the layer's output: never ones."""
+    """Draw a gradient with respect to the layer's output."""
     y = jax.eval_shape(lambda p, x: layer.forward(p, x, key)[0], params, x)
     return normal(seed, y.shape, y.dtype)
 
 
 def by_hand(layer: Layer, params, x, dy, key=None):
-    """(dparams, dx) from the layer's own backward."""
+    """Return (dparams, dx) from the layer's own backward."""
     return layer.backward(params, layer.forward(params, x, key)[1], dy)
 
 
 def by_autodiff(layer: Layer, params, x, dy, key=None):
-    """(dparams, dx) from jax.vjp of the layer's forward."""
+    """Return (dparams, dx) from jax.vjp of the layer's forward."""
     return jax.vjp(lambda p, x: layer.forward(p, x, key)[0], params, x)[1](dy)
 
 
@@ -52,7 +52,10 @@ def loss_by_autodiff(loss: Loss, prediction, target, dvalue):
 
 
 def conditioning(gradient, *args) -> float:
-    """How far a correct gradient moves when its inputs move by a rounding error: 3 draws of x (1 + 2uξ), ξ = ±1."""
+    """Return how far a gradient moves if its inputs move by a rounding error.
+
+    The largest of 3 draws of x (1 + 2uξ), ξ = ±1.
+    """
 
     def shaken(seed):
         def shake(leaf):
@@ -66,14 +69,14 @@ def conditioning(gradient, *args) -> float:
 
 
 def largest(tree) -> float:
-    """The largest absolute entry of all leaves."""
+    """Return the largest absolute entry of all leaves."""
     return max(
         (float(np.max(np.abs(np.asarray(leaf)))) for leaf in jax.tree.leaves(tree) if np.size(leaf)), default=0.0
     )
 
 
 def assert_same_structure(got, expected):
-    """Tree, shapes and dtypes."""
+    """Check for equal trees, shapes and dtypes."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert a.shape == b.shape
@@ -81,7 +84,10 @@ def assert_same_structure(got, expected):
 
 
 def assert_close(got, expected, dtype, slack: float = 0.0, what: str = ""):
-    """Equal to the table's tolerance, relative to the largest entry of all leaves together (plus an absolute slack)."""
+    """Check for equality within the table's tolerance, plus an absolute slack.
+
+    The tolerance is relative to the largest entry of all leaves.
+    """
     got, expected = jax.tree.map(np.asarray, (got, expected))
     assert_same_structure(got, expected)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(got)), f"{what}: not finite"

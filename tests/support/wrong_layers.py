@@ -1,4 +1,4 @@
-"""Wrong layers, networks, parameters and losses: calls, the error of each, and words that its message must have."""
+"""Wrong layers, parameters and losses: calls, their errors, words of the messages."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def loss(function, prediction, target):
     return lambda: jax.eval_shape(lambda p, t: function.forward(p, t)[0], prediction, target)
 
 
-CASES = [  # what is called, the error, and words that its message must have
+CASES = [  # a call, its error, and words of the message
     # sizes and rates
     (lambda: fnn.dense(0, 3), ValueError, "dense: n_in positive integer got int 0"),
     (lambda: fnn.dense(3, -1), ValueError, "dense: n_out positive integer got int -1"),
@@ -51,7 +51,7 @@ CASES = [  # what is called, the error, and words that its message must have
     (lambda: fnn.init.normal(-1.0), ValueError, "init.normal: stddev at least 0.0 got float -1.0"),
     (lambda: fnn.init.uniform("1"), TypeError, "init.uniform: scale number got str '1'"),
     (lambda: fnn.init.he_normal(KEY, (3,)), ValueError, "init.fans: shape (*window, n_in, n_out) got tuple (3,)"),
-    # what is combined
+    # combinators and models
     (lambda: fnn.serial(), ValueError, "serial: layers at least one got none"),
     (lambda: fnn.serial(fnn.dense(3, 3), fnn.leaky_relu), TypeError, "serial: layers[1] Layer got function"),
     (lambda: fnn.serial(jnp.tanh), TypeError, "serial: layers[0] Layer got"),

@@ -1,4 +1,4 @@
-"""Gradients summed over micro-batches against those of the whole batch, and the memory that this saves."""
+"""Gradients summed over micro-batches: equal to those of the batch, in less memory."""
 
 import functools
 
@@ -33,15 +33,15 @@ def gradient(micro_batch_size, network=NETWORK, loss=LOSS, l2=0.3):
 
 
 def both(micro_batch_size, args, weight=None, network=NETWORK):
-    """(cost, dparams) by parts, and of the whole batch."""
+    """Return (cost, dparams) summed over micro-batches, and of the whole batch."""
     return gradient(micro_batch_size, network)(*args, weight), gradient(None, network)(*args, weight)
 
 
 @pytest.mark.parametrize(
     ("micro_batch_size", "weight"), [*((5, weight) for weight in WEIGHTS), *((n, "random") for n in (1, 7, 100))]
 )
-def test_the_parts_add_up_to_the_batch(micro_batch_size, weight, x64):
-    """14 = 2 · 5 + 4: the remainder counts by its size; the penalty counts once."""
+def test_micro_batches_add_up_to_the_batch(micro_batch_size, weight, x64):
+    """14 = 2 · 5 + 4: the remainder has the weight of its size; the penalty is added once."""
     given = None if WEIGHTS[weight] is None else WEIGHTS[weight].astype("float64")
     got, expected = both(micro_batch_size, example("float64"), given)
     assert_close(got, expected, "float64")
@@ -49,7 +49,7 @@ def test_the_parts_add_up_to_the_batch(micro_batch_size, weight, x64):
 
 
 @pytest.mark.parametrize("weight", [pytest.param("none", marks=pytest.mark.slow), "random"])
-def test_in_float32_too(weight):
+def test_float32(weight):
     assert_close(*both(4, example("float32"), WEIGHTS[weight]), "float32")
 
 
@@ -59,8 +59,8 @@ def test_convolutions_and_depth(x64):
     assert_close(*both(4, example("float64", network, (3, 3, 1)), network=network), "float64")
 
 
-def test_a_whole_training_keeps_its_course(key):
-    """Costs, accuracies from all predictions of a batch, parameters; 74 = 4 · 16 + 10 examples, 16 = 2 · 6 + 4."""
+def test_a_whole_training_is_the_same(key):
+    """Compare history and parameters; 74 = 4 · 16 + 10 examples, 16 = 2 · 6 + 4."""
     network, optimizer = fnn.mlp([4, 8, 2], fnn.tanh), fnn.momentum(0.5)
     weight = np.abs(normal(3, (74,)))
     options = {"network": network, "optimizer": optimizer, "patience": None, "l2": 0.01, "data": (*TRAIN, weight)}
@@ -71,16 +71,16 @@ def test_a_whole_training_keeps_its_course(key):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_other_parts_is_refused(tmp_path):
+def test_a_checkpoint_of_another_micro_batch_size_is_refused(tmp_path):
     fit(checkpoint_dir=tmp_path, epochs=1, micro_batch_size=8)
     with pytest.raises(ValueError, match="micro_batch_size was 8, is None"):
         fit(checkpoint_dir=tmp_path, resume=True)
 
 
-def test_layers_draw_anew_for_each_part(key):
+def test_each_micro_batch_has_its_own_key(key):
     network = fnn.serial(fnn.dropout(0.5), fnn.dense(4, 1, w_init=lambda key, shape, dtype=None: jnp.ones(shape)))
     params, half = network.init(key), (normal(1, (4, 4)), np.zeros((4, 1), "float32"))
-    twice = tuple(np.repeat(part, 2, axis=0) for part in half)  # a part has every other row
+    twice = tuple(np.repeat(part, 2, axis=0) for part in half)  # a micro-batch has every other row
     cost = lambda key: float(gradient(4, network, fnn.squared_error)(params, *twice, None, key)[0])
     part = lambda k: float(
         gradient(None, network, fnn.squared_error)(params, *half, None, jax.random.fold_in(key, k))[0]
@@ -91,7 +91,7 @@ def test_layers_draw_anew_for_each_part(key):
 
 
 def test_narrow_gradients_are_summed_in_float32():
-    """256 + 1 is 256 in bfloat16: added one by one there, the sum of 512 ones would stay at 256."""
+    """256 + 1 is 256 in bfloat16, where a sum of 512 ones would stay at 256."""
     network = fnn.dense(1, 1, w_init=fnn.init.zeros)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network.init(jax.random.key(0)))
     x, y = jnp.ones((512, 1), jnp.bfloat16), -jnp.ones((512, 1), jnp.bfloat16)
@@ -121,8 +121,8 @@ def test_optimizers_that_evaluate_again_get_the_same_value(key):
 
 
 @pytest.mark.slow
-def test_memory_goes_down_with_the_part(key):
-    """What is kept for backward is that of a part: beside the gradient, 512 examples by 32 take less than a third."""
+def test_memory_falls_with_the_size(key):
+    """Only the residuals of one micro-batch are kept for the backward pass."""
     network, optimizer = fnn.mlp([32, 512, 512, 512, 4]), fnn.sgd(0.1)
     state = jax.eval_shape(lambda: fnn.init_state(network, optimizer, key))
     batch = jax.ShapeDtypeStruct((512, 32), jnp.float32), jax.ShapeDtypeStruct((512,), jnp.int32)
