@@ -1,1 +1,53 @@
-"""Sweeps: many trainings as one compiled program."""
+"""Sweeps: many trainings at once, as one compiled program.
+
+A sweep has two steps. `make_run` makes a whole training a pure function of its hyperparameters and its key. `sweep`
+runs that function for all hyperparameters and all keys.
+
+>>> import fnn, jax, jax.numpy as jnp
+>>> x = jnp.linspace(-1, 1, 20)[:, None]
+>>> run = fnn.make_run(
+...     fnn.dense(1, 1),
+...     fnn.squared_error,
+...     lambda hyper: fnn.momentum(hyper["rate"], hyper["beta"]),
+...     (x, 3 * x),
+...     epochs=50,
+...     batch_size=20,
+...     l2=lambda hyper: hyper["l2"],
+... )
+>>> hypers = {"rate": jnp.array([0.1, 1.0]), "beta": jnp.array([0.9, 0.5]), "l2": jnp.zeros(2)}
+>>> results = fnn.sweep(run, hypers, jax.random.split(jax.random.key(0), 3))
+>>> results.history["cost"].shape
+(2, 3, 50)
+>>> results.means().sorted("cost").columns["hyper"]
+array([1, 0])
+
+What may vary
+-------------
+
+| quantity | how |
+|---|---|
+| learning rate, momentum, other numbers of the optimizer | `make_optimizer`, a function of the hyperparameters |
+| the penalty λ | `l2`, a number or a function of the hyperparameters |
+| the scale of the initial weights, numbers of layers | `network`, a layer or a function of the hyperparameters |
+| the initial parameters | `init`, parameters or a function of the hyperparameters |
+| the widths of layers | `masked_dense` and `masked_mlp`: layers of one size with masks of many widths |
+| the initialisation, the order of the examples, dropout | the keys |
+
+Shapes and numbers of steps are the same in all runs, so sizes, batch size and epochs do not vary.
+
+Results
+-------
+
+`results.table()` has a row per run, with the last and the best value of each quantity and the epoch of the best.
+`results.means()` has a row per hyperparameters, with means over the keys and standard errors. Both are a `Table`, which
+sorts (`sorted`), prints (`str`) and saves (`save_csv`).
+
+Memory, speed and devices
+-------------------------
+
+`chunk_size` bounds how many runs are in memory at a time. `mesh` shares the runs over the devices of a mesh. Runs with
+the same key see the same batches, so the products of a batch with the weights of all runs are one large product. A
+vmapped run is an ordinary JAX function: `jax.vmap`, `jax.grad` and `jax.jit` apply to the function of `make_run`, too.
+
+`python -m experiments sweep` is an example: 384 trainings as one program, over learning rate, penalty and seed.
+"""

@@ -1,4 +1,4 @@
-"""A whole training as one pure function of its hyperparameters and its key."""
+"""`make_run`: a whole training as one pure function of hyperparameters and key."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -22,6 +22,7 @@ from fnn.types import (
     Layer,
     Loss,
     Metric,
+    Metrics,
     Params,
     PRNGKey,
     RunResult,
@@ -30,26 +31,13 @@ from fnn.types import (
 from fnn.weights import IsWeight, check_is_weight, check_weights, is_weight
 
 
-def _transposed_once(network: Layer) -> Layer:
-    """The network as one of many under vmap. A product leaves the batch of all as (batch, runs, n), vmap wants the loss
-    of it as (runs, batch, n), and the gradient goes the way back: on the CPU each use would transpose for itself.
-    """
-
-    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Any]:
-        prediction, residuals = network.forward(params, x, key)
-        return computed_once(prediction), residuals
-
-    def backward(params: Params, residuals: Any, dprediction: Array) -> tuple[Params, Array]:
-        return network.backward(params, residuals, computed_once(dprediction))
-
-    return network._replace(forward=forward, backward=backward)
-
-
 class Programs(NamedTuple):
-    """What the Partial of `make_run` is made of.
+    """The function inside the `Partial` that `make_run` returns.
 
-    one     (data, validation, hyper, key) -> RunResult, compiled: what the Partial calls
-    many    (data, validation, hypers, key) -> RunResult with leaves (n, …), to the same rounding: what `sweep` calls
+    Attributes:
+      one: (data, validation, hyper, key) -> RunResult; compiled, the Partial calls it.
+      many: (data, validation, hypers, key) -> RunResult with leaves (n, …), one row for each of n hyperparameters;
+        `sweep` calls it. The results equal those of `one` up to rounding.
     """
 
     one: Callable[[Batch, Batch | None, Any, PRNGKey], RunResult]
@@ -57,6 +45,20 @@ class Programs(NamedTuple):
 
     def __call__(self, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
         return self.one(data, validation, hyper, key)
+
+
+class _Options(NamedTuple):
+    """The checked arguments of `make_run`, without the data."""
+
+    network: Layer | Callable[[Any], Layer]
+    loss: Loss
+    make_optimizer: Callable[[Any], GradientTransformation]
+    epochs: int
+    batch_size: int
+    l2: float | Callable[[Any], Any]
+    init: Params | Callable[[Any], Params]
+    metrics: Metrics
+    is_weight: IsWeight
 
 
 def make_run(
@@ -73,15 +75,37 @@ def make_run(
     metrics: Mapping[str, Metric] | None = None,
     is_weight: IsWeight = is_weight,
 ) -> Callable[[Any, PRNGKey], RunResult]:
-    """run(hyper, key) -> RunResult(params, history): a whole training as a pure function, to vmap.
+    """Make a pure function that runs a whole training: run(hyper, key) -> RunResult(params, history).
 
-    `hyper` is any pytree. `make_optimizer` makes of it an optimizer, and so may `network`, `l2` and `init` (the
-    parameters to start from, instead of the network's own) be functions of it; what they use of it may be traced.
-    `is_weight` (path, leaf) -> bool selects the leaves that the penalty acts on.
-    history has "cost" (with the penalty) and the loss's metrics over each epoch's batches, "validation_…" (without).
-    The run is compiled when it is called, and a pytree that carries its data as an argument of its program. Inside a
-    jit of your own, pass it as an argument, `jax.jit(lambda run, h, k: run(h, k))(run, h, k)`, or the data become
-    constants of that program.
+    `jax.vmap` maps it over hyperparameters and keys, `jax.grad` differentiates it, and `fnn.sweep` runs it for many of
+    both. `hyper` is any pytree of numbers or arrays. The functions of it below may be given traced values.
+
+    Args:
+      network: the layer to train, or a function hyper -> layer.
+      loss: a `Loss`.
+      make_optimizer: a function hyper -> optimizer, fnn's or optax's; for example `fnn.sgd` if `hyper` is the learning
+        rate.
+      data: `(x, y)` or `(x, y, weight)`, arrays with one row per example.
+      epochs: number of passes over the data.
+      batch_size: examples per step. The last batch of an epoch may be smaller.
+      l2: λ in the penalty λ/2 ‖W‖², added to the cost; or a function hyper -> λ.
+      init: parameters to start from, or a function hyper -> parameters. Default: those of `network.init`.
+      validation: held-out `(x, y)` or `(x, y, weight)`, evaluated after each epoch.
+      metrics: `{name: function}`, each function (prediction, target) -> values (batch,). Default: the loss's metrics.
+      is_weight: (path, leaf) -> bool, which selects the leaves that the penalty acts on. Default: `fnn.is_weight`.
+
+    Returns:
+      run(hyper, key) -> RunResult. Its `history` maps names to arrays (epochs,): "cost" (with the penalty) and the
+      metrics, means over the batches of each epoch as they were trained on; with `validation` also "validation_cost"
+      (without the penalty) and "validation_…".
+
+      The run is compiled when it is called. It is a pytree whose leaves are the data, which are arguments of the
+      compiled program. Inside a `jax.jit` of your own, pass the run as an argument,
+      `jax.jit(lambda run, hyper, key: run(hyper, key))`; otherwise the data become constants of that program.
+
+    Raises:
+      ValueError or TypeError: if an argument or the data are invalid. What depends on `hyper` is checked when the run
+        is called.
 
     >>> import fnn, jax.numpy as jnp
     >>> x = jnp.linspace(-1, 1, 20)[:, None]
@@ -107,54 +131,84 @@ def make_run(
             check_weights("make_run", "l2", l2, params, is_weight)
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
+    options = _Options(network, loss, make_optimizer, epochs, batch_size, l2, init, pairs, is_weight)
+    one, many = functools.partial(_run_one, options), functools.partial(_run_many, options)
+    return jax.tree_util.Partial(Programs(jax.jit(one), many), arrays, held_out)
 
-    def program_of(hyper: Any, beside_others: bool = False) -> Program:
-        model = network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper))
-        model = _transposed_once(model) if beside_others else model
-        optimizer = as_transformation("make_run", make_optimizer(hyper))
-        penalty = l2(hyper) if callable(l2) else l2
-        return Program(model, loss, optimizer, penalty, pairs, batch_size, is_weight=is_weight)
 
-    def start(hyper: Any, key: PRNGKey) -> TrainState:
-        program = program_of(hyper)
-        return fresh_state(program.network, program.optimizer, key, init(hyper) if callable(init) else init)
+def _program(options: _Options, hyper: Any) -> Program:
+    network, l2 = options.network, options.l2
+    return Program(
+        network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper)),
+        options.loss,
+        as_transformation("make_run", options.make_optimizer(hyper)),
+        l2(hyper) if callable(l2) else l2,
+        options.metrics,
+        options.batch_size,
+        is_weight=options.is_weight,
+    )
 
-    @jax.jit
-    def one(data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
-        program = program_of(hyper)
 
-        def one_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-            return reported_epoch(program, state, data, validation)
+def _initial_state(options: _Options, hyper: Any, key: PRNGKey) -> TrainState:
+    program, init = _program(options, hyper), options.init
+    return fresh_state(program.network, program.optimizer, key, init(hyper) if callable(init) else init)
 
-        state, history = jax.lax.scan(one_epoch, start(hyper, key), None, length=epochs)
-        return RunResult(calibrate(program.network, state.params, data[0]), history)
 
-    def many(data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
-        """`one` under vmap, but the scan outside and the step under vmap: runs share key and batches, and a matrix
-        of all of them is kept as (n_in, runs, n_out), so that X W of all is one product and nothing is copied for it.
-        """
-        first = jax.eval_shape(start, jax.tree.map(lambda leaf: leaf[0], hypers), key)
-        axes = jax.tree.map(lambda leaf: int(leaf.ndim == 2), first)._replace(step=None, key=None)
+def _run_one(options: _Options, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
+    program = _program(options, hyper)
 
-        @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
-        def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
-            return logging_step(program_of(hyper, beside_others=True))(state, batch)
+    def run_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+        return reported_epoch(program, state, data, validation)
 
-        @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
-        def reports(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
-            return report(program_of(hyper), params, weight, logs, data, validation)
+    state, history = jax.lax.scan(run_epoch, _initial_state(options, hyper, key), None, length=options.epochs)
+    return RunResult(calibrate(program.network, state.params, data[0]), history)
 
-        @functools.partial(jax.vmap, in_axes=(0, axes.params))
-        def finished(hyper: Any, params: Params) -> Params:
-            return calibrate(program_of(hyper).network, params, data[0])
 
-        def one_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-            states, (weight, logs) = epoch(functools.partial(step, hypers), batch_size, states, data)
-            params, logs = reports(hypers, states.params, weight, logs)
-            return states._replace(params=params), logs
+def _run_many(options: _Options, data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
+    """`_run_one` under vmap, but with the scans outside and the step under vmap.
 
-        states = jax.vmap(start, in_axes=(0, None), out_axes=axes)(hypers, key)
-        states, history = jax.lax.scan(one_epoch, states, None, length=epochs)
-        return RunResult(finished(hypers, states.params), jax.tree.map(jnp.transpose, history))
+    All runs share the key and so the batches. The matrices of all runs are kept as (n_in, runs, n_out): then X W of all
+    runs is one product, and nothing is copied for it.
+    """
+    initial_state = functools.partial(_initial_state, options)
+    first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)
+    axes = jax.tree.map(lambda leaf: int(leaf.ndim == 2), first)._replace(step=None, key=None)
 
-    return jax.tree_util.Partial(Programs(one, many), arrays, held_out)
+    @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
+    def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
+        program = _program(options, hyper)
+        return logging_step(program._replace(network=_transposed_once(program.network)))(state, batch)
+
+    @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
+    def report_epoch(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
+        return report(_program(options, hyper), params, weight, logs, data, validation)
+
+    @functools.partial(jax.vmap, in_axes=(0, axes.params))
+    def calibrate_all(hyper: Any, params: Params) -> Params:
+        return calibrate(_program(options, hyper).network, params, data[0])
+
+    def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+        states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data)
+        params, logs = report_epoch(hypers, states.params, weight, logs)
+        return states._replace(params=params), logs
+
+    states = jax.vmap(initial_state, in_axes=(0, None), out_axes=axes)(hypers, key)
+    states, history = jax.lax.scan(run_epoch, states, None, length=options.epochs)
+    return RunResult(calibrate_all(hypers, states.params), jax.tree.map(jnp.transpose, history))
+
+
+def _transposed_once(network: Layer) -> Layer:
+    """The network under vmap, with its prediction and its gradient each computed once.
+
+    The product of a batch with all matrices has shape (batch, runs, n). The loss under vmap needs (runs, batch, n), and
+    the gradient comes back in that shape. Without this, XLA on the CPU transposes again in every use (jax 0.10).
+    """
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Any]:
+        prediction, residuals = network.forward(params, x, key)
+        return computed_once(prediction), residuals
+
+    def backward(params: Params, residuals: Any, dprediction: Array) -> tuple[Params, Array]:
+        return network.backward(params, residuals, computed_once(dprediction))
+
+    return network._replace(forward=forward, backward=backward)

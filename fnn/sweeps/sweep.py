@@ -1,8 +1,8 @@
-"""Sweeps: many runs as one program, for each of many hyperparameters and each of many keys.
+"""`sweep`: many runs as one program, one for each pair of hyperparameters and key.
 
-Runs of one key see the same examples in the same order: the product of a batch with the weights of all of them is one
-large matrix product. That is why the program is nested as it is: hyperparameters inside, by `fnn.run.Programs.many`,
-keys outside, by vmap.
+Runs with the same key see the same examples in the same order, so the products of a batch with the weights of all of
+them are one large matrix product. The program is nested for that: the hyperparameters inside, by `Programs.many` of
+`fnn.sweeps.run`, and the keys outside, by `jax.vmap`.
 """
 
 import contextlib
@@ -27,11 +27,12 @@ from fnn.types import Params, PRNGKey, RunResult
 
 
 class SweepResult(NamedTuple):
-    """What `sweep` returns, as NumPy arrays: of run i, j (hyperparameters i, key j) at [i, j].
+    """The results of a sweep, as NumPy arrays. Row i, column j is the run of hyperparameters i with key j.
 
-    params    as those of one run, leaves (n, n_keys, …)
-    history   arrays (n, n_keys, epochs) by name
-    hypers    what was swept, leaves (n, …)
+    Attributes:
+      params: the final parameters, leaves (n, n_keys, …).
+      history: arrays (n, n_keys, epochs) by name, as `make_run` describes them.
+      hypers: the hyperparameters of the sweep, leaves (n, …).
     """
 
     params: Params
@@ -39,10 +40,15 @@ class SweepResult(NamedTuple):
     hypers: PyTree
 
     def table(self, lower_is_better: Callable[[str], bool] | None = None) -> Table:
-        """A row per run: hyper and key (indices), the hyperparameters, then for each name of the history the final
-        value, the best one, `best_…`, and its epoch, `best_…_epoch`, from 1 (0: it was never a number).
+        """Make a table with one row per run.
 
-        `lower_is_better` says of a name whether its best is its lowest; without it: of a cost, loss or error.
+        Its columns are `hyper` and `key` (indices), the hyperparameters, and for each name of the history the value of
+        the last epoch, the best value `best_…`, and the epoch of that, `best_…_epoch`, counted from 1. The epoch is 0
+        if all values are NaN.
+
+        Args:
+          lower_is_better: name -> bool, whether the best value is the lowest. Default: True for names that end in
+            "cost", "loss" or "error".
         """
         n, n_keys = next(iter(self.history.values())).shape[:2]
         index, key = np.repeat(np.arange(n), n_keys), np.tile(np.arange(n_keys), n)
@@ -52,10 +58,15 @@ class SweepResult(NamedTuple):
         return Table({"hyper": index, "key": key} | rows | {name: v.reshape(-1) for name, v in values.items()})
 
     def means(self, lower_is_better: Callable[[str], bool] | None = None) -> Table:
-        """A row per hyperparameters: the means over the keys of what `table` has, each with its standard error, `…_se`.
+        """Make a table with one row for each hyperparameters: means over the keys.
 
-        The standard error is s/√n_keys, s² dividing by n_keys - 1: NaN for one key. `diverged` counts the runs whose
-        final cost is not finite; their means are not finite either.
+        Its columns are `hyper` (the index), `keys` (their number), the hyperparameters, and the means of the values and
+        best values of `table`, each beside its standard error, `…_se`. The standard error is s/√n_keys, where s² is the
+        unbiased variance; it is NaN for one key. `diverged` counts the runs whose last cost is not finite. The means of
+        such runs are not finite either.
+
+        Args:
+          lower_is_better: as in `table`.
         """
         values = best_of(self.history, lower_is_better)
         numbers = mean_of({name: values[name] for base in self.history for name in (base, f"best_{base}")})
@@ -67,43 +78,44 @@ class SweepResult(NamedTuple):
 
 
 def _runs(run: Any, hypers: PyTree, keys: Array) -> RunResult:
-    """Every hyper with every key: leaves (n, n_keys, …)."""
+    """Run all hyperparameters with all keys: leaves (n, n_keys, …)."""
     return jax.vmap(lambda key: run.func.many(*run.args, hypers, key), out_axes=1)(keys)
 
 
-_one_device = jax.jit(_runs)
+_run_on_one_device = jax.jit(_runs)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _spread(mesh: Mesh, over_keys: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
-    """`_runs` on each device for its share of the hypers or of the keys; nothing is sent between devices."""
-    share, whole = PartitionSpec("runs"), PartitionSpec()
-    specs = (whole, whole, share) if over_keys else (whole, share, whole)
-    out = PartitionSpec(None, "runs") if over_keys else share
+def _run_on_mesh(mesh: Mesh, over_keys: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
+    """`_runs` on each device, for its shard of the keys or of the hyperparameters. Devices do not communicate."""
+    sharded, replicated = PartitionSpec("runs"), PartitionSpec()
+    specs = (replicated, replicated, sharded) if over_keys else (replicated, sharded, replicated)
+    out = PartitionSpec(None, "runs") if over_keys else sharded
     return jax.shard_map(_runs, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(run, hypers, keys)
 
 
 def _check_hypers(hypers: PyTree) -> tuple[PyTree, int]:
-    """Leaves as arrays of one length, the first axis counting the runs."""
+    """Return the hyperparameters as arrays, and the common length of their first axis."""
     leaves = jax.tree_util.tree_leaves_with_path(hypers)
     if not leaves:
-        raise checks.fail("sweep", "hypers", "a pytree of stacked arrays (n, ...)", came="one without leaves")
+        raise checks.fail("sweep", "hypers", "a pytree of stacked arrays (n, ...)", came="a pytree without leaves")
     sizes = {}
     for path, leaf in leaves:
         name = f"hypers{jax.tree_util.keystr(path)}"
         shape = checks.array("sweep", name, leaf).shape
         if not shape or shape[0] < 1:
-            expected = "a stacked array (n, ...), n >= 1: an entry for each run (of a list: jnp.array(list))"
-            raise checks.fail("sweep", name, expected, leaf)
+            expected = "a stacked array (n, ...), n >= 1, with one entry per run"
+            advice = "Make an array of a list with jnp.array."
+            raise checks.fail("sweep", name, expected, leaf, advice=advice)
         sizes[name] = shape[0]
     if len(set(sizes.values())) != 1:
-        came = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise checks.fail("sweep", "hypers", "arrays with the same leading axis", came=came)
+        got = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise checks.fail("sweep", "hypers", "arrays with the same leading axis", came=got)
     return jax.tree.map(jnp.asarray, hypers), next(iter(sizes.values()))
 
 
 def _check_keys(keys: Array) -> Array:
-    """One key or an array of them, typed or raw, as an array (n_keys,) or raw (n_keys, words)."""
+    """Return a key or an array of keys as an array (n_keys,), raw keys as (n_keys, words)."""
     axes = checks.key_axes(keys)
     if axes not in (0, 1):
         expected = "a key or an array of keys (n_keys,), as jax.random.split(key, n_keys) makes"
@@ -113,14 +125,14 @@ def _check_keys(keys: Array) -> Array:
     return jnp.asarray(keys)[None] if axes == 0 else jnp.asarray(keys)
 
 
-def _evenly(size: int, limit: int, multiple: int = 1) -> int:
-    """The length, a multiple of `multiple`, of as few equal pieces as parts of at most `limit` would need."""
-    pieces = math.ceil(size / max(1, min(size, limit)))
-    return math.ceil(math.ceil(size / pieces) / multiple) * multiple
+def _chunk_length(size: int, limit: int, multiple: int = 1) -> int:
+    """The length of equal chunks, as few as chunks of at most `limit` need, rounded up to a multiple of `multiple`."""
+    chunks = math.ceil(size / max(1, min(size, limit)))
+    return math.ceil(math.ceil(size / chunks) / multiple) * multiple
 
 
-def _piece(tree: PyTree, start: int, length: int) -> PyTree:
-    """Rows start..start+length of each leaf, its last row repeated where it ends before."""
+def _chunk(tree: PyTree, start: int, length: int) -> PyTree:
+    """Rows start..start+length-1 of each leaf. Past the end, its last row is repeated."""
     return jax.tree.map(lambda leaf: leaf[jnp.minimum(jnp.arange(start, start + length), leaf.shape[0] - 1)], tree)
 
 
@@ -131,17 +143,27 @@ def sweep(
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> SweepResult:
-    """Runs `run` with every hyper and every key, as one compiled program: leaves come back as (n, n_keys, …).
+    """Run a training for all hyperparameters and all keys, as one compiled program.
 
-    run         from `fnn.make_run`; what its functions of hyper use is traced, so one compilation serves all values
-    hypers      a pytree of stacked arrays (n, …): run i gets entry i of each
-    keys        an array of keys (n_keys,), or one key: n_keys is 1 then, the axis stays
-    chunk_size  at most so many runs at a time (with a mesh: on each device), which bounds memory; the chunks are
-                equal, the last is filled up with copies, so all are one compiled program. None: all at once.
-                A chunk whose arrays fit a CPU's caches can be faster, too: 256 for 400 points and four hidden units
-    mesh        spreads the runs over all devices of a mesh; runs that they do not divide are filled up with copies
+    The results agree with those of `run` alone, and with those of other chunks, up to rounding.
 
-    Results are on the host. They agree with those of `run` alone, and for any chunks, to rounding, not to the bit.
+    Args:
+      run: a run of `fnn.make_run`. Its functions of `hyper` are traced, so one compilation serves all values.
+      hypers: a pytree of stacked arrays (n, …). Run i receives entry i of each leaf.
+      keys: an array of keys (n_keys,), for example `jax.random.split(key, n_keys)`; or one key, which counts as one
+        with n_keys = 1.
+      chunk_size: at most this many runs at a time, on each device; this bounds the memory. All chunks have the same
+        size, so there is one compiled program; the last is filled up with copies. Default: all runs at once. On a CPU,
+        chunks whose arrays fit its caches can also be faster: 256 runs for 400 points and four hidden units.
+      mesh: a `jax.sharding.Mesh` whose devices, all of this process, share the runs. If they do not divide the runs,
+        copies fill up the last shard.
+
+    Returns:
+      A SweepResult, with NumPy arrays: parameters (n, n_keys, …) and histories (n, n_keys, epochs). Its methods `table`
+      and `means` make tables of it.
+
+    Raises:
+      ValueError or TypeError: if an argument is invalid, for example hyperparameters of different lengths.
 
     >>> import fnn
     >>> x = jnp.linspace(-1, 1, 20)[:, None]
@@ -161,26 +183,28 @@ def sweep(
     if mesh is not None and not isinstance(mesh, Mesh):
         raise checks.fail("sweep", "mesh", "a jax.sharding.Mesh", mesh, TypeError)
     if mesh is not None and spans_processes(Layout(mesh)):
-        raise checks.fail("sweep", "mesh", "one of this process's devices", came=f"devices of others in {mesh}")
+        raise checks.fail("sweep", "mesh", "a mesh of this process's devices", came=f"devices of others in {mesh}")
 
     devices = 1 if mesh is None else mesh.devices.size
     limit *= devices
     over_keys = math.ceil(n_keys / devices) * n < math.ceil(n / devices) * n_keys
-    h = _evenly(n, limit // devices if over_keys else limit, 1 if over_keys else devices)
-    k = _evenly(n_keys, limit // h, devices if over_keys else 1)
+    rows = _chunk_length(n, limit // devices if over_keys else limit, 1 if over_keys else devices)
+    columns = _chunk_length(n_keys, limit // rows, devices if over_keys else 1)
     if mesh is None:
-        program, there = _one_device, contextlib.nullcontext()
+        program, context = _run_on_one_device, contextlib.nullcontext()
     else:
         flat = Mesh(mesh.devices.reshape(-1), ("runs",))
-        whole = functools.partial(jax.device_put, device=jax.sharding.NamedSharding(flat, PartitionSpec()))
-        run, hypers, keys = whole((run, hypers, keys))
-        program = lambda run, *some: _spread(flat, over_keys, run, *whole(some))
-        there = jax.set_mesh(flat)  # whatever mesh is set outside
+        replicated = jax.sharding.NamedSharding(flat, PartitionSpec())
+        replicate = functools.partial(jax.device_put, device=replicated)
+        run, hypers, keys = replicate((run, hypers, keys))
+        program = lambda run, *chunks: _run_on_mesh(flat, over_keys, run, *replicate(chunks))
+        context = jax.set_mesh(flat)  # the caller may have set another mesh
 
-    columns = []
-    with there:
-        for j in range(0, n_keys, k):
-            some = [jax.device_get(program(run, _piece(hypers, i, h), _piece(keys, j, k))) for i in range(0, n, h)]
-            columns.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *some))
-    results = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *columns)
+    parts = []
+    with context:
+        for j in range(0, n_keys, columns):
+            key_chunk = _chunk(keys, j, columns)
+            pieces = [jax.device_get(program(run, _chunk(hypers, i, rows), key_chunk)) for i in range(0, n, rows)]
+            parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *pieces))
+    results = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *parts)
     return SweepResult(results.params, results.history, jax.device_get(hypers))

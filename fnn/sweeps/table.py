@@ -1,4 +1,4 @@
-"""Tables of a sweep: columns of equal length by name, which sort, print and become CSV."""
+"""Tables of a sweep: named columns of equal length, to sort, print and save as CSV."""
 
 import csv
 import math
@@ -13,16 +13,27 @@ from jaxtyping import PyTree
 
 from fnn import checks
 
-MOST_COLUMNS = 16  # of one leaf of the hyperparameters: a leaf with more entries a run is left out
+MAX_COLUMNS = 16  # of one leaf of the hyperparameters; a leaf with more numbers per run has no columns
 
 
 class Table(NamedTuple):
-    """columns: NumPy arrays of equal length by name. `str` gives it as text, `rows` one dictionary per row."""
+    """A table. `str` formats it as text.
+
+    Attributes:
+      columns: `{name: array}`, NumPy arrays of equal length.
+    """
 
     columns: dict[str, np.ndarray]
 
     def sorted(self, by: str, descending: bool = False) -> "Table":
-        """The rows in the order of the column `by`, NaN last in both directions, equals in the order they had.
+        """Sort the rows by a column. Rows with equal values keep their order; NaN is last in both directions.
+
+        Args:
+          by: the name of the column.
+          descending: if True, the largest value is first.
+
+        Raises:
+          ValueError: if there is no such column.
 
         >>> Table({"cost": np.array([0.2, np.nan, 0.1])}).sorted("cost").columns["cost"]
         array([0.1, 0.2, nan])
@@ -36,16 +47,19 @@ class Table(NamedTuple):
         return Table({name: column[order] for name, column in self.columns.items()})
 
     def rows(self) -> Iterator[dict[str, np.generic]]:
-        """Each row, as its values by name."""
+        """Iterate over the rows, each a dictionary `{name: value}`."""
         for values in zip(*self.columns.values(), strict=True):
             yield dict(zip(self.columns, values, strict=True))
 
     def head(self, n: int) -> "Table":
-        """The first n rows."""
+        """Return a table of the first n rows."""
         return Table({name: column[:n] for name, column in self.columns.items()})
 
     def save_csv(self, path: str | Path) -> None:
-        """A line of names, then a line per row; each number with the digits that give its bits back in its dtype."""
+        """Write the table as CSV: a line of names, then a line per row.
+
+        Each number has the digits that restore it exactly in its dtype.
+        """
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self.columns)
@@ -65,10 +79,10 @@ def _column(function: str, argument: str, table: Table, name: str) -> np.ndarray
 
 
 def hyper_columns(hypers: PyTree, taken: Collection[str]) -> dict[str, np.ndarray]:
-    """A column for each number that a run has of the hyperparameters, named by its path: alpha, layers.0, widths[1].
+    """Make a column for each number among the hyperparameters of a run, named by its path: alpha, layers.0, widths[1].
 
-    A bare array is `value`; a name that is taken gets `hyper.` before it. Keys, and leaves of more than
-    16 numbers, are left out.
+    The column of a bare array is named `value`. A name in `taken` is prefixed with `hyper.`. Keys, and leaves of more
+    than 16 numbers per run, have no columns.
 
     >>> list(hyper_columns({"alpha": np.ones(5), "widths": np.ones((5, 2)), "key": np.ones(5)}, {"key"}))
     ['alpha', 'hyper.key', 'widths[0]', 'widths[1]']
@@ -76,7 +90,7 @@ def hyper_columns(hypers: PyTree, taken: Collection[str]) -> dict[str, np.ndarra
     columns = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(hypers):
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "value"
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) or math.prod(leaf.shape[1:]) > MOST_COLUMNS:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) or math.prod(leaf.shape[1:]) > MAX_COLUMNS:
             continue
         values = np.asarray(leaf)
         for index in np.ndindex(values.shape[1:]):
@@ -90,23 +104,23 @@ def _is_cost(name: str) -> bool:
 
 
 def best_of(history: Mapping[str, np.ndarray], lower_is_better: Callable[[str], bool] | None) -> dict[str, np.ndarray]:
-    """For each name of the history (…, epochs): the final value, the best one and its epoch, arrays (…)."""
-    lowest, columns = lower_is_better or _is_cost, {}
+    """Return the last value, the best value and its epoch, arrays (…), for each name of the history (…, epochs)."""
+    is_cost, columns = lower_is_better or _is_cost, {}
     for name, values in history.items():
-        worst = np.inf if lowest(name) else -np.inf
+        worst = np.inf if is_cost(name) else -np.inf
         ranked = np.where(np.isnan(values), worst, values)
-        epoch = (ranked.argmin if lowest(name) else ranked.argmax)(axis=-1)
-        number = ~np.isnan(values).all(axis=-1)
-        # where there are NaN and the worst infinity only, the first of these may be a NaN
+        epoch = (ranked.argmin if is_cost(name) else ranked.argmax)(axis=-1)
+        is_number = ~np.isnan(values).all(axis=-1)
+        # if all values are NaN or the worst infinity, `epoch` may be that of a NaN; `ranked` has the infinity there
         best = np.take_along_axis(ranked, epoch[..., None], axis=-1)[..., 0]
         columns[name] = values[..., -1]
-        columns[f"best_{name}"] = np.where(number, best, np.nan).astype(values.dtype)
-        columns[f"best_{name}_epoch"] = np.where(number, epoch + 1, 0)
+        columns[f"best_{name}"] = np.where(is_number, best, np.nan).astype(values.dtype)
+        columns[f"best_{name}_epoch"] = np.where(is_number, epoch + 1, 0)
     return columns
 
 
 def mean_of(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """For each column (n, n_keys) the mean over the keys and its standard error, `…_se`, in float64."""
+    """Return the mean over the keys and its standard error, `…_se`, of each column (n, n_keys), in float64."""
     out = {}
     for name, values in columns.items():
         values, n_keys = values.astype(np.float64), values.shape[1]

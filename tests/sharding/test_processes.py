@@ -59,6 +59,7 @@ def test_several_processes_train_as_one_device_does(count, devices, alone, tmp_p
     close([results[0]["predicted"] + results[1]["predicted"]], [np.asarray(fnn.predict(NETWORK, params, x))], 1e-5)
     for found in results:
         assert found["evaluated"] == pytest.approx(fnn.evaluate(NETWORK, over_processes.LOSS, params, (x, y)), rel=1e-5)
+        assert found["saved"] == {"latest": True, "orbax": True, "same": True}
     check_refusals(*(found["refused"] for found in results))
 
 
@@ -84,7 +85,7 @@ def check_refusals(first, second):
         assert one["drawn"].startswith("ValueError: init_state: key must be the same in every process")
         assert one["params"].startswith("ValueError: place_params: params must be the same in every process")
         assert one["state"].startswith("ValueError: place_state: state must be the same in every process")
-        assert one["sweep"].startswith("ValueError: sweep: mesh must be one of this process's devices")
+        assert one["sweep"].startswith("ValueError: sweep: mesh must be a mesh of this process's devices")
         assert "evaluate: data: x must be finite, got NaN" in one["unlike"]
         assert one["callback"] == "ValueError: fit: callback must be the same in every process, got ['given', None]"
         assert one["key"] == "ValueError: fit: key must be the same in every process, got [[0, 1], [0, 0]]"
@@ -189,6 +190,7 @@ def test_when_one_process_dies_even_those_that_do_not_wait_for_it_end(tmp_path, 
     assert "another task died" in first.err
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, cache):
     ended, _ = run_task("fits", 2, 4, tmp_path / "run", cache, "terminate", checkpoints=tmp_path / "checkpoints")
     assert [end.code for end in ended] == [143, 143], ended[0].err[-2000:]

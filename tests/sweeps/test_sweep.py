@@ -107,9 +107,9 @@ def test_a_run_can_be_differentiated():
 @pytest.mark.parametrize("chunk_size", [4, 1000, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 7, 15))])
 def test_chunks_change_nothing_and_compile_once(chunk_size):
     whole = expected()
-    before = sweep._one_device._cache_size()
+    before = sweep._run_on_one_device._cache_size()
     results = fnn.sweep(RUN, HYPERS, keys(3), chunk_size=chunk_size)
-    assert sweep._one_device._cache_size() <= before + 1
+    assert sweep._run_on_one_device._cache_size() <= before + 1
     assert_same_runs(results, whole)
 
 
@@ -118,7 +118,7 @@ def test_chunks_change_nothing_and_compile_once(chunk_size):
     [(10, 8, 1, 5), (10, 10, 1, 10), (10, 99, 1, 10), (10, 1, 1, 1), (7, 3, 1, 3), (3, 99, 2, 4), (5, 4, 2, 4)],
 )
 def test_chunks_are_equal_and_within_the_limit(size, limit, multiple, expected):
-    assert sweep._evenly(size, limit, multiple) == expected
+    assert sweep._chunk_length(size, limit, multiple) == expected
 
 
 def test_no_chunk_is_larger_than_asked_for(monkeypatch):
@@ -129,7 +129,7 @@ def test_no_chunk_is_larger_than_asked_for(monkeypatch):
         sizes.append(shape[0] * shape[1])
         return fnn.RunResult((), {"cost": np.zeros((*shape, 1))})
 
-    monkeypatch.setattr(sweep, "_one_device", spy)
+    monkeypatch.setattr(sweep, "_run_on_one_device", spy)
     for chunk_size in (1, 2, 3, 4, 5, 6, 9, 14):
         sizes.clear()
         fnn.sweep(RUN, HYPERS, keys(3), chunk_size=chunk_size)
@@ -140,11 +140,11 @@ def test_no_chunk_is_larger_than_asked_for(monkeypatch):
 
 def test_another_sweep_compiles_nothing_and_data_are_arguments():
     expected()
-    before = sweep._one_device._cache_size()
+    before = sweep._run_on_one_device._cache_size()
     fnn.sweep(RUN, jax.tree.map(lambda leaf: leaf * 0.5, HYPERS), keys(3)[::-1])
     fnn.sweep(RUN, jax.tree.map(np.asarray, HYPERS), keys(3))
-    assert sweep._one_device._cache_size() == before
-    text = sweep._one_device.lower(RUN, HYPERS, keys(2)).as_text()
+    assert sweep._run_on_one_device._cache_size() == before
+    text = sweep._run_on_one_device.lower(RUN, HYPERS, keys(2)).as_text()
     assert "dense<[[" not in text.replace(" ", ""), "the data have become a constant of the program"
 
 
@@ -169,6 +169,7 @@ def test_bare_arrays_dicts_and_vectors_are_hypers():
     assert {"a[0]", "a[1]"} < set(vector.table().columns)
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C237", "C238")
 def test_scale_and_network_may_be_swept():
     """network, l2 and init as functions of hyper: here the initial scale."""
@@ -200,20 +201,20 @@ def test_scale_and_network_may_be_swept():
 def test_a_mesh_changes_nothing(n, n_keys, chunk_size, axis_type):
     mesh = jax.make_mesh((2,), ("x",), axis_types=(getattr(jax.sharding.AxisType, axis_type),))
     hypers = jax.tree.map(lambda leaf: leaf[:n], HYPERS)
-    before = sweep._spread._cache_size()
+    before = sweep._run_on_mesh._cache_size()
     results = fnn.sweep(RUN, hypers, keys(n_keys), chunk_size=chunk_size, mesh=mesh)
-    assert sweep._spread._cache_size() <= before + 1
+    assert sweep._run_on_mesh._cache_size() <= before + 1
     assert_same_runs(results, expected(n, n_keys))
 
 
 def test_a_mesh_uses_each_of_its_devices():
     mesh = jax.make_mesh((1, 2), ("a", "b"))
     flat = jax.sharding.Mesh(mesh.devices.reshape(-1), ("runs",))
-    out = sweep._spread(flat, False, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
+    out = sweep._run_on_mesh(flat, False, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
     shards = out.history["cost"].addressable_shards
     assert {shard.device.id for shard in shards} == {0, 1}
     assert [shard.data.shape for shard in shards] == [(2, 2, 3)] * 2
-    text = sweep._spread.lower(flat, False, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
+    text = sweep._run_on_mesh.lower(flat, False, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
     assert not {"all-gather", "all-reduce", "collective"} & set(text.compile().as_text().replace("(", " ").split())
 
 
