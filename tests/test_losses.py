@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
 from tests.support.oracles import assert_close, loss_by_autodiff, loss_by_hand, normal
+from tests.support.slow import slow_except
 
 rng = np.random.default_rng(0)
 
@@ -63,7 +64,7 @@ def test_backward_is_the_derivative_of_forward(name, dtype, x64):
         )
 
 
-@each_case
+@pytest.mark.parametrize("name", slow_except(CASES, "squared_error", "softmax_cross_entropy"))
 def test_jit_vmap_and_two_devices_change_nothing(name, x64):
     loss, make_prediction, make_target = CASES[name]
     prediction, target = make_prediction((4, 3), "float64"), make_target((4, 3), "float64")
@@ -80,6 +81,7 @@ def test_jit_vmap_and_two_devices_change_nothing(name, x64):
     assert_close(got, expected, "float64")
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.integers(1, 8), st.integers(1, 8), st.sampled_from(sorted(CASES)))
 def test_any_shape(batch, k, name):

@@ -207,6 +207,7 @@ def test_doubles_stay_doubles(x64):
     assert bits(result) == bits(fit(data, **options))
 
 
+@pytest.mark.slow
 def test_it_draws_as_the_caller_does():
     with jax.threefry_partitionable(False):
         assert bits(fit()) == bits(streamed())

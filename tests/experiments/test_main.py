@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from experiments.__main__ import EXPERIMENTS, first_line, main
 from experiments.errors import ExperimentError
 from experiments.examples.digits import Config
 from experiments.examples.gradient_check import check_gradient, largest_difference
+from tests.support.children import environment
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "experiments"]
 # without the flags under which the tests themselves run
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONWARNINGS")} | {
+ENVIRONMENT = {k: v for k, v in environment().items() if k not in ("XLA_FLAGS", "PYTHONWARNINGS")} | {
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
 }
@@ -85,6 +85,7 @@ def test_interrupt_ends_without_a_traceback(tmp_path: Path):
     assert errors.strip() == "python -m experiments: interrupted"
 
 
+@pytest.mark.slow
 def test_digits_resumes_from_its_checkpoints(tmp_path: Path):
     options = ["--checkpoints", str(tmp_path / "saved"), "--results", str(tmp_path), "--hidden", "8"]
     for epochs, text in (("1", "saved:"), ("2", "resuming from")):

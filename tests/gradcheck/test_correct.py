@@ -11,12 +11,11 @@ from fnn.gradcheck import check_grad, check_vjp
 from tests.support.slow import slow_except
 
 KEYS = 6
-# One function of each kind: smooth, of two arguments, with kinks, of rows, reductions, products, indexing, linear
-# algebra, special functions, network layers, loops and branches, bad scales.
+# One function of each kind: smooth, with kinks, of rows, products, indexing, linear algebra, special functions,
+# convolutions, loops, branches, bad scales, networks.
 QUICK = {
-    "sin", "arctan2", "abs", "maximum", "sort", "var, mean 1e3", "matmul", "gather", "scatter add", "linalg.cholesky",
-    "logsumexp", "softmax", "gelu", "conv", "scan", "cond", "1e6 x^3", "inputs of 1e-6", "outputs of many scales",
-    "cancellation", "relu network",
+    "sin", "maximum", "var, mean 1e3", "matmul", "scatter add", "linalg.cholesky", "logsumexp", "conv", "scan", "cond",
+    "1e6 x^3", "cancellation", "relu network",
 }  # fmt: skip
 
 
@@ -65,6 +64,7 @@ def test_large_relu_network(key, precision):
     assert report.ok, report.summary()
 
 
+@pytest.mark.slow
 def test_wide_relu_network():
     net = mlp((100, 300, 300, 10), batch=32)
     report = check_vjp(net.fun, net.backward, net.args, key=1)
@@ -78,6 +78,7 @@ def test_second_order(fun):
     assert report.checks["second order"] == "PASS"
 
 
+@pytest.mark.slow
 def test_second_order_of_a_scalar():
     fun = lambda w, x: jnp.mean(jnp.square(jnp.tanh(x @ w)))
     args = tuple(np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((4, 3), (5, 4)))

@@ -127,6 +127,7 @@ def test_wrong_second_derivative_by_the_cotangent():
     assert "cotangent[0]" in report.checks["second order"]
 
 
+@pytest.mark.slow
 def test_one_element_of_many_without_a_reference():
     x = np.random.default_rng(0).standard_normal((200, 300)).astype(np.float32)
     backward = lambda args, ct: ((ct * jnp.cos(args[0])).at[17, 211].multiply(-1),)

@@ -108,6 +108,7 @@ def test_the_dynamic_scale_is_a_power_of_two_at_the_target():
         assert float(scale(dy)) == 1.0
 
 
+@pytest.mark.slow
 def test_networks_train_as_in_float32(key):
     x = jax.random.normal(key, (200, 4))
     y = (x[:, 0] * x[:, 1] > 0).astype(jnp.int32)

@@ -120,6 +120,7 @@ def test_backward_of_a_masked_layer(widths, dtype, x64):
     assert not np.any(y[:, widths[1] :])
 
 
+@pytest.mark.slow
 def test_gradient_restricted_to_the_block(x64):
     """The masked network's gradient is jax.grad of the narrow network's cost, zero elsewhere."""
     wide, narrow = fnn.masked_mlp(SIZES, WIDTHS, fnn.tanh), fnn.mlp([4, *WIDTHS, 3], fnn.tanh)

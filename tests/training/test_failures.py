@@ -124,6 +124,7 @@ def test_the_search_begins_at_the_last_snapshot(monkeypatch):
         assert "epoch 5, step 4 of 5 (step 24 in all): the new params.0.w (and 3 more of 4 leaves)" in message
 
 
+@pytest.mark.slow
 def test_the_last_step_of_an_epoch_that_spoils_the_next(monkeypatch):
     """Epochs 2 and 3 are one call: the cost is not finite in 3, for what the last step of 2 did."""
     monkeypatch.setattr(loop, "_CALL_SECONDS", 1e9)

@@ -81,7 +81,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("name", slow_except(HARD, "batch_norm", "weights"))
+@pytest.mark.parametrize("name", slow_except(HARD, "batch_norm"))
 def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
     """checkpoint_every_steps runs another program: its bits are those of the program for whole epochs."""
     network, optimizer, data, options = HARD[name]
@@ -112,6 +112,7 @@ def test_a_finished_training_is_not_repeated_and_may_be_made_longer(tmp_path):
     assert bits(fit(checkpoint_dir=tmp_path, epochs=6, resume=True)) == bits(fit())
 
 
+@pytest.mark.slow
 def test_a_training_that_patience_ended_stays_ended(tmp_path):
     first = fit(checkpoint_dir=tmp_path, epochs=100, patience=2)
     assert len(first.history["cost"]) < 100

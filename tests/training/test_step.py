@@ -137,6 +137,7 @@ def test_the_same_key_gives_the_same_bits(key):
     assert not all_equal(train(key), train(jax.random.fold_in(key, 1)))
 
 
+@pytest.mark.slow
 def test_raw_keys_work_too():
     state = fnn.init_state(NETWORK, fnn.sgd(0.1), jax.random.PRNGKey(0))
     state, _ = fnn.make_epoch(fnn.make_step(NETWORK, LOSS, fnn.sgd(0.1)), 5)(state, (X, Y))

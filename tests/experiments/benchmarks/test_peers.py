@@ -1,4 +1,4 @@
-"""The benchmark's peers, each on a work so small that it can be compared number by number with fnn."""
+"""The benchmark's peers on tiny workloads: they compute the same numbers as fnn."""
 
 import warnings
 
@@ -34,9 +34,9 @@ def tiny_data(work: Workload) -> Data:
 
 
 def trained(peer: str, work: Workload) -> np.ndarray:
-    """The logits after some units from the start, those that compile undone."""
+    """The logits after some units from the initial weights; the unit that compiles is undone."""
     with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        warnings.simplefilter("ignore")  # of libraries that are no part of fnn
+        warnings.simplefilter("ignore")  # warnings of other libraries
         data = tiny_data(work)
         job, ready = worker.prepare(peer, work, data)
         assert ready["first_unit"] > 0
@@ -55,14 +55,20 @@ def ready(peer: str, work: Workload) -> None:
 
 QUICK = {
     *((peer, "sigmoid") for peer in ("jax", "numpy", "sklearn")),
-    ("numpy", "relu"),
     ("numpy", "predict"),
-    ("jax", "planar"),
 }
-"""What does not take long to compile; the others are marked slow."""
+SLOW = {("numpy", "relu"), ("jax", "planar")}  # the remaining pairs are marked exhaustive
+
+
+def marks_of(peer: str, name: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a pair: none for those that run by default."""
+    if (peer, name) in QUICK:
+        return []
+    return [pytest.mark.slow if (peer, name) in SLOW else pytest.mark.exhaustive]
+
 
 PAIRS = [
-    pytest.param(peer, name, marks=[] if (peer, name) in QUICK else pytest.mark.exhaustive)
+    pytest.param(peer, name, marks=marks_of(peer, name))
     for name, work in TINY.items()
     for peer, described in peers.PEERS.items()
     if work.kind in described.kinds and peer not in ("fnn", "torch-compile", *peers.RATES)
@@ -83,11 +89,11 @@ def by_fnn():
 
 @pytest.mark.parametrize(("peer", "name"), PAIRS)
 def test_every_peer_trains_the_same_network(peer, name, by_fnn):
-    """A batch of everything leaves no order to differ in: logits agree to rounding."""
+    """With full batches the order of examples does not matter, so logits agree up to rounding."""
     work = TINY[name]
     ready(peer, work)
     ours, theirs = by_fnn(name), trained(peer, work)
-    if peer == "sklearn":  # it has probabilities
+    if peer == "sklearn":  # which returns probabilities
         if work.loss == "softmax":
             ours = np.exp(ours) / np.exp(ours).sum(axis=1, keepdims=True)
         else:
@@ -95,7 +101,7 @@ def test_every_peer_trains_the_same_network(peer, name, by_fnn):
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(theirs, ours, atol=1e-4 * np.abs(ours).max())
     if work.kind in ("mlp", "cnn"):
-        assert np.abs(by_fnn(name) - trained_not_at_all(work)).max() > 1e-3  # it did train
+        assert np.abs(by_fnn(name) - trained_not_at_all(work)).max() > 1e-3  # training changed the network
 
 
 def trained_not_at_all(work: Workload) -> np.ndarray:

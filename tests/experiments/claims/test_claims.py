@@ -1,4 +1,4 @@
-"""The ledger of claims: complete, consistent with what shows it, and a command that fails where it is not."""
+"""The ledger of claims is complete, matches tests and studies, and its command reports failures."""
 
 import json
 from collections import Counter
@@ -80,7 +80,7 @@ def test_nothing_that_has_a_reason_not_to_be_tested_is():
 
 @pytest.fixture
 def momentum(monkeypatch):
-    """Of section 9's wrong claims, C184 is shown by a test; what is returned shows C188."""
+    """Two wrong claims of section 9: a test shows C184; tests add one for C188."""
     tests = {"C184": ["tests/data/test_arrays.py::test_an_epoch"]}
     monkeypatch.setattr(evidence, "marked_tests", lambda: tests)
     monkeypatch.setattr(evidence, "studies", dict)
@@ -108,7 +108,7 @@ def test_a_test_that_fails_is_an_error_also_later(momentum, tmp_path, monkeypatc
     assert "not run:" in capsys.readouterr().out
     states = {"tests/test_optimizers.py::test_momentum": "failed", "tests/data/test_arrays.py::test_an_epoch": "passed"}
     monkeypatch.setattr(evidence, "run_tests", lambda names: states)
-    for run in (True, False):  # what --run found is remembered
+    for run in (True, False):  # the states of the last --run are kept
         with pytest.raises(ExperimentError, match=r"^fails: C188$"):
             command(tmp_path, run=run)
     rows = json.loads((tmp_path / "claims" / "claims.json").read_text(encoding="utf-8"))
@@ -131,15 +131,16 @@ def test_a_section_that_is_not_there(momentum, tmp_path):
 
 
 def test_marked_tests_are_run_and_their_states_told(tmp_path):
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test_x.py").write_text(TESTS, encoding="utf-8")
+    file = tmp_path / "tests" / "inner" / "test_x.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(TESTS, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = claim", encoding="utf-8")
     tests = evidence.marked_tests(tmp_path)
-    names = [f"tests/test_x.py::test_that_{what}" for what in ("passes", "fails_once", "is_skipped")]
+    names = [f"tests/inner/test_x.py::test_that_{what}" for what in ("passes", "fails_once", "is_skipped")]
     assert tests == {"C001": names[:2], "C002": names[1:2], "C003": names[2:]}
     states = evidence.run_tests([name for several in tests.values() for name in several], tmp_path)
     assert states == dict(zip(names, ("passed", "failed", "skipped"), strict=True))
-    (tmp_path / "tests" / "test_x.py").write_text("import nothing_of_this_name", encoding="utf-8")
+    file.write_text("import nothing_of_this_name", encoding="utf-8")
     with pytest.raises(ExperimentError, match="pytest ended with"):
         evidence.run_tests(names, tmp_path)
 

@@ -1,4 +1,4 @@
-"""Claims on activations: their formulas, slopes, limits and means."""
+"""Claims on activations: formulas, slopes, limits and means."""
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ def test_any_function_can_be_an_activation():
 @pytest.mark.claim("C264")
 @pytest.mark.parametrize("units", [3, 10, 40])
 def test_a_polynomial_activation_adds_nothing_with_more_units(units):
-    """One input and g = z²: whatever the units, outputs are combinations of 1, x and x²."""
+    """With one input and g = z², outputs of any number of units are combinations of 1, x and x²."""
     x = np.linspace(0, 1, 200)[:, None]
     hidden = fnn.dense(1, units).forward(
         fnn.Dense(normal(0, (1, units), "float64"), normal(1, (units,), "float64")), x

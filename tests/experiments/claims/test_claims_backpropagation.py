@@ -1,4 +1,4 @@
-"""Claims on backpropagation: each formula as printed and as corrected, beside the gradient of the library."""
+"""Claims on backpropagation: printed and corrected formulas against fnn's gradients."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ each_label = pytest.mark.parametrize("y", [0.0, 1.0])
 
 
 def one_example(y):
-    """Widths 4-3-2-1, sigmoid throughout, one example: the network of documents 000 and 002."""
+    """The notes' network: widths 4-3-2-1, sigmoid throughout, one example."""
     return case((4, 3, 2, 1), ("sigmoid", "sigmoid"), m=1, y=y)
 
 
@@ -164,7 +164,7 @@ def test_the_order_of_equation_8_does_not_fit():
 @pytest.mark.claim("C119", "C259")
 @each_label
 def test_the_chain_of_equation_7_link_by_link(y):
-    """By (4) from a3 to z3, by (3) to a2, by a2 = g(z2) to z2: (4) has no a2, what it shares with (3) is z3."""
+    """Equation (4) leads from a3 to z3, (3) from z3 to a2, and a2 = g(z2) to z2. (3) and (4) share z3, not a2."""
     c = one_example(y)
     a2, a3 = c.a[2], c.a[3]
     loss = -y / a3 + (1 - y) / (1 - a3)
@@ -173,7 +173,7 @@ def test_the_chain_of_equation_7_link_by_link(y):
     assert equation_4.shape == c.z[3].shape == (1, 1) != a2.shape
     assert same((loss @ equation_4).T @ a2.T, c.dw[3])
     assert same((loss @ equation_4 @ equation_3 @ np.diag((a2 * (1 - a2))[:, 0])).T @ c.a[1].T, c.dw[2])
-    with pytest.raises(ValueError, match="mismatch"):  # by (4) to a2 at once
+    with pytest.raises(ValueError, match="mismatch"):  # from (4) directly to a2
         _ = loss @ equation_4 @ np.diag((a2 * (1 - a2))[:, 0])
 
 

@@ -1,4 +1,4 @@
-"""Claims on convolution: what a filter computes, which pixels its weights see, and what moves with the object."""
+"""Claims on convolution: filters, the pixels that each weight sees, and translation."""
 
 import numpy as np
 import pytest
@@ -63,6 +63,7 @@ def test_a_pixel_that_is_never_lit_never_trains_its_weight():
     assert np.delete(np.abs(dw), 5).min() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C232")
 def test_convolution_moves_with_the_object_and_its_maximum_stays():
     theta, patch = normal(0, (4, 4, 1), "float64"), normal(1, (4, 4), "float64")

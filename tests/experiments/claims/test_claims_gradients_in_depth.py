@@ -1,4 +1,4 @@
-"""Claims on gradients that are too small or too large: of one saturated neuron, and through many layers."""
+"""Claims on vanishing and exploding gradients: one saturated neuron, and many layers."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ WIDTH, DEPTH = 30, 8
 
 @pytest.mark.claim("C215", "C216")
 def test_how_fast_a_neuron_starts(x64):
-    """x = 1, y = 0, steps of 0.15: how far a falls in the first one, from 0.98 and from 0.82."""
+    """How far a falls in the first step from 0.98 and from 0.82, with x = 1, y = 0 and learning rate 0.15."""
     neuron = fnn.serial(fnn.dense(1, 1), fnn.sigmoid)
     x, y = np.ones((1, 1)), np.zeros((1, 1))
 
@@ -37,7 +37,7 @@ def test_how_fast_a_neuron_starts(x64):
 
 
 def gain(block):
-    """‖dx‖/‖dy‖ of 8 such blocks for random dy: the geometric mean over 6 draws."""
+    """‖dx‖/‖dy‖ of 8 such blocks for random dy: geometric mean over 6 draws."""
     layer = fnn.repeat(block, DEPTH)
 
     @jax.jit
@@ -56,9 +56,10 @@ def dense(w_init):
     return fnn.dense(WIDTH, WIDTH, w_init=w_init)
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C222", "C223", "C225", "C093", "C173", "C174")
 def test_sigmoid_layers_lose_the_gradient_and_what_keeps_it():
-    """What is left of it, by 8 layers; plain sigmoid with √(1/n): at most ¼ a layer."""
+    """The gain of 8 layers. Plain sigmoid layers with √(1/n) have at most ¼ each."""
     plain = gain(fnn.serial(dense(fnn.init.lecun_normal), fnn.sigmoid))
     assert plain < 1e-4
     cures = {
@@ -84,6 +85,7 @@ def test_scales_at_which_gradients_vanish_or_explode():
     assert by(fnn.sigmoid, 10.0) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C068", "C132")
 def test_backward_needs_what_forward_left_and_goes_from_the_end(x64):
     network = fnn.mlp((4, 3, 2), fnn.tanh)

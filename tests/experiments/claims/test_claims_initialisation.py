@@ -1,4 +1,4 @@
-"""Claims on start values: symmetry, scales, and code that does not run as printed."""
+"""Claims on initial parameters: symmetry, scales, and code that does not run as printed."""
 
 import functools
 
@@ -16,12 +16,12 @@ Y = (np.arange(12) % 2)[:, None].astype(float)
 
 @functools.cache
 def gradient(activation):
-    """Of a network 2-3-2-1 on 12 points with labels."""
+    """Cost and gradient of a network 2-3-2-1 on 12 labelled points."""
     return jax.jit(fnn.value_and_grad(fnn.mlp((2, 3, 2, 1), activation), fnn.sigmoid_cross_entropy))
 
 
 def start(first=0.0, second=0.0, third=0.0, b=0.0):
-    """Constants, or weights to broadcast."""
+    """Parameters filled with constants, or with weights to broadcast."""
     sizes, weights = (2, 3, 2, 1), (first, second, third)
     layers = [
         fnn.Dense(np.broadcast_to(w, (n, k)).astype(float), np.full(k, float(b)))
@@ -31,7 +31,7 @@ def start(first=0.0, second=0.0, third=0.0, b=0.0):
 
 
 def spread(dw) -> float:
-    """How far the gradients of a layer's units, the columns of w, are from equal."""
+    """The largest difference between gradients of a layer's units, the columns of w."""
     dw = np.asarray(dw)
     return float(np.abs(dw - dw[:, :1]).max())
 
@@ -110,7 +110,7 @@ def test_an_inner_seed_decides_and_a_key_is_passed(key):
 
 @pytest.mark.claim("C159", "C161", "C162", "C163", "C167")
 def test_variances_of_a_layers_input(key):
-    """784 inputs of variance 1: Var z = 784 Var w, and how many tanh units are then saturated."""
+    """With 784 inputs of variance 1, Var z = 784 Var w; it determines how many tanh units are saturated."""
     n, units = 784, 300
     x = normal(0, (200, n))
 
@@ -118,12 +118,12 @@ def test_variances_of_a_layers_input(key):
         return x @ np.asarray(initializer(key, (n, units)))
 
     expected = {
-        fnn.init.normal(0.1): 7.84,  # N(0, 0.1) with 0.1 the deviation
-        fnn.init.normal(np.sqrt(0.1)): 78.4,  # … the variance
+        fnn.init.normal(0.1): 7.84,  # N(0, 0.1) if 0.1 is the deviation
+        fnn.init.normal(np.sqrt(0.1)): 78.4,  # N(0, 0.1) if 0.1 is the variance
         fnn.init.lecun_normal: 1.0,  # √(1/n), a variance of 1/n
         fnn.init.normal(1 / n): 1 / n,  # a deviation of 1/n
-        fnn.init.xavier_normal: 2 * n / (n + units),  # √(2/(n + n_out)) the deviation
-        fnn.init.normal((2 / (n + units)) ** 0.25): 33.6,  # … the variance
+        fnn.init.xavier_normal: 2 * n / (n + units),  # √(2/(n + n_out)) is the deviation
+        fnn.init.normal((2 / (n + units)) ** 0.25): 33.6,  # √(2/(n + n_out)) is the variance
     }
     for initializer, variance in expected.items():
         assert z(initializer).var() == pytest.approx(variance, rel=0.1)

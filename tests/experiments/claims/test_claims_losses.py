@@ -1,4 +1,4 @@
-"""Claims on losses and costs: values, limits, means, and the misprints beside what they should be."""
+"""Claims on losses and costs: values, limits, means, and misprints with their corrections."""
 
 import jax
 import numpy as np
@@ -150,6 +150,6 @@ def test_gradients_of_both_costs_through_a_sigmoid():
     assert np.all(np.diff(entropy[:, 0]) > 0), "the larger the error, the larger the gradient"
     np.testing.assert_allclose(entropy / quadratic, 1 / (a * (1 - a)), rtol=1e-10)
     assert (entropy / quadratic)[z == 4][0] == pytest.approx(56.6, rel=1e-3)
-    steps = np.linspace(1e-4, 0.7, 20001)  # integrate (a - y) / (a (1 - a)) over a, y = 0
+    steps = np.linspace(1e-4, 0.7, 20001)  # integrate (a - y) / (a (1 - a)) over a for y = 0
     integral = np.trapezoid(steps / (steps * (1 - steps)), steps)
     assert integral == pytest.approx(bce([[0.7]], [[0]])[0] - bce([[1e-4]], [[0]])[0], rel=1e-6)

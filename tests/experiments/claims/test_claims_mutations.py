@@ -1,4 +1,4 @@
-"""Do the claims' tests notice? Errors planted in a copy of the library, each of which a claim's tests must fail for."""
+"""Mutation tests: an error planted in a copy of fnn must make the tests of a claim fail."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ import pytest
 
 from experiments.claims import evidence
 
-MUTATIONS = {  # file of fnn, what to find (a pattern), what to put there; the claim whose tests must notice
+MUTATIONS = {  # claim whose tests must fail: (file of fnn, pattern to find, replacement)
     "C018": ("backprop", r"1 / values\.shape\[0\]", "1.0"),
     "C025": ("losses", r"dvalue \* e\) / \(1 \+ e\) - dvalue \* y", "dvalue * e) / (1 + e) + dvalue * y"),
     "C033": ("losses", r"e \* \(dvalue \* scale\) - dvalue \* y", "e * (dvalue * scale) - 1"),
@@ -26,7 +26,16 @@ MUTATIONS = {  # file of fnn, what to find (a pattern), what to put there; the c
 }
 
 
+def mutated(claim):
+    """The path of the mutated file, its source, and the source with the error."""
+    file, pattern, error = MUTATIONS[claim]
+    path = evidence.ROOT / "fnn" / f"{file}.py"
+    source = path.read_text(encoding="utf-8")
+    return path, source, re.sub(pattern, error, source, count=1)
+
+
 def copied(tmp_path):
+    """A copy of the repository's code and tests."""
     ignore = shutil.ignore_patterns("__pycache__")
     for folder in ("fnn", "experiments", "tests"):
         shutil.copytree(evidence.ROOT / folder, tmp_path / folder, ignore=ignore)
@@ -34,19 +43,24 @@ def copied(tmp_path):
     return tmp_path
 
 
-@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", MUTATIONS)
+def test_every_pattern_matches_its_file(claim):
+    _, source, mutation = mutated(claim)
+    assert mutation != source
+    compile(mutation, claim, "exec")
+    assert evidence.marked_tests()[claim]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", MUTATIONS)
 def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path):
-    file, pattern, error = MUTATIONS[claim]
+    path, _, mutation = mutated(claim)
     root, tests = copied(tmp_path), evidence.marked_tests()[claim]
-    path = root / "fnn" / f"{file}.py"
-    source = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(pattern, error, source, count=1), encoding="utf-8")
-    assert path.read_text(encoding="utf-8") != source, "there is nothing like it to change"
+    (root / path.relative_to(evidence.ROOT)).write_text(mutation, encoding="utf-8")
     assert "failed" in evidence.run_tests(tests, root).values()
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_without_an_error_they_pass(tmp_path):
     marked = evidence.marked_tests()
     states = evidence.run_tests([test for claim in MUTATIONS for test in marked[claim]], copied(tmp_path))

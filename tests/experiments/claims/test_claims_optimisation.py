@@ -1,4 +1,4 @@
-"""Claims on descent: step lengths, batches, epochs; and on the penalty of the weights."""
+"""Claims on descent (learning rates, batches, epochs) and on the penalty on weights."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ PARAMS = fnn.Dense(normal(2, (3, 1), "float64"), np.array([0.5]))
 
 @pytest.mark.claim("C175", "C194")
 def test_descent_by_step_length(x64):
-    """½ (x² + 10 y²): converges below 2/10, diverges above, and crawls if the step is very short."""
+    """On ½ (x² + 10 y²), descent converges below 2/10, diverges above, and is slow for very small rates."""
     curvature = jnp.array([1.0, 10.0])
 
     @jax.jit
@@ -43,7 +43,7 @@ def test_descent_by_step_length(x64):
 
 @pytest.mark.claim("C188")
 def test_with_the_printed_sign_momentum_climbs_from_its_first_step(x64):
-    """From w = 1, v = 0 on w²/2: the printed rule goes to 1.01, the library's to 0.99."""
+    """From w = 1, v = 0 on w²/2, the printed rule moves to 1.01 and fnn's to 0.99."""
     v = -(1 - 0.9) * 1.0
     assert 1.0 - 0.1 * v == pytest.approx(1.01)
     optimizer, w = fnn.momentum(0.1, 0.9), jnp.ones(())
@@ -53,11 +53,12 @@ def test_with_the_printed_sign_momentum_climbs_from_its_first_step(x64):
 
 
 def per_example_gradients():
-    """Of ½ (x w + b - y)², as vectors (w, b)."""
+    """Gradients of ½ (x w + b - y)² as vectors (w, b)."""
     error = X @ PARAMS.w + PARAMS.b - Y
     return np.concatenate([error * X, error], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C181")
 def test_batches_of_the_epochs_estimate_the_full_gradient_without_bias(x64):
     keys = jax.random.split(jax.random.key(0), 3000)
@@ -89,7 +90,7 @@ def test_gradients_of_parts_add_up_when_weighted_by_their_sizes(x64):
 
 @pytest.mark.claim("C183")
 def test_the_cost_of_an_epoch_counts_a_short_batch_for_what_it_is():
-    """With steps of length 0 it is the cost of all examples, 60 = 2 · 25 + 10."""
+    """With a learning rate of 0 it is the cost of all examples, 60 = 2 · 25 + 10."""
     data = X.astype("float32"), Y.astype("float32")
     result = fnn.fit(
         LAYER, fnn.squared_error, fnn.sgd(0.0), data, epochs=1, batch_size=25, key=jax.random.key(0), progress=False
@@ -100,7 +101,7 @@ def test_the_cost_of_an_epoch_counts_a_short_batch_for_what_it_is():
 
 @pytest.mark.claim("C184", "C187")
 def test_how_many_batches_there_are_and_how_large_they_are():
-    """1000 examples by 64: T = 16 batches, not 64 of them; each example is in one."""
+    """1000 examples in batches of 64 make T = 16 batches, not 64; each example is in one."""
     parts = [np.asarray(x) for (x,) in fnn.data.batches(jax.random.key(0), (jnp.arange(1000.0)[:, None],), 64)]
     assert len(parts) == 16 == int(np.ceil(1000 / 64))
     assert [len(part) for part in parts] == [64] * 15 + [40]
@@ -140,7 +141,7 @@ def test_the_penalty_is_the_sum_of_squares(x64):
 @pytest.mark.claim("C198", "C199", "C200")
 @pytest.mark.parametrize(("half", "shrink"), [(True, 1 - 0.1 * 0.3), (False, 1 - 2 * 0.1 * 0.3)])
 def test_a_step_with_the_penalty_shrinks_the_weights_by(half, shrink, x64):
-    """α = 0.1, λ = 0.3. λ/2 ‖W‖² shrinks by 1 - αλ; λ Σ w², which is l2 = 2λ here, by 1 - 2αλ; biases not at all."""
+    """With α = 0.1 and λ = 0.3, λ/2 ‖W‖² shrinks weights by 1 - αλ, and λ Σ w² (l2 = 2λ) by 1 - 2αλ; biases stay."""
     plain = fnn.value_and_grad(LAYER, fnn.squared_error)(PARAMS, X, Y)[1]
     penalised = fnn.value_and_grad(LAYER, fnn.squared_error, l2=0.3 if half else 0.6)(PARAMS, X, Y)[1]
     assert same(PARAMS.w - 0.1 * penalised.w, shrink * PARAMS.w - 0.1 * plain.w)
@@ -149,7 +150,7 @@ def test_a_step_with_the_penalty_shrinks_the_weights_by(half, shrink, x64):
 
 @pytest.mark.claim("C201")
 def test_the_penalty_keeps_weights_small(x64):
-    """Least squares with a penalty, solved: the gradient of the library is zero there, and the norm falls with λ."""
+    """At the solution of penalised least squares, fnn's gradient is zero, and the norm falls with λ."""
     x, y = X - X.mean(axis=0), Y - Y.mean()
     norms = []
     for l2 in (0.0, 0.1, 1.0, 10.0):
@@ -163,7 +164,7 @@ def test_the_penalty_keeps_weights_small(x64):
 
 @pytest.mark.claim("C221")
 def test_the_defaults_of_document_004_train():
-    """Sigmoid throughout, squared error, mini-batches of 10, several epochs: on two clouds the cost falls."""
+    """With sigmoids, squared error and mini-batches of 10, the cost on two clouds falls over several epochs."""
     network = fnn.serial(fnn.mlp((2, 4, 1), fnn.sigmoid, fnn.init.normal(1.0)), fnn.sigmoid)
     y = (np.arange(60) % 2)[:, None].astype("float32")
     x = normal(3, (60, 2)) + 4 * y - 2

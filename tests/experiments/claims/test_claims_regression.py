@@ -1,4 +1,4 @@
-"""Claims on logistic regression: its formulas, its likelihood, its convexity, its training."""
+"""Claims on logistic regression: formulas, likelihood, convexity, training."""
 
 import functools
 
@@ -101,12 +101,12 @@ def test_the_least_cost_is_the_greatest_likelihood():
     likelihood = np.prod(a**Y * (1 - a) ** (1 - Y))
     assert np.log(likelihood) == pytest.approx(-17 * float(cost), rel=1e-12)
     assert np.log(likelihood) == pytest.approx(-float(LOSS.forward(X @ PARAMS.w + PARAMS.b, Y)[0].sum()), rel=1e-12)
-    ascent = X.T @ (Y - a)  # of ln p; it climbs in steps of α/m as J descends in steps of α
+    ascent = X.T @ (Y - a)  # gradient of ln p; ascent with α/m equals descent of J with α
     assert same(PARAMS.w + 0.1 / 17 * ascent, PARAMS.w - 0.1 * dj.w)
 
 
 def least_eigenvalues(network, loss, x, y, points=60):
-    """Of the Hessian of the cost, the derivative of the library's gradient, at random parameters."""
+    """The Hessian of the cost, as derivative of fnn's gradient, at random parameters."""
     like = network.init(jax.random.key(0))
     flat, build = ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(jnp.float64), like))
 
@@ -124,6 +124,7 @@ def test_the_cost_of_logistic_regression_is_convex_that_of_a_network_is_not():
     assert least_eigenvalues(fnn.mlp([2, 4, 1], fnn.tanh), LOSS, X[:, :2], Y).min() < -1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C012")
 def test_squared_error_after_a_sigmoid_has_two_minima():
     network = fnn.serial(fnn.dense(5, 1), fnn.sigmoid)
@@ -149,7 +150,7 @@ def test_squared_error_after_a_sigmoid_has_two_minima():
 
 @pytest.mark.claim("C014")
 def test_a_step_by_hand():
-    """x = 2, y = 1 at w = b = 0: a = ½, dw = -1, db = -½."""
+    """For x = 2, y = 1 and w = b = 0: a = ½, dw = -1, db = -½."""
     step = fnn.make_step(fnn.logistic_regression(1), LOSS, fnn.sgd(0.5))
     state = fnn.init_state(fnn.logistic_regression(1), fnn.sgd(0.5), jax.random.key(0))
     state, _ = step(state, (np.full((1, 1), 2, "float32"), np.ones((1, 1), "float32")))
@@ -194,7 +195,7 @@ def test_a_dot_product_of_columns_needs_a_transpose():
 def test_a_bias_is_added_to_each_example():
     layer = fnn.dense(3, 4)
     w, b, x = normal(0, (3, 4), "float64"), normal(1, (4,), "float64"), normal(2, (4, 3), "float64")
-    z, _ = layer.forward(fnn.Dense(w, b), x)  # as many examples as outputs: along the wrong axis it would fit too
+    z, _ = layer.forward(fnn.Dense(w, b), x)  # as many examples as outputs, so that the wrong axis would fit too
     assert same(z, np.stack([row @ w + b for row in x]))
 
 

@@ -1,4 +1,4 @@
-"""Claims on networks as such: what they compose, how layers are counted, which shape everything has."""
+"""Claims on networks: composition, counting of layers, and shapes."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def widths(network):
-    """Of each dense layer: inputs and outputs."""
+    """Inputs and outputs of each dense layer."""
     params = jax.eval_shape(network.init, jax.random.key(0))
     return [layer.w.shape for layer in params if isinstance(layer, fnn.Dense)]
 
@@ -42,7 +42,7 @@ def test_a_network_is_its_layers_one_after_another():
 
 @pytest.mark.claim("C042", "C047", "C048", "C049", "C050", "C062")
 def test_unit_by_unit_is_the_matrix_form():
-    """Document 002's network: three features, four hidden units, one output; x is a column."""
+    """The notes' network has three features, four hidden units and one output; x is a column."""
     c = case((3, 4, 1), ("sigmoid",), m=1)
     x = c.a[0]
     assert [c.w[1].shape, x.shape, c.b[1].shape, c.z[1].shape] == [(4, 3), (3, 1), (4, 1), (4, 1)]
@@ -62,7 +62,7 @@ def test_unit_by_unit_is_the_matrix_form():
 
 @pytest.mark.claim("C053")
 def test_which_index_of_a_weight_counts_the_inputs():
-    w, x = normal(0, (4, 4), "float64"), normal(1, (1, 4), "float64")  # square: both orders fit
+    w, x = normal(0, (4, 4), "float64"), normal(1, (1, 4), "float64")  # square, so that both orders fit
     z, _ = fnn.dense(4, 4).forward(fnn.Dense(w, np.zeros(4)), x)
     assert same(z[0], np.einsum("ij,i->j", w, x[0])), "w_ij from input i to output j, in rows"
     assert same(z[0], np.einsum("ji,i->j", w.T, x[0])), "w_ji of W, in columns"
@@ -94,6 +94,7 @@ def test_all_examples_at_once_or_one_by_one():
     assert same((w2.T @ np.tanh(w1.T @ x.T + b1[:, None]) + b2[:, None]).T, batched), "the notes' columns"
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C057")
 def test_the_forward_pass_is_deterministic():
     network = fnn.serial(fnn.dense(5, 4), fnn.dropout(0.5), fnn.tanh, fnn.dense(4, 2))
@@ -105,7 +106,7 @@ def test_the_forward_pass_is_deterministic():
 
 @pytest.mark.claim("C058", "C059", "C060", "C066")
 def test_layers_are_counted_without_the_input():
-    """One hidden layer: two layers. W1, W2, W3: three, of which two are hidden."""
+    """One hidden layer makes two layers. W1, W2 and W3 make three, of which two are hidden."""
     assert len(widths(fnn.mlp((2, 4, 1)))) == 2
     three = widths(fnn.mlp((4, 3, 2, 1)))
     assert len(three) == 3
@@ -139,7 +140,7 @@ def test_without_activations_a_network_is_one_affine_map():
 
 @pytest.mark.claim("C072")
 def test_an_output_that_cannot_be_negative_cannot_follow_negative_targets():
-    """At the best, non-negative outputs leave the mean square of the negative targets."""
+    """Non-negative outputs leave at least the mean square of the negative targets."""
     y = normal(0, (200, 1), "float64")
     z = 3 * normal(1, (200, 1), "float64")
     bound = np.mean(np.minimum(y, 0) ** 2) / 2
@@ -153,13 +154,16 @@ def test_an_output_that_cannot_be_negative_cannot_follow_negative_targets():
 @pytest.mark.claim("C076")
 @pytest.mark.parametrize("depth", [1, 3, 8])
 def test_a_few_relu_layers_fold_exponentially_many_pieces(depth):
-    """tent(x) = 2 relu(x) - 4 relu(x - ½), composed: 2^depth pieces of 2 units a layer; one layer needs 2^depth - 1."""
+    """tent(x) = 2 relu(x) - 4 relu(x - ½), composed, has 2^depth pieces with 2 units per layer.
+
+    One layer needs 2^depth - 1 units.
+    """
     first = fnn.Dense(np.array([[1.0, 1.0]]), np.array([0.0, -0.5]))
     last = fnn.Dense(np.array([[2.0], [-4.0]]), np.zeros(1))
     network = fnn.serial(*[fnn.dense(1, 2), fnn.relu, fnn.dense(2, 1)] * depth)
     x = (np.arange(2 ** (depth + 2)) + 0.5) / 2 ** (depth + 2)
     y = np.asarray(network.forward((first, (), last) * depth, x[:, None])[0])[:, 0]
     slopes = np.round(np.diff(y) / np.diff(x), 6)
-    directions = np.sign(slopes[slopes != 0])  # across a kink it is 0
+    directions = np.sign(slopes[slopes != 0])  # it is 0 across a kink
     assert abs(slopes[0]) == 2**depth
     assert np.sum(directions[1:] != directions[:-1]) + 1 == 2**depth

@@ -1,4 +1,4 @@
-"""Claims on outputs for several classes: independent labels, softmax, and the losses that go with them."""
+"""Claims on outputs for several classes: independent labels, softmax, and their losses."""
 
 import jax
 import numpy as np
@@ -35,6 +35,7 @@ def test_neurons_for_independent_labels_learn_as_if_alone():
     assert np.abs(fnn.softmax.forward((), moved)[0] - fnn.softmax.forward((), Z)[0])[:, 1:].min() > 1e-3, "softmax does"
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C025")
 def test_the_loss_of_several_labels_sums_over_the_outputs_of_one_example():
     y = (Z > 0.2).astype(float)
@@ -84,11 +85,12 @@ def test_dividing_by_the_sum_takes_positive_activations():
     assert 0 < shares.min() < shares.max() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C031")
 def test_softmax_of_activations_cannot_be_sure():
-    """Of ten activations in [0, 1]: no share above e/(e + 9), no loss below ln(1 + 9/e). Of z: any."""
+    """For ten activations in [0, 1], shares are at most e/(e + 9) and losses at least ln(1 + 9/e); not so for z."""
     z = 30 * np.eye(10)
-    best = np.eye(10)  # the sharpest activations that a sigmoid has
+    best = np.eye(10)  # the most extreme activations of a sigmoid
     of_a, _ = fnn.softmax.forward((), best)
     assert of_a.max() == pytest.approx(np.e / (np.e + 9)) == pytest.approx(0.2320, abs=1e-4)
     labels = np.arange(10)
@@ -108,10 +110,11 @@ def test_the_loss_is_that_of_the_true_class():
     assert same(values, -np.log(s[np.arange(9), LABELS]))
     dz = loss_by_hand(fnn.softmax_cross_entropy, Z, LABELS, np.ones(9))
     assert same(dz, s - Y)
-    every_class = 4 * s - 1  # of -Σ_k ln a_k
+    every_class = 4 * s - 1  # gradient of -Σ_k ln a_k
     assert np.abs(every_class - dz).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C035", "C036")
 def test_softmax_of_two_classes_is_the_sigmoid_of_one_output():
     z = Z[:, :1]

@@ -1,4 +1,4 @@
-"""Claims on vectorised code and on NumPy: what its functions do with arrays, and what broadcasting is."""
+"""Claims on vectorised code and on NumPy: array functions and broadcasting."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_functions_of_arrays_go_entry_by_entry():
 
 @pytest.mark.claim("C211")
 def test_the_loop_over_iterations_stays_as_a_scan():
-    """Each step needs the one before: a scan of 6 steps is the loop of 6 steps."""
+    """Each step needs the previous one: a scan of 6 steps equals a loop of 6 steps."""
     x, y = normal(0, (8, 3)), normal(1, (8, 1))
     step = fnn.make_step(fnn.dense(3, 1), fnn.squared_error, fnn.sgd(0.1))
     state = fnn.init_state(fnn.dense(3, 1), fnn.sgd(0.1), jax.random.key(0))
@@ -80,7 +80,7 @@ def test_arrays_of_rank_one():
 
 @pytest.mark.claim("C214")
 def test_a_bias_along_the_wrong_axis():
-    """Four examples, four outputs, columns: (4,) is added along the examples, and nothing complains."""
+    """With four examples and four outputs as columns, (4,) is silently added along the examples."""
     z, b = normal(0, (4, 4)), normal(1, (4,))
     assert not np.array_equal(z + b, z + b[:, None])
     layer = fnn.dense(4, 4)

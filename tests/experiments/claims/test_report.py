@@ -1,4 +1,4 @@
-"""The page of the studies: whole, escaped, self-contained, and readable in a browser on a screen and on a phone."""
+"""The report page is complete, escaped and self-contained, and readable in browsers on screens and phones."""
 
 import html
 import json
@@ -44,7 +44,7 @@ PROBE = """<!DOCTYPE html><meta name="color-scheme" content="light dark">
 
 
 class Page(HTMLParser):
-    """Checks that elements nest; collects attributes and the names of elements."""
+    """Check that elements nest; collect the names of elements and their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What studies left that hold, do not, failed, need data, did not run, or cannot be loaded; and some claims."""
+    """Results of studies that hold, do not hold, failed, need data, did not run or cannot be loaded; and some claims."""
     folder = tmp_path_factory.mktemp("report")
     modules, path = folder / "experiments" / "studies", folder / "results"
     modules.mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_page_tells_every_state(results: Path):
 
 
 def test_page_says_which_claims_wait_for_their_tests(results: Path, tmp_path: Path):
-    results = shutil.copytree(results, tmp_path / "results")  # the others keep theirs
+    results = shutil.copytree(results, tmp_path / "results")  # other tests use the original
     path = results / "claims" / "claims.json"
     rows = json.loads(path.read_text(encoding="utf-8"))
     tests = [by for row in rows for by in row["shown_by"] if by["kind"] == "test"]
@@ -198,7 +198,7 @@ def test_docstrings_become_html():
 
 
 def drawn(path: Path, name: str, *, words: bool) -> report_figures.Inline:
-    """A figure with an image, and words on it or not."""
+    """A figure with an image, with or without text on it."""
     from matplotlib.figure import Figure
 
     figure = Figure()
@@ -229,7 +229,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 def dump(path: Path, scheme: str = "light", address: str = "") -> str:
-    """What the page is after its script has run."""
+    """The page after its script has run."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
     flags += ["--window-size=1300,900", f"--user-data-dir={path.parent / 'profile'}", "--dump-dom"]
     flags.append(f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}")
@@ -242,7 +242,7 @@ def dump(path: Path, scheme: str = "light", address: str = "") -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_page_fits_and_follows_the_colour_scheme(results: Path, tmp_path: Path, width: int, scheme: str):
-    """In a frame, as a window cannot be as narrow as a phone."""
+    """The page is shown in a frame, because a window cannot be as narrow as a phone."""
     path = tmp_path / "probe.html"
     path.write_text(PROBE.format(width=width, page=html.escape(report.build(results))), encoding="utf-8")
     said = json.loads(html.unescape(re.findall(r'data-said="([^"]*)"', dump(path, scheme))[0]))

@@ -59,6 +59,7 @@ def whole(tmp_path_factory, mnist):
     return folder, compare(Config(seeds=3, results=folder), TINY, mnist)
 
 
+@pytest.mark.slow
 def test_rows_are_trained_and_saved(whole, mnist):
     folder, lines = whole
     dense, conv = result(folder, "quadratic_30"), result(folder, "dropout")
@@ -75,6 +76,7 @@ def test_rows_are_trained_and_saved(whole, mnist):
     assert (folder / "nielsen" / "figure.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_seed_is_trained_as_fnn_fit_trains_it(whole, mnist):
     row, parts = DENSE, training.split(mnist)
     key = jax.random.split(jax.random.key(0), 3)[1]
@@ -88,6 +90,7 @@ def test_a_seed_is_trained_as_fnn_fit_trains_it(whole, mnist):
     np.testing.assert_allclose(np.array(dense["test"][1]) / 100, fitted.history["validation_accuracy"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quadratic_30", "dropout"])
 def test_an_interrupted_row_resumes_to_the_same_result(whole, mnist, tmp_path, name):
     selected, epochs = [row for row in TINY if row.name == name], []
@@ -105,6 +108,7 @@ def test_an_interrupted_row_resumes_to_the_same_result(whole, mnist, tmp_path, n
     assert without_times(result(tmp_path, name)) == without_times(result(whole[0], name))
 
 
+@pytest.mark.slow
 def test_finished_rows_are_skipped(whole, mnist, tmp_path, monkeypatch):
     folder, ran = shutil.copytree(whole[0], tmp_path / "copy"), []
     monkeypatch.setattr(nielsen, "run_row", lambda row, parts, seeds, *rest: ran.append((row.name, seeds)))
@@ -135,6 +139,7 @@ def test_a_row_that_diverges_does_not_stop_the_others(mnist, tmp_path, monkeypat
     assert not list((tmp_path / "nielsen").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_the_table(whole):
     shown = [*TINY, BY_NAME["record"]]
     text = reports.markdown(shown, whole[1])

@@ -1,4 +1,4 @@
-"""`python -m experiments all`: what it runs, what it does not run again, failures, and an end by Ctrl-C."""
+"""`python -m experiments all`: which studies run, which are up to date, failures, and Ctrl-C."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from tests.support.fake_studies import COMMAND
 
 
 def ran(folder: Path) -> list[str]:
-    """The studies that were run so far."""
+    """The studies that have run so far."""
     return (folder / "results" / "ran.txt").read_text(encoding="utf-8").split()
 
 
 def alive(group: int) -> list[str]:
-    """The processes of a group after some time to end, those that only wait to be noticed left out."""
+    """The processes of a group that are left after some time, without zombies."""
     if shutil.which("ps") is None:
         return []
     command, found = ["ps", "-eo", "pgid=,stat=,args="], []
@@ -36,7 +36,7 @@ def alive(group: int) -> list[str]:
     return found
 
 
-def test_all_runs_what_can_be_run_and_no_more(tmp_path: Path):
+def test_all_reports_each_study(tmp_path: Path):
     fake_studies.make(tmp_path)
     done = fake_studies.run(tmp_path, "all", "--quick")
     assert done.returncode == 1
@@ -60,8 +60,15 @@ def test_all_runs_what_can_be_run_and_no_more(tmp_path: Path):
     assert (results / "report.html").is_file()
     assert sorted(ran(tmp_path)) == ["broken", "dying", "good", "short"]
 
-    fake_studies.write(tmp_path, "short", title="Another title.")  # changes no number
-    fake_studies.write(tmp_path, "broken", work="pass  # mended")
+
+@pytest.mark.slow
+def test_all_runs_only_what_is_not_up_to_date(tmp_path: Path):
+    fake_studies.make(tmp_path)
+    fake_studies.run(tmp_path, "all", "--quick")
+    results = tmp_path / "results"
+
+    fake_studies.write(tmp_path, "short", title="Another title.")  # docstrings are not part of the fingerprint
+    fake_studies.write(tmp_path, "broken", work="pass  # repaired")
     again = fake_studies.run(tmp_path, "all", "--quick", "--only", "good", "short", "broken")
     assert again.stdout.count("up to date") == 2
     assert ran(tmp_path)[4:] == ["broken"]
@@ -88,8 +95,8 @@ def test_all_ends_with_ctrl_c_and_keeps_what_is_done(tmp_path: Path):
         process_group=0,
     ) as process:
         assert process.stdout is not None
-        assert "short" in process.stdout.readline()  # full config: the other one sleeps for long
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+        assert "short" in process.stdout.readline()  # with the full config, `good` sleeps for an hour
+        os.killpg(process.pid, signal.SIGINT)  # to the workers as well, as a terminal does
         output, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.strip() == "python -m experiments: interrupted"
