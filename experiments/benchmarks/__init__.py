@@ -1,1 +1,1 @@
-"""fnn against its peers, side by side."""
+"""Benchmarks: fnn and its peers side by side."""

@@ -1,21 +1,22 @@
-"""fnn beside its peers: the same data, architecture, batch size and epochs, each in a process of its own.
+"""Compare fnn with its peers: same data, architecture, batch size and epochs.
 
     python -m experiments bench
 
-Rounds are interleaved: in each one every peer of a work does one unit (an epoch), one at a
-time; the order turns around from round to round. Starting, compiling and one unit of warm-up
-are outside the times. All start from the same weights; final test accuracies must agree.
-Peers: JAX by hand, Flax NNX, Equinox, PyTorch (eager and torch.compile), scikit-learn, NumPy;
-those that are not installed (pip install -e '.[bench]') are skipped by name. MNIST is used
-where it is there, in $FNN_DATA or in the cache, else synthetic images of its shapes.
+Each peer runs in its own process. Rounds are interleaved: in each round every peer of a workload does one unit (an
+epoch), one peer at a time, and the order alternates from round to round. Start-up, compilation and one warm-up unit are
+not timed. All peers start from the same weights, and their final test accuracies must agree. The peers are JAX by
+hand, Flax NNX, Equinox, PyTorch (eager and torch.compile), scikit-learn and NumPy. Peers that are not installed
+(pip install -e '.[bench]') are skipped and listed. The data are MNIST if it is found in $FNN_DATA or in the cache, and
+otherwise synthetic images of the same shapes.
 
-Prints a table per work and the goals, met or missed; saves bench.json with every time, and
-bench.png, under results/bench/. `--quick` is a smoke test: its times say nothing.
+Prints a table per workload and the goals, met or missed. Saves bench.json, with every time, and bench.png under
+results/bench/. `--quick` is a smoke test: its times are meaningless.
 """
 
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from typing import Any
 from experiments import reports
 from experiments.benchmarks import bench_reports, processes
 from experiments.benchmarks.goals import judge
-from experiments.benchmarks.timings import Row, Rows, disagreement, gflops, summary
 from experiments.benchmarks.peers import PEERS, reason_to_skip
+from experiments.benchmarks.timings import Row, Rows, disagreement, gflops, summary
 from experiments.benchmarks.workloads import WORKLOADS, Workload, save_arrays, shrunk
 from experiments.errors import ExperimentError, at_least, needs, usage
 
@@ -32,31 +33,33 @@ from experiments.errors import ExperimentError, at_least, needs, usage
 @dataclass(frozen=True)
 class Config:
     works: tuple[str, ...] = tuple(WORKLOADS)
-    """The works to run, by name."""
+    """Names of the workloads to run."""
     peers: tuple[str, ...] = tuple(PEERS)
-    """Who takes part, by name; ratios are to fnn, which always does."""
+    """Names of the peers to run. Ratios are relative to fnn, which always runs."""
     rounds: int = 7
-    """Units that each peer is timed on (works that take long: at most 3 or 5)."""
+    """Number of timed units of each peer (slow workloads: at most 3 or 5)."""
     quick: bool = False
-    """A twentieth of everything, and 2 rounds: to see that it works."""
+    """Smoke test: a twentieth of the work and 2 rounds."""
     timeout: float = 600.0
-    """Seconds after which a peer that does not answer is given up."""
+    """Seconds to wait for a peer's answer before it counts as failed."""
     results: Path = Path("results")
-    """Folder for the files; the benchmark makes its own folder, bench, in it."""
+    """Folder for the results; the benchmark creates its subfolder bench."""
 
 
 def check(config: Config) -> None:
-    """UsageError, naming the flag, for a value that cannot be meant."""
+    """Raise UsageError if a flag has an invalid value."""
     for flag, names, known in (("--works", config.works, WORKLOADS), ("--peers", config.peers, PEERS)):
         wrong = [name for name in names if name not in known]
         if wrong or not names:
-            raise usage(flag, f"of {', '.join(known)}", ", ".join(wrong) or "none")
+            raise usage(flag, f"among {', '.join(known)}", ", ".join(wrong) or "none")
     at_least("--rounds", config.rounds, 1)
     at_least("--timeout", config.timeout, 1.0)
 
 
-def run_work(work: Workload, config: Config, flags: list[str], scratch: Path, say) -> Rows:
-    """Every peer on one work: all are started, one after another, then the rounds, then their accuracies."""
+def run_workload(
+    work: Workload, config: Config, flags: list[str], scratch: Path, report: Callable[[str], None]
+) -> Rows:
+    """Start every peer, run the rounds, then collect the accuracies."""
     names = [name for name in PEERS if name == "fnn" or name in config.peers]
     rows = {name: Row(name, skipped=reason_to_skip(name, work)) for name in names}
     workers: dict[str, processes.Worker] = {}
@@ -69,7 +72,7 @@ def run_work(work: Workload, config: Config, flags: list[str], scratch: Path, sa
                 return processes.answer(worker, config.timeout)
             return processes.ask(worker, command, config.timeout)
         except processes.WorkerError as error:
-            say(f"  failed: {error}")
+            report(f"  failed: {error}")
             rows[name] = rows[name]._replace(failed=str(error))
             processes.stop(workers.pop(name))
             return None
@@ -79,12 +82,12 @@ def run_work(work: Workload, config: Config, flags: list[str], scratch: Path, sa
             workers[name] = processes.start(name, ["--work", work.name, "--peer", name, *flags], scratch)
             ready = attempt(name, None)
             if ready is not None:
-                told = {key: ready[key] for key in ("first_unit", "scale", "note")}
-                rows[name], times[name] = rows[name]._replace(**told), []
-                say(f"  {name}: ready, first unit {ready['first_unit']:.2f} s")
+                fields = {key: ready[key] for key in ("first_unit", "scale", "note")}
+                rows[name], times[name] = rows[name]._replace(**fields), []
+                report(f"  {name}: ready, first unit {ready['first_unit']:.2f} s")
         for number in range(min(config.rounds, work.rounds)):
             for name in list(workers)[:: -1 if number % 2 else 1]:
-                time.sleep(0.05)  # threads that wait for work stop spinning
+                time.sleep(0.05)  # idle threads of the previous peer stop spinning
                 unit = attempt(name, "go")
                 if unit is not None:
                     times[name].append(unit)
@@ -96,7 +99,7 @@ def run_work(work: Workload, config: Config, flags: list[str], scratch: Path, sa
 
 
 def with_times(row: Row, units: list[dict[str, Any]]) -> Row:
-    """The row with the times of its rounds; none of a peer that failed, as what it did is not known to be right."""
+    """Add the times of the rounds to the row, unless the peer failed: its result may then be wrong."""
     if row.failed or row.skipped:
         return row
     parts = {name: tuple(unit["parts"][name] for unit in units) for name in (units[0]["parts"] if units else ())}
@@ -104,7 +107,7 @@ def with_times(row: Row, units: list[dict[str, Any]]) -> Row:
 
 
 def as_json(work: Workload, rows: Rows) -> dict[str, Any]:
-    """Everything that was measured on a work."""
+    """Return all measurements of a workload."""
     peers = {}
     for name, row in rows.items():
         numbers = summary(row, rows["fnn"])
@@ -118,7 +121,7 @@ def as_json(work: Workload, rows: Rows) -> dict[str, Any]:
 
 
 def save(path: Path, config: Config, works: list[Workload], sources: dict[str, str], results: dict[str, Rows]) -> None:
-    """Everything that was measured so far, as JSON."""
+    """Save all measurements so far as JSON."""
     values = {
         "experiment": "bench",
         "config": asdict(config),
@@ -131,18 +134,18 @@ def save(path: Path, config: Config, works: list[Workload], sources: dict[str, s
 
 
 def main(config: Config) -> None:
-    """Runs the works, prints tables and goals, saves everything."""
+    """Run the workloads, print tables and goals, and save everything."""
     from rich.console import Console
 
     check(config)
     needs("matplotlib", "sklearn")
     folder = reports.make_folder(config.results, "bench")
-    console = Console(highlight=False, width=max(Console().width, 120))  # a table that wraps cannot be read
+    console = Console(highlight=False, width=max(Console().width, 120))  # wrapped tables are unreadable
     if config.quick:
         config = replace(config, rounds=min(config.rounds, 2))
     shrink = 20 if config.quick else 1
     works = [shrunk(WORKLOADS[name], shrink) for name in dict.fromkeys(config.works)]
-    report, chart = folder / "bench.json", folder / "bench.png"
+    path, chart = folder / "bench.json", folder / "bench.png"
     results: dict[str, Rows] = {}
     sources: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -152,16 +155,16 @@ def main(config: Config) -> None:
                 sources[work.data] = save_arrays(work.data, Path(scratch), most)
             console.print(f"\n[bold]{work.name}[/]: {work.title}; {sources.get(work.data, '')}")
             flags = ["--data", scratch, "--shrink", str(shrink)]
-            results[work.name] = run_work(
+            results[work.name] = run_workload(
                 work, config, flags, Path(scratch), lambda line: console.print(line, markup=False)
             )
             console.print(bench_reports.table(work, results[work.name]))
             for line in bench_reports.remarks(work, results[work.name]):
                 console.print(f"  {line}", markup=False)
-            save(report, config, works, sources, results)  # after each work, whatever comes
+            save(path, config, works, sources, results)  # after each workload, in case a later one fails
     console.print(bench_reports.goals_table(judge(results)))
     bench_reports.figure([(work, results[work.name]) for work in works], chart)
-    print(f"saved: {chart}, {report}")
+    print(f"saved: {chart}, {path}")
     failed = [f"{work} {row.peer}" for work, rows in results.items() for row in rows.values() if row.failed]
     if failed:
         raise ExperimentError(f"failed: {', '.join(failed)}; see above")

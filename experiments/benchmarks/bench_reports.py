@@ -1,4 +1,4 @@
-"""What the benchmark shows: a table per work, the goals, and a bar chart."""
+"""Output of the benchmark: a table per workload, the goals, and a bar chart."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments import figures
 from experiments.benchmarks.goals import Verdict
+from experiments.benchmarks.peers import PEERS, RATES
 from experiments.benchmarks.timings import (
     Row,
     Rows,
@@ -18,14 +19,13 @@ from experiments.benchmarks.timings import (
     summary,
     trained_on_less,
 )
-from experiments.benchmarks.peers import PEERS, RATES
 from experiments.benchmarks.workloads import Workload
 
 PACKAGES = ("torch", "flax", "equinox", "optax", "scikit-learn")
 
 
 def peer_versions() -> dict[str, str]:
-    """Of the peers that are installed."""
+    """Return the versions of the installed peers."""
     found = {}
     for name in PACKAGES:
         try:
@@ -36,7 +36,7 @@ def peer_versions() -> dict[str, str]:
 
 
 def duration(seconds: float) -> str:
-    """With three digits: in milliseconds below 1 s.
+    """Format seconds with three digits, in milliseconds below 1 s.
 
     >>> duration(0.01234), duration(1.234), duration(123.4)
     ('12.3 ms', '1.23 s', '123 s')
@@ -45,7 +45,7 @@ def duration(seconds: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Three of them, or all of the integer part.
+    """Format with three significant digits, or with all digits of the integer part.
 
     >>> three_digits(0.01234), three_digits(1.234), three_digits(12.34), three_digits(1234.5)
     ('0.0123', '1.23', '12.3', '1,234')
@@ -54,7 +54,7 @@ def three_digits(value: float) -> str:
 
 
 def cells(work: Workload, row: Row, rows: Rows) -> list[str]:
-    """The row's cells after its name: seconds, their spread, ratio, its spread, rate, accuracy."""
+    """Return the cells after the row's name: seconds, their spread, ratio, its spread, rate, accuracy."""
     numbers = summary(row, rows["fnn"])
     if numbers is None:
         return ["", "", "", "", "", ""]
@@ -62,19 +62,22 @@ def cells(work: Workload, row: Row, rows: Rows) -> list[str]:
     spread = f"{three_digits(factor * numbers.low)} .. {three_digits(factor * numbers.high)} {unit}"
     ratios = ["", ""]
     if numbers.ratio is not None and row.peer != "fnn":
-        ratios = [three_digits(numbers.ratio), f"{three_digits(numbers.ratio_low or 0)} .. {three_digits(numbers.ratio_high or 0)}"]
-    share = accuracy(row)
-    shown = "" if share is None else f"{share:.4f}"
-    if share is not None and trained_on_less(row):
-        shown = "(on less)"
-    if share is not None and len(row.accuracies) < len(rows["fnn"].accuracies):
-        shown += f" (fnn's: {accuracy(rows['fnn'], len(row.accuracies)):.4f})"
+        ratios = [
+            three_digits(numbers.ratio),
+            f"{three_digits(numbers.ratio_low or 0)} .. {three_digits(numbers.ratio_high or 0)}",
+        ]
+    mean = accuracy(row)
+    text = "" if mean is None else f"{mean:.4f}"
+    if mean is not None and trained_on_less(row):
+        text = "(on less)"
+    if mean is not None and len(row.accuracies) < len(rows["fnn"].accuracies):
+        text += f" (fnn's: {accuracy(rows['fnn'], len(row.accuracies)):.4f})"
     rate = gflops(work, row)
-    return [duration(numbers.median), spread, *ratios, "" if rate is None else three_digits(rate), shown]
+    return [duration(numbers.median), spread, *ratios, "" if rate is None else three_digits(rate), text]
 
 
 def table(work: Workload, rows: Rows):
-    """The peers that got to the end, as a rich table."""
+    """Return a rich table of the peers that finished."""
     from rich.table import Table
 
     result = Table(title=f"{work.title} (seconds: {work.unit})", title_justify="left")
@@ -87,7 +90,7 @@ def table(work: Workload, rows: Rows):
 
 
 def remarks(work: Workload, rows: Rows) -> list[str]:
-    """What the table does not say: what was scaled, who does not agree, failed or was skipped, parts of units."""
+    """Return remarks: scaled units, accuracies that differ, failed and skipped peers, parts of units."""
     lines = []
     for row in rows.values():
         label = PEERS[row.peer].label
@@ -99,16 +102,16 @@ def remarks(work: Workload, rows: Rows) -> list[str]:
             lines.append(f"failed: {row.failed}")
     parts = rows["fnn"].parts
     medians = {name: sorted(v for v in values if v is not None) for name, values in parts.items()}
-    shown = [f"{name} {values[len(values) // 2]:.4g}" for name, values in medians.items() if values]
-    if shown:
-        lines.append(f"fnn, medians: {', '.join(shown)}")
+    listed = [f"{name} {values[len(values) // 2]:.4g}" for name, values in medians.items() if values]
+    if listed:
+        lines.append(f"fnn, medians: {', '.join(listed)}")
     if work.kind == "growth" and rows["fnn"].seconds:
         power, _ = growth(rows["fnn"])
-        lines.append(f"seconds of an epoch grow with the power {power:.3f} of its examples")
+        lines.append(f"the time of an epoch grows as its number of examples to the power {power:.3f}")
     shares = {rate: ratio(rows, rate) for rate in RATES}
-    told = [f"{100 * share:.0f} % of {PEERS[rate].label}" for rate, share in shares.items() if share]
-    if told:
-        lines.append(f"fnn's rate: {', '.join(told)}")
+    listed = [f"{100 * share:.0f} % of {PEERS[rate].label}" for rate, share in shares.items() if share]
+    if listed:
+        lines.append(f"fnn's rate: {', '.join(listed)}")
     if work.kind == "sweep" and rows["fnn"].first_unit:
         lines.append(f"fnn's first call, which compiles: {rows['fnn'].first_unit:.2f} s")
     reasons: dict[str, list[str]] = {}
@@ -119,7 +122,7 @@ def remarks(work: Workload, rows: Rows) -> list[str]:
 
 
 def goals_table(verdicts: Sequence[Verdict]):
-    """Every goal with what was measured."""
+    """Return a rich table of the goals and the measured values."""
     from rich.table import Table
 
     result = Table(title="Goals", title_justify="left")
@@ -134,7 +137,10 @@ def goals_table(verdicts: Sequence[Verdict]):
 
 
 def figure(results: Sequence[tuple[Workload, Rows]], path: Path) -> None:
-    """A panel per work with bars from 1, fnn's time, to the ratio of each peer's; whiskers: quartiles of the rounds."""
+    """Save a bar chart with a panel per workload.
+
+    Bars show the ratio of each peer's time to fnn's, and whiskers the quartiles of the rounds.
+    """
     from matplotlib.figure import Figure
 
     panels = [(work, shown) for work, rows in results if len(shown := compared(rows)) > 1]
@@ -147,19 +153,17 @@ def figure(results: Sequence[tuple[Workload, Rows]], path: Path) -> None:
         grid = fig.add_gridspec(len(heights), columns, height_ratios=[h + 2 for h in heights])
         for i, (work, rows) in enumerate(panels):
             panel(fig.add_subplot(grid[i // columns, i % columns]), work, rows)
-        fig.suptitle(
-            "Time of each peer over fnn's: right of 1, grey, slower than fnn; left of it, orange, faster", fontsize=11
-        )
+        fig.suptitle("Time of each peer / time of fnn (grey: slower than fnn, orange: faster)", fontsize=11)
         figures.save(fig, path)
 
 
 def compared(rows: Rows) -> Rows:
-    """Those with times, the rates of products left out."""
+    """Return the rows with times, without the rates of matrix products."""
     return {name: row for name, row in rows.items() if row.seconds and name not in RATES}
 
 
 def panel(axes: Any, work: Workload, rows: Rows) -> None:
-    """One work: the bars, on a logarithmic axis, with medians and ratios written beside them."""
+    """Draw the bars of a workload on a logarithmic axis, labelled with medians and ratios."""
     import textwrap
 
     numbers = [(row, found) for row in rows.values() if (found := summary(row, rows.get("fnn"))) is not None]
@@ -184,6 +188,6 @@ def panel(axes: Any, work: Workload, rows: Rows) -> None:
     axes.axvline(1, color=figures.BLUE, lw=1.4)
     axes.grid(axis="y", visible=False)
     axes.set_title("\n".join(textwrap.wrap(work.title, 44)), loc="left", fontsize=11)
-    axes.set_xlabel(f"time over fnn's ({work.unit})")
+    axes.set_xlabel(f"time / fnn's time ({work.unit})")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if span < 8 and str(value)[0] in "1235" else "")

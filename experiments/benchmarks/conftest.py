@@ -1,3 +1,3 @@
-"""PyTorch, Flax and Equinox are not installed everywhere, and their sides of the comparisons have no doctests."""
+"""Keep modules that need optional libraries out of doctest collection."""
 
 collect_ignore_glob = ["peer_*.py", "speedrun_torch.py"]

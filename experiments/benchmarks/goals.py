@@ -1,4 +1,4 @@
-"""What the project wants to reach, each goal with how it is measured."""
+"""The performance goals of the project and how each is measured."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -9,7 +9,10 @@ from experiments.benchmarks.timings import Rows, growth, ratio
 
 
 class Goal(NamedTuple):
-    """`measure` gives the number, of the rows of the work by peer; None where it was not measured."""
+    """A goal.
+
+    `measure` computes its number from the workload's rows by peer, or None if it was not measured.
+    """
 
     work: str
     text: str
@@ -20,7 +23,7 @@ class Goal(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A goal and what was measured; met: None where nothing was."""
+    """A goal and its measured value. `met` is None if there is no value."""
 
     work: str
     text: str
@@ -30,12 +33,15 @@ class Verdict(NamedTuple):
 
 
 def time_ratio(peer: str) -> Callable[[Rows], float | None]:
-    """How many times fnn's median the peer's is."""
+    """Return a measure: the peer's median / fnn's."""
     return lambda rows: ratio(rows, peer)
 
 
 def fastest_ratio(*peers: str) -> Callable[[Rows], float | None]:
-    """The same of the fastest of these, all of which must be there."""
+    """Return a measure: the median of the fastest of these peers / fnn's.
+
+    None unless all have run.
+    """
 
     def measure(rows: Rows) -> float | None:
         ratios = [ratio(rows, peer) for peer in peers]
@@ -45,19 +51,19 @@ def fastest_ratio(*peers: str) -> Callable[[Rows], float | None]:
 
 
 def share_of_products(rows: Rows) -> float | None:
-    """fnn's rate in percent of the best rate of products measured beside it: the same arithmetic in less time."""
+    """Return fnn's rate in percent of the best measured rate of matrix products."""
     shares = [value for rate in ("products", "square") if (value := ratio(rows, rate)) is not None]
     return 100 * min(shares) if len(shares) == 2 else None
 
 
 def median_seconds(rows: Rows) -> float | None:
-    """fnn's median."""
+    """Return fnn's median."""
     row = rows.get("fnn")
     return float(np.median(row.seconds)) if row and row.seconds else None
 
 
 def median_of_part(name: str) -> Callable[[Rows], float | None]:
-    """The median of a part of fnn's unit."""
+    """Return a measure: the median of a part of fnn's unit."""
 
     def measure(rows: Rows) -> float | None:
         row = rows.get("fnn")
@@ -68,7 +74,7 @@ def median_of_part(name: str) -> Callable[[Rows], float | None]:
 
 
 def growth_measure(index: int, factor: float) -> Callable[[Rows], float | None]:
-    """The exponent (0) or the growth of memory (1) of fnn's row."""
+    """Return a measure of fnn's row: the exponent (index 0) or the growth of memory (index 1)."""
 
     def measure(rows: Rows) -> float | None:
         row = rows.get("fnn")
@@ -100,22 +106,32 @@ GOALS = (
     Goal("nets", "time of PyTorch, one after another over fnn's, at least", "x", time_ratio("torch"), least=5),
     Goal("planar", "time of PyTorch, one after another over fnn's, at least", "x", time_ratio("torch"), least=100),
     Goal("sweep", "seconds for all, compiled, at most", "s", median_seconds, most=5),
-    Goal("start", "seconds to the end of the first epoch, nothing cached, at most", "s", median_of_part("cold"), most=5),
-    Goal("start", "seconds to the end of the first epoch, compilations cached, at most", "s", median_of_part("warm"), most=3),
-    Goal("growth", "exponent of the time of an epoch in its examples", "", growth_measure(0, 1.0), least=0.95, most=1.05),
+    Goal(
+        "start", "seconds to the end of the first epoch, nothing cached, at most", "s", median_of_part("cold"), most=5
+    ),
+    Goal(
+        "start",
+        "seconds to the end of the first epoch, compilations cached, at most",
+        "s",
+        median_of_part("warm"),
+        most=3,
+    ),
+    Goal(
+        "growth", "exponent of the time of an epoch in its examples", "", growth_measure(0, 1.0), least=0.95, most=1.05
+    ),
     Goal("growth", "memory gained over the rounds, at most", "%", growth_measure(1, 100.0), most=2),
 )
 
 
 def limits(goal: Goal) -> str:
-    """The number that the goal asks for."""
+    """Return the required value as text."""
     if goal.least is not None and goal.most is not None:
         return f"{goal.least:g} to {goal.most:g}"
     return f"{goal.most if goal.least is None else goal.least:g} {goal.unit}"
 
 
 def judge(results: Mapping[str, Rows]) -> list[Verdict]:
-    """Every goal of the works that were run."""
+    """Return the verdict on every goal of the workloads that ran."""
     verdicts = []
     for goal in GOALS:
         if goal.work not in results:

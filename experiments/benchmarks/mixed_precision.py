@@ -1,12 +1,12 @@
-"""Accuracy with mixed precision: the same networks trained in float32, and in bfloat16 with float32 parameters.
+"""Accuracy in mixed precision: bfloat16 with float32 parameters against float32.
 
     python -m experiments.benchmarks.mixed_precision
     python -m experiments.benchmarks.mixed_precision --works digits
 
-digits needs nothing; mnist and convnet need MNIST, in FNN_DATA's folder or in the cache, and are skipped by name
-without it. Both sides have the same seeds, batches and initial parameters. What is printed is the accuracy on the
-test set after the last epoch, mean and standard error over the seeds, and the difference; not the time, which on a
-CPU says nothing: it computes bfloat16 in float32.
+digits needs no data. mnist and convnet need MNIST in the folder FNN_DATA or in the cache, and are skipped without it.
+Both precisions share seeds, batches and initial parameters. Prints the test accuracy after the last epoch, with mean
+and standard error over the seeds, and the difference. Times would be meaningless on a CPU, which computes bfloat16 in
+float32.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LOSS = fnn.softmax_cross_entropy
 
 
 class Work(NamedTuple):
-    """A training. seeds: how many, side by side."""
+    """A training, repeated with this number of seeds."""
 
     network: fnn.Layer
     train: Data
@@ -38,7 +38,7 @@ class Work(NamedTuple):
 
 
 def digits_work(seeds: int = 10, epochs: int = 60) -> Work:
-    """The main job's network and data, without early stopping."""
+    """The network and the data of the digits command, without early stopping."""
     config = digits.Config()
     data, _ = digits.load(jax.random.key(config.seed))
     network, rate = digits.make_network(config), digits.OPTIMIZERS[config.optimizer][1]
@@ -46,7 +46,7 @@ def digits_work(seeds: int = 10, epochs: int = 60) -> Work:
 
 
 def mnist_work(name: str, seeds: int) -> Work | None:
-    """Of the mnist command's networks the one of this name, on all 60,000 images; None where MNIST is not there."""
+    """Return a network of the mnist command with all 60,000 images, or None if MNIST is not found."""
     found = find_mnist()
     if found is None:
         return None
@@ -57,7 +57,7 @@ def mnist_work(name: str, seeds: int) -> Work | None:
     return Work(network, train, test, config.learning_rate, config.l2, epochs, config.batch_size, seeds)
 
 
-WORKS = {  # name -> what makes it
+WORKS = {  # name -> builder
     "digits": digits_work,
     "mnist": lambda: mnist_work("dense", seeds=3),
     "convnet": lambda: mnist_work("convnet", seeds=1),
@@ -65,7 +65,7 @@ WORKS = {  # name -> what makes it
 
 
 def accuracies(work: Work, bfloat16: bool) -> np.ndarray:
-    """The test accuracy of each seed after the last epoch, in percent."""
+    """Return the test accuracy of each seed after the last epoch, in percent."""
     network = fnn.mixed_precision(work.network, jnp.bfloat16) if bfloat16 else work.network
     run = fnn.make_run(
         network,
@@ -77,7 +77,7 @@ def accuracies(work: Work, bfloat16: bool) -> np.ndarray:
         l2=work.l2,
     )
     keys = jax.random.split(jax.random.key(1), work.seeds)
-    # one after the other: under vmap a layer's product is another one than alone
+    # one seed after the other, because vmap turns a layer's matrix product into a batched one
     params = [run(jnp.float32(work.learning_rate), key).params for key in keys]
     return np.array([100 * fnn.evaluate(network, LOSS, p, work.test, batch_size=1000)["accuracy"] for p in params])
 
@@ -88,7 +88,7 @@ def main() -> None:
     for name in parser.parse_args().works:
         work = WORKS[name]()
         if work is None:
-            print(f"{name}: skipped, MNIST is not there")
+            print(f"{name}: skipped, MNIST was not found")
             continue
         single, mixed = accuracies(work, False), accuracies(work, True)
         error = lambda values: np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan

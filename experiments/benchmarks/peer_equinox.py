@@ -1,4 +1,7 @@
-"""Equinox with optax: a module for one example, vmapped; a loop over batches calls a step under `eqx.filter_jit`."""
+"""Equinox with optax: a module for one example, vmapped, in a loop over batches.
+
+Each batch calls a step under `eqx.filter_jit`.
+"""
 
 # pyright: reportMissingImports=false
 
@@ -18,7 +21,7 @@ ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 
 
 class Network(eqx.Module):
-    """The network of a work, as a module: one example at a time, channels first."""
+    """The workload's network as a module: one example at a time, channels first."""
 
     convolutions: list
     dense: list
@@ -26,7 +29,7 @@ class Network(eqx.Module):
     activation: Callable = eqx.field(static=True)
 
     def __init__(self, work: Workload):
-        key = jax.random.key(0)  # what it draws is replaced
+        key = jax.random.key(0)  # the random weights are replaced
         channels = itertools.pairwise((1, *work.filters)) if work.filters else ()
         self.convolutions = [eqx.nn.Conv2d(*pair, 5, key=key) for pair in channels]
         self.dense = [eqx.nn.Linear(*pair, key=key) for pair in itertools.pairwise(work.sizes)]
@@ -43,7 +46,7 @@ class Network(eqx.Module):
 
 
 def make_network(work: Workload) -> Network:
-    """With the initial weights of the work, laid out as Equinox does."""
+    """Return the network with the workload's initial weights in Equinox's layout."""
     model, weights = Network(work), initial_weights(work)
     convolutions, dense = weights[: len(work.filters)], weights[len(work.filters) :]
     leaves = []
@@ -59,17 +62,20 @@ def make_network(work: Workload) -> Network:
 
 
 def channels_first(w: np.ndarray) -> np.ndarray:
-    """The first dense layer of the cnn, its 4x4x40 inputs in the order 40x4x4."""
+    """Reorder the inputs of the cnn's first dense layer from 4x4x40 to 40x4x4."""
     return w.reshape(4, 4, -1, w.shape[1]).transpose(2, 0, 1, 3).reshape(w.shape)
 
 
 def images(work: Workload, x: np.ndarray) -> jax.Array:
-    """Rows of pixels, as images for a cnn, on the device."""
+    """Return rows of pixels on the device, as images for a cnn."""
     return jnp.asarray(x.reshape(-1, 1, 28, 28) if work.kind == "cnn" else x)
 
 
 def train(work: Workload, data: Data) -> Job:
-    """A unit is an epoch; a step takes its batch out of the data itself, so that a call passes indices only."""
+    """A unit is an epoch.
+
+    A step selects its batch from the data on the device, so a call passes indices only.
+    """
     x, y, optimizer = images(work, data.x), jnp.asarray(data.y), optax.sgd(work.learning_rate)
     rng = np.random.default_rng(0)
 
@@ -120,5 +126,5 @@ def predict_only(work: Workload, data: Data) -> Job:
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """Equinox's side of a work."""
+    """Return Equinox's job for a workload."""
     return predict_only(work, data) if work.kind == "predict" else train(work, data)

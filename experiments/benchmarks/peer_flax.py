@@ -1,4 +1,7 @@
-"""Flax NNX with optax: a loop over batches calls a compiled train step, its graph cached (`nnx.cached_partial`)."""
+"""Flax NNX with optax: a loop over batches calls a compiled train step.
+
+The graph is cached with `nnx.cached_partial`.
+"""
 
 # pyright: reportMissingImports=false
 
@@ -17,7 +20,7 @@ ACTIVATIONS = {"relu": nnx.relu, "sigmoid": nnx.sigmoid}
 
 
 class Network(nnx.Module):
-    """The network of a work, as a module."""
+    """The workload's network as a module."""
 
     def __init__(self, work: Workload, rngs: nnx.Rngs):
         self.activation = ACTIVATIONS[work.activation]
@@ -39,12 +42,15 @@ class Network(nnx.Module):
 
 
 def images(work: Workload, x: np.ndarray) -> jax.Array:
-    """Rows of pixels, as images for a cnn, on the device."""
+    """Return rows of pixels on the device, as images for a cnn."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
 def train(work: Workload, data: Data) -> Job:
-    """A unit is an epoch; a step takes its batch out of the data itself, so that a call passes indices only."""
+    """A unit is an epoch.
+
+    A step selects its batch from the data on the device, so a call passes indices only.
+    """
     x, y = images(work, data.x), jnp.asarray(data.y)
     rng = np.random.default_rng(0)
 
@@ -94,5 +100,5 @@ def predict_only(work: Workload, data: Data) -> Job:
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """Flax's side of a work."""
+    """Return Flax's job for a workload."""
     return predict_only(work, data) if work.kind == "predict" else train(work, data)

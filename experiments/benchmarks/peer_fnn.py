@@ -1,4 +1,7 @@
-"""fnn, used as its README says: an epoch as one program, or a sweep; with its own backward, or with jax.grad's."""
+"""fnn as its README recommends: an epoch or a sweep as one program.
+
+The peer `fnn-autodiff` differs only in its backward pass, which is jax.grad's.
+"""
 
 import os
 import subprocess
@@ -21,7 +24,7 @@ LOSSES = {"softmax": fnn.softmax_cross_entropy, "sigmoid": fnn.sigmoid_cross_ent
 
 
 def make_network(name: str, work: Workload) -> fnn.Layer:
-    """The network of a work."""
+    """Return the network of a workload."""
     activation = ACTIVATIONS[work.activation]
     if work.kind == "cnn":
         network = fnn.convnet((28, 28, 1), work.filters, 5, work.sizes[1:], activation)
@@ -31,13 +34,13 @@ def make_network(name: str, work: Workload) -> fnn.Layer:
 
 
 def as_params(network: fnn.Layer, weights: list[tuple[np.ndarray, np.ndarray]]) -> Params:
-    """The weights given as the network's parameters."""
+    """Return the weights in the tree of the network's parameters."""
     tree = jax.tree.structure(jax.eval_shape(network.init, jax.random.key(0)))
     return jax.tree.unflatten(tree, [jnp.array(leaf) for layer in weights for leaf in layer])
 
 
 def images(work: Workload, x: np.ndarray) -> jax.Array:
-    """Rows of pixels, as images for a cnn, on the device."""
+    """Return rows of pixels on the device, as images for a cnn."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
@@ -82,11 +85,11 @@ def predict_only(name: str, work: Workload, data: Data) -> Job:
 
 
 def many(name: str, work: Workload, data: Data) -> Job:
-    """A unit trains all networks from their start: `fnn.sweep`."""
+    """A unit trains all networks from their initial weights with `fnn.sweep`."""
     sweep, momentum = work.kind == "sweep", work.kind == "planar"
     network = fnn.softmax_regression(*work.sizes) if sweep else make_network(name, work)
     hypers: dict = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
-    if not sweep:  # which starts at zero
+    if not sweep:  # softmax regression starts at zero
         hypers["init"] = as_params(network, stacked_weights(work))
     run = fnn.make_run(
         network,
@@ -98,7 +101,7 @@ def many(name: str, work: Workload, data: Data) -> Job:
         l2=(lambda hyper: hyper["l2"]) if "l2" in hypers else 0.0,
         init=(lambda hyper: hyper["init"]) if "init" in hypers else None,
     )
-    chunk_size = 256 if work.kind == "planar" else 100 if sweep else None  # what fits the caches
+    chunk_size = 256 if work.kind == "planar" else 100 if sweep else None  # sizes that fit the CPU's caches
     params: Params = None
 
     def unit() -> None:
@@ -106,14 +109,17 @@ def many(name: str, work: Workload, data: Data) -> Job:
         params = fnn.sweep(run, hypers, jax.random.key(0), chunk_size=chunk_size).params
 
     def predict() -> np.ndarray:
-        each = jax.tree.map(lambda leaf: leaf[:, 0], params)  # the only key's
+        each = jax.tree.map(lambda leaf: leaf[:, 0], params)  # there is one key
         return np.asarray(jax.vmap(lambda p, x: network.forward(p, x)[0], (0, None))(each, jnp.asarray(data.test_x)))
 
     return Job(unit, lambda: None, predict)
 
 
 def growth(name: str, work: Workload, data: Data) -> Job:
-    """A unit is an epoch at each of several sizes, small ones repeated; and what memory the process holds after it."""
+    """A unit is an epoch at each of several sizes, with repeats of small ones.
+
+    Memory is measured after each unit.
+    """
     sizes = sorted({max(work.batch, work.examples * k // 60) for k in (1, 2, 5, 10, 20, 60)})
     jobs = {n: train(name, work, Data(data.x[:n], data.y[:n], data.test_x, data.test_labels)) for n in sizes}
 
@@ -131,7 +137,7 @@ def growth(name: str, work: Workload, data: Data) -> Job:
 
 
 def resident() -> float:
-    """Memory that the process holds, in MB; NaN where the system does not say."""
+    """Return the resident memory of the process in MB, or NaN if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError:
@@ -139,7 +145,7 @@ def resident() -> float:
 
 
 def start(name: str, work: Workload, data: Data) -> Job:
-    """A unit starts `python -m experiments digits` twice: with an empty compilation cache, then with what that left."""
+    """A unit runs `python -m experiments digits` twice: with an empty and with a filled compilation cache."""
 
     def seconds(cache: str, results: str) -> float:
         command = [sys.executable, "-u", "-m", "experiments", "digits", "--epochs", "1", "--results", results]
@@ -151,9 +157,7 @@ def start(name: str, work: Workload, data: Data) -> Job:
                 if line.startswith("epoch "):
                     ended = time.perf_counter() - begun
         if process.returncode or ended != ended:
-            raise RuntimeError(
-                f"`{' '.join(command[1:])}` ended with {process.returncode}, without a line of its epoch"
-            )
+            raise RuntimeError(f"`{' '.join(command[1:])}` ended with {process.returncode} and did not report an epoch")
         return ended
 
     def unit() -> dict[str, float]:
@@ -176,5 +180,5 @@ _KINDS = {
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """fnn's side of a work."""
+    """Return fnn's job for a workload."""
     return _KINDS[work.kind](name, work, data)

@@ -1,4 +1,4 @@
-"""What an expert writes in JAX without a library for networks: jax.grad, optax, and an epoch as one scan."""
+"""JAX by hand, as an expert writes it: jax.grad, optax, and an epoch as one scan."""
 
 from functools import partial
 
@@ -13,11 +13,11 @@ from experiments.benchmarks.workloads import Data, Workload, hyperparameters, in
 
 ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 SCANNED = 3
-"""Steps in a unit with lax.conv inside a scan, which takes a minute an epoch."""
+"""Steps in a unit of lax.conv inside a scan, which would take a minute per epoch."""
 
 
 def forward(work: Workload, params, x):
-    """Logits."""
+    """Return the logits."""
     activation = ACTIVATIONS[work.activation]
     convolutions, dense = params[: len(work.filters)], params[len(work.filters) :]
     for w, b in convolutions:
@@ -32,7 +32,7 @@ def forward(work: Workload, params, x):
 
 
 def cost(work: Workload, params, x, y, l2=None):
-    """The mean of the losses; with λ/2 ‖W‖²."""
+    """Return the mean loss, plus λ/2 ‖W‖² if `l2` is given."""
     logits = forward(work, params, x)
     if work.loss == "sigmoid":
         value = optax.sigmoid_binary_cross_entropy(logits, y).sum(axis=-1).mean()
@@ -42,17 +42,17 @@ def cost(work: Workload, params, x, y, l2=None):
 
 
 def device(weights):
-    """The weights as JAX's arrays."""
+    """Return the weights as JAX arrays."""
     return [(jnp.array(w), jnp.array(b)) for w, b in weights]
 
 
 def images(work: Workload, x: np.ndarray) -> jax.Array:
-    """Rows of pixels, as images for a cnn, on the device."""
+    """Return rows of pixels on the device, as images for a cnn."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
 def make_step(work: Workload, optimizer):
-    """step((params, opt_state), index of the batch, x, y)"""
+    """Return step((params, opt_state), indices of the batch, x, y)."""
 
     def step(carry, index, x, y):
         params, opt_state = carry
@@ -64,7 +64,10 @@ def make_step(work: Workload, optimizer):
 
 
 def train(name: str, work: Workload, data: Data) -> Job:
-    """A unit is an epoch: one scan; of a cnn a loop over compiled steps, as lax.conv is slow inside a scan on a CPU."""
+    """A unit is an epoch: one scan, or for a cnn a loop over compiled steps.
+
+    lax.conv is slow inside a scan on a CPU (jax 0.10), hence the loop.
+    """
     optimizer = optax.sgd(work.learning_rate)
     step, n, batch = make_step(work, optimizer), work.examples, work.batch
     x, y = images(work, data.x), jnp.asarray(data.y)
@@ -121,7 +124,10 @@ def predict_only(name: str, work: Workload, data: Data) -> Job:
 
 
 def many(name: str, work: Workload, data: Data) -> Job:
-    """A unit trains all networks from their start: vmap inside the scan, so that they share the batches."""
+    """A unit trains all networks from their initial weights.
+
+    vmap is inside the scan, so that the networks share the batches.
+    """
     hypers = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
     start, x, y = device(stacked_weights(work)), jnp.asarray(data.x), jnp.asarray(data.y)
 
@@ -160,6 +166,6 @@ def many(name: str, work: Workload, data: Data) -> Job:
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """The expert's side of a work."""
+    """Return the job of JAX by hand for a workload."""
     kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
     return kinds[work.kind](name, work, data)

@@ -1,4 +1,4 @@
-"""The loop that a reader of the notes writes in NumPy, with its backward pass by hand; for dense networks."""
+"""NumPy: a loop with a hand-written backward pass, for dense networks."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from experiments.benchmarks.workloads import Data, Weights, Workload, initial_we
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """σ(z) = 1 / (1 + e^-z), e^-z bounded"""
+    """σ(z) = 1 / (1 + e^-z), with e^-z bounded."""
     return 1 / (1 + np.exp(-np.clip(z, -80, 80)))
 
 
 def forward(work: Workload, params: Weights, x: np.ndarray) -> list[np.ndarray]:
-    """The input of each dense layer, then the logits."""
+    """Return the input of each dense layer, then the logits."""
     inputs = [x]
     for i, (w, b) in enumerate(params):
         z = inputs[-1] @ w + b
@@ -22,7 +22,10 @@ def forward(work: Workload, params: Weights, x: np.ndarray) -> list[np.ndarray]:
 
 
 def step(work: Workload, params: Weights, x: np.ndarray, y: np.ndarray) -> None:
-    """One update, in place. dZ of the last layer is (a - y) / m for both losses."""
+    """Update the parameters in place.
+
+    For both losses, dZ of the last layer is (a - y) / m.
+    """
     *inputs, logits = forward(work, params, x)
     if work.loss == "sigmoid":
         dz = sigmoid(logits) - y
@@ -59,7 +62,7 @@ def train(work: Workload, data: Data) -> Job:
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """NumPy's side of a work."""
+    """Return NumPy's job for a workload."""
     if work.kind == "mlp":
         return train(work, data)
     params, result = initial_weights(work), [data.test_x]

@@ -1,4 +1,4 @@
-"""The rate of matrix products beside a work: those of its own shapes, or square ones, as one compiled chain."""
+"""The rate of matrix products: of a workload's shapes, or square, as one program."""
 
 import itertools
 import math
@@ -13,11 +13,11 @@ from experiments.benchmarks.workloads import Data, Workload, flops
 
 SIDE, COUNT = 2048, 4
 PART = 50
-"""Regressions at a time."""
+"""Number of regressions trained at a time."""
 
 
 def square(work: Workload) -> Job:
-    """A unit is as much arithmetic as the work, in products of 2048 x 2048."""
+    """A unit does as much arithmetic as the workload, in products of 2048 x 2048."""
     matrix = jnp.asarray(np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32) / SIDE**0.5)
     chain = jax.jit(lambda x, w: lax.fori_loop(0, COUNT, lambda _, x: x @ w, x))
 
@@ -28,10 +28,10 @@ def square(work: Workload) -> Job:
 
 
 def shapes(work: Workload) -> Job:
-    """A unit is the products of the work's epoch, without what stands between them.
+    """A unit is the matrix products of an epoch and nothing else.
 
-    Per batch and layer: Y = X W, dW = Xᵀ dY and, but for the first, dX = dY Wᵀ. Networks that are trained at once share
-    the batch: their first products are one, the others are batched.
+    Per batch and layer: Y = X W, dW = Xᵀ dY and, except for the first layer, dX = dY Wᵀ. Networks that are trained at
+    once share the batch, so their first products are combined into one. The other products are batched.
     """
     rng = np.random.default_rng(0)
     sizes, n = work.sizes, work.networks
@@ -58,7 +58,8 @@ def shapes(work: Workload) -> Job:
                 products.append(a.mT @ dy)
                 dy = dy @ v.mT
             dy = dy.swapaxes(0, 1).reshape(work.batch, -1) if n > 1 else dy
-            products = lax.optimization_barrier([*products, x.T @ dy])  # all of each, though one entry is used
+            # The barrier makes XLA compute the products completely, although only one entry is used.
+            products = lax.optimization_barrier([*products, x.T @ dy])
             total = total + sum(p.ravel()[0] for p in products)
             return (x.at[0, 0].add(1e-9 * total), total), None
 
@@ -71,9 +72,10 @@ def shapes(work: Workload) -> Job:
 
 
 def regressions(work: Workload) -> Job:
-    """A unit is all that many softmax regressions on the same examples cannot do without: Z = X W, exp Z, dW = Xᵀ dZ.
+    """A unit is the least work of many softmax regressions on the same examples.
 
-    Nothing else of the loss, no bias and no penalty; laid out as suits the products best, in parts that fit the caches.
+    That is Z = X W, exp Z and dW = Xᵀ dZ. There is no other part of the loss, no bias and no penalty. The
+    layout suits the products best, in parts that fit the CPU's caches.
     """
     rng, part = np.random.default_rng(0), math.gcd(work.networks, PART)
     x = jnp.asarray(rng.standard_normal((work.batch, work.sizes[0])).astype(np.float32))
@@ -93,7 +95,7 @@ def regressions(work: Workload) -> Job:
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """The products that go with a work."""
+    """Return the job of matrix products for a workload."""
     if work.kind == "sweep":
         return regressions(work)
     return square(work) if name == "square" else shapes(work)

@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier: partial_fit is an epoch of plain SGD with the same loss."""
+"""scikit-learn's MLPClassifier: partial_fit is an epoch of plain SGD."""
 
 from typing import Any, cast
 
@@ -10,7 +10,10 @@ from experiments.benchmarks.workloads import Data, Workload, initial_weights
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """scikit-learn's side of a work. One-hot labels it takes as many labels, and sums their losses, as here."""
+    """Return scikit-learn's job for a workload.
+
+    It sums the losses of one-hot labels, as the sigmoid loss does.
+    """
     sigmoid = {"sigmoid": "logistic"}
     model = MLPClassifier(
         hidden_layer_sizes=work.sizes[1:-1],
@@ -38,7 +41,7 @@ def make(name: str, work: Workload, data: Data) -> Job:
     def unit() -> None:
         model.partial_fit(data.x, y)
 
-    first = slice(max(work.batch, 100))  # makes its arrays: they are overwritten in place
+    first = slice(max(work.batch, 100))  # creates the model's arrays, which `reset` overwrites in place
     model.partial_fit(data.x[first], y[first], classes=classes)
     reset()
     if work.kind == "mlp":

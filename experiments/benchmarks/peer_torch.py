@@ -1,4 +1,4 @@
-"""PyTorch: an nn.Sequential and SGD, data as tensors, a loop over a permutation; eager, or with torch.compile."""
+"""PyTorch: nn.Sequential and SGD in a loop over a permutation, eager or compiled."""
 
 # pyright: reportMissingImports=false
 
@@ -14,19 +14,19 @@ from experiments.benchmarks.workloads import Data, Weights, Workload, hyperparam
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 SEQUENTIAL = 8
-"""Networks in a unit where many are to be trained: PyTorch trains them one after another."""
+"""Number of networks in a unit of a workload with many networks. PyTorch trains them one after another."""
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def wait() -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
 def make_network(work: Workload, weights: Weights) -> nn.Sequential:
-    """The network of a work with these weights, laid out as PyTorch does: channels first."""
+    """Return the network with these weights in PyTorch's layout, channels first."""
     layers: list[nn.Module] = []
     for pair in itertools.pairwise((1, *work.filters)):
         layers += [nn.Conv2d(*pair, 5), ACTIVATIONS[work.activation](), nn.MaxPool2d(2)]
@@ -51,38 +51,38 @@ def make_network(work: Workload, weights: Weights) -> nn.Sequential:
 
 
 def cost(work: Workload, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The mean of the losses."""
+    """Return the mean loss."""
     if work.loss == "sigmoid":
         return F.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(y)
     return F.cross_entropy(logits, y)
 
 
 def tensors(work: Workload, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training data on the device."""
+    """Return the training data on the device."""
     y = torch.from_numpy(data.y) if work.loss == "sigmoid" else torch.from_numpy(data.y.astype(np.int64))
     return images(work, data.x), y.to(DEVICE)
 
 
 def images(work: Workload, x: np.ndarray) -> torch.Tensor:
-    """Rows of pixels, as images for a cnn, on the device."""
+    """Return rows of pixels on the device, as images for a cnn."""
     return torch.from_numpy(x.reshape(-1, 1, 28, 28) if work.kind == "cnn" else x).to(DEVICE)
 
 
 @torch.no_grad()
 def logits_of(work: Workload, network: nn.Module, x: np.ndarray) -> np.ndarray:
-    """Logits, in parts that fit in memory."""
+    """Return logits, computed in parts that fit in memory."""
     return np.concatenate([network(images(work, part)).cpu().numpy() for part in np.array_split(x, -(-len(x) // 1000))])
 
 
 def run_epoch(work: Workload, step, x: torch.Tensor, y: torch.Tensor) -> None:
-    """A step for each batch of a permutation."""
+    """Take a step for each batch of a permutation."""
     order = torch.randperm(work.examples, device=DEVICE)
     for index in order.split(work.batch):
         step(x[index], y[index])
 
 
 def make_step(work: Workload, network: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool):
-    """step(x, y), as PyTorch's documentation writes it; torch.compile gets the network and the loss."""
+    """Return step(x, y) as in PyTorch's documentation. torch.compile compiles network and loss."""
 
     def evaluate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return cost(work, network(x), y)
@@ -131,7 +131,7 @@ def predict_only(name: str, work: Workload, data: Data) -> Job:
 
 
 def many(name: str, work: Workload, data: Data) -> Job:
-    """A unit trains the first few networks from their start, one after another, an epoch or so many iterations each."""
+    """A unit trains the first few networks from their initial weights, one after another."""
     x, y = tensors(work, data)
     values, start, count = hyperparameters(work), stacked_weights(work), min(SEQUENTIAL, work.networks)
     networks: list[nn.Module] = []
@@ -167,6 +167,6 @@ def many(name: str, work: Workload, data: Data) -> Job:
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """PyTorch's side of a work."""
+    """Return PyTorch's job for a workload."""
     kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
     return kinds[work.kind](name, work, data)

@@ -1,4 +1,4 @@
-"""Who takes part in the benchmark, what each can do, and what each must be: a job with a unit of work to time."""
+"""The peers of the benchmark, and the job that each has to provide."""
 
 import importlib
 import importlib.util
@@ -13,12 +13,12 @@ from experiments.benchmarks.workloads import Data, Workload
 
 
 class Job(NamedTuple):
-    """A peer's side of a work, compiled by its first unit.
+    """A peer's implementation of a workload. Its first unit compiles.
 
-    unit      does the work once and blocks until it is done -> None, or seconds by name of its parts
-    reset     back to the initial parameters
-    predict   logits of the test examples, (test, outputs), of several networks (networks, test, outputs); None: none
-    scale     a unit of the work is so many of this job's units
+    unit      runs one unit and blocks until it is done; returns None, or seconds by name of its parts
+    reset     restores the initial parameters
+    predict   returns logits of the test examples, (test, outputs) or (networks, test, outputs); None if there are none
+    scale     number of this job's units in a unit of the workload
     note      what was scaled, in words
     """
 
@@ -30,7 +30,13 @@ class Job(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A library, or a way to use one. `kinds`: of work that was written for it; `make` is in the module named."""
+    """A library, or a way to use one.
+
+    label     its name in tables
+    module    the module that defines `make(name, work, data)`
+    kinds     the kinds of workloads that it implements
+    needs     modules that must be installed
+    """
 
     label: str
     module: str
@@ -51,23 +57,23 @@ PEERS = {
     "torch-compile": Peer("PyTorch, torch.compile", "peer_torch", _NETWORKS, ("torch",)),
     "sklearn": Peer("scikit-learn", "peer_sklearn", ("mlp", "predict"), ("sklearn",)),
     "numpy": Peer("NumPy loop", "peer_numpy", ("mlp", "predict")),
-    "products": Peer("products of these shapes alone", "peer_products", ("mlp", "nets", "sweep")),
-    "square": Peer("products 2048x2048 alone", "peer_products", ("mlp", "nets")),
+    "products": Peer("matrix products of these shapes", "peer_products", ("mlp", "nets", "sweep")),
+    "square": Peer("matrix products 2048x2048", "peer_products", ("mlp", "nets")),
 }
 
 RATES = ("products", "square")
-"""These only measure the rate of matrix products beside the work."""
+"""Peers that only measure the rate of matrix products."""
 
 
 def find_compiler() -> str | None:
-    """The C++ compiler that torch.compile would call."""
+    """Return the C++ compiler that torch.compile would call, or None."""
     return next(
         (path for name in (os.environ.get("CXX"), "g++", "clang++") if name and (path := shutil.which(name))), None
     )
 
 
 def reason_to_skip(name: str, work: Workload) -> str:
-    """Why this peer does not take part in this work; "" if it does."""
+    """Return why this peer does not run this workload, or "" if it does."""
     peer = PEERS[name]
     missing = [module for module in peer.needs if importlib.util.find_spec(module) is None]
     if missing:
@@ -75,11 +81,11 @@ def reason_to_skip(name: str, work: Workload) -> str:
     if name == "torch-compile" and find_compiler() is None:
         return "no C++ compiler"
     if work.kind not in peer.kinds or (name in RATES and not work.rates):
-        return "not written for this work"
+        return "not implemented for this workload"
     return ""
 
 
 def make(name: str, work: Workload, data: Data) -> Job:
-    """The job of a peer; imports what it needs."""
+    """Return the job of a peer. Imports the peer's library."""
     module = importlib.import_module(f"experiments.benchmarks.{PEERS[name].module}")
     return module.make(name, work, data)

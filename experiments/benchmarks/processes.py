@@ -1,4 +1,7 @@
-"""The other side of `worker`: starts one for a peer, asks it for units, ends it; says what went wrong where it did."""
+"""Worker processes of the benchmarks: start them, ask for units, stop them.
+
+The counterpart of `worker`. If a worker fails, the error contains its last line of output.
+"""
 
 import contextlib
 import json
@@ -18,11 +21,14 @@ COMMAND = (sys.executable, "-m", "experiments.benchmarks.worker")
 
 
 class WorkerError(ExperimentError):
-    """A worker has died, did not answer in time, or answered something else; the message holds its last line."""
+    """A worker died, did not answer in time, or answered something unexpected.
+
+    The message quotes its last line.
+    """
 
 
 class Worker(NamedTuple):
-    """A running worker; its answers arrive in `lines`, None after the last."""
+    """A running worker. Its answers arrive in `lines`; None follows the last one."""
 
     name: str
     process: subprocess.Popen[str]
@@ -31,9 +37,10 @@ class Worker(NamedTuple):
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """This process's, with the checkout importable and caches of compilers where they are removed, JAX's not at all.
+    """Return the environment of a worker: the checkout is importable and no compilation cache is reused.
 
-    Python keeps the bytecode of modules, as it does unless told otherwise: else each start would compile them again.
+    PyTorch's cache is in the scratch folder, and JAX's is off. Python writes bytecode, as it does by default;
+    otherwise every start would compile all modules again.
     """
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
@@ -46,7 +53,10 @@ def environment(scratch: Path) -> dict[str, str]:
 
 
 def start(name: str, flags: list[str], scratch: Path, command: tuple[str, ...] = COMMAND) -> Worker:
-    """Starts a worker; what it says on its standard error is kept in a file of the folder `scratch`."""
+    """Start a worker.
+
+    Its standard error is written to a file in the folder `scratch`.
+    """
     errors = scratch / f"{name}.stderr"
     with errors.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -71,16 +81,19 @@ def _read(process: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> N
 
 
 def last_error_line(worker: Worker) -> str:
-    """The last line of its standard error that says something."""
+    """Return the last informative line of the worker's standard error."""
     text = worker.errors.read_text(encoding="utf-8", errors="replace")
-    said = [line.strip() for line in text.splitlines() if line.strip(" -=")]
-    # what JAX adds after a traceback says nothing of what happened
-    said = [line for line in said if not line.startswith("For simplicity, JAX has removed")]
-    return said[-1][:300] if said else "it said nothing"
+    lines = [line.strip() for line in text.splitlines() if line.strip(" -=")]
+    # JAX adds this line after a traceback
+    lines = [line for line in lines if not line.startswith("For simplicity, JAX has removed")]
+    return lines[-1][:300] if lines else "(no output)"
 
 
 def answer(worker: Worker, seconds: float) -> dict[str, Any]:
-    """The next answer; WorkerError if there is none within so many seconds, or it is not JSON."""
+    """Return the next answer.
+
+    Raises WorkerError after a timeout of `seconds` or if the answer is not JSON.
+    """
     try:
         line = worker.lines.get(timeout=seconds)
     except queue.Empty:
@@ -98,16 +111,16 @@ def answer(worker: Worker, seconds: float) -> dict[str, Any]:
 
 
 def ask(worker: Worker, command: str, seconds: float) -> dict[str, Any]:
-    """Sends a command and waits for its answer."""
+    """Send a command and wait for its answer."""
     assert worker.process.stdin is not None
-    with contextlib.suppress(OSError):  # a worker that has died: its answer says so
+    with contextlib.suppress(OSError):  # if the worker has died, `answer` reports it
         worker.process.stdin.write(f"{command}\n")
         worker.process.stdin.flush()
     return answer(worker, seconds)
 
 
 def stop(worker: Worker) -> None:
-    """Ends the process, whatever it is doing."""
+    """Kill the process."""
     with contextlib.suppress(OSError):
         if worker.process.stdin is not None:
             worker.process.stdin.close()
@@ -117,7 +130,7 @@ def stop(worker: Worker) -> None:
 
 @contextlib.contextmanager
 def stopping(workers: dict[str, Worker]) -> Iterator[dict[str, Worker]]:
-    """Ends those that are left, however the block ends."""
+    """Context manager that stops the remaining workers on exit."""
     try:
         yield workers
     finally:

@@ -1,13 +1,14 @@
-"""Where the time of a work goes: the operations of its compiled program, one by one, on one core.
+"""Show where the time of a workload goes, operation by operation, on one core.
 
     python -m experiments.benchmarks.profiles --work cnn
 
-Traces a unit of fnn's side with JAX's profiler and adds up its operations by kind: matrix products, what moves data
-(copies, slices, concatenations, gathers, transposes) and the rest, element by element. Beside it stand the rate that
-its products reach and that of square ones. What does several things, a fusion, counts by its name alone.
-`--work start` traces nothing: it tells what imports, tracing and compiling take in a run of digits with one epoch.
-With `FNN_CACHE=` before it nothing is compiled already; else the second such run tells of a warm start. It may use
-all cores.
+Traces one unit of fnn with JAX's profiler and adds up the operations by kind: matrix products, data movement (copies,
+slices, concatenations, gathers, transposes) and element-wise work. It also prints the rate of these products and that
+of square ones. A fusion of several operations is classified by its name alone.
+
+`--work start` traces nothing. It shows how long imports, tracing and compilation take in a run of digits with one
+epoch. With an empty `FNN_CACHE`, every program is compiled; otherwise the second run shows a warm start. This mode may
+use all cores.
 """
 
 import argparse
@@ -30,7 +31,9 @@ _NOT_OPERATIONS = re.compile(r"^(\$|\w+::|while|call|cond|Pjit|[A-Z])|\(|/| ")
 
 
 def kind(name: str) -> str | None:
-    """What an operation of XLA's CPU programs does, by its name; None: it is none, or holds others.
+    """Classify an operation of XLA's CPU programs by its name.
+
+    Returns None if it is not an operation, or if it contains others.
 
     >>> [kind(name) for name in ("dot.5", "copy.1", "bitcast_dynamic-update-slice_fusion", "add_fusion.2", "while.3")]
     ['products', 'moves', 'moves', 'element-wise', None]
@@ -43,7 +46,7 @@ def kind(name: str) -> str | None:
 
 
 def totals(events: Iterable[dict]) -> tuple[Counter[str], Counter[str]]:
-    """Seconds by kind, and by operation, of the complete events of a trace."""
+    """Return seconds by kind and by operation, from the complete events of a trace."""
     kinds, operations = Counter(), Counter()
     for event in events:
         of = kind(event.get("name", "")) if event.get("ph") == "X" else None
@@ -54,7 +57,7 @@ def totals(events: Iterable[dict]) -> tuple[Counter[str], Counter[str]]:
 
 
 def fastest(job: Job) -> float:
-    """Seconds of a unit, the least of three after one that compiles."""
+    """Return the seconds of a unit: the least of three after one that compiles."""
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
@@ -64,7 +67,7 @@ def fastest(job: Job) -> float:
 
 
 def profile(name: str, shrink: int, listed: int) -> None:
-    """Traces a unit of the work and prints what its time consists of."""
+    """Trace a unit of the workload and print its breakdown."""
     import jax
 
     from experiments.benchmarks import peer_fnn, peer_products, workloads
@@ -83,15 +86,15 @@ def profile(name: str, shrink: int, listed: int) -> None:
     for of, value in kinds.most_common():
         print(f"  {value:8.3f} s  {100 * value / whole:3.0f} %  {of}")
     products, square = kinds["products"], fastest(peer_products.square(work))
-    at = f" at {flops / products / 1e9:.0f} GFLOP/s" if products else " none by their names"
+    at = f" at {flops / products / 1e9:.0f} GFLOP/s" if products else " none recognised by name"
     print(f"its products: {flops / 1e9:.1f} GFLOP,{at}", end="; ")
-    print(f"square ones at {flops / square / 1e9:.0f}: at that rate they alone would take {square:.3f} s")
+    print(f"square products: {flops / square / 1e9:.0f} GFLOP/s, which would take {square:.3f} s")
     for operation, value in operations.most_common(listed):
         print(f"  {value:8.3f} s  {operation}")
 
 
 def start() -> None:
-    """Trains digits for an epoch in this process and prints what came before its end."""
+    """Train digits for one epoch in this process and print what its time consists of."""
     import jax
     from jax import monitoring
 
@@ -113,22 +116,22 @@ def start() -> None:
     monitoring.unregister_event_duration_listener(listen)
     parts = {"tracing": "jaxpr_trace_duration", "lowering": "jaxpr_to_mlir_module_duration"}
     print(f"\nimports {imported:.2f} s", end="")
-    for text, part in (parts | {"compiling or reading": "backend_compile_duration"}).items():
+    for text, part in (parts | {"compiling or reading the cache": "backend_compile_duration"}).items():
         print(f", {text} {spent[part]:.2f} s ({count[part]} programs)", end="")
-    print(f"; all of it, with figures and files, {time.perf_counter() - STARTED:.2f} s; jax {jax.__version__}")
+    print(f"; in total, with figures and files, {time.perf_counter() - STARTED:.2f} s; jax {jax.__version__}")
 
 
 def main() -> None:
-    """The flags. What is traced runs on one core."""
+    """Parse the flags. Traced workloads run on one core."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.profiles")
     parser.add_argument("--work", choices=("relu", "wide", "cnn", "nets", "sweep", "deep", "start"), required=True)
-    parser.add_argument("--shrink", type=int, default=1, help="so many times less work")
-    parser.add_argument("--list", type=int, default=0, help="print so many operations, the longest first")
+    parser.add_argument("--shrink", type=int, default=1, help="factor by which to reduce the work")
+    parser.add_argument("--list", type=int, default=0, help="number of operations to print, the longest first")
     flags = parser.parse_args()
     if flags.work == "start":
         start()
         return
-    if hasattr(os, "sched_setaffinity"):  # before JAX starts its threads: on one core times add up
+    if hasattr(os, "sched_setaffinity"):  # must precede JAX's threads; on one core times add up
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     profile(flags.work, flags.shrink, flags.list)
 

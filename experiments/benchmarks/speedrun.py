@@ -1,19 +1,18 @@
-"""Time to accuracy on MNIST, from a cold process to 98.0 % with an MLP and 99.0 % with a convnet, beside PyTorch.
+"""Time to accuracy on MNIST from a cold start: 98.0 % (MLP) and 99.0 % (convnet).
 
     python -m experiments speedrun
 
-The clock starts just before a process is started and stops at its report that the target is
-reached: Python's start, imports, reading and verifying the data, compiling, training and the
-evaluation after each epoch are all inside. Nothing compiled earlier is used. PyTorch, where it
-is installed, runs the same recipe: architecture, initial distribution, optimizer, schedule,
-batch size, data. For each seed the sides run one after another, in alternating order.
+The clock starts just before a process starts and stops when the process reports that it has reached the target. It
+includes Python's start, imports, reading and verifying the data, compilation, training, and the evaluation after each
+epoch. No compilation cache is used. If PyTorch is installed, it runs the same recipe: architecture, initial
+distribution, optimizer, schedule, batch size, data. For each seed the libraries run one after another, in alternating
+order.
 
-As in speedruns the stopping point is read on the 10,000 test images, and the recipes were
-chosen on them: this measures time; it does not estimate generalisation.
+As in other speedruns, the stopping point is determined on the 10,000 test images, and the recipes were tuned on them.
+The result is a time, not an estimate of generalisation.
 
-Goals, on two CPU cores: 98.0 % in 6 s, 99.0 % in 30 s (medians of 5 seeds), each at least 1.5
-times as fast as PyTorch. Prints a table and the goals; saves speedrun.json, with every time,
-and speedrun.png under results/speedrun/.
+Goals on two CPU cores: 98.0 % in 6 s and 99.0 % in 30 s (medians of 5 seeds), each at least 1.5 times as fast as
+PyTorch. Prints a table and the goals. Saves speedrun.json, with every time, and speedrun.png under results/speedrun/.
 """
 
 import json
@@ -35,35 +34,35 @@ from experiments.errors import ExperimentError, at_least, needs, usage
 
 MODULES = {"fnn": "experiments.benchmarks.speedrun_fnn", "torch": "experiments.benchmarks.speedrun_torch"}
 GOALS = {"mlp": 6.0, "convnet": 30.0}
-"""Seconds, on two CPU cores."""
+"""Seconds on two CPU cores."""
 RATIO = 1.5
-"""What PyTorch's time over fnn's should be at least."""
+"""Goal for PyTorch's time / fnn's time."""
 
 
 @dataclass(frozen=True)
 class Config:
     networks: tuple[str, ...] = tuple(RECIPES)
-    """The networks to train: mlp, convnet."""
+    """Names of the networks to train: mlp, convnet."""
     seeds: int = 5
-    """Trainings of each network on each side, with the seeds 0, 1, ..."""
+    """Number of trainings of each network with each library, with seeds 0, 1, ..."""
     mlp: Recipe = field(default_factory=lambda: RECIPES["mlp"])
-    """The MLP's recipe."""
+    """Recipe of the MLP."""
     convnet: Recipe = field(default_factory=lambda: RECIPES["convnet"])
-    """The convnet's recipe."""
+    """Recipe of the convnet."""
     mlp_target: float = 0.98
     """Test accuracy at which the MLP's clock stops."""
     convnet_target: float = 0.99
     """Test accuracy at which the convnet's clock stops."""
     torch: bool = True
-    """Run PyTorch too, if it is installed."""
+    """Run PyTorch as well, if it is installed."""
     timeout: float = 300.0
-    """Seconds after which a process that reports nothing is given up."""
+    """Seconds without a report after which a process counts as failed."""
     results: Path = Path("results")
-    """Folder for the files; the experiment makes its own folder, speedrun, in it."""
+    """Folder for the results; the experiment creates its subfolder speedrun."""
 
 
 class Run(NamedTuple):
-    """One training: seconds since just before its process was started, and test accuracies, after each epoch."""
+    """One training: test accuracies after each epoch, and seconds since just before its process started."""
 
     side: str
     seed: int
@@ -73,7 +72,10 @@ class Run(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A side on a network, its runs that reached the target counted; infinite times are of those that did not."""
+    """Statistics of a library on a network.
+
+    Times of runs that missed the target are infinite.
+    """
 
     side: str
     median: float
@@ -86,10 +88,10 @@ class Summary(NamedTuple):
 
 
 def check_config(config: Config) -> None:
-    """UsageError, naming the flag, for a value that cannot be meant."""
+    """Raise UsageError if a flag has an invalid value."""
     wrong = [name for name in config.networks if name not in RECIPES]
     if wrong or not config.networks:
-        raise usage("--networks", f"of {', '.join(RECIPES)}", ", ".join(wrong) or "none")
+        raise usage("--networks", f"among {', '.join(RECIPES)}", ", ".join(wrong) or "none")
     at_least("--seeds", config.seeds, 1)
     at_least("--timeout", config.timeout, 1.0)
     for name in RECIPES:
@@ -108,13 +110,16 @@ def target_of(config: Config, network: str) -> float:
 
 
 def time_to(run: Run, target: float) -> float:
-    """Seconds until the first epoch whose accuracy is the target's or higher; infinite if there is none."""
-    # an accuracy is a share of 10,000: what float32 makes of it is not a miss
+    """Return the seconds until an epoch first reaches the target; infinite if none does."""
+    # accuracies are multiples of 1/10,000: tolerate the rounding error of float32
     return next((s for s, a in zip(run.seconds, run.accuracies, strict=True) if a >= target - 1e-6), math.inf)
 
 
 def summarise(runs: list[Run], target: float) -> Summary:
-    """Medians over the runs of one side; epochs and accuracy when the clock stopped, or at the end."""
+    """Return statistics over the runs of a library.
+
+    Epochs and accuracy are those at the stop, or at the end.
+    """
     times = [time_to(run, target) for run in runs]
     stops = [run.seconds.index(t) if t < math.inf else len(run.seconds) - 1 for run, t in zip(runs, times, strict=True)]
     return Summary(
@@ -130,7 +135,10 @@ def summarise(runs: list[Run], target: float) -> Summary:
 
 
 def train(side: str, network: str, seed: int, config: Config, scratch: Path) -> Run:
-    """Starts a cold process, reads its reports to the end; WorkerError, with its last words, if it dies or hangs."""
+    """Run a training in a cold process and collect its reports.
+
+    Raises WorkerError if it dies or hangs.
+    """
     recipe = recipe_of(config, network)
     flags = ["--network", network, "--seed", str(seed), "--recipe", json.dumps(asdict(recipe))]
     seconds, accuracies, loaded = [], [], 0.0
@@ -149,20 +157,23 @@ def train(side: str, network: str, seed: int, config: Config, scratch: Path) -> 
 
 
 def run_network(network: str, sides: list[str], config: Config, scratch: Path) -> dict[str, list[Run]]:
-    """All seeds on each side; the order of the sides turns around from seed to seed."""
+    """Run all seeds with each library.
+
+    The order of the libraries alternates from seed to seed.
+    """
     runs: dict[str, list[Run]] = {side: [] for side in sides}
     for seed in range(config.seeds):
         for side in sides[:: -1 if seed % 2 else 1]:
             run = train(side, network, seed, config, scratch)
             runs[side].append(run)
-            told = time_to(run, target_of(config, network))
-            shown = f"{told:.2f} s" if told < math.inf else "not reached"
-            print(f"  {network}, seed {seed}, {side}: {shown}; at the end {run.accuracies[-1]:.4f}", flush=True)
+            seconds = time_to(run, target_of(config, network))
+            text = f"{seconds:.2f} s" if seconds < math.inf else "not reached"
+            print(f"  {network}, seed {seed}, {side}: {text}; final accuracy {run.accuracies[-1]:.4f}", flush=True)
     return runs
 
 
 def judge(network: str, summaries: dict[str, Summary], target: float) -> list[str]:
-    """The goals, met or missed or not measured."""
+    """Return the goals: met, missed or not measured."""
     ours, theirs = summaries["fnn"], summaries.get("torch")
     within = _verdict(ours.median <= GOALS[network])
     lines = [f"{network}: {target:.1%} within {GOALS[network]:g} s on two CPU cores: {within}"]
@@ -178,16 +189,16 @@ def _verdict(met: bool) -> str:
 
 
 def main(config: Config) -> None:
-    """Runs every network on every side, prints the table and the goals, saves everything."""
+    """Run every network with every library, print the table and the goals, and save everything."""
     from rich.console import Console
 
     check_config(config)
     needs("matplotlib")
     folder = reports.make_folder(config.results, "speedrun")
     try:
-        load_mnist()  # downloads it if need be, so that the processes find it
+        load_mnist()  # downloads it if necessary, so that the processes find it
     except ExperimentError as error:
-        raise ExperimentError(f"speedrun: skipped, as MNIST is not there: {error}") from None
+        raise ExperimentError(f"speedrun: skipped, because MNIST was not found: {error}") from None
     sides, skipped = ["fnn"], ""
     if config.torch and "torch" in peer_versions():
         sides.append("torch")
@@ -207,13 +218,15 @@ def main(config: Config) -> None:
     console.print(speedrun_reports.table(summaries, targets))
     for line in filter(None, [*verdicts, skipped]):
         console.print(line, markup=False)
-    print("the stopping point is read on the test images: a measure of time, not of generalisation")
+    print("the stopping point is determined on the test images: a measure of time, not of generalisation")
     report, chart = folder / "speedrun.json", folder / "speedrun.png"
     values = {
         "experiment": "speedrun",
         "config": asdict(config),
         "versions": reports.versions() | peer_versions(),
-        "summaries": {n: {s: speedrun_reports.finite_or_none(v._asdict()) for s, v in d.items()} for n, d in summaries.items()},
+        "summaries": {
+            n: {s: speedrun_reports.finite_or_none(v._asdict()) for s, v in d.items()} for n, d in summaries.items()
+        },
         "runs": {n: {side: [run._asdict() for run in runs] for side, runs in d.items()} for n, d in results.items()},
         "goals": verdicts,
         "skipped": skipped,

@@ -1,8 +1,8 @@
-"""fnn's side of the speedrun: trains a recipe from a cold start, with a line of JSON after each epoch.
+"""The speedrun with fnn: train a recipe from a cold start and report every epoch.
 
     python -m experiments.benchmarks.speedrun_fnn --network mlp --seed 0
 
-Nothing that was compiled before is used: JAX's compilation cache is off.
+Reports are lines of JSON. No compilation cache of JAX is used.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 from experiments.benchmarks import speedrun_recipes
 from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 
-if __name__ == "__main__":  # before JAX is imported: the data load beside it, and no cache of compiled programs
+if __name__ == "__main__":  # before JAX is imported: turn its cache off, and load the data in the meantime
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     RECIPE, SEED = speedrun_recipes.arguments("experiments.benchmarks.speedrun_fnn", sys.argv[1:])
     LOADING = speedrun_recipes.start_loading(RECIPE)
@@ -25,14 +25,14 @@ from fnn.types import Params
 
 
 def make_network(recipe: Recipe) -> fnn.Layer:
-    """He's initialisation, zero biases; ends in logits."""
+    """Return the network, with He's initialisation, zero biases and logits as outputs."""
     if recipe.filters:
         return fnn.convnet((28, 28, 1), recipe.filters, 5, recipe.sizes)
     return fnn.mlp((speedrun_recipes.dense_inputs(recipe), *recipe.sizes))
 
 
 def images(recipe: Recipe, x: np.ndarray) -> jax.Array:
-    """On the device, with a channel if there are convolutions."""
+    """Return the images on the device, with a channel axis if there are convolutions."""
     return jnp.asarray(x[..., None] if recipe.filters else x)
 
 
@@ -44,9 +44,9 @@ def train(
     params: Params = None,
     examples: int = speedrun_recipes.EXAMPLES,
 ) -> Params:
-    """Reports after each epoch; starts at `params` if they are given. -> the trained parameters.
+    """Train from `params` or from random ones, report every epoch, and return the trained parameters.
 
-    The first are drawn, by a program that takes half a second to compile, while the data are still being loaded.
+    The initialisation, which takes half a second to compile, runs while the data are being loaded.
     """
     network, total = make_network(recipe), speedrun_recipes.total_steps(recipe, examples)
 
@@ -68,7 +68,7 @@ def train(
 
 
 def main() -> None:
-    """Trains the recipe of the flags."""
+    """Train the recipe given by the flags."""
     speedrun_recipes.run(train, RECIPE, SEED, LOADING)
 
 

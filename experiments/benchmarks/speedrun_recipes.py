@@ -1,6 +1,7 @@
-"""What both sides of the speedrun share, without JAX or PyTorch: recipes, the schedule, the data, what is reported.
+"""Recipes, schedule, data and reports that both libraries of the speedrun share.
 
-Both start loading the data in a thread before they import their library: reading and verifying it takes its own core.
+This module imports neither JAX nor PyTorch. Each process starts loading the data in a thread before it imports its
+library, because reading and verifying the data keeps one core busy.
 """
 
 import argparse
@@ -19,26 +20,29 @@ from experiments.errors import ExperimentError, usage
 
 STARTED = time.perf_counter()
 
-EXAMPLES = 60000  # of MNIST, to train on
-MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
+EXAMPLES = 60000  # training images of MNIST
+MEAN, STD = 0.1307, 0.3081  # statistics of MNIST's training pixels
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Nesterov's momentum on mini-batches; the step length climbs to its peak, then falls to 0, both in a line."""
+    """Nesterov's momentum on mini-batches.
+
+    The learning rate rises linearly to its peak and falls linearly to 0.
+    """
 
     filters: tuple[int, ...] = ()
-    """Filters of each convolution (5x5, then ReLU and 2x2 max pooling)."""
+    """Filters of each convolution (5x5, followed by ReLU and 2x2 max pooling)."""
     sizes: tuple[int, ...] = (256, 10)
     """Units of each dense layer, with ReLU between them."""
     batch_size: int = 120
-    """Examples in a step; what divides 60,000 leaves no remainder, whose step would be compiled too."""
+    """Examples per step. A divisor of 60,000 avoids compiling a second step for the remainder."""
     epochs: int = 3
-    """Passes over the training data: the schedule's end."""
+    """Passes over the training data, at the end of which the learning rate is 0."""
     peak: float = 0.1
-    """Largest step length α."""
+    """Largest learning rate α."""
     warm_up: float = 0.2
-    """Share of the steps until the peak."""
+    """Share of the steps before the peak."""
     beta: float = 0.9
     """Momentum β."""
 
@@ -58,18 +62,18 @@ RECIPES = {
 }
 
 Loaded = Callable[[], Arrays]
-"""The data, waited for."""
+"""Waits for the data and returns them."""
 
 Report = Callable[[int, float], None]
-"""Told the number of each epoch, from 1, and the test accuracy after it."""
+"""Called with the number of each epoch, from 1, and the test accuracy after it."""
 
 
 def check(flag: str, recipe: Recipe) -> None:
-    """UsageError, naming the flag, for a value that cannot be meant."""
+    """Raise UsageError, naming the flag, if the recipe has an invalid value."""
     if not recipe.sizes or recipe.sizes[-1] != 10 or min((*recipe.filters, *recipe.sizes)) < 1:
-        raise usage(f"{flag}.sizes", "of positive numbers, the last of them 10", recipe.sizes)
+        raise usage(f"{flag}.sizes", "positive numbers, the last one 10", recipe.sizes)
     if len(recipe.filters) > 2:
-        raise usage(f"{flag}.filters", "of at most two convolutions: images are 28x28", recipe.filters)
+        raise usage(f"{flag}.filters", "at most two numbers, because images are 28x28", recipe.filters)
     for name, value in (("batch-size", recipe.batch_size), ("epochs", recipe.epochs)):
         if value < 1:
             raise usage(f"{flag}.{name}", "at least 1", value)
@@ -81,7 +85,7 @@ def check(flag: str, recipe: Recipe) -> None:
 
 
 def dense_inputs(recipe: Recipe) -> int:
-    """Features that reach the dense layers.
+    """Return the number of inputs of the first dense layer.
 
     >>> dense_inputs(Recipe()), dense_inputs(Recipe(filters=(16, 32)))
     (784, 512)
@@ -93,12 +97,17 @@ def dense_inputs(recipe: Recipe) -> int:
 
 
 def total_steps(recipe: Recipe, examples: int) -> int:
-    """Of the whole training; the remainder of an epoch is a step."""
+    """Return the number of steps of the whole training.
+
+    The remainder of an epoch counts as a step.
+    """
     return recipe.epochs * -(-examples // recipe.batch_size)
 
 
 def learning_rate(recipe: Recipe, total: int, step, smaller=min):
-    """α of a step, counted from 0: in a line from 0 to the peak and back to 0; `smaller`: jnp.minimum under jit.
+    """Return α of a step, counted from 0: linear from 0 to the peak and back to 0.
+
+    `smaller` is the function that takes the minimum: use jnp.minimum under jit.
 
     >>> [round(learning_rate(Recipe(peak=1.0, warm_up=0.5), 4, t), 3) for t in range(4)]
     [0.25, 0.75, 0.75, 0.25]
@@ -109,11 +118,11 @@ def learning_rate(recipe: Recipe, total: int, step, smaller=min):
 
 
 def arrays(recipe: Recipe, mnist: Mnist) -> Arrays:
-    """The data of a side: images as rows, or as squares where there are convolutions."""
+    """Return the standardised data: images as rows, or as squares if there are convolutions."""
 
     def standardised(x: np.ndarray) -> np.ndarray:
         x = x - np.float32(MEAN)
-        x *= np.float32(1 / STD)  # in place: fresh memory takes longer than the arithmetic
+        x *= np.float32(1 / STD)  # in place, because fresh memory takes longer than the arithmetic
         return x.reshape(-1, 28, 28) if recipe.filters else x
 
     return Arrays(standardised(mnist.train_x), mnist.train_y, standardised(mnist.test_x), mnist.test_y)
@@ -122,21 +131,23 @@ def arrays(recipe: Recipe, mnist: Mnist) -> Arrays:
 def _load(recipe: Recipe) -> Arrays:
     mnist = find_mnist()
     if mnist is None:
-        raise ExperimentError("MNIST is not there: put its four files into a folder, FNN_DATA=folder")
+        raise ExperimentError("MNIST was not found: put its four files into a folder and set FNN_DATA=folder")
     return arrays(recipe, mnist)
 
 
 def start_loading(recipe: Recipe) -> "Future[Arrays]":
-    """The data, being loaded in a thread; `result()` waits for them."""
+    """Load the data in a thread. `result()` waits for them."""
     return ThreadPoolExecutor(1).submit(_load, recipe)
 
 
 def arguments(program: str, given: list[str]) -> tuple[Recipe, int]:
-    """-> (recipe, seed) of the flags."""
+    """Return (recipe, seed) from the flags."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}")
     parser.add_argument("--network", choices=RECIPES, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--recipe", type=json.loads, default={}, help="JSON: its fields that differ")
+    parser.add_argument(
+        "--recipe", type=json.loads, default={}, help="JSON with the fields that differ from the default"
+    )
     flags = parser.parse_args(given)
     fields = asdict(RECIPES[flags.network]) | flags.recipe
     lists = {name: tuple(fields[name]) for name in ("filters", "sizes")}
@@ -144,17 +155,20 @@ def arguments(program: str, given: list[str]) -> tuple[Recipe, int]:
 
 
 def print_json(**values: object) -> None:
-    """A line of JSON with the seconds since this module was imported."""
+    """Print a line of JSON, with the seconds since this module was imported."""
     print(json.dumps({"seconds": time.perf_counter() - STARTED, **values}), flush=True)
 
 
 def report(epoch: int, accuracy: float) -> None:
-    """The line of an epoch."""
+    """Print the report of an epoch."""
     print_json(epoch=epoch, accuracy=accuracy)
 
 
 def run(train: Callable[[Recipe, Loaded, int, Report], object], recipe: Recipe, seed: int, data: "Future[Arrays]"):
-    """What a side does once its library is imported: says so, trains; `train` says when it needs the data."""
+    """Report that the library is imported, and train.
+
+    `train` calls its argument `loaded` to wait for the data.
+    """
     print_json(imported=True)
 
     def loaded() -> Arrays:

@@ -1,4 +1,4 @@
-"""What the speedrun shows: a table, and a figure of accuracy against seconds."""
+"""Output of the speedrun: a table, and a figure of accuracy over seconds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ COLOURS = {"fnn": figures.BLUE, "torch": figures.ORANGE}
 
 
 def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON has: an infinite time is none."""
+    """Replace infinite times, which JSON lacks, by None."""
     return {name: None if v in (math.inf, -math.inf) else v for name, v in values.items()}
 
 
 def ratio(theirs: Any, ours: Any) -> float | None:
-    """The other's median time over fnn's; None where one of them has none."""
+    """Return the other library's median time / fnn's, or None if one of them is infinite."""
     return theirs.median / ours.median if math.isfinite(theirs.median) and math.isfinite(ours.median) else None
 
 
 def seconds(value: float) -> str:
-    """Two decimals; a time that did not come is a dash.
+    """Format seconds with two decimals. An infinite time becomes a dash.
 
     >>> seconds(1.234), seconds(math.inf)
     ('1.23', '-')
@@ -31,12 +31,12 @@ def seconds(value: float) -> str:
 
 
 def table(summaries: Mapping[str, Mapping[str, Any]], targets: Mapping[str, float]):
-    """A row per network and side, as a rich table."""
+    """Return a rich table with a row per network and library."""
     from rich.table import Table
 
     result = Table(title="Seconds from the start of a cold process to the target", title_justify="left")
-    for column in ("network", "target", "side", "median s", "from .. to", "x fnn", "reached", "epochs", "accuracy"):
-        result.add_column(column, justify="left" if column in ("network", "side") else "right", no_wrap=True)
+    for column in ("network", "target", "library", "median s", "from .. to", "x fnn", "reached", "epochs", "accuracy"):
+        result.add_column(column, justify="left" if column in ("network", "library") else "right", no_wrap=True)
     for network, sides in summaries.items():
         for side, row in sides.items():
             times = None if side == "fnn" else ratio(row, sides["fnn"])
@@ -55,7 +55,10 @@ def table(summaries: Mapping[str, Mapping[str, Any]], targets: Mapping[str, floa
 
 
 def figure(results: Mapping[str, Mapping[str, Sequence[Any]]], targets: Mapping[str, float], path: Path) -> None:
-    """A panel per network: a line per run, through a point per epoch; the target as a dotted line."""
+    """Save a figure with a panel per network.
+
+    It shows a line per run, a point per epoch, and the target as a dotted line.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 

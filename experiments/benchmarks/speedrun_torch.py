@@ -1,6 +1,8 @@
-"""PyTorch's side of the speedrun: the same recipe, eager, with a line of JSON after each epoch.
+"""The speedrun with PyTorch, eager: train a recipe and report every epoch.
 
-python -m experiments.benchmarks.speedrun_torch --network mlp --seed 0
+    python -m experiments.benchmarks.speedrun_torch --network mlp --seed 0
+
+Reports are lines of JSON.
 """
 
 # pyright: reportMissingImports=false
@@ -11,7 +13,7 @@ import sys
 from experiments.benchmarks import speedrun_recipes
 from experiments.benchmarks.speedrun_recipes import Loaded, Recipe, Report
 
-if __name__ == "__main__":  # before PyTorch is imported: the data load beside it
+if __name__ == "__main__":  # before PyTorch is imported: load the data in the meantime
     RECIPE, SEED = speedrun_recipes.arguments("experiments.benchmarks.speedrun_torch", sys.argv[1:])
     LOADING = speedrun_recipes.start_loading(RECIPE)
 
@@ -22,7 +24,7 @@ from torch import nn
 
 
 def make_network(recipe: Recipe) -> nn.Sequential:
-    """He's initialisation, zero biases; ends in logits."""
+    """Return the network, with He's initialisation, zero biases and logits as outputs."""
     layers: list[nn.Module] = []
     for pair in itertools.pairwise((1, *recipe.filters)):
         layers += [nn.Conv2d(*pair, 5), nn.ReLU(), nn.MaxPool2d(2)]
@@ -40,13 +42,13 @@ def make_network(recipe: Recipe) -> nn.Sequential:
 
 
 def images(recipe: Recipe, x: np.ndarray) -> torch.Tensor:
-    """With a channel if there are convolutions."""
+    """Return the images with a channel axis if there are convolutions."""
     return torch.from_numpy(x[:, None] if recipe.filters else x)
 
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    """The share of right answers."""
+    """Return the accuracy."""
     answers = torch.cat([network(part).argmax(dim=1) for part in x.split(1000)])
     return float((answers == y).float().mean())
 
@@ -54,7 +56,7 @@ def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
 def train(
     recipe: Recipe, loaded: Loaded, seed: int, report: Report, start: nn.Sequential | None = None
 ) -> nn.Sequential:
-    """Reports after each epoch; trains the network `start` if it is given. -> the trained network."""
+    """Train the network `start`, or a new one, report after each epoch, and return the trained network."""
     torch.manual_seed(seed)
     network = make_network(recipe) if start is None else start
     optimizer = torch.optim.SGD(network.parameters(), lr=recipe.peak, momentum=recipe.beta, nesterov=True, fused=True)
@@ -74,7 +76,7 @@ def train(
 
 
 def main() -> None:
-    """Trains the recipe of the flags."""
+    """Train the recipe given by the flags."""
     speedrun_recipes.run(train, RECIPE, SEED, LOADING)
 
 

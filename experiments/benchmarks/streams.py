@@ -1,13 +1,12 @@
-"""Training on data eight times larger than its share of the device, beside training on the same data in memory.
+"""Compare training on data in files or streams with training on data in memory.
 
     python -m experiments.benchmarks.streams
 
-The data, of MNIST's shapes, lie in files that are mapped into memory; `device_memory` is an eighth of them. Each round
-trains the same network once on arrays in memory, once from the files and once from a stream of batches, one after the
-other, in an order that turns around from round to round; what is timed are the epochs after the first, so that
-starting, compiling and the look at the data's values are outside. Prints medians, and the ratio of throughputs by
-round: 0.90 or more is the goal for the files. Expect about 1.0 where a step computes much for what it reads (relu),
-less where it hardly computes at all (sigmoid: 6 kFLOP for each 100 bytes).
+The data have MNIST's shapes and are in memory-mapped files. `device_memory` is an eighth of their size. Each round
+trains the same network on arrays in memory, on the files, and on a stream of batches, in an order that alternates from
+round to round. The first epoch is not timed, so that start-up, compilation and the initial scan of the data do not
+count. Prints medians and the ratio of throughputs by round. The goal for the files is 0.90 or more. Expected results:
+about 1.0 if a step computes much per example (relu), less if it computes little (sigmoid: 6 kFLOP per 100 bytes).
 """
 
 import argparse
@@ -28,7 +27,7 @@ OPTIMIZER = fnn.sgd(0.1)
 
 
 class Case(NamedTuple):
-    """A network and how it is trained; epochs: of one round, the first of them not timed."""
+    """A network and its training. The first of the epochs of a round is not timed."""
 
     sizes: tuple[int, ...]
     activation: fnn.Layer
@@ -44,7 +43,7 @@ CASES = {
 
 
 def files(case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """x and y in files, mapped into memory."""
+    """Write x and y to files and return memory maps."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, case.sizes[-1], case.examples).astype("int32")
     x = rng.random((case.examples, case.sizes[0]), "float32")
@@ -54,7 +53,7 @@ def files(case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sources(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """What `fit` is given: data, and options."""
+    """Return the data and the options of `fit` for each source."""
     budget = {"device_memory": (x.nbytes + y.nbytes) // 8}
 
     def stream(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -66,12 +65,15 @@ def sources(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Any, di
 
 @functools.cache
 def network(case: Case) -> fnn.Layer:
-    """One value for all rounds: another one would be compiled again."""
+    """Return the network.
+
+    It is cached, because another object would be compiled again.
+    """
     return fnn.mlp(case.sizes, case.activation)
 
 
 def seconds(case: Case, data: Any, options: dict[str, Any]) -> float:
-    """Of an epoch, of those after the first."""
+    """Return the mean seconds of the epochs after the first."""
     ends: list[float] = []
     fnn.fit(
         network(case),
@@ -89,7 +91,7 @@ def seconds(case: Case, data: Any, options: dict[str, Any]) -> float:
 
 
 def compare(name: str, case: Case, rounds: int, say: Callable[[str], None] = print) -> dict[str, list[float]]:
-    """The seconds of an epoch of each source, of every round; prints what they come to."""
+    """Return the seconds per epoch of each source in every round, and print their statistics."""
     with tempfile.TemporaryDirectory() as folder:
         given = sources(case, *files(case, Path(folder)))
         for source in given.values():
@@ -105,18 +107,18 @@ def compare(name: str, case: Case, rounds: int, say: Callable[[str], None] = pri
         median, low, high = quartiles(values)
         ratio, worst, best = quartiles([a / b for a, b in zip(times["in memory"], values, strict=True)])
         say(
-            f"  {kind:10} {median:7.3f} s an epoch [{low:.3f}, {high:.3f}]  {case.examples / median:9,.0f} examples/s"
-            f"  throughput {ratio:.2f} of in memory [{worst:.2f}, {best:.2f}]"
+            f"  {kind:10} {median:7.3f} s per epoch [{low:.3f}, {high:.3f}]  {case.examples / median:9,.0f} examples/s"
+            f"  throughput {ratio:.2f} x in memory [{worst:.2f}, {best:.2f}]"
         )
     return times
 
 
 def main() -> None:
-    """Runs every case that was asked for."""
+    """Run the requested cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the examples, 2 rounds: to see it work")
+    parser.add_argument("--quick", action="store_true", help="smoke test: a twentieth of the examples and 2 rounds")
     given = parser.parse_args()
     for name in given.cases:
         case = CASES[name]

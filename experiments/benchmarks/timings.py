@@ -1,4 +1,4 @@
-"""What is made of the raw times: medians, ratios with their spread, rates, the check of accuracies, exponents."""
+"""Statistics of the raw times: medians, ratios, rates, accuracies, exponents."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,11 +9,16 @@ from experiments.benchmarks.workloads import Workload, flops
 
 
 class Row(NamedTuple):
-    """A peer on a work. `seconds`: of each round, scaled to the whole unit; None where the peer had failed.
+    """The results of a peer on a workload.
 
-    ready       what the worker said when it was ready: seconds of its first unit, which compiles, scale, note
-    parts       by name, of each round
-    skipped     why it did not take part; failed: why it did not get to the end
+    seconds       of each round, scaled to the whole unit
+    first_unit    seconds of the first unit, which compiles
+    scale         number of the peer's units in a unit of the workload
+    note          what was scaled, in words
+    parts         seconds of each part of a unit, by name, of each round
+    accuracies    final test accuracies
+    skipped       why the peer did not run
+    failed        why the peer did not finish
     """
 
     peer: str
@@ -31,7 +36,7 @@ Rows = dict[str, Row]
 
 
 class Summary(NamedTuple):
-    """Numbers of a row: median and quartiles of the seconds; the ratio of medians to fnn's, the rounds' quartiles."""
+    """Median and quartiles of the seconds, and of the ratios to fnn's."""
 
     median: float
     low: float
@@ -42,7 +47,7 @@ class Summary(NamedTuple):
 
 
 def quartiles(values: Any) -> tuple[float, float, float]:
-    """Median, first and third quartile.
+    """Return the median, the first and the third quartile.
 
     >>> quartiles([1.0, 2.0, 3.0, 4.0, 5.0])
     (3.0, 2.0, 4.0)
@@ -52,7 +57,10 @@ def quartiles(values: Any) -> tuple[float, float, float]:
 
 
 def summary(row: Row, base: Row | None) -> Summary | None:
-    """Of a row with times; ratios to `base` round by round, over the rounds that both have."""
+    """Summarise a row.
+
+    Ratios to `base` are taken round by round, over the rounds that both have.
+    """
     if not row.seconds:
         return None
     times = quartiles(row.seconds)
@@ -64,7 +72,7 @@ def summary(row: Row, base: Row | None) -> Summary | None:
 
 
 def ratio(rows: Rows, peer: str, base: str = "fnn") -> float | None:
-    """How many times the median of `base` that of the peer is; None where one of them has none."""
+    """Return the peer's median / the median of `base`, or None if one of them has none."""
     ours, theirs = rows.get(peer), rows.get(base)
     if ours is None or theirs is None or not theirs.seconds:
         return None
@@ -73,14 +81,14 @@ def ratio(rows: Rows, peer: str, base: str = "fnn") -> float | None:
 
 
 def gflops(work: Workload, row: Row) -> float | None:
-    """10⁹ operations of the work's matrix products in a second of this row's median; None where it is not one work."""
+    """Return the rate of matrix products in GFLOP/s, or None if the workload has no single size."""
     if not row.seconds or work.kind in ("growth", "start"):
         return None
     return flops(work) / float(np.median(row.seconds)) / 1e9
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:
-    """The p of seconds = c size^p, by least squares of the logarithms.
+    """Return p in seconds = c size^p, fitted by least squares to the logarithms.
 
     >>> round(exponent([1000, 10000], [0.1, 1.0]), 6)
     1.0
@@ -89,22 +97,25 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 
 def growth(row: Row) -> tuple[float | None, float | None]:
-    """Of the work `growth`: the exponent of the epoch's time, and by what share memory grew over the rounds."""
+    """Return the exponent of the epoch's time and the relative growth of memory (workload `growth`)."""
     sizes = {int(name.split()[0]): values for name, values in row.parts.items() if name.endswith(" examples")}
     medians = {n: float(np.median([v for v in values if v is not None])) for n, values in sizes.items()}
     memory = [value for value in row.parts.get("resident MB", ()) if value is not None]
-    grown = None if len(memory) < 2 else memory[-1] / memory[0] - 1
-    return (exponent(list(medians), list(medians.values())) if len(medians) > 1 else None), grown
+    growth_of_memory = None if len(memory) < 2 else memory[-1] / memory[0] - 1
+    return (exponent(list(medians), list(medians.values())) if len(medians) > 1 else None), growth_of_memory
 
 
 def accuracy(row: Row, count: int | None = None) -> float | None:
-    """The mean over the networks, or the first few."""
+    """Return the mean accuracy over all networks, or over the first `count`."""
     values = row.accuracies[:count]
     return float(np.mean(values)) if values else None
 
 
 def disagreement(work: Workload, row: Row, base: Row) -> str:
-    """What is wrong with the final accuracy of a row against fnn's; "" where it agrees, or was trained on less."""
+    """Describe how the row's final accuracy differs from fnn's.
+
+    Returns "" if it agrees or is not comparable.
+    """
     if not row.accuracies or not base.accuracies or trained_on_less(row):
         return ""
     count = min(len(row.accuracies), len(base.accuracies))
@@ -117,5 +128,5 @@ def disagreement(work: Workload, row: Row, base: Row) -> str:
 
 
 def trained_on_less(row: Row) -> bool:
-    """Whether its unit was a part of an epoch: its accuracy says nothing then. (Of many networks the first count.)"""
+    """Return True if the peer's unit was a part of an epoch, so that its accuracy is not comparable."""
     return row.scale != 1 and "networks" not in row.note

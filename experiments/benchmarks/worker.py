@@ -1,10 +1,10 @@
-"""One peer on one work, in a process of its own, on command.
+"""Run one peer on one workload in its own process, on command.
 
     python -m experiments.benchmarks.worker --work relu --peer fnn
 
-Starts, loads, compiles and warms up (with a unit of work), then answers each line on its standard input with a line of
-JSON: "go" with the seconds of one more unit, "end" with the test accuracies after all of them. What libraries print
-goes to the standard error.
+The worker loads, compiles and warms up with one unit of work. Then it answers each line on its standard input with a
+line of JSON: "go" with the seconds of one more unit, "end" with the test accuracies after all units. Output of
+libraries goes to the standard error.
 """
 
 import argparse
@@ -25,19 +25,22 @@ from experiments.benchmarks.workloads import WORKLOADS, Data, Workload, load, sh
 
 
 def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
-    """The share of right answers of each network; the answer is the largest logit, of a single one its sign."""
+    """Return the accuracy of each network.
+
+    Its answer is the largest logit, or the sign of a single logit.
+    """
     answers = logits.argmax(axis=-1) if logits.shape[-1] > 1 else logits[..., 0] > 0
     right = (answers == labels).reshape(-1, len(labels))
     return [float(share) for share in right.mean(axis=1)]
 
 
 def finite_or_none(parts: dict[str, float] | None) -> dict[str, float | None]:
-    """Numbers that JSON has: not a number is none."""
+    """Replace numbers that JSON lacks (NaN, infinity) by None."""
     return {name: value if math.isfinite(value) else None for name, value in (parts or {}).items()}
 
 
 def prepare(name: str, work: Workload, data: Data) -> tuple[peers.Job, dict[str, Any]]:
-    """The job after a first unit, which compiles, and back at its start; and what to say of it."""
+    """Return the job, reset after a first unit that compiles, and the message that reports this."""
     job = peers.make(name, work, data)
     start = time.perf_counter()
     job.unit()
@@ -47,7 +50,7 @@ def prepare(name: str, work: Workload, data: Data) -> tuple[peers.Job, dict[str,
 
 
 def answer(job: peers.Job, data: Data, command: str) -> dict[str, Any]:
-    """What is said to a command."""
+    """Execute a command and return the answer."""
     if command == "go":
         gc.collect()
         start = time.perf_counter()
@@ -57,32 +60,32 @@ def answer(job: peers.Job, data: Data, command: str) -> dict[str, Any]:
         logits = job.predict() if job.predict else None
         values = [] if logits is None else accuracies(logits, data.test_labels)
         if logits is not None and not np.isfinite(logits).all():
-            raise FloatingPointError("its predictions are not finite")
+            raise FloatingPointError("the predictions are not finite")
         return {"accuracies": values}
-    raise ValueError(f"no command {command!r}: there are go and end")
+    raise ValueError(f"no command {command!r}; the commands are go and end")
 
 
 def serve(commands: TextIO, out: TextIO, name: str, work: Workload, data: Data) -> None:
-    """Answers until "end", or until nobody asks any more."""
+    """Answer commands until "end" or until the input is closed."""
 
-    def say(values: dict[str, Any]) -> None:
+    def send(values: dict[str, Any]) -> None:
         print(json.dumps(values, allow_nan=False), file=out, flush=True)
 
     job, ready = prepare(name, work, data)
-    say(ready)
+    send(ready)
     for line in commands:
-        say(answer(job, data, line.strip()))
+        send(answer(job, data, line.strip()))
         if line.strip() == "end":
             return
 
 
 def main(arguments: list[str]) -> None:
-    """Parses the flags, keeps the standard output for answers, serves."""
+    """Parse the flags, reserve the standard output for answers, and serve."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.worker")
     parser.add_argument("--work", choices=WORKLOADS, required=True)
     parser.add_argument("--peer", choices=peers.PEERS, required=True)
-    parser.add_argument("--data", type=Path, help="folder with the arrays; without it they are made")
-    parser.add_argument("--shrink", type=int, default=1, help="so many times less work")
+    parser.add_argument("--data", type=Path, help="folder with the arrays; by default they are generated")
+    parser.add_argument("--shrink", type=int, default=1, help="factor by which to reduce the work")
     flags = parser.parse_args(arguments)
     work = shrunk(WORKLOADS[flags.work], flags.shrink)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as out:

@@ -1,4 +1,4 @@
-"""The works that the benchmark compares fnn and its peers on: architecture, data, initial parameters, FLOPs."""
+"""The workloads of the benchmark: architecture, data, initial parameters, FLOPs."""
 
 import itertools
 from pathlib import Path
@@ -14,14 +14,15 @@ Weights = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Workload(NamedTuple):
-    """What is trained, on what; a unit of time is an epoch unless `unit` says something else.
+    """A network, its data and its training. A unit of time is an epoch unless `unit` says otherwise.
 
-    kind      what a peer must be able to do: mlp, cnn, predict, nets, planar, sweep, growth, start
-    sizes     units per layer, input first; of a cnn those of its dense part
-    loss      softmax: cross-entropy of integer labels; sigmoid: cross-entropy summed over independent labels
-    networks  how many are trained at once
-    rounds    at most so many, where a round takes long
-    tolerance of the final accuracies, between peers
+    kind       what a peer must support: mlp, cnn, predict, nets, planar, sweep, growth, start
+    sizes      units per layer, input first; for a cnn those of its dense part
+    loss       softmax: cross-entropy of integer labels; sigmoid: cross-entropy summed over independent labels
+    networks   number of networks trained at once
+    rounds     maximum number of rounds
+    rates      whether the rate of matrix products is measured as well
+    tolerance  accepted difference of final accuracies between peers
     """
 
     name: str
@@ -44,30 +45,31 @@ class Workload(NamedTuple):
 
 
 _ALL = (
-    Workload("sigmoid", "784-30-10 sigmoid, batch 10, 50,000 examples", "mlp", sizes=(784, 30, 10), activation="sigmoid",
-         loss="sigmoid", batch=10, examples=50000, learning_rate=0.1),
+    Workload("sigmoid", "784-30-10 sigmoid, batch 10, 50,000 examples", "mlp", sizes=(784, 30, 10),
+             activation="sigmoid", loss="sigmoid", batch=10, examples=50000, learning_rate=0.1),
     Workload("relu", "784-512-512-10 ReLU, batch 128, 59,904 examples", "mlp", sizes=(784, 512, 512, 10), batch=128,
-         examples=59904, learning_rate=0.05, rates=True),
+             examples=59904, learning_rate=0.05, rates=True),
     Workload("wide", "784-2048-2048-10 ReLU, batch 512, 10,240 examples", "mlp", sizes=(784, 2048, 2048, 10), batch=512,
-         examples=10240, learning_rate=0.05, rates=True),
+             examples=10240, learning_rate=0.05, rates=True),
     Workload("cnn", "CNN 5x5x20, pool, 5x5x40, pool, 100, 10, ReLU, batch 128, 12,800 examples", "cnn",
-         sizes=(640, 100, 10), filters=(20, 40), batch=128, examples=12800, learning_rate=0.05),
+             sizes=(640, 100, 10), filters=(20, 40), batch=128, examples=12800, learning_rate=0.05),
     Workload("nets", "64 networks 784-30-10 sigmoid at once, batch 100, 10,000 examples", "nets", sizes=(784, 30, 10),
-         activation="sigmoid", loss="sigmoid", batch=100, examples=10000, networks=64, unit="epoch of all", rates=True),
-    Workload("deep", "20 layers of 256, ReLU, batch 128, 12,800 examples", "mlp", sizes=(784, *[256] * 20, 10), batch=128,
-         examples=12800, learning_rate=0.02, rates=True, tolerance=0.03),
+             activation="sigmoid", loss="sigmoid", batch=100, examples=10000, networks=64, rates=True,
+             unit="epoch of all"),
+    Workload("deep", "20 layers of 256, ReLU, batch 128, 12,800 examples", "mlp", sizes=(784, *[256] * 20, 10),
+             batch=128, examples=12800, learning_rate=0.02, rates=True, tolerance=0.03),
     Workload("logistic", "logistic regression, 12,288 inputs, batch 64, 2,048 examples", "mlp", data="clouds",
-         sizes=(12288, 1), loss="sigmoid", batch=64, examples=2048, learning_rate=0.01),
+             sizes=(12288, 1), loss="sigmoid", batch=64, examples=2048, learning_rate=0.01),
     Workload("predict", "784-512-512-10 ReLU, predictions for 10,000 images", "predict", sizes=(784, 512, 512, 10),
-         examples=10000, unit="10,000 images", tolerance=0.001),
+             examples=10000, unit="10,000 images", tolerance=0.001),
     Workload("planar", "1,024 networks 2-4-1 tanh at once, 400 points, full batch, 2,000 iterations", "planar",
-         data="flower", sizes=(2, 4, 1), activation="tanh", loss="sigmoid", batch=400, examples=400, networks=1024,
-         epochs=2000, rounds=3, unit="2,000 iterations of all"),
+             data="flower", sizes=(2, 4, 1), activation="tanh", loss="sigmoid", batch=400, examples=400, networks=1024,
+             epochs=2000, rounds=3, unit="2,000 iterations of all"),
     Workload("sweep", "1,000 softmax regressions on digits, 100 full-batch epochs each", "sweep", data="digits",
-         sizes=(64, 10), batch=1437, examples=1437, networks=1000, epochs=100, rounds=5, rates=True,
-         unit="100 epochs of all"),
+             sizes=(64, 10), batch=1437, examples=1437, networks=1000, epochs=100, rounds=5, rates=True,
+             unit="100 epochs of all"),
     Workload("growth", "an epoch of 784-30-10, batch 10, on 1,000 to 60,000 examples", "growth", sizes=(784, 30, 10),
-         activation="sigmoid", loss="sigmoid", batch=10, examples=60000, unit="all sizes"),
+             activation="sigmoid", loss="sigmoid", batch=10, examples=60000, unit="all sizes"),
     Workload("start", "start of a process to the end of the first digits epoch", "start", rounds=5, unit="cold start"),
 )  # fmt: skip
 
@@ -75,7 +77,10 @@ WORKLOADS = {work.name: work for work in _ALL}
 
 
 def shrunk(work: Workload, shrink: int) -> Workload:
-    """The same work on so much less, for smoke tests: trained too little for accuracies to agree closely."""
+    """Return a smaller version of the workload for smoke tests.
+
+    Accuracies then agree only roughly.
+    """
     if shrink == 1:
         return work
     batches = min(work.examples // work.batch, max(2, work.examples // work.batch // shrink))
@@ -89,7 +94,7 @@ def shrunk(work: Workload, shrink: int) -> Workload:
 
 
 class Data(NamedTuple):
-    """Training examples, targets as the loss wants them; test examples and their labels."""
+    """Training examples with targets in the form of the loss; test examples with their labels."""
 
     x: np.ndarray
     y: np.ndarray
@@ -98,7 +103,10 @@ class Data(NamedTuple):
 
 
 def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of a data set, labels as integers, and what they are, in words. Images: MNIST's where it is there."""
+    """Return the arrays of a data set, with integer labels, and a description.
+
+    Images are MNIST's if it is found.
+    """
     if name == "images":
         mnist = find_mnist()
         source = "MNIST" if mnist is not None else "synthetic images of MNIST's shapes"
@@ -117,7 +125,7 @@ def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray]
 
 
 def save_arrays(name: str, folder: Path, examples: int) -> str:
-    """Writes the arrays of a data set for the workers; says what they are."""
+    """Write the arrays of a data set for the workers and return their description."""
     arrays, source = make_arrays(name, examples)
     for key, array in arrays.items():
         np.save(folder / f"{name}-{key}.npy", array)
@@ -125,7 +133,7 @@ def save_arrays(name: str, folder: Path, examples: int) -> str:
 
 
 def load(work: Workload, folder: Path | None) -> Data:
-    """The data of a work: from the files that `save_arrays` wrote, or made anew."""
+    """Return the data of a workload, read from the files of `save_arrays` or generated."""
     if work.kind == "start":
         return Data(*[np.zeros(0)] * 4)
     if folder is None:
@@ -141,9 +149,9 @@ def load(work: Workload, folder: Path | None) -> Data:
 
 
 def initial_weights(work: Workload, seed: int = 0) -> Weights:
-    """The weights that every peer starts from: w (n_in, n_out), of convolutions (5, 5, c_in, c_out), and b = 0.
+    """Return the initial weights of every peer: w (n_in, n_out) or (5, 5, c_in, c_out), and b = 0.
 
-    They are normal, of variance 1/n_in (ReLU: 2/n_in); those of logistic regression are zero.
+    They are normal with variance 1/n_in (ReLU: 2/n_in). Those of logistic regression are zero.
     """
     rng = np.random.default_rng(seed)
     gain = 0.0 if len(work.sizes) == 2 else 2.0 if work.activation == "relu" else 1.0
@@ -157,13 +165,13 @@ def initial_weights(work: Workload, seed: int = 0) -> Weights:
 
 
 def stacked_weights(work: Workload) -> Weights:
-    """The initial weights of all networks, each its own, stacked on a first axis."""
+    """Return the initial weights of all networks, which differ, stacked on a first axis."""
     each = [initial_weights(work, seed) for seed in range(work.networks)]
     return [(np.stack([w for w, _ in layer]), np.stack([b for _, b in layer])) for layer in zip(*each, strict=True)]
 
 
 def hyperparameters(work: Workload) -> dict[str, np.ndarray]:
-    """What differs between the networks of a work, besides their initial weights: (networks,) each, in random order."""
+    """Return the hyperparameters of each network: arrays (networks,) in random order."""
     n, rng = work.networks, np.random.default_rng(1)
     if work.kind == "planar":
         values = {
@@ -179,7 +187,7 @@ def hyperparameters(work: Workload) -> dict[str, np.ndarray]:
 
 
 def flops(work: Workload) -> float:
-    """Additions and multiplications of the matrix products of a unit: forward, dW, and dX but for the first layer."""
+    """Return the FLOPs of a unit's matrix products: forward, dW, and dX except for the first layer."""
     side, products = 28, []
     for c_in, c_out in itertools.pairwise((1, *work.filters)):
         side -= 4

@@ -1,4 +1,4 @@
-"""The notes' layout, an example per column, in NumPy; and the library's gradients brought into it."""
+"""The notes' layout in NumPy, with one example per column, and fnn's gradients transposed into it."""
 
 import functools
 from typing import NamedTuple
@@ -14,15 +14,21 @@ def sigma(z):
     return 1 / (1 + np.exp(-z))
 
 
-ACTIVATIONS = {  # layer, g and g'
+ACTIVATIONS = {  # name -> layer, g, g'
     "sigmoid": (fnn.sigmoid, sigma, lambda z: sigma(z) * (1 - sigma(z))),
     "tanh": (fnn.tanh, np.tanh, lambda z: 1 - np.tanh(z) ** 2),
 }
 
 
 class Case(NamedTuple):
-    """A network in the notes' letters, each by the number of its layer, from 1: w (n_out, n_in), b (n_out, 1), z and
-    a (n_out, m), a[0] the examples, y (n_y, m); g' of each layer; dw and db, the library's gradient, transposed.
+    """A network in the notes' notation. Dictionaries are indexed by the number of the layer, from 1.
+
+    w        weights (n_out, n_in)
+    b        biases (n_out, 1)
+    z, a     weighted inputs and activations (n_out, m); a[0] holds the examples
+    y        targets (n_y, m)
+    slope    g' of each layer
+    dw, db   fnn's gradients, transposed
     """
 
     w: dict[int, np.ndarray]
@@ -37,7 +43,7 @@ class Case(NamedTuple):
 
 @functools.cache
 def case(sizes=(5, 4, 3, 2), hidden=("sigmoid", "tanh"), m=11, y=None) -> Case:
-    """Dense layers of these sizes with these activations between them, sigmoid at the end, cross-entropy; float64."""
+    """Dense layers of these sizes in float64, with these activations, a sigmoid output and cross-entropy."""
     layers = [fnn.dense(sizes[0], sizes[1])]
     for name, n_in, n_out in zip(hidden, sizes[1:], sizes[2:], strict=False):
         layers += [ACTIVATIONS[name][0], fnn.dense(n_in, n_out)]
@@ -59,7 +65,7 @@ def case(sizes=(5, 4, 3, 2), hidden=("sigmoid", "tanh"), m=11, y=None) -> Case:
 
 
 def same(a, b, rtol=1e-12) -> bool:
-    """Of one shape, and equal to rounding, relative to the largest entry."""
+    """True if the shapes are equal, and the values up to rounding relative to the largest entry."""
     return np.shape(a) == np.shape(b) and np.max(np.abs(a - b)) <= rtol * np.max(np.abs(b))
 
 

@@ -1,4 +1,4 @@
-"""A copy of the package experiments with small studies in place of its own, to run as a command."""
+"""A copy of the package experiments with small fake studies, to run as a command."""
 
 import os
 import shutil
@@ -59,18 +59,18 @@ def main(config):
     study.main(STUDY, config)
 '''
 
-# name: number, title, what it does, what must be reached, data
+# name: number, title, statement to execute, lower limit of the criterion, data
 STUDIES = {
-    "good": ("X01", "Titles may have <script>alert(1)</script> & `code`.", "time.sleep(config.wait)", 0.0, ()),
-    "short": ("X02", "What does not hold.", "pass", 1.5, ()),
-    "broken": ("X03", "What fails.", 'raise ValueError("no <luck>")', 0.0, ()),
-    "dying": ("X04", "What takes its process with it.", 'os.write(2, b"last words"), os._exit(3)', 0.0, ()),
-    "images": ("X05", "What needs data.", "pass", 0.0, ("mnist",)),
+    "good": ("X01", "Titles may contain <script>alert(1)</script> & `code`.", "time.sleep(config.wait)", 0.0, ()),
+    "short": ("X02", "A study that does not hold.", "pass", 1.5, ()),
+    "broken": ("X03", "A study that fails.", 'raise ValueError("no <luck>")', 0.0, ()),
+    "dying": ("X04", "A study that kills its process.", 'os.write(2, b"last words"), os._exit(3)', 0.0, ()),
+    "images": ("X05", "A study that needs data.", "pass", 0.0, ("mnist",)),
 }
 
 
 def write(folder: Path, name: str, **changes: str) -> None:
-    """The module of a study."""
+    """Write the module of a study."""
     number, title, work, least, needs = STUDIES[name]
     fields = {"id": number, "title": title, "work": work, "least": least, "needs": needs} | changes
     path = folder / "experiments" / "studies" / f"{name}.py"
@@ -78,7 +78,7 @@ def write(folder: Path, name: str, **changes: str) -> None:
 
 
 def make(folder: Path) -> None:
-    """The package."""
+    """Write the package."""
     shutil.copytree(ROOT / "experiments", folder / "experiments", ignore=LEFT_OUT)
     studies = folder / "experiments" / "studies"
     for path in studies.glob("*.py"):
@@ -89,13 +89,13 @@ def make(folder: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Without the flags under which the tests themselves run, and without data."""
+    """The environment without the flags of the tests themselves and without data."""
     kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONWARNINGS", "FNN_DATA")}
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "FNN_CACHE": ""}
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command there."""
+    """Run the command in this folder."""
     return subprocess.run(
         [*COMMAND, *arguments], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=600
     )

@@ -1,4 +1,4 @@
-"""The speedrun: the clock stops where it should, goals are judged, what fails is named."""
+"""The speedrun: when the clock stops, how goals are judged, and errors of processes."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def test_the_clock_stops_at_the_first_epoch_that_reaches_the_target():
     found = speedrun.summarise(RUNS, 0.98)
     assert (found.median, found.low, found.high, found.reached, found.runs) == (5.0, 3.0, math.inf, 2, 3)
     assert (found.epochs, found.accuracy) == (3, 0.98)
-    assert speedrun.summarise(RUNS[1:], 0.98).median == math.inf  # not the one that reached it
+    assert speedrun.summarise(RUNS[1:], 0.98).median == math.inf  # although one of two runs reached the target
 
 
 def test_goals_are_met_missed_or_not_measured():
@@ -49,14 +49,14 @@ def test_goals_are_met_missed_or_not_measured():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"networks": ("resnet",)}, "--networks must be of mlp, convnet, got resnet"),
-        ({"networks": ()}, "--networks must be of mlp, convnet, got none"),
+        ({"networks": ("resnet",)}, "--networks must be among mlp, convnet, got resnet"),
+        ({"networks": ()}, "--networks must be among mlp, convnet, got none"),
         ({"seeds": 0}, "--seeds must be at least 1, got 0"),
         ({"mlp_target": 98.0}, "--mlp-target must be above 0 and at most 1, got 98.0"),
         ({"convnet_target": math.nan}, "--convnet-target must be above 0"),
         ({"mlp": Recipe(epochs=0)}, "--mlp.epochs must be at least 1, got 0"),
-        ({"mlp": Recipe(sizes=(256, 9))}, "--mlp.sizes must be of positive numbers, the last of them 10"),
-        ({"convnet": Recipe(filters=(8, 8, 8))}, "--convnet.filters must be of at most two"),
+        ({"mlp": Recipe(sizes=(256, 9))}, "--mlp.sizes must be positive numbers, the last one 10"),
+        ({"convnet": Recipe(filters=(8, 8, 8))}, "--convnet.filters must be at most two"),
         ({"mlp": Recipe(peak=math.inf)}, "--mlp.peak must be finite"),
         ({"mlp": Recipe(warm_up=1.0)}, "--mlp.warm-up must be at least 0 and below 1"),
     ],
@@ -77,9 +77,9 @@ def test_without_mnist_it_is_skipped_by_name(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(speedrun, "load_mnist", absent)
     assert command(["speedrun", "--results", str(tmp_path)]) == 1
-    assert "speedrun: skipped, as MNIST is not there: no mirror has it" in capsys.readouterr().err
+    assert "speedrun: skipped, because MNIST was not found: no mirror has it" in capsys.readouterr().err
     monkeypatch.setattr(speedrun_recipes, "find_mnist", lambda: None)
-    with pytest.raises(ExperimentError, match="MNIST is not there"):
+    with pytest.raises(ExperimentError, match="MNIST was not found"):
         speedrun_recipes.start_loading(MLP).result()
 
 

@@ -1,4 +1,4 @@
-"""The speedrun's two sides: fnn and PyTorch train the same recipe alike, and import only what they need."""
+"""The two sides of the speedrun: fnn and PyTorch train alike and import only what they need."""
 
 import math
 import sys
@@ -20,12 +20,12 @@ def tiny(recipe: Recipe, examples: int = 12) -> Arrays:
     shape = (28, 28) if recipe.filters else (784,)
     x, test_x = (rng.standard_normal((n, *shape), np.float32) for n in (examples, 5))
     y = rng.integers(10, size=examples).astype(np.int32)
-    test_x[:3] = x[:3]  # some of them are read right, others not
+    test_x[:3] = x[:3]  # the networks classify some of them correctly
     return Arrays(x, y, test_x, np.concatenate([y[:3], rng.integers(10, size=2).astype(np.int32)]))
 
 
 def torch_network(recipe: Recipe, params):
-    """PyTorch's network with fnn's weights: channels first, before each dense layer's rows too."""
+    """PyTorch's network with fnn's weights. Channels come first, also in the rows of the first dense layer."""
     torch = pytest.importorskip("torch")
     from experiments.benchmarks import speedrun_torch
 
@@ -55,7 +55,7 @@ def torch_logits(recipe: Recipe, network, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("recipe", [MLP, CONVNET], ids=["mlp", "convnet"])
 def test_from_the_same_weights_both_sides_train_the_same_network(recipe):
-    """A batch of everything leaves no order to differ in: logits agree before and after, and so do the reports."""
+    """With full batches the order does not matter: logits agree before and after training, and so do the reports."""
     pytest.importorskip("torch")
     from experiments.benchmarks import speedrun_torch
 
@@ -134,7 +134,7 @@ def test_a_childs_flags():
 
 @pytest.mark.parametrize("module", ["speedrun_recipes", "speedrun_fnn"])
 def test_a_side_imports_nothing_it_does_not_need(module):
-    """Every import counts against the clock."""
+    """The clock includes all imports."""
     import subprocess
 
     code = f"import sys, experiments.benchmarks.{module}; print(*sys.modules)"
