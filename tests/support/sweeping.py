@@ -1,4 +1,4 @@
-"""A small run to sweep, with an optimizer of two hyperparameters, a penalty, validation and a ragged batch."""
+"""A small run to sweep: an optimizer with two hyperparameters, a penalty, validation and a smaller last batch."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""make_run: a whole training as a pure function equals fit, and maps over hyperparameters and keys."""
+"""`make_run`: a training as a pure function equals `fit`, and vmap maps it over hyperparameters and keys."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Sweeps: each run is what it is alone, whatever is swept, in any chunks and over devices."""
+"""Sweeps: each run equals the run alone, for any hyperparameters, in any chunks and over devices."""
 
 import functools
 
@@ -17,7 +17,7 @@ RUN = make_run()
 
 @functools.cache
 def expected(n=5, n_keys=3):
-    """A sweep of RUN over the first n of HYPERS and the first n_keys keys, from one compiled program."""
+    """The sweep of RUN over the first n of HYPERS and the first n_keys keys. One compiled program serves all calls."""
     if (n, n_keys) == (5, 3):
         results = fnn.sweep(RUN, HYPERS, keys(3))
         return fnn.RunResult(results.params, results.history)
@@ -25,7 +25,7 @@ def expected(n=5, n_keys=3):
 
 
 def run_alone(run, hypers, keys):
-    """A Python loop of run() calls: leaves (n, n_keys, …)."""
+    """Call run() in a Python loop: leaves (n, n_keys, …)."""
     n = len(jax.tree.leaves(hypers)[0])
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], hypers) for i in range(n)]
     results = [run(hyper, key) for hyper in each for key in keys]
@@ -44,7 +44,7 @@ def assert_same_runs(results, expected, rtol=1e-6):
 
 @pytest.mark.parametrize("batch_size", slow_except([6, 23], 6))
 def test_a_sweep_is_a_loop_of_runs(batch_size):
-    """With a shuffle and a remainder, and full batch; also that the keys are not mixed up with the hypers."""
+    """For shuffled batches with a remainder, and for the full batch. Keys and hyperparameters are not exchanged."""
     run = make_run(batch_size)
     results = fnn.sweep(run, HYPERS, keys(2))
     assert results.history["validation_cost"].shape == (5, 2, 3)
@@ -79,7 +79,7 @@ LONG = set(CASES) - {"batch_norm"}  # run with the slow ones
     "changes", [pytest.param(CASES[name], id=name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
 )
 def test_a_sweep_is_a_vmap_of_runs(changes):
-    """State and batches are shared out differently there: momentum, moments, statistics, masks must follow."""
+    """vmap maps all of the state, a sweep only a part. Momentum, moments, statistics and masks must agree."""
     run = make_run(**changes)
     over_hypers = jax.vmap(run, in_axes=(0, None))
     expected = jax.jit(jax.vmap(over_hypers, in_axes=(None, 0), out_axes=1))(HYPERS, keys(2))
@@ -97,7 +97,7 @@ def test_matrices_of_all_runs_are_kept_ready_for_one_product():
 
 @pytest.mark.slow
 def test_a_run_can_be_differentiated():
-    """The final cost by the learning rate, as central differences have it."""
+    """The derivative of the last cost by the learning rate agrees with central differences."""
     run = make_run(make_optimizer=fnn.sgd, l2=0.0)
     final = jax.jit(lambda alpha: run(alpha, KEY).history["cost"][-1])
     slope = jax.grad(final)(jnp.float32(0.3))
@@ -172,7 +172,7 @@ def test_bare_arrays_dicts_and_vectors_are_hypers():
 @pytest.mark.slow
 @pytest.mark.claim("C237", "C238")
 def test_scale_and_network_may_be_swept():
-    """network, l2 and init as functions of hyper: here the initial scale."""
+    """`network`, `l2` and `init` may be functions of the hyperparameters, here of the initial scale."""
     run = make_run(
         network=lambda s: fnn.mlp([4, 6, 3], fnn.tanh, fnn.init.normal(s)),
         make_optimizer=lambda s: fnn.sgd(0.1),
@@ -188,7 +188,7 @@ def test_scale_and_network_may_be_swept():
     hypers = {"p": params, "s": scales}
     results = fnn.sweep(starts, hypers, keys(1))
     assert_same_runs(results, run_alone(starts, hypers, keys(1)))
-    # 24 and 18 numbers a run have no columns, the biases and the scale have
+    # leaves of 24 and 18 numbers per run have no columns; the biases and the scale do
     assert set(results.table().columns) & {"p.0.w[0,0]", "p.0.b[0]", "s"} == {"p.0.b[0]", "s"}
 
 
@@ -220,7 +220,7 @@ def test_a_mesh_uses_each_of_its_devices():
 
 @pytest.mark.slow
 def test_with_autodiff_inside_and_a_mesh():
-    """A sum over devices must not slip into the gradient of what is replicated."""
+    """The gradient of replicated arrays must not be summed over devices."""
     run = make_run(network=fnn.autodiff(fnn.mlp([4, 6, 3], fnn.tanh)))
     mesh = jax.make_mesh((2,), ("x",))
     assert_same_runs(fnn.sweep(run, HYPERS, keys(1), mesh=mesh), expected(5, 1))

@@ -1,4 +1,4 @@
-"""The tables of a sweep: a row per run, best and mean, sorting, files."""
+"""Tables of a sweep: one row per run, best values and means, sorting, CSV files."""
 
 import csv
 
@@ -38,7 +38,7 @@ def test_the_table_has_a_row_per_run_with_its_best_epoch():
     assert results.means().sorted("validation_cost").columns["hyper"][-1] == 2
 
 
-def test_best_is_the_lowest_cost_and_the_highest_rest():
+def test_the_best_cost_is_the_lowest_and_other_best_values_are_the_highest():
     history = {
         "cost": np.array([[3.0, 1.0, 2.0], [np.nan, 5.0, np.nan], [np.inf, np.nan, np.inf]]),
         "accuracy": np.array([[0.1, 0.9, 0.9], [np.nan] * 3, [-np.inf, 0.2, np.inf]]),
@@ -70,7 +70,7 @@ def test_sorting_puts_nan_last_and_keeps_the_order_of_equals(descending):
     assert words.sorted("n", descending).columns["n"].tolist() == ([2, 1, 0] if descending else [0, 1, 2])
 
 
-def test_sorting_by_what_is_not_there():
+def test_sorting_by_a_column_that_does_not_exist():
     with pytest.raises(ValueError, match=r"sorted: by must be a column \(cost, i\), got 'loss'"):
         Table({"cost": np.ones(2), "i": np.ones(2)}).sorted("loss")
 
@@ -93,7 +93,7 @@ def test_a_csv_gives_every_bit_back(tmp_path):
     assert rows[3][0] == "-0.0"
 
 
-def test_names_that_are_taken():
+def test_names_that_are_taken_have_a_prefix():
     leaves = {"key": np.ones(2), "cost": np.ones(2), "alpha": np.ones(2)}
     assert list(hyper_columns(leaves, {"key", "cost"})) == ["alpha", "hyper.cost", "hyper.key"]
 

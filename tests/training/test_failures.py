@@ -1,4 +1,4 @@
-"""What is not finite stops a training, and is named: epoch, step, leaf, and the last checkpoint before it."""
+"""A cost or gradient that is not finite stops a training. The error names epoch, step, leaf and last checkpoint."""
 
 import functools
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class Tagged(NamedTuple):
 
 @functools.cache
 def trapped(dw: float, dunused: float) -> fnn.Layer:
-    """x w, whose gradients become these where a batch holds an x of 7; `unused` has no part in the prediction."""
+    """The layer x w, whose gradients take these values if a batch holds a 7. The prediction does not use `unused`."""
     inner = fnn.dense(4, 2)
 
     def forward(params, x, key=None):
@@ -41,14 +41,14 @@ def trapped(dw: float, dunused: float) -> fnn.Layer:
 
 
 def trap(index: int) -> tuple:
-    """The training data with a 7 in this example."""
+    """The training data, with a 7 in this example."""
     x = X[:SIZE].copy()
     x[index, 2] = 7
     return x, Y[:SIZE]
 
 
 def when(index: int, epoch: int) -> int:
-    """The step of the epoch, from 1, in which the example is seen."""
+    """The number of the step, from 1, whose batch holds this example."""
     order = jax.random.permutation(epoch_key(KEY, epoch - 1), SIZE)
     return int(np.argmax(np.asarray(order) == index)) // BATCH + 1
 
@@ -77,7 +77,7 @@ def test_a_gradient_that_never_reaches_the_cost_is_found(index, options, tmp_pat
     [(np.nan, fnn.momentum(0.01)), pytest.param(-np.inf, fnn.adam(0.01), marks=pytest.mark.slow)],
 )
 def test_a_gradient_is_found_before_the_costs_that_follow(value, optimizer):
-    """After two epochs without the trap."""
+    """The failure follows two epochs without one."""
     data = trap(5)
     start = fnn.init_state(trapped(0.0, 0.0), optimizer, KEY)
     state = fit(trapped(0.0, 0.0), optimizer=optimizer, key=None, state=start, epochs=2, patience=None).state
@@ -89,8 +89,8 @@ def test_a_gradient_is_found_before_the_costs_that_follow(value, optimizer):
     )
 
 
-def test_a_cost_that_grows_beyond_bounds_is_found_in_its_epoch():
-    """Gradient descent with too large a step, a full batch: against a loop over the steps."""
+def test_a_cost_that_overflows_is_found_in_its_epoch():
+    """Full-batch gradient descent with too large a learning rate, compared with a loop over the steps."""
     x, y = np.linspace(-1, 1, 20, dtype="float32")[:, None], np.ones((20, 1), "float32")
     network, loss, optimizer = fnn.dense(1, 1), fnn.squared_error, fnn.sgd(3.0)
     step = jax.jit(fnn.make_step(network, loss, optimizer))
@@ -109,7 +109,7 @@ def test_a_cost_that_grows_beyond_bounds_is_found_in_its_epoch():
 
 @pytest.mark.slow
 def test_the_search_begins_at_the_last_snapshot(monkeypatch):
-    """With a copy before each dispatch but the first, and with none: the same step is found."""
+    """The same step is found with a snapshot before each call but the first, and with none."""
     schedule = lambda step: jnp.where(step == 23, jnp.float32(np.inf), jnp.float32(0.1))
     optimizer, taken, messages = fnn.sgd(schedule), [], []
     monkeypatch.setattr(failures, "snapshot", lambda *place, take=failures.snapshot: taken.append(1) or take(*place))
@@ -125,8 +125,8 @@ def test_the_search_begins_at_the_last_snapshot(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_last_step_of_an_epoch_that_spoils_the_next(monkeypatch):
-    """Epochs 2 and 3 are one call: the cost is not finite in 3, for what the last step of 2 did."""
+def test_the_last_step_of_an_epoch_makes_the_next_not_finite(monkeypatch):
+    """One call runs epochs 2 and 3. The cost is not finite in epoch 3, because of the last step of epoch 2."""
     monkeypatch.setattr(loop, "_CALL_SECONDS", 1e9)
     schedule = lambda step: jnp.where(step == 9, jnp.float32(np.inf), jnp.float32(0.1))
     with pytest.raises(FloatingPointError) as error:
@@ -145,7 +145,7 @@ def test_the_last_good_checkpoint_is_kept_and_named(tmp_path):
     assert bits(state.params) == bits(plain.state.params)
 
 
-def test_a_validation_cost_alone(tmp_path):
+def test_only_the_validation_cost_is_not_finite(tmp_path):
     huge = np.full((20, 4), 3e38, "float32")
     with pytest.raises(FloatingPointError) as error:
         fit(fnn.mlp([4, 8, 2]), optimizer=fnn.sgd(0.01), validation=(huge, Y[:20]), patience=None)
@@ -155,7 +155,7 @@ def test_a_validation_cost_alone(tmp_path):
     assert "when its steps are repeated, everything they compute is finite" in message
 
 
-def test_gradients_that_the_optimizer_replaces_are_its_affair():
+def test_gradients_that_the_optimizer_replaces_are_not_reported():
     data = trap(5)
     optimizer = optax.chain(optax.zero_nans(), optax.sgd(0.01))
     result = fit(trapped(np.nan, np.nan), optimizer=optimizer, data=data, patience=None)

@@ -1,4 +1,4 @@
-"""Exact resume: a training that stops anywhere and goes on ends with the bits of one that did not."""
+"""Exact resumption: a training that stops anywhere and resumes is bitwise equal to an uninterrupted one."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The result without checkpoints, and a folder with one after every step."""
+    """The result of a training without checkpoints, and a folder with a checkpoint after every step."""
     folder = tmp_path_factory.mktemp("whole")
     result = fit()
     every = fit(checkpoint_dir=folder, checkpoint_every_steps=1, keep=1000)
@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
     return result, folder
 
 
-def test_the_training_is_a_hard_one(whole):
+def test_the_training_stops_early_and_its_best_epoch_is_not_the_last(whole):
     result, folder = whole
     assert len(result.history["cost"]) == 6
     assert int(result.state.step) < 30, "the best is not the last"
@@ -40,7 +40,7 @@ def test_the_training_is_a_hard_one(whole):
 
 
 @pytest.mark.parametrize("steps", [(1, 4, 5, 9, 13, 29, 30), pytest.param(range(1, 31), marks=pytest.mark.exhaustive)])
-def test_going_on_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
+def test_resuming_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
     result, folder = whole
     options = {"checkpoint_every_steps": 1, "keep": 3}
     fit(checkpoint_dir=tmp_path / "uninterrupted", **options)
@@ -55,7 +55,7 @@ def test_going_on_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint_every_steps": 7}, {"checkpoint_every": 4}, {"report_every": 2}])
-def test_how_often_is_saved_may_change_and_changes_nothing(options, whole, tmp_path):
+def test_other_options_of_saving_and_reporting_change_no_bits(options, whole, tmp_path):
     result, folder = whole
     shutil.copytree(store.list_checkpoints(folder)[7], tmp_path / "step-00000008")
     callback = {"callback": lambda *_: None} if "report_every" in options else {}
@@ -83,7 +83,7 @@ HARD = {
 
 @pytest.mark.parametrize("name", slow_except(HARD, "batch_norm"))
 def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
-    """checkpoint_every_steps runs another program: its bits are those of the program for whole epochs."""
+    """With checkpoint_every_steps `fit` runs another program, whose bits are those of the program for whole epochs."""
     network, optimizer, data, options = HARD[name]
     held_out = (data[0][:20], data[1][:20])
     options = {"validation": held_out, "epochs": 3} | options
@@ -95,7 +95,7 @@ def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_optax_and_schedules_go_on_too(tmp_path):
+def test_optax_and_schedules_resume_too(tmp_path):
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 30)))
     with jax.numpy_dtype_promotion("standard"):
         result = fit(optimizer=optimizer)
@@ -104,7 +104,7 @@ def test_optax_and_schedules_go_on_too(tmp_path):
         assert bits(fit(optimizer=again, checkpoint_dir=tmp_path, resume=True)) == bits(result)
 
 
-def test_a_finished_training_is_not_repeated_and_may_be_made_longer(tmp_path):
+def test_a_finished_training_is_not_repeated_and_may_be_extended(tmp_path):
     first = fit(checkpoint_dir=tmp_path, epochs=4)
     before = content(tmp_path)
     assert bits(fit(checkpoint_dir=tmp_path, epochs=4, resume=True)) == bits(first)
@@ -119,22 +119,22 @@ def test_a_training_that_patience_ended_stays_ended(tmp_path):
     assert bits(fit(checkpoint_dir=tmp_path, epochs=100, patience=2, resume=True)) == bits(first)
 
 
-def test_resume_without_a_checkpoint_starts(whole, tmp_path):
+def test_resume_without_a_checkpoint_starts_a_training(whole, tmp_path):
     assert bits(fit(checkpoint_dir=tmp_path / "new" / "folder", resume=True)) == bits(whole[0])
 
 
-def test_a_state_to_start_from_gives_way_to_a_checkpoint(tmp_path):
+def test_a_checkpoint_takes_precedence_over_the_given_state(tmp_path):
     start = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(7))
     whole = fit(key=None, state=start)
     fit(key=None, state=start, epochs=2, checkpoint_dir=tmp_path)
     assert bits(fit(key=None, state=start, checkpoint_dir=tmp_path, resume=True)) == bits(whole)
-    odd = whole.state._replace(step=jnp.int32(7))  # not at the beginning of an epoch by its number
+    odd = whole.state._replace(step=jnp.int32(7))  # by its number, the step is not the first of an epoch
     a = fit(key=None, state=odd, epochs=3)
     b = fit(key=None, state=odd, epochs=3, checkpoint_dir=tmp_path / "odd", checkpoint_every_steps=2)
     assert bits(a) == bits(b)
 
 
-def test_the_last_ones_and_the_best_stay(tmp_path):
+def test_the_newest_checkpoints_and_the_best_are_kept(tmp_path):
     result = fit(checkpoint_dir=tmp_path, keep=2, patience=None, epochs=12)
     best = int(np.argmin(result.history["validation_cost"])) + 1
     assert best < 11
@@ -146,7 +146,7 @@ def test_the_last_ones_and_the_best_stay(tmp_path):
     np.testing.assert_allclose(cost, result.history["validation_cost"].min(), rtol=1e-5)
 
 
-def test_a_damaged_newest_checkpoint_is_named_and_set_aside(whole, tmp_path):
+def test_a_damaged_newest_checkpoint_is_named_and_renamed(whole, tmp_path):
     result, folder = whole
     for path in store.list_checkpoints(folder)[5:8]:
         shutil.copytree(path, tmp_path / path.name)
@@ -158,7 +158,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_set_aside(whole, tmp_path):
     assert (tmp_path / "damaged-step-00000008" / "state.safetensors").exists()
 
 
-def test_none_good_is_an_error_and_no_fresh_start(whole, tmp_path):
+def test_if_all_checkpoints_are_damaged_no_training_starts(whole, tmp_path):
     for path in store.list_checkpoints(whole[1])[5:7]:
         shutil.copytree(path, tmp_path / path.name)
         (tmp_path / path.name / "manifest.json").unlink()
@@ -214,7 +214,7 @@ def test_processes_agree_with_the_compilation_cache_cold_and_warm(tmp_path):
 
 @pytest.mark.slow
 def test_a_long_training_does_not_grow(tmp_path):
-    """Neither the memory of the process nor the arrays alive: with reports and checkpoints, 1,000 epochs."""
+    """Neither the process's memory nor the number of live arrays grows in 1,000 epochs with reports and checkpoints."""
 
     def run(epochs, folder):
         options = {"callback": lambda *_: None, "patience": None, "checkpoint_every": 10, "keep": 1}

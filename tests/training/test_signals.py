@@ -1,4 +1,4 @@
-"""Which handlers of signals are replaced while a training runs, and that they are given back."""
+"""Signal handlers: which ones a training replaces, and that it restores them."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def test_only_default_handlers_in_the_main_thread_are_replaced():
             assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
             os.kill(os.getpid(), signal.SIGINT)
             assert signalled() == signal.SIGINT
-            with pytest.raises(KeyboardInterrupt):  # the second one does not wait
+            with pytest.raises(KeyboardInterrupt):  # a second signal is not deferred
                 signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)
