@@ -12,7 +12,7 @@ from tests.support.slow import slow_except
 
 MUTANTS = mutants()
 EVERY = 6
-"""The default tests take every sixth mutant, which includes every mutation and every function."""
+"""`test_caught` takes every sixth mutant, among them every mutation and every function."""
 
 
 def _verdict(mutant: Mutant, report: GradReport) -> str:
