@@ -123,7 +123,7 @@ CASES = [  # what is called, the error, and words that its message must have
     (fit(metrics={"a": lambda p, t: p.sum()}), ValueError, "step: metric 'a' (3,) got float32 of shape ()"),
     (fit(loss=fnn.softmax_cross_entropy._replace(metrics=[])), TypeError, "fit: loss hashable got Loss"),
     (fit(callback=3), TypeError, "fit: callback function got int 3"),
-    (fit(key=None, state=fnn.init_state(NETWORK, fnn.adam(0.1), KEY)), ValueError, "fit: state optimizer got another tree"),
+    (fit(key=None, state=fnn.init_state(NETWORK, fnn.adam(0.1), KEY)), ValueError, "fit: state optimizer got a tree of another structure"),
     (fit(data=(X, TARGETS + 1)), ValueError, "softmax_cross_entropy: target sum to 1 got 3.0..3.0"),
     # micro-batches, streams
     (lambda: fnn.value_and_grad(NETWORK, fnn.squared_error, 0.0, 0), ValueError, "value_and_grad: micro_batch_size positive integer got int 0"),
