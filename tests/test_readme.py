@@ -1,4 +1,4 @@
-"""The README's Python runs as printed, and prints what stands beside it."""
+"""The Python code in the README runs, and prints what the README shows."""
 
 import re
 from pathlib import Path
