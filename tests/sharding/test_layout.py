@@ -124,7 +124,7 @@ def test_split_parameters_require_their_layout():
         lambda: fnn.predict(network, params, data[0]),
         lambda: fnn.evaluate(network, over_devices.LOSS, params, data),
     ):
-        with pytest.raises(ValueError, match="sharding must be the layout by which params are split over devices"):
+        with pytest.raises(ValueError, match="sharding must be the layout by which params are sharded"):
             function()
 
 

@@ -45,7 +45,18 @@ def trains(folder: Path, word: str) -> dict[str, Any]:
     rows = sharding.place(layout, (x, y))
     found["shards"] = [np.asarray(shard.data).tolist() for shard in rows.arrays[0].addressable_shards]
     found["size"], found["shape"] = rows.size, list(rows.arrays[0].shape)
-    return found if word == "only" else found | results_and_errors(layout, x, y)
+    return found if word == "only" else found | results_and_errors(layout, x, y) | {"saved": saves(folder / "saved")}
+
+
+def saves(folder: Path) -> dict[str, Any]:
+    """Save and restore a state whose optimizer state is sharded over the processes, in a script's own loop."""
+    state = fnn.init_state(NETWORK, ADAM, jax.random.key(1), sharding=over_all(split_optimizer=True))
+    path, restored = fnn.checkpoint.save(folder, state), fnn.checkpoint.restore(folder, state)
+    return {
+        "latest": fnn.checkpoint.latest(folder) == path,
+        "orbax": (path / "state.orbax").is_dir(),
+        "same": to_lists((restored.params, restored.opt_state)) == to_lists((state.params, state.opt_state)),
+    }
 
 
 def results_and_errors(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
