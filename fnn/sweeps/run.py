@@ -12,8 +12,8 @@ from fnn import checks
 from fnn.data.arrays import check_batch_size
 from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
+from fnn.training.data_checks import check_data, check_targets, metric_pairs
 from fnn.training.epoch import Program, epoch, logging_step, report, reported_epoch
-from fnn.training.evaluation import check_data, check_targets, metric_pairs
 from fnn.training.step import as_transformation, fresh_state
 from fnn.types import (
     Batch,

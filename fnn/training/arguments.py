@@ -11,8 +11,8 @@ import numpy as np
 from fnn import checks
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout
+from fnn.training.data_checks import metric_pairs
 from fnn.training.epoch import Program
-from fnn.training.evaluation import metric_pairs
 from fnn.training.fingerprint import program_fingerprint
 from fnn.training.resume import CheckpointOptions
 from fnn.training.step import as_transformation, fresh_state, init_state
@@ -77,9 +77,11 @@ def assert_same_arguments(
 
 
 def check_start(program: Program, key: PRNGKey | None, state: TrainState | None, layout: Layout | None) -> TrainState:
-    """The state to start from: initialised from the key, or the given one if it fits the network and optimizer."""
+    """The state to start from: initialised from the key, or the given one."""
     if (state is None) == (key is None):
-        raise checks.fail("fit", "key", "given if and only if `state` is not", came="neither" if key is None else "both")
+        raise checks.fail(
+            "fit", "key", "given if and only if `state` is not", came="neither" if key is None else "both"
+        )
     network, optimizer = program.network, program.optimizer
     if key is not None:
         return init_state(network, optimizer, checks.key("fit", key), sharding=layout)
@@ -88,5 +90,7 @@ def check_start(program: Program, key: PRNGKey | None, state: TrainState | None,
     abstract_key = jax.ShapeDtypeStruct(state.key.shape, state.key.dtype)  # without the sharding of the key
     fresh = jax.eval_shape(functools.partial(fresh_state, network, optimizer), abstract_key)
     if jax.tree.structure(state) != jax.tree.structure(fresh):
-        raise checks.fail("fit", "state", "a state of this network and this optimizer", came="a tree of another structure")
+        raise checks.fail(
+            "fit", "state", "a state of this network and this optimizer", came="a tree of another structure"
+        )
     return state

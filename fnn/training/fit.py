@@ -21,8 +21,8 @@ from fnn.sharding.process_rows import check_processes
 from fnn.sharding.rows import Examples, num_examples, place, shard_rows
 from fnn.training import programs, signals, stream_loop
 from fnn.training.arguments import assert_same_arguments, check_checkpoint_options, check_program, check_start
+from fnn.training.data_checks import check_data, check_targets
 from fnn.training.epoch import Program
-from fnn.training.evaluation import check_data, check_targets
 from fnn.training.fingerprint import training_fingerprint
 from fnn.training.loop import Callback, Training, run_loop
 from fnn.training.progress import reporting

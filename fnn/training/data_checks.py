@@ -1,0 +1,78 @@
+"""Checks of data, targets and metrics, shared by fit, evaluate, predict and make_run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array
+
+from fnn import checks
+from fnn.data.arrays import check_examples, unpack_batch
+from fnn.sharding.layout import Layout
+from fnn.sharding.process_rows import min_rows
+from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
+
+
+def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None) -> Metrics:
+    """The metrics as a hashable tuple. Default: those of the loss."""
+    if not isinstance(loss, Loss):
+        raise checks.fail(function, "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
+    try:
+        hash(loss)
+    except TypeError:
+        raise checks.fail(function, "loss", "hashable (metrics: a tuple of pairs)", loss, TypeError) from None
+    if metrics is None:
+        return loss.metrics
+    if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
+        raise checks.fail(function, "metrics", "a mapping of names to functions", metrics, TypeError)
+    reserved = [name for name in metrics if name == "cost" or str(name).startswith("validation_")]
+    if reserved:
+        expected = "without the names 'cost' and 'validation_…', which are reserved"
+        raise checks.fail(function, "metrics", expected, came=repr(reserved[0]))
+    return tuple(metrics.items())
+
+
+def as_array(layout: Layout | None) -> Callable[[str, str, Any], Any]:
+    """The function that converts an argument to an array: on the host if there is a layout."""
+    return checks.array if layout is None else checks.on_host
+
+
+def _all_finite(array: Array | np.ndarray) -> bool:
+    """Whether all is finite; checked on the host if the values are there, which needs no compilation."""
+    if isinstance(array, np.ndarray):
+        return bool(np.isfinite(array).all())
+    on_host = all(device.platform == "cpu" for device in array.devices()) and array.is_fully_addressable
+    return bool(np.isfinite(np.asarray(array)).all() if on_host else jnp.all(jnp.isfinite(array)))
+
+
+def check_data(function: str, argument: str, data: Data, layout: Layout | None = None) -> Batch:
+    """Check (x, y) or (x, y, weight): x floating, equal lengths, everything finite.
+
+    Returns: the arrays, on the device; if there is a layout, on the host: no device needs memory for all of them.
+    """
+    parts = zip(("x", "y", "weight"), unpack_batch(function, data), strict=True)
+    named = {name: as_array(layout)(function, f"{argument}: {name}", part) for name, part in parts if part is not None}
+    for name in named.keys() - {"y"}:
+        checks.floats(function, f"{argument}: {name}", named[name])
+    arrays: Batch = tuple(named.values())
+    check_examples(function, arrays, min_rows(layout))
+    for name, array in named.items():
+        if isinstance(array, Tracer):
+            continue  # inside jit there are no values to check
+        if jnp.issubdtype(array.dtype, jnp.inexact) and not _all_finite(array):
+            row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
+            raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
+    weight = named.get("weight")
+    if weight is not None and not isinstance(weight, Tracer) and bool((weight < 0).any()):
+        raise checks.fail(function, f"{argument}: weight", "non-negative", came="a negative weight")
+    return arrays
+
+
+def check_targets(network: Layer, loss: Loss, params: Params, data: Batch) -> None:
+    """Let the loss check the values of the targets, if there are any, against the shape of the prediction."""
+    if loss.validate is not None and not isinstance(data[1], Tracer) and data[1].shape[0]:
+        prediction = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, data[0])
+        loss.validate(prediction.shape, data[1])
