@@ -1,4 +1,4 @@
-"""Experiments, each a command with the result to expect. `python -m experiments` lists them."""
+"""Experiments as commands; `python -m experiments` lists them."""
 
 import time
 

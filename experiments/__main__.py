@@ -44,7 +44,7 @@ EXPERIMENTS = {
 
 
 def first_line(module: str) -> str:
-    """Return the first line of a module's docstring, read from its source without importing it."""
+    """Return the first line of a module's docstring without importing it."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ExperimentError(f"the module {module} does not exist")
@@ -93,7 +93,10 @@ def run(name: str, arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code: 0, 1 (failed), 2 (wrong flags) or 130 (interrupted)."""
+    """Run the command and return its exit code.
+
+    0: success, 1: the experiment failed, 2: wrong flags, 130: interrupted.
+    """
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(overview())

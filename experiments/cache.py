@@ -21,7 +21,10 @@ def folder() -> Path | None:
 
 
 def enable() -> None:
-    """Make JAX cache every compiled program; raise ExperimentError if FNN_CACHE cannot be a folder."""
+    """Make JAX cache every compiled program.
+
+    Raise ExperimentError if FNN_CACHE cannot be a folder.
+    """
     import jax
 
     path = folder()

@@ -5,7 +5,10 @@ import math
 
 
 class ExperimentError(Exception):
-    """The experiment cannot continue, for the reason in the message; `code` is the exit code of the command."""
+    """An error that ends the experiment with a message.
+
+    `code` is the exit code of the command.
+    """
 
     code = 1
 
@@ -17,7 +20,7 @@ class UsageError(ExperimentError):
 
 
 class DataError(ExperimentError):
-    """A data file is damaged, has the wrong content or is not available; the message names it."""
+    """A data file is damaged, wrong or not available; the message names it."""
 
 
 def usage(flag: str, expected: str, got: object) -> UsageError:
@@ -44,7 +47,10 @@ def positive(flag: str, value: float) -> None:
 
 
 def needs(*modules: str) -> None:
-    """Raise ExperimentError, with the command to install them, unless these modules are installed."""
+    """Raise ExperimentError unless these modules are installed.
+
+    The message gives the command to install them.
+    """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise ExperimentError(f"not installed: {', '.join(missing)}; install with: pip install -e '.[experiments]'")

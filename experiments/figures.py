@@ -44,7 +44,10 @@ def style() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Save as PNG (110 dots per inch) or SVG, by the suffix of the path; the bytes are reproducible."""
+    """Save as PNG or SVG, by the suffix of the path.
+
+    The resolution is 110 dots per inch, and the bytes are reproducible.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -61,7 +64,10 @@ def add_title(figure: "SubFigure", title: str) -> "SubFigure":
 
 
 def learning_curve(axes: "Axes", name: str, history: Mapping[str, np.ndarray], kept: int, *, label: str) -> None:
-    """Plot a quantity over the epochs, for training and validation; mark the epoch whose parameters were kept."""
+    """Plot a quantity over the epochs, for training and validation.
+
+    A dotted line marks the epoch whose parameters were kept.
+    """
     from matplotlib.ticker import MaxNLocator
 
     epochs = np.arange(1, len(history[name]) + 1)
@@ -75,7 +81,10 @@ def learning_curve(axes: "Axes", name: str, history: Mapping[str, np.ndarray], k
 
 
 def confusion_matrix(axes: "Axes", labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> None:
-    """Draw the confusion matrix, true classes as rows: correct counts in blue, wrong ones in orange."""
+    """Draw the confusion matrix, with true classes as rows.
+
+    Correct counts are blue, wrong ones orange.
+    """
     k = len(classes)
     counts = np.zeros((k, k), int)
     np.add.at(counts, (labels, predicted), 1)
@@ -107,9 +116,10 @@ def image_grid(figure: "SubFigure", images: np.ndarray, captions: Sequence[str],
 
 
 def response_surface(axes: "Axes", x: np.ndarray, y: np.ndarray, cost: np.ndarray, highest: float) -> "QuadMesh":
-    """Draw a cost over two hyperparameters, arrays (n_x, n_y), with logarithmic axes and colours up to `highest`.
+    """Draw a cost over two hyperparameters, arrays (n_x, n_y).
 
-    A NaN cost marks a failed training; its cell is hatched, as the legend explains.
+    Axes and colours are logarithmic, the latter up to `highest`. A NaN cost marks a failed training; its cell is
+    hatched, as the legend explains.
     """
     from matplotlib.colors import ListedColormap, LogNorm
 
@@ -133,9 +143,10 @@ def classification(
     logits: np.ndarray,
     terms: str = "",
 ) -> None:
-    """Save learning curves, the confusion matrix, and the misread digits, the most confident mistakes first.
+    """Save learning curves, the confusion matrix and the misread digits.
 
-    `terms` names what the training curve includes besides the cost, such as a penalty.
+    The most confident mistakes come first. `terms` names what the training curve includes besides the cost, such as a
+    penalty.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Results of an experiment: its folder, history.csv, JSON files, and the printed table."""
+"""Results of an experiment: folder, history.csv, JSON files, printed table."""
 
 import csv
 import json
@@ -30,7 +30,10 @@ def make_folder(results: Path, name: str) -> Path:
 
 
 def save_history(path: Path, history: Mapping[str, np.ndarray]) -> None:
-    """Write the history as CSV: a row per epoch, numbered from 1; training columns before validation columns."""
+    """Write the history as CSV, a row per epoch.
+
+    Epochs are numbered from 1; training columns precede validation columns.
+    """
     names = sorted(history, key=lambda name: (name.startswith("validation"), not name.endswith("cost"), name))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -40,7 +43,7 @@ def save_history(path: Path, history: Mapping[str, np.ndarray]) -> None:
 
 
 def versions() -> dict[str, Any]:
-    """Return the versions and the hardware that results depend on besides the configuration."""
+    """Return the versions and the hardware that results depend on."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
@@ -54,12 +57,15 @@ def versions() -> dict[str, Any]:
 
 
 def save_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write indented JSON. Paths become text; NaN and infinity raise ValueError, since JSON has neither."""
+    """Write indented JSON, with paths as text.
+
+    NaN and infinity raise ValueError, since JSON has neither.
+    """
     path.write_text(json.dumps(values, indent=2, default=str, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def print_results(results: Mapping[str, Mapping[str, float]]) -> None:
-    """Print a table with a row per part of the data: examples, wrong predictions, cost and accuracy."""
+    """Print a table of examples, wrong predictions, cost and accuracy per part."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,1 +1,1 @@
-"""Data sets for the experiments: bundled, synthetic, downloaded, or the user's own."""
+"""Data sets: bundled, synthetic, downloaded, or the user's own."""

@@ -13,9 +13,10 @@ from experiments.errors import ExperimentError, needs
 
 
 def load_digits() -> tuple[Float32[np.ndarray, "1797 64"], Int32[np.ndarray, " 1797"]]:
-    """Load handwritten digits: x, 8x8 scans from 0 (paper) to 1 (ink), a row per scan; y, the digits 0 to 9.
+    """Load handwritten digits (Alpaydin and Kaynak 1998).
 
-    The test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998): 13 writers.
+    x: 8x8 scans from 0 (paper) to 1 (ink), a row per scan; y: the digits 0 to 9. They are the test part of the UCI set
+    "Optical Recognition of Handwritten Digits", by 13 writers.
 
     >>> x, y = load_digits()
     >>> x.shape, x.min(), x.max(), y[:5]
@@ -26,7 +27,9 @@ def load_digits() -> tuple[Float32[np.ndarray, "1797 64"], Int32[np.ndarray, " 1
 
 
 def load_iris() -> tuple[Float32[np.ndarray, "150 4"], Int32[np.ndarray, " 150"]]:
-    """Load iris flowers (Fisher 1936): length and width of sepals and petals in cm; the species, 0 to 2.
+    """Load iris flowers (Fisher 1936).
+
+    x: length and width of sepals and petals in cm; y: the species, 0 to 2.
 
     >>> x, y = load_iris()
     >>> x.shape, np.bincount(y)
@@ -36,7 +39,9 @@ def load_iris() -> tuple[Float32[np.ndarray, "150 4"], Int32[np.ndarray, " 150"]
 
 
 def load_wine() -> tuple[Float32[np.ndarray, "178 13"], Int32[np.ndarray, " 178"]]:
-    """Load wines (UCI): 13 measurements in units that differ by a factor of 1000; the cultivar, 0 to 2.
+    """Load wines (UCI).
+
+    x: 13 measurements in units that differ by a factor of 1000; y: the cultivar, 0 to 2.
 
     >>> x, y = load_wine()
     >>> x.shape, np.bincount(y)
@@ -46,7 +51,9 @@ def load_wine() -> tuple[Float32[np.ndarray, "178 13"], Int32[np.ndarray, " 178"
 
 
 def load_breast_cancer() -> tuple[Float32[np.ndarray, "569 30"], Int32[np.ndarray, " 569"]]:
-    """Load breast tumours (UCI, Wisconsin, diagnostic): 30 measurements of cell nuclei; 0 malignant, 1 benign.
+    """Load breast tumours (UCI, Wisconsin, diagnostic).
+
+    x: 30 measurements of cell nuclei; y: 0 malignant, 1 benign.
 
     >>> x, y = load_breast_cancer()
     >>> x.shape, np.bincount(y)
@@ -56,7 +63,9 @@ def load_breast_cancer() -> tuple[Float32[np.ndarray, "569 30"], Int32[np.ndarra
 
 
 def load_diabetes() -> tuple[Float32[np.ndarray, "442 10"], Float32[np.ndarray, "442 1"]]:
-    """Load diabetes patients (Efron et al. 2004): ten measurements; disease progression after a year, a column.
+    """Load diabetes patients (Efron et al. 2004).
+
+    x: ten measurements; y: disease progression after a year, a column.
 
     The measurements are age, sex, body mass index, blood pressure and six blood values, in their own units.
 

@@ -1,7 +1,7 @@
-"""The cat images of deep-learning courses: 259 photographs of 64x64 pixels, cat or not.
+"""The cat images of deep-learning courses: 259 photographs, cat or not.
 
-The two HDF5 files are read from the folder $FNN_DATA or its subfolder cats or catvnoncat. Otherwise they are
-downloaded into pooch's cache. In either case their content must match a known SHA-256.
+The photographs have 64x64 pixels. The two HDF5 files are read from the folder $FNN_DATA or its subfolder cats or
+catvnoncat. Otherwise they are downloaded into pooch's cache. In either case their content must match a known SHA-256.
 """
 
 import hashlib
@@ -34,7 +34,10 @@ SHAPE = (64, 64, 3)
 
 
 class Cats(NamedTuple):
-    """Photographs with channels from 0 to 1; labels, 1 for a cat and 0 otherwise; the names of the classes."""
+    """Photographs, labels, and the names of the classes.
+
+    Channels range from 0 to 1. A label is 1 for a cat, otherwise 0.
+    """
 
     train_x: Float32[np.ndarray, "train 64 64 3"]
     train_y: Int32[np.ndarray, " train"]
@@ -76,7 +79,7 @@ def _load(paths: dict[str, Path]) -> Cats:
 
 
 def find_cats() -> Cats | None:
-    """Load the images from $FNN_DATA or the cache, without a download; return None if they are in neither.
+    """Load the images from $FNN_DATA or the cache; None if they are in neither.
 
     Raises:
       DataError: if a file is damaged.

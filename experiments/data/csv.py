@@ -1,4 +1,4 @@
-"""Read tables of numbers from .csv files, with strict checks of every line and field."""
+"""Read tables of numbers from .csv files, with strict checks."""
 
 import array
 import csv
@@ -51,7 +51,7 @@ def read_csv(path: Path, header: bool = True, delimiter: str = ",", largest: int
 
 
 def read_lines(path: Path, file: TextIO, largest: int) -> Iterator[str]:
-    """Yield the lines of a file; raise DataError for a line longer than the longest valid row."""
+    """Yield the lines of a file; raise DataError for an overlong line."""
     longest = min(largest, (_FIELD + 3) * _COLUMNS)
     while line := file.readline(longest + 1):
         if len(line) > longest:
@@ -85,7 +85,10 @@ def _table(path: Path, file: TextIO, header: bool, delimiter: str, largest: int)
 
 
 def read_names(where: str, row: list[str]) -> tuple[str, ...]:
-    """Read the header line; raise DataError unless the names are present, distinct and not all numbers."""
+    """Read the header line.
+
+    Raise DataError unless the names are present, distinct and not all numbers.
+    """
     names = tuple(name.strip() for name in row)
     if len(names) > _COLUMNS or not all(names) or len(set(names)) < len(names):
         raise DataError(f"{where}: the columns must have distinct names, got {', '.join(names)[:100]!r}")

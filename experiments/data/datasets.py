@@ -60,7 +60,10 @@ class Config:
 
 
 class Row(NamedTuple):
-    """A row of the table: name, content, number of examples, shape of an example, and location of a data set."""
+    """A row of the table.
+
+    `shape` is that of one example.
+    """
 
     name: str
     content: str
@@ -79,7 +82,7 @@ def local_rows() -> Iterator[Row]:
 
 
 def download_row(name: str, data: Download, download: bool) -> tuple[Row, str]:
-    """Return the row of a downloadable data set, and an error message, "" if there is none."""
+    """Return the row of a downloadable data set and an error message, or ""."""
     try:
         if not download and downloads.find(data.source()) is None:
             location = f"not found: `python -m experiments data --download` ({data.size}), or set FNN_DATA to a folder"
@@ -94,7 +97,7 @@ def download_row(name: str, data: Download, download: bool) -> tuple[Row, str]:
 
 
 def main(config: Config) -> None:
-    """Print the table; raise ExperimentError if a file is damaged or cannot be downloaded."""
+    """Print the table; raise ExperimentError if a data set is unusable."""
     needs("sklearn", "pooch", "h5py")
     from rich.console import Console
     from rich.table import Table

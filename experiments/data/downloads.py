@@ -55,14 +55,17 @@ def _complete(source: Source, folder: Path) -> dict[str, Path] | None:
 
 
 def find(source: Source) -> dict[str, Path] | None:
-    """Return the paths of the files in $FNN_DATA or the cache, not verified; None if one is missing."""
+    """Return the unverified paths of the files, or None if one is missing.
+
+    The files are looked up in $FNN_DATA, then in the cache.
+    """
     data = os.environ.get("FNN_DATA")
     folders = [Path(data), *(Path(data) / name for name in source.folders)] if data else []
     return next(filter(None, (_complete(source, folder) for folder in [*folders, cache()])), None)
 
 
 def fetch(source: Source) -> dict[str, Path]:
-    """Return the paths of the files, downloading those that are neither in $FNN_DATA nor in the cache.
+    """Return the paths of the files, downloading the missing ones.
 
     Raises:
       DataError: if no mirror delivers a file, with each mirror's failure and where to put the files instead.

@@ -1,4 +1,4 @@
-"""Synthetic data sets, generated from a seed: points, clouds, and a substitute for MNIST."""
+"""Synthetic points, clouds, and a substitute for MNIST."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,10 @@ class Classified(NamedTuple):
 
 
 def _prototypes(rng: np.random.Generator) -> Float32[np.ndarray, "10 styles 36 36"]:
-    """Draw a few styles of each of ten symbols, made of curved strokes, with a margin for shifts."""
+    """Draw a few styles of each of ten symbols.
+
+    Symbols are made of curved strokes, with a margin for shifts.
+    """
     side, steps = _SIDE + 8, np.linspace(0, 1, 24)
     rows, columns = np.mgrid[:side, :side].astype(np.float32)
     symbols = np.zeros((10, _STYLES, side, side), np.float32)
@@ -34,7 +37,9 @@ def _prototypes(rng: np.random.Generator) -> Float32[np.ndarray, "10 styles 36 3
 
 
 def _images(rng: np.random.Generator, symbols: np.ndarray, y: np.ndarray) -> Float32[np.ndarray, "n 784"]:
-    """Draw images: a mixture of two styles of a symbol, shifted, with traces of another symbol and noise.
+    """Draw shifted images of symbols, with traces of other symbols and noise.
+
+    Each image mixes two styles of its symbol.
 
     Values are quantised to 256 grey levels.
     """
@@ -55,7 +60,7 @@ def _images(rng: np.random.Generator, symbols: np.ndarray, y: np.ndarray) -> Flo
 
 
 def mnist_like(seed: int, train: int = 60000, test: int = 10000) -> Mnist:
-    """Generate a substitute for MNIST: images of ten symbols with MNIST's shapes and range of values.
+    """Generate a substitute for MNIST, with its shapes and range of values.
 
     A symbol consists of five strokes. Every image is a mixture of two styles of a symbol, shifted by up to 3 pixels,
     with traces of another symbol. In 8 epochs, a 784-128-10 ReLU network reaches accuracy 0.99, softmax regression
@@ -72,7 +77,7 @@ def mnist_like(seed: int, train: int = 60000, test: int = 10000) -> Mnist:
 
 
 def planar_flower(seed: int, n: int = 400) -> Classified:
-    """Generate the planar flower of introductory courses: two classes of points on alternating petals.
+    """Generate the planar flower: two classes of points on alternating petals.
 
     r = 4 sin 4t + ε, x = r (sin t', cos t'), t' = t + ε, with t in [0, 6.24], half of this range per class, and noise
     ε of standard deviation 0.2. No line separates the classes: logistic regression reaches accuracy 0.47, four tanh
@@ -91,7 +96,9 @@ def planar_flower(seed: int, n: int = 400) -> Classified:
 
 
 def two_clouds(seed: int, n: int, features: int, distance: float = 5.0) -> Classified:
-    """Generate two normal clouds of standard deviation 1, with centres `distance` apart in a random direction.
+    """Generate two normal clouds with centres `distance` apart.
+
+    The standard deviation is 1 and the direction random.
 
     The centres are symmetric about 0. The best possible accuracy is Φ(distance/2), 0.994 for a distance of 5.
 
@@ -109,7 +116,9 @@ def two_clouds(seed: int, n: int, features: int, distance: float = 5.0) -> Class
 
 
 def moons(seed: int, n: int = 400, noise: float = 0.2) -> Classified:
-    """Generate two interleaving half circles of radius 1, as scikit-learn's `make_moons` does.
+    """Generate two interleaving half circles of radius 1.
+
+    They are those of scikit-learn's `make_moons`.
 
     Class 0 is (cos t, sin t), class 1 is (1 - cos t, 1/2 - sin t), with t evenly spaced over [0, π] and normal noise.
     The best line reaches accuracy 0.88 with noise 0.2.

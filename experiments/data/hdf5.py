@@ -15,7 +15,9 @@ _DEFLATE, _SHUFFLE, _FLETCHER = 1, 2, 3
 
 
 def read_hdf5(path: Path, largest: int = _LARGEST) -> dict[str, np.ndarray]:
-    """Read the data sets of numbers in the root group as {name: array}; groups and text are ignored.
+    """Read the data sets of numbers in the root group as {name: array}.
+
+    Groups and text are ignored.
 
     Before anything is allocated, the sizes in the headers are checked against `largest` bytes and against the content
     of the file.
@@ -64,7 +66,7 @@ def _arrays(path: Path, file: Any, largest: int, size: int) -> dict[str, np.ndar
 
 
 def _check_storage(where: str, part: Any, size: int) -> None:
-    """Raise DataError unless the file contains all that the header of the data set declares."""
+    """Raise DataError unless the file contains all that the header declares."""
     if part.is_virtual or part.external:
         raise DataError(f"{where} is stored in other files")
     if part.chunks is None:
@@ -93,7 +95,10 @@ def _check_storage(where: str, part: Any, size: int) -> None:
 
 
 def _unpacked(where: str, packed: bytes, chunk: int, deflated: bool) -> int:
-    """Return the size of a chunk's content; decompression stops one byte after the expected size."""
+    """Return the decompressed size of a chunk.
+
+    Decompression stops one byte after the expected size.
+    """
     if not deflated:
         return len(packed)
     try:

@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes and Burges 1998).
+"""MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998).
 
 The four IDX files, gzipped or not, are read from the folder $FNN_DATA or its subfolder mnist. Otherwise they are
 downloaded into pooch's cache. In either case their content must match a known SHA-256.
@@ -88,7 +88,7 @@ def _parse(path: Path, content: BinaryIO, largest: int) -> UInt8[np.ndarray, "..
 
 
 def _verified(path: Path, name: str) -> UInt8[np.ndarray, "..."]:
-    """Read a file; raise DataError unless its content is that of MNIST's file of this name."""
+    """Read a file; raise DataError unless its content is MNIST's."""
     shape, expected = FILES[name]
     array = read_idx(path)
     if array.shape != shape:
@@ -116,7 +116,7 @@ def _pixels(images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 784"
 
 
 def find_mnist() -> Mnist | None:
-    """Load MNIST from $FNN_DATA or the cache, without a download; return None if it is in neither.
+    """Load MNIST from $FNN_DATA or the cache; None if it is in neither.
 
     Raises:
       DataError: if a file is damaged.

@@ -1,4 +1,7 @@
-"""Read arrays of numbers from .npz archives, without pickle and with a bound on their size."""
+"""Read arrays of numbers from .npz archives, without pickle.
+
+Sizes are bounded before anything is allocated.
+"""
 
 import ast
 import math
@@ -18,10 +21,10 @@ _NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16))")
 
 
 def read_npz(path: Path, largest: int = _LARGEST) -> dict[str, np.ndarray]:
-    """Read the arrays of numbers or booleans in an archive as {name: array}. Nothing is unpickled.
+    """Read the arrays of an archive as {name: array}.
 
-    Before anything is allocated, the sizes in the archive and in each array's header must agree, and are checked
-    against `largest` bytes.
+    Arrays must hold numbers or booleans. Nothing is unpickled. Before anything is allocated, the sizes in the archive
+    and in each array's header must agree, and are checked against `largest` bytes.
 
     Raises:
       DataError: if the archive or an array is invalid; the message names the file and the array.
@@ -53,7 +56,7 @@ def _arrays(path: Path, archive: zipfile.ZipFile, largest: int) -> dict[str, np.
 
 
 def _array(where: str, content: BinaryIO, size: int) -> np.ndarray:
-    """Read one array from a member of the archive with this many bytes, header included."""
+    """Read one array from a member of the archive with this many bytes."""
     magic = content.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\x00", b"\x02\x00"):
         raise DataError(
@@ -76,7 +79,7 @@ def _array(where: str, content: BinaryIO, size: int) -> np.ndarray:
 
 
 def _header(where: str, text: bytes) -> tuple[np.dtype, Any, tuple[int, ...]]:
-    """Parse a header into dtype, order and shape; only numbers and booleans are accepted."""
+    """Parse a header of numbers or booleans into dtype, order and shape."""
     try:
         header = ast.literal_eval(text.decode("ascii").strip())
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]

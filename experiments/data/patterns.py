@@ -1,4 +1,4 @@
-"""Synthetic images and vectors that contain patterns: balls, bars, mixtures of patterns."""
+"""Synthetic images and vectors with patterns: balls, bars, mixtures."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,10 @@ class Images(NamedTuple):
 
 
 class ManyLabels(NamedTuple):
-    """Examples with several labels: a row of x per example, and a row of y with 1 for each label that applies."""
+    """Examples with several labels, a row each.
+
+    y is 1 for each label that applies, and 0 otherwise.
+    """
 
     x: Float32[np.ndarray, "n features"]
     y: Float32[np.ndarray, "n labels"]
@@ -45,7 +48,7 @@ def balls(
     channels: int = 1,
     noise: float = 0.5,
 ) -> Images:
-    """Generate images with a ball (label 1, half of them) or with noise alone (label 0).
+    """Generate images with a ball (label 1, half of them) or noise alone (0).
 
     Args:
       seed: seed of the images.
@@ -129,7 +132,7 @@ def mixtures(
 
 
 def _corners(rng: np.random.Generator, n: int, name: str, span: Range | None, last: int) -> Int32[np.ndarray, " n"]:
-    """Draw n positions from `span` = (first, last), both included, or from 0..last if it is None."""
+    """Draw n positions from `span` = (first, last), or from 0..last for None."""
     first, end = (0, last) if span is None else span
     if not 0 <= first <= end <= last:
         raise ValueError(f"balls: {name} must be (first, last) inside 0..{last}, got {span}")

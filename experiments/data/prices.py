@@ -1,4 +1,4 @@
-"""Synthetic houses and their prices, the first examples of many introductory courses."""
+"""Synthetic houses and their prices."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,9 @@ class Houses(NamedTuple):
 
 
 def prices_by_size(seed: int, n: int = 200, noise: float = 0.14, largest: float = 4.0) -> Prices:
-    """Generate prices with a kink: y = max(1.5 x - 2, 0) + noise, x (n, 1) uniform on [0, `largest`].
+    """Generate prices with a kink.
+
+    y = max(1.5 x - 2, 0) + noise, x (n, 1) uniform on [0, `largest`].
 
     >>> prices = prices_by_size(0, noise=0.0)
     >>> x, y = prices.x, prices.y

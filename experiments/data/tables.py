@@ -1,4 +1,4 @@
-"""Read a user's own table from .csv or .npz: features as numbers, the target as text."""
+"""Read a user's own table: features as numbers, the target as text."""
 
 import array
 import csv
@@ -53,7 +53,7 @@ class Examples(NamedTuple):
 
 
 def read_examples(path: Path, selection: Selection, delimiter: str = ",") -> Examples:
-    """Read examples from a .csv file with column names in its first line, or from an .npz file.
+    """Read examples from a .csv file with column names, or from an .npz file.
 
     Raises:
       DataError: if the file is invalid; the message names the file, the line and the column.
@@ -154,7 +154,10 @@ def _number(where: str, name: str, field: str, selection: Selection) -> float:
 
 
 def _from_arrays(path: Path, selection: Selection) -> Examples:
-    """Read examples from arrays. An array with more than one axis gives several columns, name[0], name[1] …"""
+    """Read examples from arrays, a row per example.
+
+    An array with more than one axis gives several columns, name[0], name[1] …
+    """
     arrays = read_npz(path)
     _check_names(path, tuple(arrays), "--ignore", selection.ignore)
     columns: dict[str, np.ndarray] = {}

@@ -48,7 +48,10 @@ class Config:
 
 
 class Outcome(NamedTuple):
-    """Labels of the test images, the outputs of each layer, and the fraction with all labels correct."""
+    """Labels of the test images, and outputs and accuracy of each layer.
+
+    `exact` is the fraction of images with all labels correct.
+    """
 
     y: np.ndarray
     outputs: dict[str, np.ndarray]
@@ -79,7 +82,10 @@ def train(config: Config, single: bool) -> Outcome:
 
 
 def draw_outputs(axes: "Axes", title: str, y: np.ndarray, output: np.ndarray) -> None:
-    """Draw the outputs for some images, a row each; a dot marks an animal that is present."""
+    """Draw the outputs for some images, a row per image.
+
+    A dot marks an animal that is present.
+    """
     axes.imshow(output, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")
     for (row, column), value in np.ndenumerate(output):
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9)

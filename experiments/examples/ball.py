@@ -72,7 +72,7 @@ def picture(axes: "Axes", title: str, image: np.ndarray, colours: str, limit: fl
 
 
 def main(config: Config) -> None:
-    """Train both models, test them at both positions, and draw the filter's responses."""
+    """Train both models, test them at both positions, and draw the responses."""
     common.check_flags(config, "epochs", "starts")
     at_least("--images", config.images, 64)
     at_least("--noise", config.noise, 0.0)

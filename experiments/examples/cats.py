@@ -65,7 +65,10 @@ class Config:
 
 
 def read_image(path: Path) -> Float32[np.ndarray, "64 64 3"]:
-    """Read a photograph, crop its central square and resize it; raise UsageError if it is not an image."""
+    """Read a photograph, crop its central square and resize it.
+
+    Raise UsageError if it is not an image.
+    """
     from PIL import Image, ImageOps
 
     try:

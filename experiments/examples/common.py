@@ -1,4 +1,4 @@
-"""Code that the examples share: choices of flags, training, evaluation, result files."""
+"""Code that the examples share: flags, training, evaluation, result files."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -41,7 +41,10 @@ OPTIMIZERS = {
 
 
 def check_flags(config: Any, *counts: str) -> None:
-    """Raise UsageError unless these fields are at least 1, the learning rate is positive and the seed has 32 bits."""
+    """Raise UsageError for an invalid flag.
+
+    The fields `counts` must be at least 1, the learning rate positive, and the seed a number of 32 bits.
+    """
     for flag in counts:
         value = getattr(config, flag)
         if value is not None:
@@ -54,7 +57,10 @@ def check_flags(config: Any, *counts: str) -> None:
 
 
 def fit(network: Layer, loss: Loss, optimizer: GradientTransformation, data: Data, **options: Any) -> FitResult:
-    """Call `fnn.fit` with ten progress reports; raise ExperimentError if the training diverges."""
+    """Call `fnn.fit` with ten progress reports.
+
+    Raise ExperimentError if the training diverges.
+    """
     try:
         report_every = max(1, options["epochs"] // 10)
         return fnn.fit(network, loss, optimizer, data, report_every=report_every, **options)
@@ -73,7 +79,9 @@ def fit_best_start(
     batch_size: int,
     seed: int,
 ) -> tuple[Params, np.ndarray]:
-    """Train from several initialisations in one program and keep the one with the lowest final cost.
+    """Train from several starts in one program and keep the best.
+
+    The best start is the one with the lowest final cost.
 
     Returns:
       Its parameters, and the costs of all starts, an array (starts, epochs).
@@ -99,7 +107,7 @@ def evaluate(
     sizes: Mapping[str, int] | None = None,
     layout: Layout | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Return the examples, wrong predictions, cost and accuracy of each part of the data.
+    """Return examples, wrong predictions, cost and accuracy of each part.
 
     In a distributed run, `data` holds the rows of this process, and `sizes` the examples of each part over all.
     """

@@ -80,19 +80,22 @@ def check(config: Config) -> None:
 
 
 def make_network(config: Config) -> fnn.Layer:
-    """Build dense layers with activations between them and dropout before each; the outputs are logits."""
+    """Build dense layers with activations between them, dropout before each.
+
+    The outputs are logits.
+    """
     activation, w_init = ACTIVATIONS[config.activation]
+    dropout = [fnn.dropout(config.dropout)] if config.dropout else []
     layers: list[fnn.Layer] = []
     n = 64
     for units in config.hidden:
-        layers += [fnn.dropout(config.dropout), fnn.dense(n, units, w_init=w_init), activation]
+        layers += [*dropout, fnn.dense(n, units, w_init=w_init), activation]
         n = units
-    layers += [fnn.dropout(config.dropout), fnn.dense(n, 10, w_init=w_init)]
-    return fnn.serial(*(layer for layer in layers if config.dropout or not layer.name.startswith("dropout")))
+    return fnn.serial(*layers, *dropout, fnn.dense(n, 10, w_init=w_init))
 
 
 def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.ndarray]:
-    """Load the stratified training, validation and test parts with standardised pixels, and the raw test images.
+    """Load stratified, standardised parts of the data, and the raw test images.
 
     One mean and one standard deviation, over all pixels of the training part, standardise every pixel. Statistics per
     pixel would magnify the border pixels, which are blank in almost every scan.
@@ -112,7 +115,7 @@ def load(key: jax.Array) -> tuple[dict[str, tuple[jax.Array, jax.Array]], np.nda
 
 
 def process_rows(data: Mapping[str, Any], layout: Layout | None) -> Mapping[str, Any]:
-    """Return this process's rows of each part, or all rows if there is only one process."""
+    """Return this process's rows of each part; all rows for one process."""
     if layout is None:
         return data
     rows = {name: rows_of_process(layout, len(y)) for name, (_, y) in data.items()}

@@ -1,4 +1,6 @@
-"""`--distributed`: this process is one of several that train one network; only process 0 prints and writes.
+"""The flag `--distributed`: train one network in several processes.
+
+Only process 0 prints and writes.
 
 On one machine, two lines of shell start the processes, here four:
 
@@ -22,7 +24,9 @@ from fnn.sharding import Layout
 
 @contextlib.contextmanager
 def process_layout(distributed: bool) -> Iterator[Layout | None]:
-    """Yield a data-parallel layout over the devices of all processes, or None if not `distributed`.
+    """Yield a data-parallel layout over the devices of all processes.
+
+    Yield None if not `distributed`.
 
     If one process fails, it ends the others too.
 

@@ -1,4 +1,4 @@
-"""Check a network's hand-written gradient against autodiff in float64, before training it."""
+"""Check a network's hand-written gradient against autodiff in float64."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ from fnn.types import Params
 
 
 def random_params(network: fnn.Layer, seed: int) -> Params:
-    """Draw normal parameters of standard deviation 1/√n, n the length of the first axis; biases are not zero."""
+    """Draw normal parameters of standard deviation 1/√n, biases included.
+
+    n is the length of the first axis.
+    """
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(network.init, jax.random.key(seed))
 
@@ -57,7 +60,10 @@ def check_gradient(network: fnn.Layer, loss: fnn.Loss, l2: float, x: ArrayLike, 
 
 @contextlib.contextmanager
 def without_optimizations() -> Iterator[None]:
-    """Skip most compiler optimisations: these programs run once, so compiling them takes most of the time."""
+    """Skip most compiler optimisations.
+
+    These programs run once, so compiling them takes most of the time.
+    """
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
@@ -71,6 +77,9 @@ def _cast_like(x: ArrayLike, params: Params) -> Array:
 
 
 def largest_difference(report: GradReport) -> tuple[float, float]:
-    """Return the largest difference between the two gradients, and the tolerance of the leaf with this difference."""
+    """Return the largest difference between the two gradients, and its tolerance.
+
+    The tolerance is that of the leaf with this difference.
+    """
     pairs = [(leaf.max_error, leaf.tol) for leaf in report.leaves]
     return max((error, tol) for error, tol in pairs if error is not None and tol is not None)

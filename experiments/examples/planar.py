@@ -47,7 +47,7 @@ class Config:
 
 
 def boundary(axes: "Axes", network: fnn.Layer, params: Params, points: Classified) -> None:
-    """Draw P(y = 1 | x) over the plane, with the decision boundary at 1/2, and the points."""
+    """Draw P(y = 1 | x) over the plane, the decision boundary, and the points."""
     edge = 1.1 * float(np.abs(points.x).max())
     side = np.linspace(-edge, edge, 241, dtype=np.float32)
     grid = np.stack(np.meshgrid(side, side), axis=-1)

@@ -1,4 +1,4 @@
-"""A sweep: 384 trainings on digits as one program, over learning rate, L2 and seed.
+"""A sweep: 384 trainings as one program, over learning rate, L2 and seed.
 
     python -m experiments sweep
 
@@ -91,7 +91,7 @@ def check(config: Config) -> None:
 
 
 def grid(config: Config) -> Hyper:
-    """Return every pair of learning rate and L2 strength; the L2 strength varies fastest."""
+    """Return every pair of learning rate and L2 strength; the latter varies fastest."""
     rates = np.geomspace(config.lowest_rate, config.highest_rate, config.rates)
     penalties = np.geomspace(config.lowest_l2, config.highest_l2, config.penalties)
     pairs = (jnp.asarray(array.ravel(), jnp.float32) for array in np.meshgrid(rates, penalties, indexing="ij"))

@@ -1,4 +1,4 @@
-"""Data augmentation as layers: random shifts by one pixel, random small distortions.
+"""Data augmentation as layers: random shifts and random distortions.
 
 They are the first layer of a network. As in dropout, the key draws the change; `key=None` (evaluation mode) leaves the
 images unchanged. Both changes are linear in the pixels, y = M x, so their backward is dx = Mᵀ dy.
@@ -21,9 +21,9 @@ TURN, ZOOM, SHEAR, MOVE = math.radians(10), 0.1, 0.1, 2.0
 
 
 def shift_images(x: Images, key: PRNGKey) -> Images:
-    """Leave each image as it is or shift it by a pixel up, down, left or right, with equal probability.
+    """Leave each image unchanged or shift it by a pixel.
 
-    New pixels at the border are 0.
+    Up, down, left, right and no shift are equally likely. New pixels at the border are 0.
     """
     n, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

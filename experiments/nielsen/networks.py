@@ -1,4 +1,4 @@
-"""The networks of `nielsen`: dense sigmoid networks, convolutional networks, and a residual one."""
+"""The networks of `nielsen`: dense, convolutional and residual."""
 
 import itertools
 
@@ -14,7 +14,9 @@ MEAN, STD = 0.1307, 0.3081  # mean and standard deviation of MNIST's training pi
 
 
 def sigmoid_net(sizes: tuple[int, ...], w_init: Initializer) -> Layer:
-    """Build dense layers with sigmoids between them and biases from N(0, 1); the outputs are logits.
+    """Build dense layers with sigmoids between them; the outputs are logits.
+
+    Biases are drawn from N(0, 1).
 
     >>> [layer.name for layer in sigmoid_net((784, 30, 10), lecun_normal).layers]
     ['dense(784, 30)', 'sigmoid', 'dense(30, 10)']
@@ -24,18 +26,24 @@ def sigmoid_net(sizes: tuple[int, ...], w_init: Initializer) -> Layer:
 
 
 def softmax_net(sizes: tuple[int, ...]) -> Layer:
-    """Build the same with weights from N(0, 1/n_in), and 0 in the last layer, that of the softmax."""
+    """Build the same with weights from N(0, 1/n_in), and 0 in the last layer."""
     *hidden, n_in, n_out = sizes
     return fnn.serial(*sigmoid_net((*hidden, n_in), lecun_normal).layers, fnn.sigmoid, fnn.dense(n_in, n_out, zeros))
 
 
 def sigmoid_convnet(*filters: int) -> Layer:
-    """Build 5x5 convolutions, each with sigmoid and 2x2 max pooling; 100 sigmoid units; 10 logits."""
+    """Build 5x5 convolutions with sigmoids, 100 sigmoid units and 10 logits.
+
+    Each convolution is followed by 2x2 max pooling.
+    """
     return fnn.convnet(IMAGE, filters, 5, (100, 10), fnn.sigmoid, lecun_normal)
 
 
 def relu_convnet(*hidden: int, first: tuple[Layer, ...] = ()) -> Layer:
-    """Build 20 and 40 filters of 5x5, each with ReLU and 2x2 max pooling; dense layers; 10 logits."""
+    """Build 20 and 40 filters of 5x5, dense layers and 10 logits.
+
+    Each convolution is followed by ReLU and 2x2 max pooling.
+    """
     return fnn.serial(*first, *fnn.convnet(IMAGE, (20, 40), 5, (*hidden, 10)).layers)
 
 
@@ -45,21 +53,25 @@ def shifted_convnet(*hidden: int) -> Layer:
 
 
 def dropout_convnet(*hidden: int) -> Layer:
-    """Build a `shifted_convnet` with dropout of half of the inputs of each dense layer.
+    """Build a `shifted_convnet` with dropout before each dense layer.
+
+    Half of the inputs are dropped.
 
     >>> [layer.name for layer in dropout_convnet(1000).layers][-5:]
     ['dropout(0.5)', 'dense(640, 1000)', 'relu', 'dropout(0.5)', 'dense(1000, 10)']
     """
     layers = shifted_convnet(*hidden).layers
-    dropped = [(fnn.dropout(0.5), layer) if layer.name.startswith("dense") else (layer,) for layer in layers]
-    return fnn.serial(*itertools.chain(*dropped))
+    first_dense = layers.index(fnn.flatten) + 1
+    dense, activations = layers[first_dense::2], layers[first_dense + 1 :: 2]
+    head = [(fnn.dropout(0.5), *pair) for pair in zip(dense, activations, strict=False)]
+    return fnn.serial(*layers[:first_dense], *itertools.chain(*head), fnn.dropout(0.5), dense[-1])
 
 
 def record_convnet() -> Layer:
-    """Build five convolutions, three of them residual, and a dense layer, all with batch norm.
+    """Build five convolutions and a dense layer, all with batch norm.
 
-    The network trains on distorted images with standardised pixels. Strides of 2 replace pooling, because layers at
-    the full resolution would cost the most.
+    Three of the convolutions are residual. The network trains on distorted images with standardised pixels. Strides of
+    2 replace pooling, because layers at the full resolution would cost the most.
 
     >>> [layer.name for layer in record_convnet().layers if "2d" in layer.name or layer.name == "residual"]
     ['conv2d(1, 32, 5x5)', 'residual', 'conv2d(32, 64, 3x3)', 'residual', 'residual', 'max_pool2d(2x2)']

@@ -57,7 +57,10 @@ class Config:
 
 
 def select_rows(config: Config, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that the flags select, in the order of the table; raise UsageError for an unknown name."""
+    """Return the selected rows in the order of the table.
+
+    Raise UsageError for an unknown name.
+    """
     names = [row.name for row in rows]
     for name in config.rows:
         if name not in names:
@@ -71,7 +74,10 @@ def select_rows(config: Config, rows: Sequence[Row]) -> list[Row]:
 
 
 def load_result(folder: Path, row: Row, images: int) -> dict[str, Any] | None:
-    """Load the saved result of a row, or of a committee's member row; None if it is missing or its recipe differs."""
+    """Load the saved result of a row; None if it is missing or out of date.
+
+    The result of a committee is that of its member row.
+    """
     try:
         result = json.loads((folder / f"{row.committee_of or row.name}.json").read_text(encoding="utf-8"))
         config = result["config"]
@@ -119,7 +125,10 @@ def run_row(row: Row, parts: Parts, seeds: int, folder: Path, fresh: bool, repor
 
 
 def machine() -> str:
-    """Return the name of the processor, where the system reports it as Linux does, and its architecture."""
+    """Return the name and architecture of the processor.
+
+    The name is omitted where the system does not report it as Linux does.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -136,7 +145,10 @@ def fingerprint(config: dict[str, Any]) -> str:
 def compare(
     config: Config, rows: Sequence[Row], mnist: Mnist, report: Report = print_progress
 ) -> dict[str, nielsen_reports.Line]:
-    """Train the selected rows that are not finished, write the table after each, and return its lines."""
+    """Train the selected rows that are not finished; return the table's lines.
+
+    The table is written after each row.
+    """
     selected = select_rows(config, rows)
     folder = reports.make_folder(config.results, "nielsen")
     parts, by_name, failed = split(mnist), {row.name: row for row in rows}, []
@@ -162,7 +174,7 @@ def compare(
 
 
 def write_table(folder: Path, rows: Sequence[Row], images: int) -> dict[str, nielsen_reports.Line]:
-    """Write the table of all rows, finished or not, and return the lines of the finished ones."""
+    """Write the table of all rows; return the lines of the finished ones."""
     results = {row.name: load_result(folder, row, images) for row in rows}
     lines = {row.name: nielsen_reports.line(row, result) for row in rows if (result := results[row.name]) is not None}
     (folder / "table.md").write_text(nielsen_reports.markdown(rows, lines), encoding="utf-8")

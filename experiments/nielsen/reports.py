@@ -60,7 +60,10 @@ class Line(NamedTuple):
 
 
 def line(row: Row, result: Mapping[str, Any]) -> Line:
-    """Make the line of a row from its saved result, or from that of a committee's member row."""
+    """Make the line of a row from a saved result.
+
+    The result of a committee is that of its member row.
+    """
     validation, test = result["validation"], result["test"]
     each = tuple(published_measure(row.measure, validation, test))
     compared, std = float(np.mean(each)), float(np.std(each, ddof=1)) if len(each) > 1 else 0.0
@@ -85,7 +88,10 @@ def _cells(line: Line) -> dict[str, str]:
 
 
 def _measure_text(row: Row, line: Line | None) -> str:
-    """Describe how accuracy is measured; for a committee, add the accuracy of the other way to count."""
+    """Describe how accuracy is measured.
+
+    For a committee, add the accuracy of the other way to count.
+    """
     if line is None or row.measure not in COMMITTEES:
         return row.measure
     other, name = (AVERAGE, "mean probability") if row.measure == VOTE else (VOTE, "vote")
@@ -126,7 +132,7 @@ def markdown(rows: Sequence[Row], lines: Mapping[str, Line]) -> str:
 
 
 def _provenance(lines: Mapping[str, Line]) -> list[str]:
-    """List the rows and their commands for each machine and set of versions, and the total time."""
+    """List rows and commands per machine and versions, and the total time."""
     found: dict[str, list[str]] = {}
     for name, line in lines.items():
         versions = line.result["versions"]
@@ -144,7 +150,9 @@ def _provenance(lines: Mapping[str, Line]) -> list[str]:
 
 
 def figure(rows: Sequence[Row], lines: Mapping[str, Line], path: Path) -> None:
-    """Save a figure with a line per row, over the error in per cent on a logarithmic axis that falls to the right.
+    """Save a figure with a line per row, over the error in per cent.
+
+    The axis is logarithmic and falls to the right.
 
     A bar is the published accuracy, dots are the seeds (slightly below their line), and a diamond is the accuracy to
     compare.

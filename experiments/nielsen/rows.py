@@ -1,4 +1,4 @@
-"""The rows of `nielsen`: networks, published accuracies, and recipes, Nielsen's and ours.
+"""The rows of `nielsen`: networks, published accuracies, and recipes.
 
 M. Nielsen, Neural Networks and Deep Learning, Determination Press, 2015, chapters 1, 3, 5 and 6. In chapters 3 and 5
 his cost is C + λ/2n Σw² with n = 50,000 images, so our l2 is λ/50,000. In chapter 6 his program divides by the number
@@ -29,7 +29,9 @@ DISTORTIONS = "each image rotated by up to 10°, scaled and sheared by 10 %, mov
 
 
 class Recipe(NamedTuple):
-    """How a network is trained. A saved result is identified by its recipe, texts included.
+    """How a network is trained.
+
+    The recipe identifies a saved result, texts included.
 
     rate, falls    learning rate; whether it rises linearly for 5 % of the steps and then falls linearly to 0
     penalty        l2 of the penalty l2/2 ‖w‖² in our recipes; λ in Nielsen's
@@ -73,7 +75,7 @@ class Row(NamedTuple):
 
 
 def description(row: Row, seeds: int, images: int) -> dict[str, Any]:
-    """Return what a result depends on besides versions and data, in the form that JSON stores."""
+    """Return what a result depends on besides versions and data, as JSON values."""
     layers = [layer.name for layer in row.network.layers]
     values = {"recipe": row.ours._asdict(), "layers": layers, "loss": row.loss.name, "seeds": seeds, "images": images}
     return json.loads(json.dumps(values))
@@ -111,7 +113,10 @@ def _nesterov(rate: Callable[[jax.Array], jax.Array]) -> GradientTransformation:
 def _dense(
     name: str, chapter: int, hidden: tuple[int, ...], published: float, measure: str, theirs: Recipe, **otherwise
 ) -> Row:
-    """Make a row of chapters 1, 3 or 5: dense sigmoid layers, trained as published except for `otherwise`."""
+    """Make a row of chapters 1, 3 or 5, trained as published.
+
+    `otherwise` changes fields of the recipe.
+    """
     sizes = (784, *hidden, 10)
     ours = theirs._replace(penalty=theirs.penalty / 50000)._replace(**otherwise)
     network = networks.sigmoid_net(sizes, normal(1.0) if ours.weights == LARGE else lecun_normal)
@@ -145,7 +150,10 @@ def _softmax(name: str, network: Layer, about: str, published: float, theirs: Re
 
 
 def _softmax_rows() -> list[Row]:
-    """Make the rows of chapter 6; convolutional networks use larger batches and fewer epochs than published."""
+    """Make the rows of chapter 6.
+
+    Convolutional networks use larger batches and fewer epochs than published.
+    """
     one, two = "20 filters 5x5 and 2x2 max pooling", "20 and 40 filters 5x5, each with 2x2 max pooling"
     published = Recipe(0.1, 0, 10, 60, FLAT)
     relu = Recipe(0.03, 0.1, 10, 60, FLAT)

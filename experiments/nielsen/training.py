@@ -1,4 +1,7 @@
-"""Train the networks of a row of `nielsen`: an epoch of all seeds is one program, saved for resuming."""
+"""Train the networks of a row of `nielsen`, with a checkpoint per epoch.
+
+An epoch of all seeds is one program.
+"""
 
 import functools
 import shutil
@@ -53,7 +56,10 @@ Report = Callable[[Row, Progress], None]
 
 
 def split(mnist: Mnist) -> Parts:
-    """Hold out the last sixth of the training images, 10,000 of MNIST's 60,000, for validation."""
+    """Hold out the last sixth of the training images for validation.
+
+    These are 10,000 of MNIST's 60,000.
+    """
     n = len(mnist.train_y) - len(mnist.train_y) // 6
     held_out = mnist.train_x[n:], mnist.train_y[n:]
     arrays = (mnist.train_x[:n], mnist.train_y[:n], *held_out, mnist.test_x, mnist.test_y)
@@ -105,15 +111,15 @@ def programs(row: Row, examples: int) -> Programs:
 
 
 def inputs(row: Row, x: Array) -> Array:
-    """Reshape to images with one channel if the network has convolutions, else leave rows of pixels."""
-    images = any(layer.name.startswith("conv2d") for layer in row.network.layers)
-    return x.reshape(-1, 28, 28, 1) if images else x
+    """Reshape to images if the network has convolutions, else keep rows of pixels."""
+    params = jax.eval_shape(row.network.init, jax.random.key(0))
+    return x.reshape(-1, 28, 28, 1) if any(isinstance(layer, fnn.Conv2d) for layer in params) else x
 
 
 def train(
     row: Row, parts: Parts, seeds: int, folder: Path, report: Report
 ) -> tuple[Progress, Float[np.ndarray, "..."]]:
-    """Train a row to the end, resuming from the checkpoint in `folder` if there is one.
+    """Train a row to the end, resuming from the checkpoint in `folder`, if any.
 
     The result of a resumed training equals that of an uninterrupted one.
 
@@ -159,7 +165,9 @@ def percentages(counts: Int[Array, "epochs seeds"], examples: int) -> list[list[
 
 
 def published_measure(measure: str, validation: list[list[float]], test: list[list[float]]) -> list[float]:
-    """Return the accuracy of each seed, measured as the published one. Of equally good epochs, the first counts.
+    """Return the accuracy of each seed, measured as the published one.
+
+    Of equally good epochs, the first counts.
 
     >>> published_measure(CHOSEN, [[98.0, 99.0, 99.0]], [[97.0, 97.5, 98.5]])
     [97.5]
@@ -175,9 +183,9 @@ def published_measure(measure: str, validation: list[list[float]], test: list[li
 
 
 def committee(outputs: Float[np.ndarray, "seeds n 10"], y: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Return the accuracy of a committee in per cent, by vote and by mean probability.
+    """Return the accuracy of a committee in per cent.
 
-    A tied vote goes to the smallest digit.
+    It is counted by vote and by mean probability. A tied vote goes to the smallest digit.
 
     >>> outputs = np.log(np.array([[[0.6, 0.4]], [[0.6, 0.4]], [[0.05, 0.95]]]))
     >>> committee(outputs, np.array([0])), committee(outputs, np.array([1]))

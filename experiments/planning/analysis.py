@@ -1,4 +1,4 @@
-"""Compile the training step of a plan for virtual devices, and analyse it without running it.
+"""Compile the training step of a plan for virtual devices, and analyse it.
 
 XLA can partition a program for any number of virtual CPU devices. `compile_plan` therefore starts a Python process
 with data · model such devices, which compiles the step for shapes alone; no array is allocated. (An AbstractMesh
@@ -77,7 +77,10 @@ class Memory(NamedTuple):
 
 
 class StepAnalysis(NamedTuple):
-    """Analysis of a compiled step: memory and FLOPs of one device, collectives, and the seconds to compile it."""
+    """Analysis of a compiled step: memory and FLOPs of one device, collectives.
+
+    `seconds` is the time to compile it.
+    """
 
     memory: Memory
     flops: float
@@ -216,7 +219,10 @@ def analyse_compiled(compiled: Any, state: Any, batch: Any, seconds: float) -> S
 
 
 def allow_more_devices() -> None:
-    """Let XLA compile for devices beyond those of one process, which requires a way to reach other processes."""
+    """Let XLA compile for more devices than those of one process.
+
+    This requires a way to reach other processes.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

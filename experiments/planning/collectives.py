@@ -1,4 +1,4 @@
-"""Collective operations of a compiled program, with the bytes that they communicate.
+"""Collective operations of a compiled program, with the bytes they send.
 
     collectives(jax.jit(step).lower(state, batch).compile().as_text())
 
@@ -57,7 +57,7 @@ class Collective(NamedTuple):
 
 
 class _Operation(NamedTuple):
-    """An instruction: its type as text, its name such as "all-reduce-start", and its line."""
+    """An instruction: its type, its name such as "all-reduce-start", its line."""
 
     type: str
     name: str
@@ -65,7 +65,9 @@ class _Operation(NamedTuple):
 
 
 def collectives(text: str) -> tuple[Collective, ...]:
-    """Find the collectives in the text of a compiled program, in the order of their first execution.
+    """Find the collectives in the text of a compiled program.
+
+    They are in the order of their first execution.
 
     A pair of -start and -done counts once. An operation in a loop counts once per iteration, and every branch of a
     conditional counts as taken.
@@ -102,7 +104,9 @@ def collectives(text: str) -> tuple[Collective, ...]:
 
 
 def total_bytes(found: Iterable[Collective], kind: str | None = None) -> int:
-    """Sum bytes times executions over the collectives of one kind, or of all, with more than one device.
+    """Sum bytes times executions over collectives with more than one device.
+
+    `kind` selects one kind of collective.
 
     >>> total_bytes([Collective("all-reduce", 400, 2, 8), Collective("all-gather", 100, 1, 8)], "all-reduce")
     800
@@ -111,7 +115,9 @@ def total_bytes(found: Iterable[Collective], kind: str | None = None) -> int:
 
 
 def ring_factor(collective: Collective) -> float:
-    """Return the bytes that a device sends per byte of the array; see the table above.
+    """Return the bytes that a device sends per byte of the array.
+
+    See the table in the docstring of this module.
 
     >>> ring_factor(Collective("all-reduce", 400, 1, 4))
     1.5
@@ -123,12 +129,15 @@ def ring_factor(collective: Collective) -> float:
 
 
 def ring_steps(collective: Collective) -> int:
-    """Return the number of consecutive messages, each of which costs the latency once."""
+    """Return the number of consecutive messages.
+
+    Each of them costs the latency once.
+    """
     return (2 if collective.kind == "all-reduce" else 1) * (collective.group_size - 1)
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Operation]], str]:
-    """Parse the instructions of each computation, and return the name of the entry computation."""
+    """Parse the instructions of each computation; find the entry computation."""
     computations: dict[str, list[_Operation]] = {}
     entry, current = None, None
     for line in map(str.strip, text.splitlines()):
@@ -147,7 +156,10 @@ def _computations(text: str) -> tuple[dict[str, list[_Operation]], str]:
 
 
 def _split_type(text: str) -> tuple[str, str]:
-    """Split an instruction into its type, a tuple (…) for several arrays, and the rest."""
+    """Split an instruction into its type and the rest.
+
+    The type is a tuple (…) for several arrays.
+    """
     if not text.startswith("("):
         first, _, rest = text.partition(" ")
         return first, rest
@@ -160,13 +172,19 @@ def _split_type(text: str) -> tuple[str, str]:
 
 
 def _kind(name: str) -> str | None:
-    """Return all-reduce for all-reduce and all-reduce-start, None for all-reduce-done and other operations."""
+    """Return the kind of a collective, without -start; None for other operations.
+
+    A -done operation is not counted, since its -start is.
+    """
     name = name.removesuffix("-start")
     return name if name in KINDS else None
 
 
 def _callees(operation: _Operation) -> Iterator[tuple[str, int | None]]:
-    """Yield the computations that an instruction executes, and how often; None if the text does not say."""
+    """Yield the computations that an instruction executes, and how often.
+
+    The number is None if the text does not say.
+    """
     trips = _TRIPS.search(operation.line)
     for role, callee in _CALLS.findall(operation.line):
         if role in ("body", "condition"):
@@ -190,7 +208,7 @@ def _bytes(operation: _Operation, kind: str, group_size: int) -> int:
 
 
 def _second(type_: str) -> str:
-    """Return the second type of a tuple (…, …), or the type itself if it is not a tuple."""
+    """Return the second type of a tuple (…, …), or a type that is not a tuple."""
     parts, depth = [""], 0
     for character in re.sub(r"/\*.*?\*/|\{[^}]*\}", "", type_)[1:-1]:
         depth += (character in "([") - (character in ")]")
@@ -216,7 +234,10 @@ def _entries(shape: str) -> int:
 
 
 def _group_size(line: str, kind: str, devices: int) -> int:
-    """Parse a group size from {{0,1},{2,3}}, [2,2]<=[4] or mesh['a'=2,'b'=2] {'b'}; {} means all devices."""
+    """Parse a group size; {} means all devices.
+
+    The notations are {{0,1},{2,3}}, [2,2]<=[4] and mesh['a'=2,'b'=2] {'b'}.
+    """
     if kind == "collective-permute":
         pairs = re.findall(r"\{(\d+),(\d+)\}", line.partition("source_target_pairs=")[2])
         return 2 if any(source != target for source, target in pairs) else 1

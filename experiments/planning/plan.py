@@ -89,7 +89,9 @@ class Config:
 
 
 class Prediction(NamedTuple):
-    """Seconds per step, and what follows from them. Pairs are (without overlap, with perfect overlap).
+    """Seconds per step, efficiency and speed-up.
+
+    Pairs are (without overlap, with perfect overlap).
 
     compute, communication   seconds of a step on one of the devices
     one_device               seconds of the same batch on a single device
@@ -104,7 +106,7 @@ class Prediction(NamedTuple):
 
 
 def make_program(config: Config) -> Program:
-    """Return the program to compile; raise UsageError, naming the flag, for an invalid value."""
+    """Return the program to compile; raise UsageError for an invalid flag."""
     if len(config.sizes) < 2 or min(config.sizes, default=0) < 1:
         raise usage("--sizes", "at least two positive numbers", " ".join(map(str, config.sizes)) or "none")
     for flag in ("devices", "model", "batch_size"):
@@ -133,7 +135,9 @@ def make_program(config: Config) -> Program:
 
 
 def collective_seconds(collective: Collective, bandwidth: float, latency: float) -> float:
-    """Return the time of a collective with ring algorithms, from bytes per second and seconds per message.
+    """Return the time of a collective with ring algorithms.
+
+    Units are bytes per second and seconds per message.
 
     >>> collective_seconds(Collective("all-reduce", 400, 1, 8), bandwidth=100.0, latency=0.5)
     14.0
@@ -143,7 +147,10 @@ def collective_seconds(collective: Collective, bandwidth: float, latency: float)
 
 
 def predict(comparison: Comparison, bandwidth: float, latency: float, rate: float) -> Prediction:
-    """Apply the formulas of this module's docstring; units are bytes and FLOPs per second, seconds per message."""
+    """Apply the formulas of this module's docstring.
+
+    Units are bytes and FLOPs per second, and seconds per message.
+    """
     many, compute, one = comparison.many, comparison.many.flops / rate, comparison.one.flops / rate
     communication = sum(collective_seconds(collective, bandwidth, latency) for collective in many.collectives)
     step = compute + communication, max(compute, communication)
@@ -152,7 +159,10 @@ def predict(comparison: Comparison, bandwidth: float, latency: float, rate: floa
 
 
 def add_row_exchange(comparison: Comparison, program: Program) -> Comparison:
-    """Add the all-reduce that assembles a shuffled batch; all devices but the owner add zeros to a row."""
+    """Add the all-reduce that assembles a shuffled batch.
+
+    All devices except the owner of a row add zeros to it.
+    """
     many = comparison.many
     sent = (*many.collectives, Collective("all-reduce", comparison.one.memory.batch, 1, program.data))
     return comparison._replace(many=many._replace(collectives=sent))

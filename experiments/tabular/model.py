@@ -1,4 +1,4 @@
-"""A network that `train` fitted to a table: its inputs, its predictions, its files."""
+"""A network that `train` fitted to a table: inputs, predictions, files."""
 
 import json
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Model(NamedTuple):
 
 
 def make_network(model: Model) -> fnn.Layer:
-    """Build the network: hidden dense layers, then one that outputs logits or the standardised quantity."""
+    """Build the network; it outputs logits or the standardised quantity."""
     activation, w_init = ACTIVATIONS[model.activation]
     layers: list[fnn.Layer] = []
     n = len(model.features)
@@ -51,7 +51,10 @@ def make_network(model: Model) -> fnn.Layer:
 
 
 def inputs(model: Model, x: Float64[np.ndarray, "n features"], source: object) -> Float32[np.ndarray, "n features"]:
-    """Standardise the features in float64, so that a large offset costs no precision, and round to float32."""
+    """Standardise the features and round to float32.
+
+    The computation is in float64, so that a large offset costs no precision.
+    """
     with np.errstate(over="ignore"):
         scaled = ((x - np.array(model.mean)[None]) / np.array(model.std)[None]).astype(np.float32)
     bad = ~np.isfinite(scaled)
@@ -89,7 +92,10 @@ def save(folder: Path, model: Model, params: Params) -> Mapping[str, Any]:
 
 
 def load(folder: Path) -> tuple[Model, Params]:
-    """Load what `train` wrote into this folder; raise DataError if files are missing or damaged."""
+    """Load what `train` wrote into this folder.
+
+    Raise DataError if files are missing or damaged.
+    """
     path = folder / RUN
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))["model"]

@@ -1,4 +1,4 @@
-"""Predict with a network that `train` fitted: write a .csv with a prediction per row.
+"""Predict with a network that `train` fitted; write predictions to a .csv file.
 
     python -m experiments predict --run results/train/flowers --data new.csv
 
@@ -34,7 +34,7 @@ class Config:
 
 
 def write(path: Path, model: Model, rows: Sequence[int], predictions: Predictions) -> None:
-    """Write one line per example: its row number, its prediction, and the probability of each class."""
+    """Write one line per example: row number, prediction, class probabilities."""
     heads = [f"probability of {name}" for name in model.classes]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ def write(path: Path, model: Model, rows: Sequence[int], predictions: Prediction
 
 
 def main(config: Config) -> None:
-    """Read the data, predict, write the predictions, and score them if the target column is present."""
+    """Predict, write the predictions, and score them if the target is present."""
     if len(config.delimiter) != 1:
         raise usage("--delimiter", "one character", repr(config.delimiter))
     model, params = load(config.run)

@@ -16,7 +16,10 @@ Scores = dict[str, float]
 
 
 def baseline(model: Model, train_y: np.ndarray, n: int) -> Predictions:
-    """Best constant prediction: the most frequent class with all class frequencies, or the mean, of `train_y`."""
+    """Return the best constant prediction for a target.
+
+    It is the most frequent class with all class frequencies, or the mean, of `train_y`.
+    """
     if not model.classes:
         return Predictions(np.full(n, np.mean(train_y)), np.zeros((n, 0)))
     shares = np.bincount(train_y, minlength=len(model.classes)) / len(train_y)
@@ -65,7 +68,7 @@ def draw(
     predicted: np.ndarray,
     terms: str = "",
 ) -> None:
-    """Save a figure: learning curves, and the confusion matrix or the residuals of the test part.
+    """Save a figure: learning curves and a confusion matrix or residuals.
 
     `terms` names what the training curve includes besides the cost, such as a penalty.
     """
@@ -91,7 +94,10 @@ def draw(
 
 
 def confusion(axes: "Axes", y: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> None:
-    """Draw the confusion matrix. Long names are shortened; counts are written for at most 20 classes."""
+    """Draw the confusion matrix, with long names shortened.
+
+    Counts are written for at most 20 classes.
+    """
     names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
     if len(classes) <= 20:
         figures.confusion_matrix(axes, y, predicted, names)
@@ -114,7 +120,10 @@ def agreement(axes: "Axes", target: str, y: np.ndarray, predicted: np.ndarray) -
 
 
 def residuals(axes: "Axes", target: str, y: np.ndarray, predicted: np.ndarray) -> None:
-    """Plot true minus predicted over predicted values; a pattern means that something was not learnt."""
+    """Plot true minus predicted over predicted values.
+
+    A pattern means that something was not learnt.
+    """
     axes.plot(predicted, y - predicted, "o", color=figures.ORANGE, ms=4, alpha=0.6, rasterized=True)
     axes.axhline(0, color=figures.GREY, lw=1.2, ls="--")
     axes.set(title="Residuals", xlabel=f"{target}, predicted", ylabel="true - predicted")

@@ -15,7 +15,10 @@ SMALLEST_CLASS = 3  # examples: one for each of training, validation and test
 
 
 class Target(NamedTuple):
-    """The target as numbers, its classes (() for a quantity), and the reason for this choice in words."""
+    """The target column.
+
+    y is the target as numbers, `classes` is () for a quantity, and `why` gives the reason for this choice in words.
+    """
 
     y: np.ndarray
     classes: tuple[str, ...]
@@ -23,7 +26,7 @@ class Target(NamedTuple):
 
 
 def infer_target(name: str, text: tuple[str, ...], task: str | None, source: Path) -> Target:
-    """Decide between classes and a quantity: by `task` if given, otherwise by the values.
+    """Decide between classes and a quantity, by `task` if given, or by the values.
 
     Raises:
       DataError: if the column can be neither.
@@ -52,7 +55,10 @@ def infer_target(name: str, text: tuple[str, ...], task: str | None, source: Pat
 def parse_target(
     model: Model, text: tuple[str, ...], source: object
 ) -> Int32[np.ndarray, " n"] | Float64[np.ndarray, " n"]:
-    """Read true values for a trained model: class indices or numbers; raise DataError for anything else."""
+    """Read true values for a trained model: class indices or numbers.
+
+    Raise DataError for anything else.
+    """
     if not model.classes:
         return quantities(model.target, text, source)
     found = class_indices(model.classes, text)
@@ -73,7 +79,9 @@ def class_indices(names: tuple[str, ...], text: tuple[str, ...]) -> Int32[np.nda
 
 
 def class_names(text: tuple[str, ...]) -> tuple[str, ...]:
-    """Distinct values of a column, numbers in increasing order and text in alphabetical order.
+    """Return the distinct values of a column, sorted.
+
+    Numbers are in increasing order, text in alphabetical order.
 
     >>> class_names(("b", "a", "b")), class_names(("10", "2", "2.0"))
     (('a', 'b'), ('2', '10'))
@@ -83,7 +91,7 @@ def class_names(text: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def quantities(target: str, text: tuple[str, ...], source: object) -> Float64[np.ndarray, " n"]:
-    """Parse a column of numbers; raise DataError for a field that is not a finite number."""
+    """Parse a column of finite numbers; raise DataError for other fields."""
     numbers = [as_number(field) for field in text]
     if None in numbers:
         row = numbers.index(None)
@@ -105,6 +113,9 @@ def as_number(field: str) -> float | None:
 
 
 def _canonical(name: str) -> str:
-    """One spelling per number, so that 1 and 1.0 are the same class; text is returned unchanged."""
+    """Return one spelling per number, so that 1 and 1.0 are the same class.
+
+    Text is returned unchanged.
+    """
     number = as_number(name)
     return name if number is None else str(int(number)) if number == int(number) else repr(number)
