@@ -1,4 +1,33 @@
-"""Data: standardisation, one-hot targets, splits and batches; and streams of data larger than the device."""
+"""Data: preparing arrays, shuffling them, and streams of data larger than the device.
+
+Arrays. `fnn.fit` takes `(x, y)` or `(x, y, weight)`, with one row per example. A row of weight 0 counts for nothing.
+
+    fitted = fnn.data.fit_standardization(train_x)          mean and standard deviation of the training data
+    x = fnn.data.standardize(test_x, fitted)                applied to other data
+    y = fnn.data.one_hot(labels, k)
+    train, test = fnn.data.split(key, (x, y), (0.8, 0.2), stratify=y)
+    for x, y in fnn.data.batches(key, (x, y), 32): …        one shuffled epoch, for a loop of your own
+
+Data larger than the device. With `fit(..., device_memory=2**30)`, arrays of more bytes than that stay on the host or
+in a file (`np.load(..., mmap_mode="r")`). A background thread reads and sends the next chunk of steps while the device
+computes on the current one, so two chunks are on the device at a time.
+
+    window   Blocks of neighbouring rows come from anywhere in the file, and `window` rows are shuffled together.
+             Default: the rows of one chunk. A window of all rows gives the same bits as training in memory.
+
+Streams. `data` may also be a function from the epoch (from 0) to an iterator of batches, each `(x, y)` or
+`(x, y, weight)` of `batch_size` rows; only the last batch may be smaller. `fit` calls it whenever it needs an epoch,
+and once before training to inspect the first batch. Every call must return a new iterator. Rows keep their order
+unless `window` is given. Batches may reuse the same memory.
+
+    def stream(epoch):
+        for path in paths:
+            yield load(path)
+
+Checkpoints, resuming inside an epoch, early stopping and Ctrl-C work as for arrays. If the network has batch_norm, the
+first chunk of an epoch calibrates it. Streams and `device_memory` are only supported in a single process; over a mesh
+of its devices the rows of each batch are sent.
+"""
 
 from fnn.data.arrays import Standardization as Standardization
 from fnn.data.arrays import batches as batches

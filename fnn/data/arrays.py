@@ -1,4 +1,4 @@
-"""Data as arrays: standardising, one-hot targets, splits, shuffled batches of fixed shape. Nothing is downloaded."""
+"""Data as arrays: standardization, one-hot targets, splits, and shuffled batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +23,15 @@ class Standardization(NamedTuple):
 
 
 def fit_standardization(x: ArrayLike) -> Standardization:
-    """μ and σ per feature (σ² divides by N); where a feature is constant, σ = 1, so that it becomes 0 and not NaN.
+    """Estimate the mean and the standard deviation of each feature.
+
+    μ = Σ x / N, σ² = Σ (x - μ)² / N. A constant feature gets σ = 1, so that `standardize` makes it 0 and not NaN.
+
+    Args:
+      x: training inputs (examples, …), floating point, with at least one example.
+
+    Returns:
+      Standardization(mean, std), each of the shape of one example.
 
     >>> fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
     Standardization(mean=Array([2., 5.], dtype=float32), std=Array([1., 1.], dtype=float32))
@@ -33,13 +41,20 @@ def fit_standardization(x: ArrayLike) -> Standardization:
         raise checks.fail("fit_standardization", "x", "of shape (examples, ...) with at least one example", x)
     mean = jnp.mean(x, axis=0)
     std = jnp.std(x, axis=0)
-    # a constant column's mean is off by rounding, and so is its deviation from it
+    # the mean of a constant column is off by rounding, and so are the deviations from it
     constant = std <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
     return Standardization(mean, jnp.where(constant, 1, std))
 
 
 def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
-    """x̃ = (x - μ) / σ, with μ and σ of the training data: pass what `fit_standardization` found there.
+    """Standardize each feature: x̃ = (x - μ) / σ.
+
+    Args:
+      x: inputs (examples, …), floating point.
+      fitted: the result of `fit_standardization` on the training data. Default: that of x itself.
+
+    Returns:
+      An array of the shape and dtype of x.
 
     >>> standardize(jnp.array([[4.0, 5.0]]), fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]])))
     Array([[2., 0.]], dtype=float32)
@@ -54,7 +69,14 @@ def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
 
 
 def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
-    """Rows with a 1 at the label; a label outside 0..k-1 is an error, not a row of zeros.
+    """Encode labels as rows with a 1 at the label. A label outside 0..k-1 is an error, not a row of zeros.
+
+    Args:
+      labels: integers (batch,).
+      k: the number of classes.
+
+    Returns:
+      float32 rows (batch, k).
 
     >>> one_hot(jnp.array([2, 0]), 3)
     Array([[0., 0., 1.],
@@ -73,9 +95,17 @@ def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
 def split(
     key: PRNGKey, arrays: Sequence[Any], fractions: Sequence[float], stratify: ArrayLike | None = None
 ) -> list[tuple[Any, ...]]:
-    """Shuffles examples into disjoint parts of these fractions, which sum to 1: -> one tuple of arrays per part.
+    """Shuffle examples and split them into disjoint parts.
 
-    Sizes are rounded so that every example lands in one part. With `stratify` (labels), each class is split so.
+    Args:
+      key: PRNG key of the shuffle.
+      arrays: arrays with one row per example, for example `(x, y)`.
+      fractions: the size of each part as a fraction of all examples; they sum to 1. Sizes are rounded so that every
+        example is in exactly one part.
+      stratify: labels (examples,). Each class is then split by the fractions.
+
+    Returns:
+      A list with one tuple of arrays per part.
 
     >>> x, y = jnp.arange(10.0)[:, None], jnp.arange(10) % 2
     >>> train, test = split(jax.random.key(0), (x, y), (0.8, 0.2), stratify=y)
@@ -93,7 +123,7 @@ def split(
             raise checks.fail("split", "stratify", f"of shape ({size},)", labels)
         order = _interleave(order, labels)
     parts = np.split(order, np.round(np.cumsum(fractions[:-1]) * size).astype(int))
-    # rows are taken on the host: on the device each shape would be a program to compile
+    # rows are taken on the host: on the device each shape would compile a program
     on_host = [np.asarray(array) for array in arrays]
     return [
         tuple(_like(array[np.sort(part)], given) for array, given in zip(on_host, arrays, strict=True))
@@ -106,7 +136,7 @@ def _like(array: np.ndarray, given: Any) -> Any:
 
 
 def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`order` rearranged so that any stretch of it holds each class in proportion: the j-th of c members at (j+½)/c."""
+    """`order` rearranged so that any stretch holds each class in proportion: member j of c at (j+½)/c."""
     position = np.empty(len(order))
     for label in np.unique(labels):
         members = order[labels[order] == label]
@@ -115,7 +145,7 @@ def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def check_examples(function: str, arrays: Sequence[Any], least: int = 1) -> int:
-    """The number of examples, the same in each array and at least so many."""
+    """Return the number of examples, which must be the same in each array and at least `least`."""
     shapes = [getattr(array, "shape", None) for array in arrays]
     if not shapes or any(not shape for shape in shapes):
         raise checks.fail(function, "data", "arrays whose first axis counts examples", came=f"shapes {shapes}")
@@ -128,7 +158,7 @@ def check_examples(function: str, arrays: Sequence[Any], least: int = 1) -> int:
 
 
 def check_batch_size(function: str, batch_size: int, size: int) -> int:
-    """A batch size from 1 to the number of examples."""
+    """Return the batch size, which must be from 1 to the number of examples."""
     batch_size = checks.positive_int(function, "batch_size", batch_size)
     if batch_size > size:
         raise checks.fail(function, "batch_size", f"at most the number of examples, {size}", batch_size)
@@ -143,7 +173,15 @@ def unpack_batch(function: str, batch: Data) -> tuple[Any, Any, Any]:
 
 
 def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Iterator[tuple[Array, ...]]:
-    """One epoch: every example once, shuffled, in batches of one shape; only the last may be shorter.
+    """Yield one epoch of shuffled batches. Only the last batch may be smaller.
+
+    Args:
+      key: PRNG key of the shuffle; use another for each epoch.
+      arrays: arrays with one row per example, for example `(x, y)`.
+      batch_size: examples per batch.
+
+    Yields:
+      Tuples of arrays, one batch each. Every example occurs once.
 
     >>> [x.shape for (x,) in batches(jax.random.key(0), (jnp.zeros((10, 3)),), 4)]
     [(4, 3), (4, 3), (2, 3)]

@@ -1,4 +1,4 @@
-"""A few steps' examples on the device while the next ones are on their way there: what a stream is trained on."""
+"""Chunks: the examples of a few steps on the device, and a thread that loads the next ones meanwhile."""
 
 import contextlib
 import queue
@@ -14,16 +14,18 @@ from fnn.sharding import rows
 from fnn.sharding.layout import Layout
 from fnn.sharding.rows import Examples
 
-_LOOK_SECONDS = 0.1  # how often one who waits for a chunk looks whether a signal came
-_LEAVE_SECONDS = 5.0  # how long is waited at the end for a reader that is still reading
+_POLL_SECONDS = 0.1  # how often a wait for a chunk checks for a signal
+_JOIN_SECONDS = 5.0  # how long to wait at the end for a thread that is still reading
 
 
 class Chunk(NamedTuple):
-    """Examples of consecutive steps, and which of them are whose.
+    """The examples of consecutive steps on the device, and the indices of each batch.
 
-    data   the examples, of as many rows in every chunk; those that no index names mean nothing
-    full   (n, batch_size): the examples of each full batch; there are `batches` of them
-    rest   (r,): those of the smaller batch that follows them at the end of an epoch; in other chunks never looked at
+    Attributes:
+      data: the examples; the same number of rows in every chunk, of which those without an index are unused.
+      full: (n, batch_size), the indices of each full batch. The first `batches` rows are used.
+      rest: (r,), the indices of the smaller batch that ends an epoch; unused in other chunks.
+      batches: the number of full batches.
     """
 
     data: Examples
@@ -33,7 +35,7 @@ class Chunk(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What was read for a chunk: arrays of host memory, the rows in the order of training, if the epoch ends there."""
+    """What was read for a chunk: arrays in host memory, the order of their rows, and whether the epoch ends with it."""
 
     arrays: tuple[np.ndarray, ...]
     order: Int[np.ndarray, " rows"]
@@ -41,9 +43,14 @@ class Piece(NamedTuple):
 
 
 class LoadedChunk(NamedTuple):
-    """A chunk with what the host knows of it: how many rows and steps it has, and if an epoch ends with it.
+    """A chunk on the device, and what the host knows of it.
 
-    first   with the last one of an epoch, for a network that calibrates: x of its first one, in host memory
+    Attributes:
+      chunk: the chunk.
+      rows: its number of examples.
+      steps: its number of steps.
+      ends: whether an epoch ends with it.
+      first: with the last chunk of an epoch, if the network calibrates: the inputs of the first one, in host memory.
     """
 
     chunk: Chunk
@@ -54,15 +61,18 @@ class LoadedChunk(NamedTuple):
 
 
 def slots(steps: int) -> int:
-    """For how many steps a chunk's program is made: a loop of one round is compiled, and rounds, in another way."""
+    """The number of steps that the program of a chunk has room for, at least two.
+
+    XLA compiles a one-iteration loop differently, so its rounding differs (jax 0.10, CPU).
+    """
     return max(2, steps)
 
 
 def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = None) -> LoadedChunk:
-    """Puts a piece on the device, or the devices of a mesh, and waits until it is there.
+    """Send a piece to the device, or the devices of a mesh, and wait for it.
 
-    remainder   how many rows the last batch of an epoch has if it is smaller, where that is known: chunks are then of
-                one form, for which the step is compiled once
+    `remainder` is the number of rows of the smaller last batch of an epoch, if it is known. All chunks then have the
+    same shapes, and the step is compiled once.
     """
     arrays, order = piece.arrays, piece.order
     count, short = divmod(len(order), batch_size)
@@ -75,7 +85,7 @@ def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = 
 
 
 def free(loaded: LoadedChunk) -> None:
-    """Gives its memory back, now."""
+    """Free the device memory of a chunk now."""
     for leaf in jax.tree.leaves(loaded.chunk):
         leaf.delete()
 
@@ -84,47 +94,48 @@ def free(loaded: LoadedChunk) -> None:
 def prefetch_chunks(
     chunks: Generator[LoadedChunk, None, None], interrupted: Callable[[], Any]
 ) -> Iterator[Callable[[], LoadedChunk | None]]:
-    """A function that returns the next of these chunks, None where there is none; the one after it is made meanwhile.
+    """Load chunks in a background thread. Yields a function that returns the next chunk, None at their end.
 
-    They are made in a thread: what goes wrong there is raised here. Whoever calls for a chunk has no other one any
-    more, so that two are alive at a time. `interrupted` is asked while there is none yet, and ends the wait with None.
+    The caller must release the previous chunk before asking for the next, so that at most two are in memory. Errors of
+    the thread are raised in the caller. While it waits, the function calls `interrupted`, and returns None if that is
+    true.
     """
-    room, over = threading.Semaphore(1), threading.Event()
+    permits, finished = threading.Semaphore(1), threading.Event()
     ready: queue.SimpleQueue[tuple[LoadedChunk | None, BaseException | None]] = queue.SimpleQueue()
-    x64 = jax.config.read("jax_enable_x64")  # which, as what follows, a context sets for its own thread only
+    x64 = jax.config.read("jax_enable_x64")  # contexts set this and the next two for their own thread only
     partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
-    def make() -> None:
+    def load_all() -> None:
         try:
             threefry = jax.threefry_partitionable(partitionable)
             with contextlib.closing(chunks), jax.enable_x64(x64), jax.default_device(device), threefry:
-                while room.acquire() and not over.is_set():
+                while permits.acquire() and not finished.is_set():
                     ready.put((next(chunks, None), None))
         except BaseException as error:
             ready.put((None, error))
 
-    def following() -> LoadedChunk | None:
+    def next_chunk() -> LoadedChunk | None:
         while True:
             try:
-                made, error = ready.get(timeout=_LOOK_SECONDS)
+                loaded, error = ready.get(timeout=_POLL_SECONDS)
                 break
             except queue.Empty:
                 if interrupted():
                     return None
         if error is not None:
             raise error
-        room.release()
-        return made
+        permits.release()
+        return loaded
 
-    thread = threading.Thread(target=make, name="fnn stream", daemon=True)
+    thread = threading.Thread(target=load_all, name="fnn stream", daemon=True)
     thread.start()
     try:
-        yield following
+        yield next_chunk
     finally:
-        over.set()
-        room.release()
-        thread.join(_LEAVE_SECONDS)
+        finished.set()
+        permits.release()
+        thread.join(_JOIN_SECONDS)
         with contextlib.suppress(queue.Empty):
             while True:
                 left, _ = ready.get_nowait()

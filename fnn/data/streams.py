@@ -1,4 +1,4 @@
-"""Data larger than the device: arrays in files, or a function epoch -> iterator of batches, as chunks to train on."""
+"""Data larger than the device: arrays in files, or a function epoch -> iterator of batches, read chunk by chunk."""
 
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.data import windows
+from fnn.data import host_rows
 from fnn.data.arrays import check_batch_size, check_examples, unpack_batch
+from fnn.data.host_rows import NAMES, Form, HostRows, Validate
 from fnn.data.order import host_generator, rechunk, shuffled_windows
 from fnn.data.prefetch import Piece
-from fnn.data.windows import NAMES, Form, HostRows, Validate
-from fnn.hashing import hash_array as described
+from fnn.hashing import hash_array
 from fnn.types import Batch, Data, PRNGKey
 
-_MEMORY = 2**27  # of the device, for a stream where nothing is said
-_SAMPLE = 256  # how many rows tell data from other data
+_MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
+_SAMPLE = 256  # number of rows that the fingerprint of the data hashes
 
 Stream = Callable[[int], Iterable[Data]]
 """epoch -> an iterator of its batches: (x, y) or (x, y, weight)."""
@@ -26,14 +26,16 @@ Pieces = Callable[[PRNGKey, int, int, Validate | None], Generator[Piece, None, N
 
 
 class Source(NamedTuple):
-    """Where the batches of a training come from, epoch after epoch.
+    """Where the examples of a training come from, epoch after epoch.
 
-    like    the form of one example: of x, y and, if there is one, weight
-    size    how many examples an epoch has; None: its end tells
-    steps   how many batches a chunk has room for
-    pieces  (key, epoch, position, validate) -> what is read for each chunk from that step of that epoch to its end, in
-            memory that the next but one is read into; values are looked at where there is a `validate`, for targets
-    about   what tells it from other sources
+    Attributes:
+      like: shape and dtype of one example: of x, y and, if there is one, weight.
+      size: number of examples of an epoch; None if only its end tells.
+      steps: number of batches that a chunk has room for.
+      pieces: (key, epoch, position, validate) -> the pieces from that step of that epoch to its end, one for each
+        chunk. Their memory is reused for the piece after the next. With `validate`, which checks targets, all values
+        are checked.
+      about: the fingerprint of the data.
     """
 
     like: tuple[Form, ...]
@@ -44,77 +46,80 @@ class Source(NamedTuple):
 
 
 def source(data: Any, batch_size: int, device_memory: int | None, window: int | None) -> Source | None:
-    """fit's data as a Source; None where they are arrays for the device."""
+    """The data of `fit` as a Source; None if they are arrays for the device."""
     memory = None if device_memory is None else checks.positive_int("fit", "device_memory", device_memory)
     window = None if window is None else checks.positive_int("fit", "window", window)
     if callable(data):
         return _of_batches(data, batch_size, _MEMORY if memory is None else memory, window)
     if hasattr(data, "__next__"):
-        expected = "arrays, or a function epoch -> iterator of batches (an iterator is good for one epoch)"
+        expected = "arrays, or a function epoch -> iterator of batches (an iterator serves one epoch only)"
         raise checks.fail("fit", "data", expected, error=TypeError, came=type(data).__name__)
     if memory is None:
         if window is not None:
-            raise checks.fail("fit", "device_memory", "given when window is: without it all is shuffled", came="None")
+            raise checks.fail(
+                "fit", "device_memory", "given if `window` is (without it all rows are shuffled)", came="None"
+            )
         return None
     arrays = _parts("data", unpack_batch("fit", data))
-    size, like = check_examples("fit", arrays), windows.shapes_of_rows("data", arrays)
+    size, like = check_examples("fit", arrays), host_rows.shapes_of_rows("data", arrays)
     check_batch_size("fit", batch_size, size)
-    if size * windows.row_bytes(like) <= memory and (window is None or window >= size):
+    if size * host_rows.row_bytes(like) <= memory and (window is None or window >= size):
         return None
     return _of_arrays(arrays, like, batch_size, memory, window)
 
 
 def blank(like: Sequence[Form], rows: int) -> Batch:
-    """Examples of zeros."""
+    """`rows` examples of zeros."""
     return tuple(jnp.zeros((rows, *form.shape), form.dtype) for form in like)
 
 
 def _parts(argument: str, data: Sequence[Any]) -> list[Any]:
     named = zip(NAMES, data, strict=False)
-    return [windows.on_host(f"{argument}: {name}", part) for name, part in named if part is not None]
+    return [host_rows.on_host(f"{argument}: {name}", part) for name, part in named if part is not None]
 
 
 def _steps(like: Sequence[Form], batch_size: int, memory: int) -> int:
-    """How many batches a chunk can have, with their indices, if two chunks are to fit."""
-    batch = batch_size * (windows.row_bytes(like) + 4)
+    """The number of batches of a chunk, with their indices, if two chunks are to fit."""
+    batch = batch_size * (host_rows.row_bytes(like) + 4)
     if 2 * batch > memory:
         raise checks.fail("fit", "device_memory", f"at least {2 * batch} (two chunks of one batch)", memory)
     return memory // (2 * batch)
 
 
 def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, window: int | None) -> Source:
-    size, row_bytes = arrays[0].shape[0], windows.row_bytes(like)
+    size, row_bytes = arrays[0].shape[0], host_rows.row_bytes(like)
     steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
-    seen = steps * batch_size if window is None else window
-    some = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
+    window = steps * batch_size if window is None else window
+    sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
     sample = [
-        windows.read(array, some, out) for array, out in zip(arrays, windows.allocate(like, len(some)), strict=True)
+        host_rows.read(array, sampled, out)
+        for array, out in zip(arrays, host_rows.allocate(like, len(sampled)), strict=True)
     ]
 
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         skip, count = position * batch_size, steps * batch_size
-        left, rooms = size - skip, windows.allocate_two(like, count)
-        for index in rechunk(shuffled_windows(key, epoch, size, seen, row_bytes), skip, count):
+        left, buffers = size - skip, host_rows.allocate_two(like, count)
+        for index in rechunk(shuffled_windows(key, epoch, size, window, row_bytes), skip, count):
             order = np.argsort(index)
-            index, room = index[order], next(rooms)
-            got = [windows.read(array, index, out) for array, out in zip(arrays, room, strict=True)]
+            index, buffer = index[order], next(buffers)
+            read = [host_rows.read(array, index, out) for array, out in zip(arrays, buffer, strict=True)]
             if validate is not None:
-                windows.check_values(got, validate, lambda bad, index=index: f"row {index[bad]}")
+                host_rows.check_values(read, validate, lambda bad, index=index: f"row {index[bad]}")
             rank = np.empty(len(order), np.int32)
             rank[order] = np.arange(len(order), dtype=np.int32)
             left -= len(order)
-            yield Piece(room, rank, left == 0)
+            yield Piece(buffer, rank, left == 0)
 
     about = [
-        f"{array.dtype} {tuple(array.shape)}, of it {described(part)}"
+        f"{array.dtype} {tuple(array.shape)}, of it {hash_array(part)}"
         for array, part in zip(arrays, sample, strict=True)
     ]
-    return Source(like, size, steps, pieces, [*about, f"window {min(seen, size)}"])
+    return Source(like, size, steps, pieces, [*about, f"window {min(window, size)}"])
 
 
 def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
     first = _batches(stream, 0, None)
-    like, given = windows.shapes_of_rows("data", next(_checked(first, 0, batch_size, None))), first
+    like, given = host_rows.shapes_of_rows("data", next(_checked(first, 0, batch_size, None))), first
     steps = _steps(like, batch_size, memory)
     if isinstance(given, Generator):
         given.close()
@@ -122,23 +127,23 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         batches = _checked(_batches(stream, epoch, given), epoch, batch_size, like)
         if window is not None:
-            batches = _mixed(batches, key, epoch, batch_size, max(1, window // batch_size))
-        rooms, filled = windows.allocate_two(like, steps * batch_size), 0
-        room = next(rooms)
+            batches = _shuffle_within(batches, key, epoch, batch_size, max(1, window // batch_size))
+        buffers, filled = host_rows.allocate_two(like, steps * batch_size), 0
+        buffer = next(buffers)
         for number, batch in itertools.islice(enumerate(batches), position, None):
             if validate is not None:
                 where = f"of batch {number + 1} of epoch {epoch + 1}"
-                windows.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}")
+                host_rows.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}")
             if filled == steps * batch_size:
-                yield Piece(room, np.arange(filled, dtype=np.int32), False)
-                room, filled = next(rooms), 0
-            for out, part in zip(room, batch, strict=True):
+                yield Piece(buffer, np.arange(filled, dtype=np.int32), False)
+                buffer, filled = next(buffers), 0
+            for out, part in zip(buffer, batch, strict=True):
                 out[filled : filled + len(part)] = part
             filled += len(batch[0])
         if not filled:
-            expected = f"a stream that goes on after batch {position} of epoch {epoch + 1}"
+            expected = f"a stream with more than {position} batches in epoch {epoch + 1}, as before"
             raise checks.fail("fit", "data", expected, came="its end")
-        yield Piece(room, np.arange(filled, dtype=np.int32), True)
+        yield Piece(buffer, np.arange(filled, dtype=np.int32), True)
 
     name = getattr(stream, "__qualname__", type(stream).__qualname__)
     about = [f"stream {name}", *(f"{form.dtype} {form.shape}" for form in like), f"window {window}"]
@@ -146,20 +151,20 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
 
 
 def _batches(stream: Callable[[int], Any], epoch: int, earlier: Any) -> Iterator[Any]:
-    """The stream's iterator for this epoch, which must be another one than an earlier one."""
+    """The stream's iterator for this epoch, which must not be the earlier one."""
     given = stream(epoch)
     if not hasattr(given, "__iter__"):
         expected = "a function epoch -> iterator of batches"
         raise checks.fail("fit", "data", expected, error=TypeError, came=f"one that returns {checks.describe(given)}")
     iterator = iter(given)
     if iterator is earlier:
-        expected = "a function that makes a new iterator at each call"
+        expected = "a function that returns a new iterator at each call"
         raise checks.fail("fit", "data", expected, came="the same one again")
     return iterator
 
 
 def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Form, ...] | None) -> Iterator[HostRows]:
-    """The batches as arrays of NumPy, of the forms of the first one; of `batch_size` rows, only the last of fewer."""
+    """The batches as NumPy arrays, checked: shapes as in the first one, and only the last one smaller."""
     short: int | None = None
     number = 0
     for number, batch in enumerate(batches, 1):
@@ -168,7 +173,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
             came = type(batch).__name__
             raise checks.fail("fit", name, "(x, y) or (x, y, weight)", error=TypeError, came=came)
         arrays = _parts(name, batch)
-        found = windows.shapes_of_rows(name, arrays)
+        found = host_rows.shapes_of_rows(name, arrays)
         like = found if like is None else like
         if len(found) != len(like):
             raise checks.fail("fit", name, f"of {len(like)} arrays, as the first one", came=f"{len(found)}")
@@ -192,12 +197,14 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
         raise checks.fail("fit", "data", f"a stream of at least one batch in epoch {epoch + 1}", came="none")
 
 
-def _mixed(batches: Iterator[HostRows], key: PRNGKey, epoch: int, batch_size: int, count: int) -> Iterator[HostRows]:
-    """The examples of every `count` batches shuffled among each other."""
-    draw = host_generator(key, epoch)
-    copies = (tuple(map(np.array, batch)) for batch in batches)  # whoever makes batches may make all in one place
+def _shuffle_within(
+    batches: Iterator[HostRows], key: PRNGKey, epoch: int, batch_size: int, count: int
+) -> Iterator[HostRows]:
+    """Shuffle together the examples of every `count` batches."""
+    rng = host_generator(key, epoch)
+    copies = (tuple(map(np.array, batch)) for batch in batches)  # the stream may reuse the memory of its batches
     while held := list(itertools.islice(copies, count)):
         joined = [np.concatenate(parts) for parts in zip(*held, strict=True)]
-        order = draw.permutation(len(joined[0]))
+        order = rng.permutation(len(joined[0]))
         for begin in range(0, len(order), batch_size):
             yield tuple(part[order[begin : begin + batch_size]] for part in joined)

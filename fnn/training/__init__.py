@@ -1,1 +1,35 @@
-"""Training: steps, epochs, `fit`, evaluation, and how a training stops and resumes."""
+"""Training: steps, epochs, `fit`, evaluation, and how a training stops and resumes.
+
+Train in the way that suits you:
+
+    history, progress, early stopping   fnn.fit(network, loss, optimizer, (x, y), epochs=, batch_size=, key=)
+    a loop of your own                  state = fnn.init_state(network, optimizer, key)
+                                        step = jax.jit(fnn.make_step(network, loss, optimizer))
+    an epoch as one program             epoch = fnn.make_epoch(step, batch_size)
+                                        state, costs = epoch(state, (x, y))        (the given state is donated)
+    many trainings at once              run = fnn.make_run(...); results = fnn.sweep(run, hypers, keys)
+    checkpoints                         fnn.fit(..., checkpoint_dir=folder), then the same with resume=True
+    the gradient alone                  fnn.value_and_grad(network, loss, l2)(params, x, y)
+
+Optimizers follow optax's protocol: optax's own optimizers can take the place of fnn's, and both can be chained. The
+same key gives the same bits on one device.
+
+The path of a batch, from `fit` to the derivative:
+
+    fit.fit                     checks the arguments, places the data, and calls the loop
+    loop.run_loop               on the host: calls programs, checks that all is finite, saves, reports
+    programs.run_epochs         compiled: epochs up to the next report, with early stopping
+    epoch.reported_epoch        one epoch: shuffle, scan over its batches (`epoch`), means and validation (`report`)
+    step.make_logging_step      one step: gradient, then the update of the optimizer
+    fnn.backprop                forward through network and loss, then backward
+
+The other modules:
+
+    arguments, data_checks      what `fit` and the others refuse
+    partial_epoch, stream_loop  steps inside an epoch; the loop for data larger than the device
+    evaluation                  `predict` and `evaluate`
+    resume, fingerprint,        what a checkpoint holds, which training it belongs to,
+    compatibility               and checkpoints of earlier versions
+    failures                    the search for the step and the leaf that are not finite
+    signals, progress           Ctrl-C and SIGTERM; lines and a progress bar
+"""

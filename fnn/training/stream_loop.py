@@ -16,9 +16,9 @@ from jaxtyping import PyTree
 
 from fnn import checks
 from fnn.data import prefetch
+from fnn.data.host_rows import Validate
 from fnn.data.prefetch import LoadedChunk, Piece
 from fnn.data.streams import Source
-from fnn.data.windows import Validate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs

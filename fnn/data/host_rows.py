@@ -1,8 +1,6 @@
-"""Rows of arrays that lie on the host or in a file: their order in an epoch, and copies of some of them.
+"""Rows of arrays on the host or in a file: their shapes and dtypes, copies of some of them, and checks of values.
 
-Where the window holds all rows the order is that of data on the device. Where it does not, blocks of neighbours come
-in random order and what a window of them holds is shuffled: a file is read in stretches, and examples that lie
-together do not stay together.
+`fnn.data.order` has the order in which they are read.
 """
 
 import itertools
@@ -21,13 +19,13 @@ HostRows = tuple[np.ndarray, ...]
 Validate = Callable[[np.ndarray], None]
 
 NAMES = "x", "y", "weight"
-_CACHED_BYTES = 2**18  # what is copied at a time where rows lie apart
-_HELD_BYTES = 2**21  # how much of a file a process holds on to at most
-_ALIGNMENT = 64  # what the CPU takes over as it is, without a copy
+_CACHED_BYTES = 2**18  # copied at a time if the rows are scattered
+_HELD_BYTES = 2**21  # of a mapped file, at most this much stays in the memory of the process
+_ALIGNMENT = 64  # JAX's CPU device uses memory of this alignment without a copy
 
 
 def on_host(argument: str, value: Any) -> Any:
-    """What NumPy indexes, or what is indexed like it and lies in a file, as it is; anything else as NumPy's."""
+    """The value itself if it is a NumPy array or is indexed like one (h5py); anything else as a NumPy array."""
     alike = all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
     if isinstance(value, np.ndarray) or (
         alike and isinstance(value.dtype, np.dtype) and not isinstance(value, jax.Array)
@@ -40,7 +38,7 @@ def on_host(argument: str, value: Any) -> Any:
 
 
 def shapes_of_rows(argument: str, arrays: Sequence[Any]) -> tuple[Form, ...]:
-    """The form of one example of x, y and weight, in the dtypes that JAX has for them."""
+    """Shape and dtype of one example of x, y and weight, in the dtypes that JAX has for them."""
     found = []
     for name, array in zip(NAMES, arrays, strict=False):
         numbers = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == np.bool_
@@ -54,12 +52,12 @@ def shapes_of_rows(argument: str, arrays: Sequence[Any]) -> tuple[Form, ...]:
 
 
 def row_bytes(like: Sequence[Form]) -> int:
-    """Of one example."""
+    """The bytes of one example."""
     return sum(form.size * form.dtype.itemsize for form in like)
 
 
 def allocate(like: Sequence[Form], rows: int) -> HostRows:
-    """Memory for so many examples, as a device that is the host takes it over without a copy."""
+    """Memory for this many examples, aligned so that JAX's CPU device uses it without a copy."""
     out = []
     for form in like:
         shape, dtype = (rows, *form.shape), np.dtype(form.dtype)
@@ -70,14 +68,15 @@ def allocate(like: Sequence[Form], rows: int) -> HostRows:
 
 
 def allocate_two(like: Sequence[Form], rows: int) -> Iterator[HostRows]:
-    """Two of them, in turn: for what is computed on, and for what is read meanwhile."""
+    """Two buffers in turn: one for the chunk in use, one for the chunk that is read meanwhile."""
     return itertools.cycle([allocate(like, rows), allocate(like, rows)])
 
 
 def read(array: Any, index: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """out[:n] = array[index], n = len(index), index ascending: stretches of neighbours one by one, or a bit at a time.
+    """out[:n] = array[index], n = len(index), for an ascending index.
 
-    A file that is mapped into memory is let go of meanwhile: its pages stay with the system, not with the process.
+    Stretches of neighbouring rows are read one by one, scattered rows a few at a time. Pages of a mapped file are
+    released meanwhile: they stay in the cache of the system, not in the memory of the process.
     """
     begins, held = np.flatnonzero(np.diff(index, prepend=index[0] - 2) != 1), 0
     together = 8 * len(begins) <= len(index)
@@ -87,13 +86,13 @@ def read(array: Any, index: np.ndarray, out: np.ndarray) -> np.ndarray:
         out[a:b] = array[index[a] : index[a] + b - a] if together else array[index[a:b]]
         held += out[a:b].nbytes
         if held > _HELD_BYTES:
-            _let_go(array)
+            _release(array)
             held = 0
-    _let_go(array)
+    _release(array)
     return out[: len(index)]
 
 
-def _let_go(array: Any) -> None:
+def _release(array: Any) -> None:
     if isinstance(array, np.memmap) and array.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
         mapped = getattr(array, "_mmap", None)
         if mapped is not None:
@@ -101,7 +100,7 @@ def _let_go(array: Any) -> None:
 
 
 def check_values(arrays: Sequence[np.ndarray], validate: Validate, where: Callable[[int], str]) -> None:
-    """Raises unless all is finite, weights are not negative and targets can be meant; `where` names a row."""
+    """Raise if values are not finite, weights are negative or targets are invalid; `where` names a row."""
     for name, array in zip(NAMES, arrays, strict=False):
         if jnp.issubdtype(array.dtype, jnp.inexact) and not np.isfinite(array).all():
             bad = int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1)))
