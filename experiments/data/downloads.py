@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from experiments.errors import DataError, needs
 
-_WAIT = 30  # seconds without an answer before the next mirror is asked
+_WAIT = 30  # seconds without an answer before the next mirror is tried
 
 
 class Source(NamedTuple):

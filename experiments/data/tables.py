@@ -77,9 +77,9 @@ def read_examples(path: Path, selection: Selection, delimiter: str = ",") -> Exa
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _check_names(path: Path, names: Sequence[str], flag: str, asked: Collection[str]) -> None:
+def _check_names(path: Path, names: Sequence[str], flag: str, requested: Collection[str]) -> None:
     """Raise UsageError if the flag asks for a column that does not exist."""
-    for name in asked:
+    for name in requested:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f" ({', '.join(names)[:200]})"

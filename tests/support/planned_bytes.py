@@ -28,7 +28,7 @@ def held(tree) -> list[int]:
 
 
 def measure(program: Program) -> dict:
-    """The plan's facts, and what each device holds after a step on arrays of zeros."""
+    """Return the analysis of the step, and the bytes on each device after a step on arrays of zeros."""
     compiled, *shapes = compile_step(program)
     facts = analyse_compiled(compiled, *shapes, 0.0)
     put = lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)

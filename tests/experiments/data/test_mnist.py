@@ -73,10 +73,10 @@ def test_the_cache(contents, tmp_path):
 
 
 def test_downloads_once_from_the_first_good_mirror(contents, tmp_path, monkeypatch):
-    asked = []
+    requested = []
 
     def download(url, path, pooch):
-        asked.append(url)
+        requested.append(url)
         name = url.rpartition("/")[2].removesuffix(".gz")
         if url.startswith(mnist.MIRRORS[0]):
             if "labels" in name:
@@ -87,10 +87,10 @@ def test_downloads_once_from_the_first_good_mirror(contents, tmp_path, monkeypat
 
     monkeypatch.setattr("pooch.HTTPDownloader", lambda **options: download)
     np.testing.assert_array_equal(load_mnist().train_y, LABELS)
-    assert len(asked) == 8
+    assert len(requested) == 8
     assert sorted(p.name for p in (tmp_path / "cache" / "fnn").iterdir()) == sorted(f"{n}.gz" for n in contents)
     load_mnist()
-    assert len(asked) == 8
+    assert len(requested) == 8
 
 
 def test_no_mirror(contents, tmp_path, monkeypatch):
