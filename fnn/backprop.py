@@ -1,7 +1,7 @@
-"""Backpropagation through a network and a loss (Rumelhart, Hinton and Williams 1986).
+"""Backpropagation through a network and a loss.
 
-`value_and_grad` runs the forward pass, the loss, and the backward pass. The mean over the batch, the L2 penalty and
-the sum over micro-batches are computed here and nowhere else.
+`value_and_grad` runs the forward pass, the loss, and the backward pass (Rumelhart, Hinton and Williams 1986). The mean
+over the batch, the L2 penalty and the sum over micro-batches are computed here and nowhere else.
 """
 
 from collections.abc import Callable

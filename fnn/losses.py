@@ -2,8 +2,7 @@
 
 a is the prediction (z if it is a logit), y the target, and L the value of one example. `backward` takes the gradient
 dL (batch,) of the cost with respect to the values. The mean over the batch is taken in `fnn.backprop`. For the two
-losses on logits, the gradient of the mean is the dZ = (A - Y) / m of textbooks. Values are computed in float32 at
-least.
+losses on logits, the gradient of the mean is dZ = (A - Y) / m. Values are computed in float32 at least.
 
 >>> values, residuals = squared_error.forward(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
 >>> values, squared_error.backward(residuals, jnp.ones(1))
@@ -31,10 +30,7 @@ def _prediction(function: str, prediction: ArrayLike) -> Array:
 
 
 def _same_shape(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Return prediction and target in one dtype; their shapes must be equal.
-
-    (n,) is never broadcast against (n, 1).
-    """
+    """Return prediction and target in one dtype; their shapes must be equal."""
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
     if prediction.shape != target.shape:
         expected = f"of the prediction's shape {tuple(prediction.shape)}"
@@ -46,10 +42,7 @@ def _same_shape(function: str, prediction: ArrayLike, target: ArrayLike) -> tupl
 
 
 def _distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Return prediction and target, both (batch, k).
-
-    A label becomes a one-hot row, or a row of NaN if it is out of range.
-    """
+    """Return both as (batch, k). A label out of range becomes a row of NaN."""
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
     if prediction.ndim != 2:
         raise checks.fail(function, "prediction", "of shape (batch, k)", prediction)
@@ -127,10 +120,7 @@ def _softmax_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
 
 
 def _softmax_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array], dvalue: Values) -> Array:
-    """dz = dL (p Σ_k y_k - y), which is dL (p - y) for a distribution y
-
-    p Σ_k y_k is computed as e^z (Σ_k y_k / Σ_j e^z_j).
-    """
+    """dz = dL (p Σ_k y_k - y), p = e^z / Σ_j e^z_j; this is dL (p - y) if y is a distribution"""
     e, scale, y, like = residuals
     dvalue = _as_column(dvalue, e)
     return (e * (dvalue * scale) - dvalue * y).astype(like.dtype)
@@ -214,8 +204,7 @@ sigmoid_cross_entropy = Loss(
 
 L = -Σ_k [y_k ln σ(z_k) + (1 - y_k) ln(1 - σ(z_k))], dz = dL (σ(z) - y)
 
-Logits and targets have the same shape (batch, k) for k independent labels; targets are in [0, 1]. It is computed
-without overflow for logits of any size.
+Logits and targets have the same shape (batch, k) for k independent labels; targets are in [0, 1].
 """
 
 softmax_cross_entropy = Loss(
@@ -229,8 +218,7 @@ softmax_cross_entropy = Loss(
 
 L = -Σ_k y_k ln p_k with p = softmax(z), dz = dL (p - y)
 
-Logits have shape (batch, k). Targets are integer labels (batch,) in 0..k-1 or distributions (batch, k). A label out
-of range gives NaN; `fit` and `evaluate` raise ValueError.
+Logits have shape (batch, k). Targets are integer labels (batch,) in 0..k-1 or distributions (batch, k).
 """
 
 binary_cross_entropy = Loss(

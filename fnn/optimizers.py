@@ -1,10 +1,8 @@
 """Optimizers in optax's protocol.
 
-An optimizer has init(params) -> state and update(gradients, state, params) -> updates, state; `apply_updates` adds the
-updates to the parameters. W is a parameter, dW the gradient of the cost, and α the learning rate. These optimizers
-chain with optax's own, and fnn accepts any optax transformation in their place.
-
-A learning rate is a number, a traced scalar, or a schedule: a function of the number of updates made so far.
+An optimizer has init(params) -> state and update(gradients, state, params) -> updates, state. The updates are added to
+the parameters. W is a parameter, dW the gradient of the cost, and α the learning rate: a number, a traced scalar, or a
+schedule, which is a function of the number of updates made so far. These optimizers chain with optax's own.
 """
 
 from collections.abc import Callable
@@ -176,7 +174,7 @@ def adam(
 
     M ← β₁ M + (1 - β₁) dW, V ← β₂ V + (1 - β₂) dW², M̂ = M / (1 - β₁ᵗ), V̂ = V / (1 - β₂ᵗ), W ← W - α M̂ / (√V̂ + ε)
 
-    M and V start at 0, and t is the number of updates including this one.
+    M and V start at 0; t counts the updates, from 1.
 
     Args:
       learning_rate: α, a number, a traced scalar, or a schedule step -> α.

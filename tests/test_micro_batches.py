@@ -1,4 +1,4 @@
-"""Gradients summed over micro-batches: equal to those of the batch, in less memory."""
+"""Gradients summed over micro-batches equal those of the batch, in less memory."""
 
 import functools
 

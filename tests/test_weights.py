@@ -1,4 +1,4 @@
-"""Which parameters an L2 penalty acts on: the default rule, rules of the caller, and networks without weights."""
+"""Which parameters an L2 penalty acts on, and networks that have none of them."""
 
 from typing import NamedTuple
 
@@ -80,7 +80,7 @@ def test_the_weights_of_a_masked_layer_are_those_of_a_dense_layer():
 
 @pytest.mark.parametrize("rule", [is_kernel, is_matrix])
 def test_a_rule_of_the_caller_in_each_function(rule, key):
-    """The same costs and parameters as with a dense layer, whose weight the default rule finds."""
+    """Compare with a dense layer, whose weight the default rule finds."""
     dense, optimizer, l2 = fnn.dense(4, 2), fnn.sgd(0.1), 0.5
     params = dense.init(key)
     theirs = Kernel(*params)

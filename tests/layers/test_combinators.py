@@ -1,4 +1,4 @@
-"""Combinators: random draws, repeat against its layers written out, deep networks."""
+"""Combinators: random draws, repeat against layers written out, deep networks."""
 
 import jax
 import jax.numpy as jnp

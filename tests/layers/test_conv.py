@@ -1,4 +1,4 @@
-"""conv2d and pooling against jax.lax, and both forms of a convolution against each other."""
+"""conv2d and pooling against jax.lax, and both forms of a convolution."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The statistics of batch_norm and layer_norm: which are used, and what sets them."""
+"""Statistics of batch_norm and layer_norm: which are used, and what sets them."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""The table of layers: what it counts, and that it does not depend on the names of layers."""
+"""The table of layers: its counts, and that the names of layers decide nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The library's layers, losses and networks pass every check of the gradient checker."""
+"""The library's layers, losses and networks under all of gradcheck's checks."""
 
 import jax
 import jax.numpy as jnp
