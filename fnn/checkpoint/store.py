@@ -245,7 +245,7 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
 def latest(folder: str | Path) -> Path | None:
     """Return the path of the newest good checkpoint, or None if there is none.
 
-    Damaged ones are skipped with a CheckpointWarning. If there are checkpoints and none is good, it raises DamagedError.
+    Damaged ones are skipped with a CheckpointWarning. It raises DamagedError if there are checkpoints and none is good.
     """
     loaded, _ = newest(Path(folder), "latest")
     return None if loaded is None else loaded.path
