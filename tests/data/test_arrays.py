@@ -1,4 +1,4 @@
-"""Data: standardising, one-hot rows, splits, batches."""
+"""Data: standardization, one-hot rows, splits, batches."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Data larger than the device: the same bits as in memory, every example once, two chunks at a time."""
+"""Data larger than the device: the same bits as in memory, every example once, two chunks in memory."""
 
 import os
 import subprocess
@@ -83,14 +83,14 @@ def test_every_row_comes_once(size, window, row_bytes):
 
 
 def test_a_window_mixes_what_lies_together():
-    """100 classes one after the other, a window a tenth of all: half the classes or more are in each."""
+    """For 100 sorted classes and a window of a tenth of the rows, each window has at least half of the classes."""
     parts = list(shuffled_windows(KEY, 0, 100_000, 10_000, 4096))
     assert len(parts) <= 11
     assert min(len(np.unique(part // 1000)) for part in parts[:10]) >= 50
 
 
 def rows_of(pieces):
-    """x and y in the order of training; the memory of a piece is used again."""
+    """x and y in the order of training, copied: the memory of a piece is reused."""
     parts = [(*(part[piece.order] for part in piece.arrays), piece.ends) for piece in pieces]
     assert [ends for *_, ends in parts] == [False] * (len(parts) - 1) + [True]
     return [np.concatenate([part[i] for part in parts]) for i in (0, 1)]
@@ -110,7 +110,7 @@ def test_pieces_are_the_rows_of_their_order(window):
 
 
 def test_a_stream_keeps_its_order_or_is_mixed_within_a_window():
-    """Whoever makes batches may use the same memory for all of them."""
+    """The stream may use the same memory for all of its batches."""
     x = np.arange(SIZE, dtype="float32")[:, None]
 
     def stream(epoch):
@@ -134,13 +134,15 @@ def test_a_stream_keeps_its_order_or_is_mixed_within_a_window():
 
 
 def test_two_chunks_are_on_the_device_at_a_time(monkeypatch):
-    """The data are eight times what the device is given for them."""
+    """The data are eight times as large as device_memory."""
     x, y = normal(5, (4096, 64)), np.arange(4096) % 2
     budget, seen = (x.nbytes + 4096 * 4) // 8, []
     network = fnn.mlp([64, 4, 2])
     live = lambda: sum(array.nbytes for array in jax.live_arrays())
     load = prefetch.load
-    monkeypatch.setattr(prefetch, "load", lambda *args: (load(*args), seen.append(live()))[0])  # when one more is there
+    monkeypatch.setattr(
+        prefetch, "load", lambda *args: (load(*args), seen.append(live()))[0]
+    )  # measured after each load
     options = {"network": network, "batch_size": 16, "validation": None, "patience": None, "epochs": 2}
     before = live()
     fit((x, y), device_memory=budget, **options)
@@ -177,7 +179,7 @@ print(max(seen) - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_process_stays_small(tmp_path):
-    """128 MiB in files, 16 MiB of the device, which here is memory of the process."""
+    """128 MiB in files, 16 MiB of device memory, which on the CPU is memory of the process."""
     np.save(tmp_path / "x.npy", np.zeros((32768, 1024), "float32"))
     np.save(tmp_path / "y.npy", np.arange(32768) % 2)
     command = [sys.executable, "-c", CHILD, str(tmp_path)]

@@ -1,4 +1,4 @@
-"""A small training: 150 examples of three classes, 80 for validation, a network that learns them in a few epochs."""
+"""A small training: 150 examples of three classes, 80 for validation, and a network that learns them quickly."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A small training on data larger than the device: momentum, dropout, early stopping, a ragged batch."""
+"""A small training on data larger than the device: momentum, dropout, early stopping, a smaller last batch."""
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 
 
 def fit(data=DATA, **options):
-    """3 epochs."""
+    """Train for 3 epochs."""
     return training.fit(data=data, **({"epochs": 3, "validation": VALIDATION, "patience": 2} | options))
 
 
@@ -25,14 +25,14 @@ def streamed(data=DATA, **options):
 
 
 def batches(epoch, data=DATA, order=None):
-    """The batches of an epoch in memory."""
+    """Yield the batches that training in memory uses in this epoch."""
     order = np.asarray(jax.random.permutation(epoch_key(KEY, epoch), len(data[0]))) if order is None else order
     for begin in range(0, len(order), BATCH):
         yield tuple(part[order[begin : begin + BATCH]] for part in data)
 
 
 class Read:
-    """Like a data set of h5py: neither an array of NumPy nor one in memory, indices must ascend."""
+    """Like a dataset of h5py: not a NumPy array, and indices must ascend."""
 
     def __init__(self, array, watch=lambda: None):
         self.array, self.shape, self.dtype, self.watch = array, array.shape, array.dtype, watch

@@ -1,4 +1,4 @@
-"""A small training with everything that makes resuming hard: momentum, dropout, early stopping, a ragged batch."""
+"""A small training with what makes resuming hard: momentum, dropout, early stopping, a smaller last batch."""
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ def fit(network=NETWORK, loss=LOSS, optimizer=OPTIMIZER, data=TRAIN, **options):
 
 
 def bits(tree) -> list[bytes]:
-    """Every leaf's bytes."""
+    """The bytes of every leaf."""
     leaves = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(tree)]
     return [np.asarray(leaf).tobytes() for leaf in leaves]
 

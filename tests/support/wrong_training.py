@@ -1,4 +1,4 @@
-"""Wrong steps, optimizers, trainings and data: calls, the error of each, and words that its message must have."""
+"""Wrong arguments of steps, optimizers, trainings and data: each call, its error, and words of the message."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def fit(**changes):
 
 
 def stream(*items, batch=(X[:3], LABELS[:3]), **changes):
-    """fit on a stream whose every epoch has these batches; None stands for a good one."""
+    """fit on a stream with these batches in every epoch; None stands for a good batch."""
     given = [batch if item is None else item for item in items]
     return fit(data=lambda epoch: iter(given), **changes)
 
@@ -49,7 +49,7 @@ def run(**changes):
     return lambda: fnn.make_run(NETWORK, fnn.softmax_cross_entropy, fnn.sgd, arrays, **options)
 
 
-CASES = [  # what is called, the error, and words that its message must have
+CASES = [  # the call, the error, and words that its message must contain
     # costs, gradients, steps
     (gradient(PARAMS, X, LABELS[:5]), ValueError, "value_and_grad: y as many rows as x, 6 got int32 of shape (5,)"),
     (gradient(PARAMS, X[:0], LABELS[:0]), ValueError, "value_and_grad: x at least one example got float32 of shape (0, 4)"),

@@ -1,4 +1,4 @@
-"""XLA's own cost analysis: a step with the hand-written backward against the same step made with jax.grad."""
+"""XLA's cost analysis: a step with the hand-written backward against the same step with jax.grad."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ OPTIMIZER = fnn.momentum(0.1)
 
 
 def step_with_autodiff(network, loss):
-    """make_step's step with jax.grad of the same forward in the place of the backward functions."""
+    """The step of `make_step` with jax.grad of the same forward instead of the backward functions."""
 
     def step(state, batch):
         x, y = batch
@@ -70,8 +70,8 @@ def ratios(network, x_shape, loss=fnn.softmax_cross_entropy):
 
 @pytest.mark.parametrize("name", slow_except(MLPS, "mlp gelu", "mlp repeat"))
 def test_an_mlp_step_costs_no_more_than_with_jax_grad(name):
-    for what, ratio in ratios(MLPS[name], (64,)).items():
-        assert round(ratio, 2) <= 1.00, f"{what}: {ratio:.4f} times jax.grad's"
+    for kind, ratio in ratios(MLPS[name], (64,)).items():
+        assert round(ratio, 2) <= 1.00, f"{kind}: {ratio:.4f} times jax.grad's"
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ def test_an_mlp_step_costs_no_more_than_with_jax_grad(name):
     ids=lambda loss: loss.name,
 )
 def test_neither_do_the_other_losses(loss):
-    for what, ratio in ratios(MLPS["mlp tanh"], (64,), loss).items():
-        assert round(ratio, 2) <= 1.00, f"{what}: {ratio:.4f} times jax.grad's"
+    for kind, ratio in ratios(MLPS["mlp tanh"], (64,), loss).items():
+        assert round(ratio, 2) <= 1.00, f"{kind}: {ratio:.4f} times jax.grad's"
 
 
 @pytest.mark.parametrize("name", slow_except(CONVNETS, "convnet same"))
 def test_a_convnet_step_costs_no_more_arithmetic_than_with_jax_grad(name, capsys):
     found = ratios(*CONVNETS[name])
     with capsys.disabled():
-        print(f"\n{name}: " + ", ".join(f"{what} {ratio:.3f}" for what, ratio in found.items()) + " times jax.grad's")
-    for what in ("flops", "transcendentals"):
-        assert found[what] <= 1.01, f"{what}: {found[what]:.4f} times jax.grad's"
+        print(f"\n{name}: " + ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in found.items()) + " times jax.grad's")
+    for kind in ("flops", "transcendentals"):
+        assert found[kind] <= 1.01, f"{kind}: {found[kind]:.4f} times jax.grad's"
 
 
 @pytest.mark.slow

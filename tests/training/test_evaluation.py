@@ -1,4 +1,4 @@
-"""evaluate and predict: the numbers of one pass over everything, whatever the batch size; nothing is drawn."""
+"""evaluate and predict: the same numbers for every batch size, and no randomness."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""fit: history, early stopping, reports, and how rarely the host is visited."""
+"""fit: history, early stopping, reports, and how few calls it makes from the host."""
 
 import io
 from contextlib import redirect_stdout
@@ -52,13 +52,13 @@ def test_the_same_key_gives_the_same_bits_however_often_it_reports(key):
 
 
 def test_it_continues_from_a_state_and_leaves_it_alone(key):
-    whole = fit(key, epochs=6)
+    uninterrupted = fit(key, epochs=6)
     first = fit(key, epochs=4)
     second = fit(None, epochs=2, state=first.state)
     np.testing.assert_array_equal(
-        np.concatenate([first.history["cost"], second.history["cost"]]), whole.history["cost"]
+        np.concatenate([first.history["cost"], second.history["cost"]]), uninterrupted.history["cost"]
     )
-    assert np.array_equal(second.state.params[0].w, whole.state.params[0].w)
+    assert np.array_equal(second.state.params[0].w, uninterrupted.state.params[0].w)
     assert not first.state.params[0].w.is_deleted()
 
 
@@ -85,11 +85,11 @@ def test_patience_that_never_ends_returns_the_best_too(key):
 
 def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatch):
     calls = []
-    advance = programs.run_epochs
+    run_epochs = programs.run_epochs
 
     def counted(*args):
         calls.append(int(args[-1]))
-        return advance(*args)
+        return run_epochs(*args)
 
     monkeypatch.setattr(programs, "run_epochs", counted)
     x = normal(3, (400, 2))
@@ -97,7 +97,7 @@ def test_ten_thousand_full_batch_iterations_are_a_few_dispatches(key, monkeypatc
     network = fnn.mlp([2, 4, 1], fnn.tanh)
     options = {"epochs": 10_000, "batch_size": 400, "key": key, "progress": False}
     result = fnn.fit(network, fnn.sigmoid_cross_entropy, fnn.sgd(1.2), (x, y), **options)
-    assert len(calls) <= 100, f"{len(calls)} dispatches"
+    assert len(calls) <= 100, f"{len(calls)} calls"
     assert result.history["cost"].shape == (10_000,)
     assert result.history["cost"][-1] < 0.3
 
@@ -118,7 +118,7 @@ def test_an_epoch_is_traced_once(key, monkeypatch):
         return run_epoch(*arguments)
 
     monkeypatch.setattr(epoch, "epoch", counted)
-    network = fnn.serial(*NETWORK.layers)  # another value: nothing is compiled for it already
+    network = fnn.serial(*NETWORK.layers)  # a new object, for which nothing is compiled yet
     options = {"epochs": 3, "batch_size": 16, "validation": VALIDATION, "patience": 2, "report_every": 2}
     fnn.fit(network, LOSS, OPTIMIZER, TRAIN, key=key, progress=False, **options)
     assert len(traced) == 1

@@ -1,4 +1,4 @@
-"""Steps and epochs: what they compute, that they compile once, and that the same key gives the same bits."""
+"""Steps and epochs: their results, one compilation each, and the same bits for the same key."""
 
 import chex
 import jax
@@ -39,7 +39,7 @@ def test_a_step_is_gradient_then_update(key):
 @pytest.mark.claim("C187")
 @pytest.mark.parametrize("batch_size", slow_except([1, 5, 22, 23], 5, 23))
 def test_an_epoch_is_its_steps_one_after_the_other(batch_size, key):
-    """Every example once, the remainder as a batch of its own size."""
+    """An epoch uses every example once, and the remainder is a smaller batch."""
     optimizer = fnn.sgd(0.1)
     step = fnn.make_step(NETWORK, LOSS, optimizer)
     sizes = []
@@ -167,7 +167,7 @@ def test_a_batch_may_carry_weights(key):
     ids=["adam", "lbfgs", "reduce_on_plateau", "chain"],
 )
 def test_optax_transformations_take_the_optimizers_place(optimizer, key):
-    """lbfgs wants value, grad and value_fn, reduce_on_plateau wants value."""
+    """lbfgs needs value, grad and value_fn; reduce_on_plateau needs value."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # optax's own code needs it
         state = fnn.init_state(NETWORK, optimizer, key)
         step = jax.jit(fnn.make_step(NETWORK, LOSS, optimizer))

@@ -1,4 +1,4 @@
-"""The host's loop on data larger than the device: exact resume, what is raised and reported, what is kept."""
+"""The loop on data larger than the device: bitwise resume, errors, reports, and memory."""
 
 import itertools
 import os
@@ -33,9 +33,9 @@ def content(folder):
 def test_going_on_inside_an_epoch_gives_the_same_bits(kind, tmp_path):
     options = {"window": 40, "device_memory": BUDGET}
     options |= {"data": DATA if kind == "arrays" else lambda epoch: batches(epoch)}
-    whole = fit(**options)
+    uninterrupted = fit(**options)
     saving = {"checkpoint_every_steps": 5, "keep": 100}
-    assert bits(fit(checkpoint_dir=tmp_path / "whole", **saving, **options)) == bits(whole)
+    assert bits(fit(checkpoint_dir=tmp_path / "whole", **saving, **options)) == bits(uninterrupted)
     done = content(tmp_path / "whole")
     assert [int(name[5:]) for name in done] == sorted({*range(5, 64, 5), 21, 42, 63})
     for step in (5, 20, 21, 60, 63):
@@ -45,7 +45,8 @@ def test_going_on_inside_an_epoch_gives_the_same_bits(kind, tmp_path):
                 (folder / name).mkdir(parents=True)
                 for file, data in zip(sorted((tmp_path / "whole" / name).iterdir()), files, strict=True):
                     (folder / name / file.name).write_bytes(data)
-        assert bits(fit(checkpoint_dir=folder, resume=True, **saving, **options)) == bits(whole), f"after {step}"
+        resumed = fit(checkpoint_dir=folder, resume=True, **saving, **options)
+        assert bits(resumed) == bits(uninterrupted), f"after {step}"
         assert content(folder) == done
     other = {"data": (X[:SIZE], 1 - Y[:SIZE])} if kind == "arrays" else {"window": 80}
     for changed in ({"window": 41}, {"batch_size": 17}, other):
@@ -62,7 +63,7 @@ def test_a_signal_is_heeded_inside_an_epoch_and_while_waiting(tmp_path, capfd):
             if epoch == 1 and number == 12 and not held.is_set():
                 held.set()
                 os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.5)  # the signal finds a training that waits for its batches
+                time.sleep(0.5)  # the signal arrives while the training waits for a batch
             yield batch
 
     with pytest.raises(SystemExit):
@@ -83,7 +84,7 @@ def test_what_the_stream_raises_is_raised():
 
 
 def poisoned(params, residuals, dy):
-    """The gradient of a dense layer, not a number where the batch holds a 7."""
+    """The gradient of a dense layer; NaN if the batch contains a 7."""
     x, inner = residuals
     gradient, dx = DENSE.backward(params, inner, dy)
     return jax.tree.map(lambda leaf: jax.numpy.where((x == 7).any(), np.float32(np.nan), leaf), gradient), dx
@@ -141,7 +142,7 @@ def test_batch_norm_is_calibrated_on_the_first_chunk(devices, tmp_path):
 
 @pytest.mark.parametrize("kind", ["arrays", "batches"])
 def test_one_thread_reads(kind, tmp_path):
-    """What is read from, a file or a generator of random numbers, may be one for all; also where batch_norm reads."""
+    """A file or a random generator may be shared by all epochs, so only one thread may read; also for batch_norm."""
     threads, begun, together = [], [], []
     here = lambda: threads.append(threading.current_thread().name)
 
@@ -166,20 +167,20 @@ def test_one_thread_reads(kind, tmp_path):
         assert not together
         return result, list(itertools.dropwhile(lambda name: name == "MainThread", threads))
 
-    whole, seen = trained(tmp_path / "whole")
+    uninterrupted, seen = trained(tmp_path / "whole")
     assert set(seen) == {"fnn stream"}
-    assert bits(trained(tmp_path / "again", data=batches if kind == "batches" else DATA)[0]) == bits(whole)
+    assert bits(trained(tmp_path / "again", data=batches if kind == "batches" else DATA)[0]) == bits(uninterrupted)
     for step in (25, 40, 42, 63):
         kept = [path for path in store.list_checkpoints(tmp_path / "whole") if int(path.name[5:]) <= step]
         for path in kept:
             shutil.copytree(path, tmp_path / str(step) / path.name)
         result, seen = trained(tmp_path / str(step), resume=True)
-        assert bits(result) == bits(whole), f"after {step}"
+        assert bits(result) == bits(uninterrupted), f"after {step}"
         assert set(seen) == {"fnn stream"}
 
 
 def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
-    """Of 21 dispatches an epoch, few move what the others reported."""
+    """The logs of an epoch's steps are appended in place: of 21 calls, few copy them."""
     kept, save_and_report = [], stream_loop.save_and_report
 
     def watched(training, loop_state, *args):
@@ -196,34 +197,29 @@ def test_what_steps_report_is_kept_once(monkeypatch, tmp_path):
 
 
 def test_where_it_began_is_not_kept(monkeypatch):
-    """Neither the state that was given nor the carry made of it stays on the device."""
-    begun, alive, advance, begin, train = (
-        [],
-        [],
-        programs.run_chunk,
-        stream_loop.start_or_resume,
-        stream_loop.run_stream_loop,
-    )
-    watch = lambda params: begun.extend(map(weakref.ref, jax.tree.leaves(params)))
-    there = lambda ref: ref() is not None and not ref().is_deleted()
+    """Neither the given state nor the first carry stays on the device."""
+    first, alive, run_chunk = [], [], programs.run_chunk
+    start_or_resume, run_stream_loop = stream_loop.start_or_resume, stream_loop.run_stream_loop
+    watch = lambda params: first.extend(map(weakref.ref, jax.tree.leaves(params)))
+    is_alive = lambda ref: ref() is not None and not ref().is_deleted()
 
-    def given(training, source, state):
-        mine = [jax.tree.map(jax.numpy.copy, state)]
-        watch(mine[0].params)
-        return train(training, source, mine.pop())
+    def watched_loop(training, source, state):
+        copies = [jax.tree.map(jax.numpy.copy, state)]
+        watch(copies[0].params)
+        return run_stream_loop(training, source, copies.pop())
 
-    def beginning(*args):
-        place, saved = begin(*args)
-        watch(place.carry.state.params)
-        return place, saved
+    def watched_start(*args):
+        loop_state, saved = start_or_resume(*args)
+        watch(loop_state.carry.state.params)
+        return loop_state, saved
 
-    def advanced(*args):
-        alive.append(sum(map(there, begun)))
-        return advance(*args)
+    def watched_chunk(*args):
+        alive.append(sum(map(is_alive, first)))
+        return run_chunk(*args)
 
-    for module, name, value in ((stream_loop, "run_stream_loop", given), (stream_loop, "start_or_resume", beginning)):
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(programs, "run_chunk", advanced)
+    monkeypatch.setattr(stream_loop, "run_stream_loop", watched_loop)
+    monkeypatch.setattr(stream_loop, "start_or_resume", watched_start)
+    monkeypatch.setattr(programs, "run_chunk", watched_chunk)
     streamed()
-    assert len(begun) == 8
+    assert len(first) == 8
     assert set(alive[2:]) == {0}, alive
