@@ -65,20 +65,20 @@ def studies() -> dict[str, list[study.Study]]:
     found = defaultdict(list)
     for name in NAMES:
         try:
-            one = study.load(name)
+            loaded = study.load(name)
         except Exception:
             continue
-        for claim in one.claims:
-            found[claim].append(one)
+        for claim in loaded.claims:
+            found[claim].append(loaded)
     return found
 
 
-def study_state(one: study.Study, results: Path) -> str:
+def study_state(loaded: study.Study, results: Path) -> str:
     """Return the result of the study's last run: holds, does not hold, not run, or data missing."""
-    values = outcomes.read(results, one.name)
+    values = outcomes.read(results, loaded.name)
     if values is not None:
         return outcomes.state(values)
-    return "data missing" if study.missing_data(one) else outcomes.ABSENT
+    return "data missing" if study.missing_data(loaded) else outcomes.ABSENT
 
 
 def reported(report: str) -> dict[str, str]:
@@ -153,6 +153,6 @@ def gather(results: Path, tests: Mapping[str, list[str]], states: Mapping[str, s
     found = defaultdict(list)
     for claim, names in tests.items():
         found[claim] += [Evidence("test", name, states.get(name, "not run")) for name in names]
-    for claim, several in studies().items():
-        found[claim] += [Evidence("study", one.name, study_state(one, results)) for one in several]
+    for claim, shown_by in studies().items():
+        found[claim] += [Evidence("study", loaded.name, study_state(loaded, results)) for loaded in shown_by]
     return found

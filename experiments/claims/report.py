@@ -60,7 +60,9 @@ def load_part(name: str, results: Path) -> Part:
             return base._replace(state=outcomes.FAILED, error=str(damaged))
         return base._replace(state=f"{outcomes.SKIPPED}: needs {', '.join(absent)}") if absent else base
     notes = ()
-    quick, full = (outcomes.same_settings(outcomes.make_config(loaded, one, results), values) for one in (True, False))
+    quick, full = (
+        outcomes.same_settings(outcomes.make_config(loaded, is_quick, results), values) for is_quick in (True, False)
+    )
     if quick and not full:
         notes += (QUICK,)
     if values.get("source") != sources.fingerprint(loaded.path):
@@ -76,7 +78,7 @@ def read_claims(results: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
         rows = json.loads((results / "claims" / "claims.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    states = {one.name: one.state for one in parts}
+    states = {part.name: part.state for part in parts}
     for row in rows:
         for by in row["shown_by"]:
             by["state"] = states.get(by["name"], by["state"]) if by["kind"] == "study" else by["state"]
@@ -92,7 +94,7 @@ def run_remarks(parts: Sequence[Part]) -> str:
         (QUICK, "ran with quick settings (fewer seeds, shorter trainings)"),
         (EARLIER, f"ran with an {EARLIER}"),
     ):
-        count = sum(note in one.notes for one in parts)
+        count = sum(note in part.notes for part in parts)
         if count:
             found += f"; {'all' if count == len(parts) else count} of the studies {words}"
     return found
@@ -104,9 +106,9 @@ def environments(parts: Sequence[Part]) -> str:
     If they differ, say how many studies ran with which.
     """
     found: dict[str, int] = {}
-    for one in parts:
-        if one.values:
-            versions = one.values["versions"]
+    for part in parts:
+        if part.values:
+            versions = part.values["versions"]
             text = " · ".join(f"{name} {value}" for name, value in versions.items() if name not in ("device", "cpus"))
             text += f" · {str(versions.get('device')).removeprefix('cpu: ')}, {versions.get('cpus')} cores"
             found[text] = found.get(text, 0) + 1
@@ -117,7 +119,7 @@ def environments(parts: Sequence[Part]) -> str:
 
 def tiles(parts: Sequence[Part], rows: Sequence[dict[str, Any]]) -> str:
     """Return the summary: numbers, each with what it counts."""
-    count = lambda states: sum(one.state in states for one in parts)
+    count = lambda states: sum(part.state in states for part in parts)
     counts = [(f"{count([outcomes.HOLDS])} of {len(parts)}", "studies hold")]
     bad, other = count(BAD), len(parts) - count([*BAD, outcomes.HOLDS])
     counts += [(str(bad), "do not hold or failed")] if bad else []
@@ -136,23 +138,23 @@ def tiles(parts: Sequence[Part], rows: Sequence[dict[str, Any]]) -> str:
 
 def build(results: Path) -> str:
     """Return the page as HTML."""
-    parts = sorted((load_part(name, results) for name in studies.NAMES), key=lambda one: (one.id, one.name))
+    parts = sorted((load_part(name, results) for name in studies.NAMES), key=lambda part: (part.id, part.name))
     rows = read_claims(results, parts)
-    known, names = frozenset(row["id"] for row in rows), frozenset(one.name for one in parts)
-    figures = [one.figure for one in parts if one.figure is not None]
+    known, names = frozenset(row["id"] for row in rows), frozenset(part.name for part in parts)
+    figures = [part.figure for part in parts if part.figure is not None]
     no_claims = "<p>No claims yet: <code>python -m experiments claims</code> writes the table.</p>"
     options = [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)]
-    seconds = sum(one.values["seconds"] for one in parts if one.values)
+    seconds = sum(part.values["seconds"] for part in parts if part.values)
     return Template(report_parts.read("report.html")).substitute(
         style=report_parts.read("report.css"),
-        colours=report_figures.variables(colour for one in figures for colour in one.colours),
+        colours=report_figures.variables(colour for part in figures for colour in part.colours),
         script=report_parts.read("report.js"),
         tiles=tiles(parts, rows),
         environment=report_text.span(environments(parts) + run_remarks(parts)),
         seconds=f"{seconds:,.0f} s",
         contents=report_parts.contents(parts),
         errors=report_parts.errors(rows) or no_claims,
-        studies="\n".join(report_parts.one_study(one, known) for one in parts),
+        studies="\n".join(report_parts.study_section(part, known) for part in parts),
         verdicts="".join(f"<option>{verdict}</option>" for verdict in options),
         total=len(rows),
         claims=report_parts.claims(rows, names) if rows else no_claims,

@@ -120,7 +120,7 @@ def figure(part: Part) -> str:
     return f"<figure{kind}><div>{svg}{image.content}</svg></div></figure>"
 
 
-def one_study(part: Part, known: frozenset[str]) -> str:
+def study_section(part: Part, known: frozenset[str]) -> str:
     """Return the section of a study."""
     links = " ".join(claim_link(claim, known) for claim in part.claims)
     notes = "".join(f' <span class="note">{html.escape(note)}</span>' for note in part.notes)
@@ -177,7 +177,7 @@ def evidence(by: dict[str, str], names: frozenset[str]) -> str:
     return f"<li>{mark(by['state'])}{shown}</li>"
 
 
-def one_claim(row: dict[str, Any], names: frozenset[str]) -> str:
+def claim_row(row: dict[str, Any], names: frozenset[str]) -> str:
     """Return the row of a claim."""
     says = f"<p>{report_text.span(row['claim'])}</p>"
     if row.get("correction"):
@@ -201,7 +201,7 @@ def claims(rows: Sequence[dict[str, Any]], names: frozenset[str]) -> str:
         if row["section"] != section:
             section = row["section"]
             lines.append(f'<tr class="section"><th colspan="5" scope="rowgroup">{html.escape(section)}</th></tr>')
-        lines.append(one_claim(row, names))
+        lines.append(claim_row(row, names))
     return table("claims", ("claim", "verdict", "the notes say", "shown by", "state"), lines)
 
 

@@ -14,7 +14,7 @@ def span(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
-def typed(lines: list[str]) -> str:
+def preformatted(lines: list[str]) -> str:
     """Return preformatted lines without their common indentation."""
     indent = min(len(line) - len(line.lstrip()) for line in lines)
     return f"<pre>{html.escape(chr(10).join(line[indent:] for line in lines))}</pre>"
@@ -32,8 +32,8 @@ def block(lines: list[str]) -> str:
         return bullets(lines)
     parts = []
     for indented, group in itertools.groupby(lines, key=lambda line: line.startswith("    ")):
-        some = list(group)
-        parts.append(typed(some) if indented else f"<p>{span(' '.join(some))}</p>")
+        block_lines = list(group)
+        parts.append(preformatted(block_lines) if indented else f"<p>{span(' '.join(block_lines))}</p>")
     return "".join(parts)
 
 

@@ -8,28 +8,28 @@
   const verdict = document.getElementById("verdict");
   const count = document.getElementById("count");
   const rows = Array.from(table.tBodies[0].rows, function (row) {
-    const said = row.querySelector(".verdict");
-    return {row: row, text: row.textContent.toLowerCase(), verdict: said ? said.textContent : null};
+    const cell = row.querySelector(".verdict");
+    return {row: row, text: row.textContent.toLowerCase(), verdict: cell ? cell.textContent : null};
   });
 
   function show() {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     let heading = null, shown = 0;
-    rows.forEach(function (one) {
-      if (one.verdict === null) {
-        heading = one.row;
+    rows.forEach(function (item) {
+      if (item.verdict === null) {
+        heading = item.row;
         heading.hidden = true;
         return;
       }
-      const fits = (!verdict.value || one.verdict === verdict.value) &&
-        words.every(function (word) { return one.text.includes(word); });
-      one.row.hidden = !fits;
+      const fits = (!verdict.value || item.verdict === verdict.value) &&
+        words.every(function (word) { return item.text.includes(word); });
+      item.row.hidden = !fits;
       if (fits) {
         shown += 1;
         if (heading) heading.hidden = false;
       }
     });
-    count.textContent = shown + " of " + rows.filter(function (one) { return one.verdict !== null; }).length + " claims";
+    count.textContent = shown + " of " + rows.filter(function (item) { return item.verdict !== null; }).length + " claims";
   }
 
   function keep() {

@@ -113,14 +113,14 @@ def check(config: Any) -> None:
 
 def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict[str, Any]:
     """Return everything except the figure. Numbers that are not finite become null."""
-    number = lambda value: float(value) if math.isfinite(value) else None
-    several = lambda value: [number(v) for v in value] if isinstance(value, Sequence) else number(value)
+    finite = lambda value: float(value) if math.isfinite(value) else None
+    finite_values = lambda value: [finite(v) for v in value] if isinstance(value, Sequence) else finite(value)
     criteria = [
         {
             "text": criterion.text,
-            "measured": several(criterion.measured),
-            "least": number(criterion.least),
-            "most": number(criterion.most),
+            "measured": finite_values(criterion.measured),
+            "least": finite(criterion.least),
+            "most": finite(criterion.most),
             "holds": criterion.holds,
         }
         for criterion in outcome.criteria
@@ -135,7 +135,7 @@ def as_json(study: Study, config: Any, outcome: Outcome, seconds: float) -> dict
         "seconds": round(seconds, 2),
         "holds": all(criterion.holds for criterion in outcome.criteria),
         "criteria": criteria,
-        "numbers": {name: several(value) for name, value in outcome.numbers.items()},
+        "numbers": {name: finite_values(value) for name, value in outcome.numbers.items()},
         "remarks": list(outcome.remarks),
     }
 
