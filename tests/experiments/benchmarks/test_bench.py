@@ -7,9 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.benchmarks import bench, bench_reports, goals, timings, peers, processes, worker
+from experiments.benchmarks import bench, bench_reports, goals, peers, processes, timings, worker
 from experiments.benchmarks.timings import Row
-from experiments.benchmarks.workloads import WORKLOADS, Data, flops, hyperparameters, initial_weights, load, shrunk, stacked_weights
+from experiments.benchmarks.workloads import (
+    WORKLOADS,
+    Data,
+    flops,
+    hyperparameters,
+    initial_weights,
+    load,
+    shrunk,
+    stacked_weights,
+)
 from experiments.errors import UsageError
 
 

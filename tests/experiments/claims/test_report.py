@@ -16,7 +16,7 @@ from experiments import figures, studies
 from experiments.__main__ import main
 from experiments.claims import report, report_figures, report_text
 from experiments.studies.shared import study
-from experiments.studies.shared.outcomes import command, make_config, error_path
+from experiments.studies.shared.outcomes import command, error_path, make_config
 from tests.support import fake_studies
 
 EMPTY = {"meta", "link", "br", "hr", "img", "input", "wbr"}
@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Results of studies that hold, do not hold, failed, need data, did not run or cannot be loaded; and some claims."""
+    """Results of studies in every state (hold, do not hold, failed, need data, cannot be loaded), and some claims."""
     folder = tmp_path_factory.mktemp("report")
     modules, path = folder / "experiments" / "studies", folder / "results"
     modules.mkdir(parents=True)
