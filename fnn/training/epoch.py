@@ -162,6 +162,6 @@ def _epoch_over_mesh(step: Step, batch_size: int, state: TrainState, examples: D
     if not isinstance(examples, Rows):
         examples = rows.place(sharding, examples)
     if examples.layout != with_auto_axes(sharding):
-        expected = "placed with the layout that `sharding` is"
+        expected = "rows with the layout given by `sharding`"
         raise checks.fail("make_epoch", "the data", expected, came=f"Rows with {examples.layout}")
     return to_user_mesh(sharding, _epoch(step, batch_size, place_state(sharding, state), examples))

@@ -70,7 +70,7 @@ BAD = [
             sharding.place(sharding.data_parallel(Mesh(np.array(jax.devices()[:1]), ("data",))), (jnp.ones((4, 3)),)),
         ),
         ValueError,
-        "make_epoch: the data must be placed with the layout that `sharding` is, got Rows",
+        "make_epoch: the data must be rows with the layout given by `sharding`, got Rows",
     ),
     (lambda: sharding.place(MESH, (jnp.ones(3),)), TypeError, "place: sharding must be a Layout"),
     (
