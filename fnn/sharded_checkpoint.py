@@ -12,6 +12,7 @@ from fnn.checkpoint import store
 from fnn.checkpoint.split import is_split as is_split
 from fnn.checkpoint.store import newest as newest
 from fnn.checkpoint.store import restore as restore
+from fnn.checkpoint.tensors import DamagedError as DamagedError
 
 
 def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:

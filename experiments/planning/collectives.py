@@ -2,9 +2,8 @@
 
     collectives(jax.jit(step).lower(state, batch).compile().as_text())
 
-XLA partitions a program for many devices into one program for every device, whose shapes are those of shards. Let g
-be the number of devices in a group, and n the bytes of the whole array that is summed, gathered or scattered. With
-ring algorithms each device sends the minimum possible (Patarasuk and Yuan 2009; Thakur, Rabenseifner and Gropp 2005):
+The shapes in a partitioned program are those of shards. Let g be the number of devices in a group, and n the bytes of
+the whole array. With ring algorithms each device sends the minimum (Patarasuk and Yuan 2009; Thakur et al. 2005):
 
     all-reduce            2 (g - 1) / g · n     in 2 (g - 1) steps: reduce-scatter, then all-gather
     all-gather              (g - 1) / g · n     in g - 1 steps
@@ -19,15 +18,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-KINDS = (
-    "all-reduce",
-    "all-gather",
-    "reduce-scatter",
-    "all-to-all",
-    "ragged-all-to-all",
-    "collective-broadcast",
-    "collective-permute",
-)
+_RINGS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all")
+KINDS = (*_RINGS, "collective-broadcast", "collective-permute")
 
 _SHAPE = re.compile(r"\b(pred|token|opaque|[a-z]+\d+\w*)\[([\d,<=]*)\]")
 _INSTRUCTION = re.compile(r"(?:ROOT )?%?[\w.\-]+ = (.*)")

@@ -3,8 +3,8 @@
     python -m experiments plan --sizes 784 2048 2048 10 --devices 8 --batch-size 1024 --bandwidth 100 --rate 100
     python -m experiments plan --sizes 4096 16384 4096 10 --devices 64 --model 8 --optimizer adam --split-optimizer
 
-fnn's training step, with its layout, is compiled for this number of virtual CPU devices. Nothing is
-computed and no array is allocated. The compiled program of one device gives:
+The training step with its layout is compiled for that many virtual CPU devices; nothing is computed.
+The compiled program of one device gives:
 
     memory       parameters, optimizer state and batch: the shards that the layout assigns to a device.
                  temporaries (gradients, activations, communication buffers): XLA's memory analysis.
@@ -16,9 +16,8 @@ With the flags R = --rate, B = --bandwidth and L = --latency, the prediction is:
 
     T_compute        F / R
     T_communication  Σ over collectives: factor · n / B + steps · L. For rings (Patarasuk and Yuan
-                     2009) the factor of an all-reduce is 2 (g - 1) / g, in 2 (g - 1) steps. Both are
-                     half as large for an all-gather, a reduce-scatter and an all-to-all. The factor
-                     of a permutation is 1.
+                     2009) the factor of an all-reduce is 2 (g - 1) / g, in 2 (g - 1) steps; half as
+                     much for an all-gather, a reduce-scatter, an all-to-all; 1 for a permutation.
     T_exposed        T_communication without overlap, max(0, T_communication - T_compute) with perfect
                      overlap. The true value is between these bounds.
     efficiency       T_compute / (T_compute + T_exposed)
@@ -32,13 +31,12 @@ they exceed a GiB or belong to several processes. An all-reduce of its rows then
 shuffled batch.
 
 Limits: R, B and L are your assumptions, every link is assumed to be equal, and the time of memory
-accesses is included only as far as R includes it. The program is compiled by XLA for CPUs. The GPU
-and TPU compilers use other temporaries and have more passes. For example, an all-reduce of which a
-device keeps only its shard becomes a reduce-scatter of half the bytes. A CPU computes bfloat16 in
+accesses is included only as far as R includes it. XLA compiles for CPUs here; its GPU and TPU
+compilers use other temporaries, and turn an all-reduce of which a device keeps only its shard
+into a reduce-scatter of half the bytes. A CPU computes bfloat16 in
 float32, so a plan with --dtype bfloat16 overstates memory and bytes. The shards of parameters,
 optimizer state and batch are the same on any platform. Tests compare them with what 8 virtual
 devices hold after a step, and the collectives with what the mathematics requires.
-
 Prints three tables, and saves plan.json under results/plan/.
 """
 
