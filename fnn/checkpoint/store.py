@@ -1,8 +1,8 @@
 """Save, list and restore checkpoints, in one process or in several.
 
 Process 0 writes the manifest and every leaf that each device holds whole; all processes write their shards of the
-other leaves (`split`). A new checkpoint becomes visible only when every file is written and flushed, and all of it is verified
-before any of it is used. All processes call each function here, with a folder that all of them see.
+other leaves (`split`). A new checkpoint becomes visible only when every file is written and flushed, and all of it is
+verified before any of it is used. All processes call each function here, with a folder that all of them see.
 """
 
 import contextlib
