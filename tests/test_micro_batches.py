@@ -59,6 +59,7 @@ def test_convolutions_and_depth(x64):
     assert_close(*both(4, example("float64", network, (3, 3, 1)), network=network), "float64")
 
 
+@pytest.mark.slow
 def test_a_whole_training_is_the_same(key):
     """Compare history and parameters; 74 = 4 · 16 + 10 examples, 16 = 2 · 6 + 4."""
     network, optimizer = fnn.mlp([4, 8, 2], fnn.tanh), fnn.momentum(0.5)

@@ -45,7 +45,7 @@ WEIGHTED = {
 }
 
 
-@pytest.mark.parametrize("name", slow_except([*NETWORKS, *WEIGHTED], "relu"))
+@pytest.mark.parametrize("name", slow_except([*NETWORKS, *WEIGHTED]))
 def test_so_it_does_for_other_networks(name):
     network, size, batch_size, weighted = (NETWORKS | WEIGHTED)[name]
     data = normal(3, (size, 20)), np.arange(size) * 7 % 10

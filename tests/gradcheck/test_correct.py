@@ -71,7 +71,7 @@ def test_wide_relu_network():
     assert report.ok, report.summary()
 
 
-@pytest.mark.parametrize("fun", [jnp.tanh, jax.nn.softplus])
+@pytest.mark.parametrize("fun", [jnp.tanh, pytest.param(jax.nn.softplus, marks=pytest.mark.slow)])
 def test_second_order(fun):
     report = check_vjp(fun, lambda args, ct: jax.vjp(fun, *args)[1](ct), (jnp.linspace(-2.0, 2.0, 5),), order=2, key=1)
     assert report.ok, report.summary()
@@ -86,6 +86,7 @@ def test_second_order_of_a_scalar():
     assert report.ok, report.summary()
 
 
+@pytest.mark.slow
 def test_bfloat16_inside():
     fun = lambda x, w: (x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)).astype(x.dtype)
 
@@ -98,6 +99,7 @@ def test_bfloat16_inside():
     assert report.ok, report.summary()
 
 
+@pytest.mark.slow
 def test_a_backward_that_is_float32_by_construction():
     backward = lambda args, ct: ((ct.astype(np.float32) * jnp.cos(args[0].astype(np.float32))),)
     report = check_vjp(jnp.sin, backward, (np.linspace(-2, 2, 5, dtype=np.float32),), key=1)

@@ -110,7 +110,7 @@ def uninterrupted(tmp_path_factory, cache):
 SLOW = [pytest.param(*row, marks=pytest.mark.exhaustive) for row in (("kill-first", 0), ("raise", 1), ("exit", 1))]
 
 
-@pytest.mark.parametrize(("word", "victim"), [("kill", 1), *SLOW])
+@pytest.mark.parametrize(("word", "victim"), [pytest.param("kill", 1, marks=pytest.mark.slow), *SLOW])
 def test_when_one_process_dies_the_others_end_and_a_restart_resumes(word, victim, uninterrupted, tmp_path, cache):
     ended, _ = run_task("fits", 2, 4, tmp_path / "first", cache, word, checkpoints=tmp_path / "checkpoints")
     survivor = ended[1 - victim]
@@ -199,6 +199,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, cache):
     assert store.list_checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000021"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_is_restored_and_resumed_on_other_devices(uninterrupted, tmp_path, cache):
     results, folder = uninterrupted
     like = fnn.init_state(NETWORK, over_processes.ADAM, jax.random.key(9))
@@ -219,6 +220,7 @@ def test_a_checkpoint_of_two_processes_is_restored_and_resumed_on_other_devices(
     close(eight["trained"]["params"], results["params"], 1e-5)
 
 
+@pytest.mark.slow
 def test_damage_to_any_file_is_named_and_the_previous_checkpoint_is_used(uninterrupted, tmp_path):
     like = fnn.init_state(NETWORK, over_processes.ADAM, jax.random.key(9))
     newest = tmp_path / LAST

@@ -139,6 +139,7 @@ def test_micro_batches_are_sharded_over_the_devices():
     assert over_devices.distance(expected.params, got.params) < 1e-5
 
 
+@pytest.mark.slow
 def test_in_this_process_over_two_devices():
     """Both axis types also run in this process, for a debugger; a mesh without "data" replicates examples."""
     data = over_devices.examples("mlp")

@@ -207,6 +207,7 @@ def test_a_mesh_changes_nothing(n, n_keys, chunk_size, axis_type):
     assert_same_runs(results, expected(n, n_keys))
 
 
+@pytest.mark.slow
 def test_a_mesh_uses_each_of_its_devices():
     mesh = jax.make_mesh((1, 2), ("a", "b"))
     flat = jax.sharding.Mesh(mesh.devices.reshape(-1), ("runs",))

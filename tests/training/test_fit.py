@@ -77,6 +77,7 @@ def test_patience_stops_and_returns_the_best(key):
     assert np.array_equal(alone.state.params[0].w, result.state.params[0].w)
 
 
+@pytest.mark.slow
 def test_patience_that_never_ends_returns_the_best_too(key):
     result = fit(key, optimizer=fnn.adam(0.3), epochs=12, validation=VALIDATION, patience=1000)
     assert len(result.history["cost"]) == 12
@@ -202,6 +203,7 @@ def test_format_line():
     assert line == "epoch  3/10  cost 2.0000  accuracy 0.5000  validation cost 1.000e-05  1.0 s"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -216,6 +218,7 @@ def test_a_cost_that_is_not_finite_ends_training(options, key):
         fit(key, network=network, optimizer=fnn.sgd(1e18), **options)
 
 
+@pytest.mark.slow
 def test_metrics_of_any_dtype_and_name_are_averaged_by_weight(key):
     weight = np.where(np.arange(150) % 3 == 0, 0.5, 2.0).astype("float32")
     right = lambda prediction, target: jnp.argmax(prediction, -1) == target

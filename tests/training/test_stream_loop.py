@@ -29,7 +29,7 @@ def content(folder):
     }
 
 
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
+@pytest.mark.parametrize("kind", ["arrays", pytest.param("batches", marks=pytest.mark.slow)])
 def test_going_on_inside_an_epoch_gives_the_same_bits(kind, tmp_path):
     options = {"window": 40, "device_memory": BUDGET}
     options |= {"data": DATA if kind == "arrays" else lambda epoch: batches(epoch)}
@@ -99,7 +99,7 @@ DENSE = fnn.dense(4, 2)
 POISONED = DENSE._replace(forward=forward, backward=poisoned)
 
 
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
+@pytest.mark.parametrize("kind", ["arrays", pytest.param("batches", marks=pytest.mark.slow)])
 def test_what_is_not_finite_is_named(kind, tmp_path):
     x = DATA[0].copy()
     order = np.concatenate([index for *_, index in batches(0, (*DATA, np.arange(SIZE)))])
@@ -113,6 +113,7 @@ def test_what_is_not_finite_is_named(kind, tmp_path):
     assert f"the last good checkpoint is {tmp_path}/step-00000008" in str(error.value)
 
 
+@pytest.mark.slow
 def test_reports_and_callbacks_come_as_they_do_in_memory():
     def told(run, *args):
         seen = []
@@ -140,7 +141,7 @@ def test_batch_norm_is_calibrated_on_the_first_chunk(devices, tmp_path):
     assert bits(streamed(checkpoint_dir=tmp_path, resume=True, **options)) == bits(result)
 
 
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
+@pytest.mark.parametrize("kind", ["arrays", pytest.param("batches", marks=pytest.mark.slow)])
 def test_one_thread_reads(kind, tmp_path):
     """A file or a random generator may be shared by all epochs, so only one thread may read; also for batch_norm."""
     threads, begun, together = [], [], []
