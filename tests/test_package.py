@@ -83,6 +83,7 @@ def test_importing_fnn_loads_nothing_heavy():
     assert set(python("-c", IMPORT).split()) <= {"fnn", "jaxtyping", "numpy", "wadler_lindig", "typing_extensions"}
 
 
+@pytest.mark.slow
 def test_hash_seeds_change_nothing():
     assert python("-c", TRAIN, PYTHONHASHSEED="1") == python("-c", TRAIN, PYTHONHASHSEED="2")
 

@@ -64,6 +64,7 @@ def test_split_leaves_are_restored_with_their_sharding(tmp_path):
     assert bits(back) == bits(tree)
 
 
+@pytest.mark.slow
 def test_the_state_that_fit_saved_is_restored_like_any_other(tmp_path):
     result = fit(checkpoint_dir=tmp_path, epochs=2, patience=None)
     state = store.restore(tmp_path, jax.eval_shape(lambda: STATE))

@@ -12,10 +12,10 @@ from tests.support.slow import slow_except
 
 KEYS = 6
 # One function of each kind: smooth, with kinks, of rows, products, indexing, linear algebra, special functions,
-# convolutions, loops, branches, bad scales, networks.
+# convolutions, loops, branches, bad scales.
 QUICK = {
     "sin", "maximum", "var, mean 1e3", "matmul", "scatter add", "linalg.cholesky", "logsumexp", "conv", "scan", "cond",
-    "1e6 x^3", "cancellation", "relu network",
+    "1e6 x^3", "cancellation",
 }  # fmt: skip
 
 

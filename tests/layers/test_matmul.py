@@ -77,7 +77,8 @@ def test_it_can_be_differentiated():
     np.testing.assert_allclose(tangent, jnp.ones_like(x).T @ dz, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [2, 12])
 def test_a_layer_of_few_examples_passes_the_checker(batch):
     layer = fnn.dense(30, 20)
     x = jax.random.normal(jax.random.key(0), (batch, 30))

@@ -9,6 +9,7 @@ from fnn.sharding.process_rows import ProcessShards
 from tests.support.processes import run_task
 
 
+@pytest.mark.slow
 def test_a_missing_process_is_reported(tmp_path):
     ended, results = run_task("waits", 2, 1, tmp_path / "run", tmp_path, expected=3)
     assert [end.code for end in ended] == [0, 0]

@@ -123,6 +123,7 @@ def test_the_communication_of_a_step():
     assert split - 4 == (whole - 4) / 8  # the step counter has four bytes
 
 
+@pytest.mark.slow
 def test_micro_batches_are_sharded_over_the_devices():
     """Each device has its shard of each micro-batch: gradients are communicated, examples are not."""
     network, loss, optimizer = over_devices.MLP, over_devices.LOSS, over_devices.OPTIMIZER

@@ -148,11 +148,11 @@ def test_a_masked_layer_passes_the_gradient_checker(x64):
     ("w_init", "std"),
     [
         (fnn.init.lecun_normal, np.sqrt(1 / 100)),
-        (fnn.init.he_normal, np.sqrt(2 / 100)),
-        (fnn.init.he_uniform, np.sqrt(2 / 100)),
-        (fnn.init.xavier_normal, np.sqrt(2 / 150)),
+        pytest.param(fnn.init.he_normal, np.sqrt(2 / 100), marks=pytest.mark.slow),
+        pytest.param(fnn.init.he_uniform, np.sqrt(2 / 100), marks=pytest.mark.slow),
+        pytest.param(fnn.init.xavier_normal, np.sqrt(2 / 150), marks=pytest.mark.slow),
         (fnn.init.xavier_uniform, np.sqrt(2 / 150)),
-        (fnn.init.normal(0.3), 0.3),
+        pytest.param(fnn.init.normal(0.3), 0.3, marks=pytest.mark.slow),
     ],
 )
 def test_the_initial_scale_is_that_of_the_actual_width(w_init, std):

@@ -123,6 +123,7 @@ def test_resume_without_a_checkpoint_starts_a_training(whole, tmp_path):
     assert bits(fit(checkpoint_dir=tmp_path / "new" / "folder", resume=True)) == bits(whole[0])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_takes_precedence_over_the_given_state(tmp_path):
     start = fnn.init_state(NETWORK, OPTIMIZER, jax.random.key(7))
     whole = fit(key=None, state=start)

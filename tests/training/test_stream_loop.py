@@ -127,6 +127,7 @@ def test_reports_and_callbacks_come_as_they_do_in_memory():
 NORMALIZED = fnn.serial(fnn.dense(4, 6), fnn.batch_norm(6), fnn.relu, fnn.dense(6, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_batch_norm_is_calibrated_on_the_first_chunk(devices, tmp_path):
     source = streams.source(DATA, BATCH, BUDGET, 100)

@@ -19,6 +19,7 @@ def test_operations_are_added_up_by_kind_and_what_holds_them_is_not():
     assert operations == {"dot.1": 0.5, "ynn_fusion.2": 0.5, "copy.3": 0.5, "reduce.4": 0.5}
 
 
+@pytest.mark.slow
 def test_a_work_is_traced(capsys):
     profiles.profile("relu", 200, 2)
     out = capsys.readouterr().out

@@ -130,6 +130,7 @@ def test_a_section_that_is_not_there(momentum, tmp_path):
         main(Config(section=17, results=tmp_path))
 
 
+@pytest.mark.slow
 def test_marked_tests_are_run_and_their_states_told(tmp_path):
     file = tmp_path / "tests" / "inner" / "test_x.py"
     file.parent.mkdir(parents=True)

@@ -28,6 +28,7 @@ def test_a_filter_slides_over_the_image_unflipped():
     assert np.abs(a - signal.convolve2d(image[:, :, 0], theta[:, :, 0], mode="valid")).max() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C230", "C234")
 def test_channels_are_summed_and_each_filter_has_its_map():
     theta, image = normal(0, (4, 4, 3), "float64"), normal(1, (9, 8, 3), "float64")

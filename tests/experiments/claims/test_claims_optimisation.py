@@ -162,6 +162,7 @@ def test_the_penalty_keeps_weights_small(x64):
     assert norms[-1] < 0.05 * norms[0]
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C221")
 def test_the_defaults_of_document_004_train():
     """With sigmoids, squared error and mini-batches of 10, the cost on two clouds falls over several epochs."""

@@ -67,6 +67,7 @@ def test_a_line_through_labels_leaves_zero_and_one():
     assert not np.any((probability < 0) | (probability > 1))
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C008", "C013", "C022")
 def test_training_ends_at_the_same_probabilities_from_zero_and_from_random_weights():
     features, labels = load_breast_cancer()
@@ -118,6 +119,7 @@ def least_eigenvalues(network, loss, x, y, points=60):
     return np.linalg.eigvalsh(hessians).min(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C011")
 def test_the_cost_of_logistic_regression_is_convex_that_of_a_network_is_not():
     assert least_eigenvalues(NETWORK, LOSS, X, Y).min() > -1e-12

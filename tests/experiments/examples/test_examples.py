@@ -114,7 +114,9 @@ def test_data_reports_failed_downloads(no_data, tmp_path, monkeypatch, capsys):
     assert "test_catvnoncat.h5: not the test_catvnoncat.h5 of the courses" in error
 
 
-@pytest.mark.parametrize("network", ["dense", pytest.param("convnet", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "network", [pytest.param("dense", marks=pytest.mark.slow), pytest.param("convnet", marks=pytest.mark.exhaustive)]
+)
 def test_mnist(network, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "load_mnist", lambda: generators.mnist_like(0, train=400, test=100))
     flags = ["--network", network, "--epochs", "4", "--images", "400", "--batch-size", "16"]

@@ -216,7 +216,11 @@ def test_distortions_are_small(key):
     np.testing.assert_array_equal(augmentation.distortions.forward((), x)[0], x)
 
 
-@pytest.mark.parametrize("layer", [augmentation.shifts, augmentation.distortions], ids=lambda layer: layer.name)
+@pytest.mark.parametrize(
+    "layer",
+    [augmentation.shifts, pytest.param(augmentation.distortions, marks=pytest.mark.slow)],
+    ids=lambda layer: layer.name,
+)
 def test_backward_of_augmentation_layers(layer, key):
     x, dy = jax.random.normal(key, (2, 3, 28, 28, 1))
 

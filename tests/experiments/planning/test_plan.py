@@ -155,6 +155,7 @@ def test_a_comparison_survives_json():
     assert from_json(json.dumps(to_json(both))) == both
 
 
+@pytest.mark.slow
 def test_from_flags_to_files(tmp_path: Path, capsys):
     network = ["--sizes", "784", "512", "512", "10", "--batch-size", "512", "--devices", "8", "--model", "2"]
     assert command(["plan", *network, "--bandwidth", "10", "--latency", "0", "--results", str(tmp_path)]) == 0
