@@ -45,7 +45,6 @@ CASES = {  # loss, prediction(shape, dtype), target(shape, dtype)
     "negative_log_likelihood_soft": (fnn.negative_log_likelihood, probabilities, other_probabilities),
 }
 each_case = pytest.mark.parametrize("name", CASES)
-each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 @each_case
