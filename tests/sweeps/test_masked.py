@@ -171,10 +171,10 @@ def test_an_architecture_sweep_is_one_program():
     widths = jnp.array([[1, 6], [5, 2], [7, 6]])
     network = lambda h: fnn.masked_mlp(SIZES, h, fnn.tanh, fnn.init.xavier_normal)
     run = make_run(network=network, make_optimizer=lambda h: fnn.adam(0.05), l2=0.01)
-    before = sweep._one_device._cache_size()
+    before = sweep._run_on_one_device._cache_size()
     results = fnn.sweep(run, widths, keys(1))
     fnn.sweep(run, widths[::-1], keys(1))
-    assert sweep._one_device._cache_size() == before + 1
+    assert sweep._run_on_one_device._cache_size() == before + 1
     for i, width in enumerate(widths.tolist()):
         for j in range(1):
             start = network(width).init(init_key(keys(1)[j]))
