@@ -89,7 +89,7 @@ def sum_micro_batches(
     batch, size = (x, y, weight), x.shape[0]
     n = size // micro_batch_size
     full = n * micro_batch_size
-    # every n-th row: each device of a batch that is sharded then has its share of every micro-batch
+    # take every n-th row, so that each device of a sharded batch holds a share of every micro-batch
     stacked = jax.tree.map(lambda a: a[:full].reshape(micro_batch_size, n, *a.shape[1:]).swapaxes(0, 1), batch)
     shapes = jax.eval_shape(weighted, params, jax.tree.map(lambda a: a[0], stacked), key)[0]
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -37,7 +37,8 @@ class Layer(NamedTuple):
       backward: params, residuals, dy -> dparams, dx. `dparams` has the tree, shapes and dtypes of `params`.
       calibrate: params, x -> params, y. Sets the statistics that a layer estimates from data, such as those of
         `batch_norm`. None if there are none.
-      name: what summaries and error messages call the layer. Nothing is decided by it.
+      name: what summaries and error messages call the layer. It does not affect the computation, but `fit` compares it
+        when it resumes from a checkpoint.
       layers: the layers that a combinator combines.
       combinator: the function that combined `layers`, such as `fnn.serial`. None for every other layer, and for the
         result of a wrapper.

@@ -11,6 +11,7 @@ import pytest
 import fnn
 from tests.layers.test_layers import LAYERS
 from tests.support.oracles import normal
+from tests.support.slow import slow_except
 
 X, Y = normal(0, (8, 4)), normal(1, (8, 2))
 
@@ -78,7 +79,7 @@ def test_the_weights_of_a_masked_layer_are_those_of_a_dense_layer():
     assert names(fnn.masked_dense(4, 3, 2, 2).init(jax.random.key(0))) == {"w"}
 
 
-@pytest.mark.parametrize("rule", [is_kernel, is_matrix])
+@pytest.mark.parametrize("rule", slow_except([is_kernel, is_matrix], is_kernel))
 def test_a_rule_of_the_caller_in_each_function(rule, key):
     """Compare with a dense layer, whose weight the default rule finds."""
     dense, optimizer, l2 = fnn.dense(4, 2), fnn.sgd(0.1), 0.5

@@ -7,7 +7,7 @@ sets of images. In one, each animal is present or absent independently; in the o
 present. Two layers are trained on each set: three sigmoids, which predict each animal independently, and
 softmax, whose three probabilities sum to 1.
 
-To expect: with any number of animals, the sigmoids predict all labels correctly for 0.97 to 0.99 of the
+Expected results: with any number of animals, the sigmoids predict all labels correctly for 0.97 to 0.99 of the
 images, and softmax for 0.38, the fraction with exactly one animal. With exactly one animal, both are
 correct for 0.99 or more.
 """

@@ -2,8 +2,9 @@
 
     python -m experiments features_by_layer
 
-Claims C077, on image recognition, and C075: layers make progress by increments. That early layers find edges and later
-ones combine them is a picture; the study measures how useful the features are. A linear probe is softmax regression
+Claims C077, on image recognition, and C075: layers make progress by increments. The claim that early layers find edges
+and later layers combine them is only an illustration; the study measures how useful the features are. A linear probe is
+softmax regression
 on the outputs a^[l] of layer l, trained separately (Alain and Bengio 2016). The share of test digits that it reads
 shows how far layer l has come. The network 784-128-128-128-10 with ReLU and the probes learn from the same 3,000
 images of MNIST. The same network with its initial weights serves as comparison.

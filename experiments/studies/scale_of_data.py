@@ -7,8 +7,9 @@ and 784-256-10 are trained on the first n images of a random order of MNIST's tr
 takes the same number of steps W := W - α dW, α = 0.3, on batches of 50 drawn from the n images, and is tested on all
 10,000 test images. A draw is an order of the images and initial weights.
 
-As the notes say, the order is open with few data, and the large network is ahead with many. The condition concerns
-traditional learners: they do not fail on many data, but level off. From 1,000 images to 10,000 logistic regression
+As the notes say, with little data no model is consistently best, and with much data the large network is. The claim
+needs a qualification: traditional learners do not fail on large data sets; their accuracy levels off. From 1,000 images
+to 10,000 logistic regression
 still gains a few hundredths, less than the network of 256 units, and stays below it.
 
 Expected results: at 50 images about 0.6 to 0.7 for all; the means over the draws of logistic regression and of 256

@@ -43,7 +43,8 @@ What is promised
 |---|---|
 | After a resume from any step, the run ends with the same bits as an uninterrupted one: parameters, optimizer state, \
 history, best checkpoint. | `tests/training/test_resume.py`: 30 of 30 steps |
-| A killed process (`kill -9`) loses at most the step under way. | `tests/checkpoint/test_kills.py`: 300 kills |
+| A process killed by `kill -9` loses at most the work since its last checkpoint: with \
+`checkpoint_every_steps=1` the step in progress. | `tests/checkpoint/test_kills.py`: 300 kills |
 | A full disk, a quota, missing permissions, a failing fsync or rename raise an error, and the previous checkpoint \
 still loads. | `tests/checkpoint/test_faults.py`: every write |
 | A damaged file is never loaded. `fit` warns, renames the damaged checkpoint to `damaged-…` and uses the previous \

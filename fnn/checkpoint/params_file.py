@@ -8,7 +8,8 @@ from fnn.checkpoint.tensors import DamagedError
 from fnn.dtypes import is_key
 from fnn.types import Params
 
-_HASHES = ("fnn.sha256", "fnn.sha256.again")  # two entries: one flipped bit cannot hide both
+# the hash is stored under two names, so that one flipped bit in a name cannot disable the verification
+_HASHES = ("fnn.sha256", "fnn.sha256.again")
 
 
 def export_params(path: str | Path, params: Params) -> None:

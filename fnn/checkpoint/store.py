@@ -58,7 +58,7 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool
       folder: the folder of checkpoints, in which earlier checkpoints of the same step are removed.
       step: the step of the checkpoint.
       trees: `{file name: tree}`.
-      sharded: in one process, write split leaves with orbax, too. Several processes always do.
+      sharded: write sharded leaves with orbax even in a single process. Several processes always use orbax.
       **extra: more entries of the manifest.
     """
     leaves = {name: tensors.named_leaves("save", "tree", tree) for name, tree in trees.items()}
@@ -159,7 +159,7 @@ def _last_good(function: str, folder: Path, paths: list[Path]) -> tuple[Verified
 
 
 def restore_tree(function: str, loaded: VerifiedCheckpoint, name: str, like: PyTree) -> PyTree:
-    """Rebuild a tree of a checkpoint, given its file name, like `like`."""
+    """Rebuild the tree stored in file `name` of a checkpoint, with the structure of `like`."""
     source = f"{loaded.path / name}"
     leaves = tensors.check_like(function, like, loaded.manifest["trees"][name], source)
     arrays: dict[str, Any] = {**tensors.decode(loaded.files[name], source)}
@@ -205,8 +205,8 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None, sharded: 
 def restore(path: str | Path, like: PyTree) -> PyTree:
     """Restore a tree that `save` or `fit` saved.
 
-    The number of devices and processes need not be the one that the tree was saved with. Of what `fit` saved, the
-    state is restored. If the network has batch_norm, `fnn.calibrate` its parameters.
+    The number of devices and processes may differ from when the tree was saved. From a checkpoint of `fit`, only the
+    TrainState is restored. If the network has batch_norm, `fnn.calibrate` its parameters.
 
     Args:
       path: a checkpoint, or a folder of checkpoints. In a folder, damaged checkpoints are skipped with a

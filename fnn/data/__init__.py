@@ -1,6 +1,7 @@
 """Data: preparing arrays, shuffling them, and streams of data larger than the device.
 
-Arrays. `fnn.fit` takes `(x, y)` or `(x, y, weight)`, with one row per example. A row of weight 0 counts for nothing.
+Arrays. `fnn.fit` takes `(x, y)` or `(x, y, weight)`, with one row per example. A row with weight 0 contributes nothing
+to costs and gradients.
 
     fitted = fnn.data.fit_standardization(train_x)          mean and standard deviation of the training data
     x = fnn.data.standardize(test_x, fitted)                applied to other data
@@ -12,7 +13,7 @@ Data larger than the device. With `fit(..., device_memory=2**30)`, arrays of mor
 in a file (`np.load(..., mmap_mode="r")`). A background thread reads and sends the next chunk of steps while the device
 computes on the current one, so two chunks are on the device at a time.
 
-    window   Blocks of neighbouring rows come from anywhere in the file, and `window` rows are shuffled together.
+    window   Blocks of adjacent rows are read in random order, and rows are shuffled within windows of `window` rows.
              Default: the rows of one chunk. A window of all rows gives the same bits as training in memory.
 
 Streams. `data` may also be a function from the epoch (from 0) to an iterator of batches, each `(x, y)` or
@@ -25,8 +26,8 @@ unless `window` is given. Batches may reuse the same memory.
             yield load(path)
 
 Checkpoints, resuming inside an epoch, early stopping and Ctrl-C work as for arrays. If the network has batch_norm, the
-first chunk of an epoch calibrates it. Streams and `device_memory` are only supported in a single process; over a mesh
-of its devices the rows of each batch are sent.
+first chunk of an epoch calibrates it. Streams and `device_memory` are supported only in a single process. With a mesh
+of several devices, the rows of each batch are communicated between them.
 """
 
 from fnn.data.arrays import Standardization as Standardization

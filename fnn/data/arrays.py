@@ -136,7 +136,9 @@ def _like(array: np.ndarray, given: Any) -> Any:
 
 
 def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`order` rearranged so that any stretch holds each class in proportion: member j of c at (j+½)/c."""
+    """Rearrange `order` so that every contiguous part contains the classes in proportion: member j of a class with c
+    members is placed at relative position (j + ½)/c.
+    """
     position = np.empty(len(order))
     for label in np.unique(labels):
         members = order[labels[order] == label]

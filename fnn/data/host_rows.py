@@ -25,7 +25,7 @@ _ALIGNMENT = 64  # JAX's CPU device uses memory of this alignment without a copy
 
 
 def on_host(argument: str, value: Any) -> Any:
-    """The value itself if it is a NumPy array or is indexed like one (h5py); anything else as a NumPy array."""
+    """Return NumPy arrays and array-like objects on disk (h5py) unchanged; convert anything else to a NumPy array."""
     alike = all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
     if isinstance(value, np.ndarray) or (
         alike and isinstance(value.dtype, np.dtype) and not isinstance(value, jax.Array)

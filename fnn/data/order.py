@@ -1,7 +1,8 @@
-"""Keys and shuffles: what every random number of a training is drawn from, and the order of the examples.
+"""Keys and shuffles: the PRNG keys of a training run, and the order of its examples.
 
 `state.key` never changes. The parameters, the shuffle of each epoch, and the draws of each step (dropout) come from
-keys that are folded from it with a tag of their own and a number. A training can therefore resume at any step.
+keys obtained from it by folding in a tag (parameters, epoch or step) and a number. A training can therefore resume at
+any step.
 """
 
 import contextlib
@@ -15,7 +16,8 @@ from fnn.types import PRNGKey
 
 _INIT, _EPOCH, _STEP = 0, 1, 2
 
-_BLOCK_BYTES, _BLOCKS = 2**18, 16  # bytes of neighbouring rows read together; at least so many blocks to a window
+_BLOCK_BYTES = 2**18  # bytes of adjacent rows that are read together
+_BLOCKS = 16  # minimum number of blocks per window
 
 
 def _fold(key: PRNGKey, tag: int, number: int | Array) -> PRNGKey:

@@ -22,7 +22,7 @@ class Chunk(NamedTuple):
     """The examples of consecutive steps on the device, and the indices of each batch.
 
     Attributes:
-      data: the examples; the same number of rows in every chunk, of which those without an index are unused.
+      data: the examples. Every chunk has the same number of rows; rows to which no index refers are unused.
       full: (n, batch_size), the indices of each full batch. The first `batches` rows are used.
       rest: (r,), the indices of the smaller batch that ends an epoch; unused in other chunks.
       batches: the number of full batches.
@@ -50,7 +50,8 @@ class LoadedChunk(NamedTuple):
       rows: its number of examples.
       steps: its number of steps.
       ends: whether an epoch ends with it.
-      first: with the last chunk of an epoch, if the network calibrates: the inputs of the first one, in host memory.
+      first: the inputs of the epoch's first chunk, in host memory, for calibration. Set only on the last chunk of an
+        epoch, and only if the network has statistics to calibrate.
     """
 
     chunk: Chunk
@@ -102,7 +103,9 @@ def prefetch_chunks(
     """
     permits, finished = threading.Semaphore(1), threading.Event()
     ready: queue.SimpleQueue[tuple[LoadedChunk | None, BaseException | None]] = queue.SimpleQueue()
-    x64 = jax.config.read("jax_enable_x64")  # contexts set this and the next two for their own thread only
+    # JAX's context managers change these three settings only in the current thread, so the loading thread must
+    # set them again
+    x64 = jax.config.read("jax_enable_x64")
     partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -30,11 +30,11 @@ class Source(NamedTuple):
 
     Attributes:
       like: shape and dtype of one example: of x, y and, if there is one, weight.
-      size: number of examples of an epoch; None if only its end tells.
+      size: number of examples of an epoch; None for a stream, whose length is known only at its end.
       steps: number of batches that a chunk has room for.
       pieces: (key, epoch, position, validate) -> the pieces from that step of that epoch to its end, one for each
-        chunk. Their memory is reused for the piece after the next. With `validate`, which checks targets, all values
-        are checked.
+        chunk. Two buffers alternate, so the memory of a piece is overwritten two pieces later. If `validate` is given,
+        it checks the targets, and all values must be finite.
       about: the fingerprint of the data.
     """
 
@@ -79,7 +79,7 @@ def _parts(argument: str, data: Sequence[Any]) -> list[Any]:
 
 
 def _steps(like: Sequence[Form], batch_size: int, memory: int) -> int:
-    """The number of batches of a chunk, with their indices, if two chunks are to fit."""
+    """Return the largest number of batches per chunk for which two chunks and their indices fit into `memory`."""
     batch = batch_size * (host_rows.row_bytes(like) + 4)
     if 2 * batch > memory:
         raise checks.fail("fit", "device_memory", f"at least {2 * batch} (two chunks of one batch)", memory)

@@ -1,4 +1,4 @@
-"""A gradient checker for any JAX function. It imports nothing else of fnn.
+"""A gradient checker for any JAX function. Its modules use no other module of fnn.
 
 Check your own `jax.custom_vjp`, here one with a wrong sign, in five lines:
 

@@ -67,7 +67,7 @@ def run(problem: Problem, options: Options) -> Outcome:
     compiled, jitted, why = _compiled_backward(problem, points[0])
     checks |= {"jit": why} if why and "jit" in checks else {}
     programs = _Programs(phi, reference, compiled, jitted)
-    # Run op by op, JAX compiles each operation separately. That costs time, so do it only for checks that need it.
+    # Without jit, JAX compiles every operation separately, which is slow: do so only for checks that need it.
     backward = problem.backward if {"structure", "jit"} & set(options.checks) else compiled
     raw = backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw)
@@ -157,7 +157,7 @@ def _by_reference(
 
 
 def _refuted(by_reference: LeafReport, differences_of_reference: LeafReport) -> LeafReport:
-    """If differences contradict the reference but not the backward, the reference is wrong: it decides nothing."""
+    """Ignore the reference if differences contradict it but not the backward: the reference is wrong."""
     if differences_of_reference.status != "FAIL":
         return by_reference
     line = "reference: differences contradict the reference, not the backward"

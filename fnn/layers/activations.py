@@ -59,7 +59,7 @@ def elementwise(f: Callable[[Floats], Floats], df: Callable[[Floats], Floats]) -
 
     def same_shape(argument: str, value: Floats, z: Floats) -> Floats:
         if value.shape != z.shape or value.dtype != z.dtype:
-            expected = f"a function that keeps shape and dtype, {checks.describe(z)},"
+            expected = f"a function that keeps shape and dtype ({checks.describe(z)})"
             raise checks.fail("elementwise", argument, expected, value)
         return value
 

@@ -76,7 +76,7 @@ def _matrix(row: Array) -> Array:
 def kernel_matrices(w: Array, tiling: _Tiling) -> Array:
     """Return the right factors (products, inner, tile · c_out).
 
-    They hold the kernel once for each output of a tile, each time shifted by the stride.
+    Each contains one copy of the kernel per output of a tile; successive copies are shifted by the stride.
     """
     room = tiling.reach - tiling.kernel[1]
     shifts = range(0, room + 1, tiling.strides[1])
@@ -127,7 +127,7 @@ def correlate_backward(x: Array, w: Array, dz: Array, strides: Pair, pads: Pads)
         tiling = _choose_tiling(x, w, strides, pads)
         rows = im2col(x, tiling)
         dz = computed_once(dz.transpose(1, 0, 2, 3).reshape(-1, tiling.tile * dz.shape[3]))
-        # dz is the first factor: the one that has to be transposed is then the small one
+        # dz comes first so that the smaller factor is the one to transpose
         dfactors = [contract("mo,mk->ok", dz, _matrix(row), like=w).T for row in rows]
         drows = [(dz @ factor.astype(dz.dtype).T).reshape(rows[0].shape) for factor in kernel_matrices(w, tiling)]
         dx = col2im(drows, (x.shape[1], x.shape[2]), tiling)

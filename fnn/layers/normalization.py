@@ -62,8 +62,9 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
     dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / √(σ² + ε)
 
     With a key (training), μ and σ² are the statistics of the batch; σ² divides by N, not N - 1. The parameters `mean`
-    and `var` are then not used, and their gradient is zero. Without a key (evaluation), μ and σ² are `mean` and `var`,
-    and the gradient is that of this function. `fnn.calibrate` sets them from the training data, and `fit` calls it;
+    and `var` are then not used, and their gradient is zero. Without a key (evaluation), μ and σ² are the parameters
+    `mean` and `var`, and `backward` also returns their gradients. `fnn.calibrate` sets them from the training data, and
+    `fit` calls it;
     until then they are 0 and 1.
 
     Args:

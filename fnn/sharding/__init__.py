@@ -8,8 +8,9 @@ A *layout* says how arrays are sharded over a mesh of devices. Pass it to `fit` 
     layout = fnn.sharding.data_parallel(jax.make_mesh((8,), ("data",)))
     result = fnn.fit(network, loss, optimizer, data, epochs=100, batch_size=50, key=key, sharding=layout)
 
-The result is that of one device up to rounding: the same shuffles and the same batches, also if the devices do not
-divide them. `init_state`, `make_epoch`, `predict` and `evaluate` take `sharding` as well, and `sweep` takes a `mesh`.
+The result is that of one device up to rounding: the shuffles and the batches are the same, even if the number of
+devices does not divide the batch size. `init_state`, `make_epoch`, `predict` and `evaluate` take `sharding` as well,
+and `sweep` takes a `mesh`.
 
 | layout | examples | parameters |
 |---|---|---|
@@ -23,9 +24,9 @@ divide them. `init_state`, `make_epoch`, `predict` and `evaluate` take `sharding
     layout = fnn.sharding.tensor_parallel(mesh, fnn.sharding.dense_pairs(network), split_optimizer=True)
 
 The axes of the mesh may be Auto or Explicit. XLA's partitioner adds all communication. The compiled data-parallel
-step has one all-reduce, of the gradient and of the four bytes of the cost. So have the steps of an epoch, because up
-to one GiB of examples is replicated on every device. More examples are sharded. Then the rows of each shuffled batch
-are communicated, too.
+step has one all-reduce, of the gradient and the cost. The steps of `make_epoch` and `fit` have no other communication
+if the examples take at most one GiB: they are then replicated on every device. Larger data are sharded, and the rows of
+each shuffled batch are communicated as well.
 
 To write the loop yourself, shard a step with `constrained`, and the state with `init_state` or `place_state`:
 

@@ -77,11 +77,13 @@ def initialize(
 ) -> None:
     """Make this process one of several that train together, before JAX is used.
 
-    It wraps `jax.distributed.initialize`. What neither an argument nor an environment variable gives, JAX detects:
-    under SLURM, Open MPI, Kubernetes and on TPU pods nothing needs to be given. On CPUs the processes communicate
+    It wraps `jax.distributed.initialize`. JAX detects whatever is given neither as an argument nor as an environment
+    variable. Under SLURM, Open MPI and Kubernetes, and on TPU pods, no argument is needed. On CPUs the processes
+    communicate
     over TCP (gloo). A second call has no effect.
 
-    If a process dies later, the others end too. A process that waits for its numbers ends at once, with JAX's
+    If a process dies later, the others end too. A process that is waiting for data from the dead process ends at once,
+    with JAX's
     JaxRuntimeError (`fit` raises LostProcessError). Any other process ends when the heartbeats have been missing for
     `heartbeat_timeout_seconds`: JAX reports it and aborts (exit code 134, SIGABRT). An uncaught exception in one
     process, or a pause longer than the timeout, ends the others in the same way.
@@ -119,11 +121,15 @@ def initialize(
     _first_call.append(cluster)
     atexit.register(_exit_if_failed)  # called before JAX's own handler, which would wait for the others
     sys.excepthook = functools.partial(_report_uncaught, sys.excepthook)
-    agreement.all_max(0)  # connect now, while all processes wait: later, one may be busy reading its rows for long
+    # connect now, while all processes are here; later, one process may spend minutes reading its data and the
+    # others would time out
+    agreement.all_max(0)
 
 
 def _start(cluster: Cluster, heartbeat: int, timeout: int) -> None:
-    """Start JAX in a thread: if a process is missing, JAX would end this one."""
+    """Start JAX in a thread, so that a timeout can raise TimeoutError; otherwise JAX would abort this process if
+    another one is missing.
+    """
     preemption = getattr(jax.config, "jax_enable_preemption_service")  # noqa: B009 (pyright does not see the attribute)
     errors: list[Exception] = []
 

@@ -23,7 +23,7 @@ R = TypeVar("R")
 def on_auto_mesh(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function: run it under the Auto mesh of its `sharding`.
 
-    A mesh that the caller set with `jax.set_mesh` does not matter inside.
+    This overrides any mesh that the caller set with `jax.set_mesh`.
     """
 
     @functools.wraps(function)
@@ -84,7 +84,8 @@ def constrained(layout: Layout, step: Callable) -> Callable:
         meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves((state, batch))]
         explicit = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if explicit is None:
-            with jax.sharding.use_abstract_mesh(auto_mesh(layout.mesh).abstract_mesh):  # layers look at this mesh
+            # `weight_gradient` reads this mesh to choose its algorithm
+            with jax.sharding.use_abstract_mesh(auto_mesh(layout.mesh).abstract_mesh):
                 return constrained_step(state, batch)
         targets = shardings(layout, state, state.params), replicated(layout)
         out = jax.tree.map(lambda target: NamedSharding(explicit, target.spec), targets)

@@ -1,4 +1,4 @@
-"""Rows of several processes: who holds which, and arrays made from them."""
+"""Rows of examples in several processes: which process holds which rows, and global arrays assembled from them."""
 
 import hashlib
 import json
@@ -107,8 +107,8 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
       The arrays, and the number of rows without the padding.
 
     Raises:
-      ValueError: in every process, if the processes pass different layouts, dtypes or shapes of rows, or other rows
-        than `rows_of_process` says; the message has the counts of all processes.
+      ValueError: in every process, if the processes pass different layouts, dtypes or shapes of rows, or numbers of
+        rows that differ from `rows_of_process`; the message lists the number of rows in every process.
     """
     own = [np.asarray(array) for array in arrays]
     kinds = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)

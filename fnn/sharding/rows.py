@@ -38,7 +38,7 @@ class Rows:
 
 
 _MAX_REPLICATED_BYTES = 2**30
-"""Examples of at most so many bytes are replicated on every device."""
+"""Examples of at most this many bytes are replicated on every device."""
 
 
 Examples: TypeAlias = Batch | Rows

@@ -3,9 +3,9 @@
 One compiled program can then train networks of many widths.
 
 A layer of width (p, q) inside a layer of size (n_in, n_out) is a dense layer between two masks: m_i = [i < p] on its
-inputs and M_j = [j < q] on its outputs. Outside the block (p, q), W and b start at 0 and have zero gradients. They stay
-0 with every optimizer that does not move such a parameter, also with an L2 penalty, and ‖W‖² is that of the narrow
-layer.
+inputs and M_j = [j < q] on its outputs. Outside the block (p, q), W and b start at 0 and have zero gradients. They
+therefore stay 0, with or without an L2 penalty, under any optimizer that leaves a parameter with value 0 and gradient 0
+unchanged. ‖W‖² equals that of the narrow layer.
 """
 
 import itertools

@@ -78,7 +78,8 @@ def make_run(
     """Make a pure function that runs a whole training: run(hyper, key) -> RunResult(params, history).
 
     `jax.vmap` maps it over hyperparameters and keys, `jax.grad` differentiates it, and `fnn.sweep` runs it for many of
-    both. `hyper` is any pytree of numbers or arrays. The functions of it below may be given traced values.
+    both. `hyper` is any pytree of numbers or arrays. The arguments below that are functions of `hyper` are called with
+    traced values.
 
     Args:
       network: the layer to train, or a function hyper -> layer.
@@ -167,8 +168,8 @@ def _run_one(options: _Options, data: Batch, validation: Batch | None, hyper: An
 def _run_many(options: _Options, data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
     """`_run_one` under vmap, but with the scans outside and the step under vmap.
 
-    All runs share the key and so the batches. The matrices of all runs are kept as (n_in, runs, n_out): then X W of all
-    runs is one product, and nothing is copied for it.
+    All runs share the key, and therefore the batches. The weights of all runs are stored as (n_in, runs, n_out), so
+    that X W for all runs is a single matrix product without copies.
     """
     initial_state = functools.partial(_initial_state, options)
     first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)

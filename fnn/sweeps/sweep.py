@@ -1,8 +1,8 @@
 """`sweep`: many runs as one program, one for each pair of hyperparameters and key.
 
 Runs with the same key see the same examples in the same order, so the products of a batch with the weights of all of
-them are one large matrix product. The program is nested for that: the hyperparameters inside, by `Programs.many` of
-`fnn.sweeps.run`, and the keys outside, by `jax.vmap`.
+them are one large matrix product. The program is therefore nested: `Programs.many` handles all hyperparameters for one
+key, and `jax.vmap` maps it over the keys.
 """
 
 import contextlib
@@ -150,8 +150,8 @@ def sweep(
     Args:
       run: a run of `fnn.make_run`. Its functions of `hyper` are traced, so one compilation serves all values.
       hypers: a pytree of stacked arrays (n, …). Run i receives entry i of each leaf.
-      keys: an array of keys (n_keys,), for example `jax.random.split(key, n_keys)`; or one key, which counts as one
-        with n_keys = 1.
+      keys: an array of keys (n_keys,), for example `jax.random.split(key, n_keys)`; or a single key, which is treated
+        as an array of one key.
       chunk_size: at most this many runs at a time, on each device; this bounds the memory. All chunks have the same
         size, so there is one compiled program; the last is filled up with copies. Default: all runs at once. On a CPU,
         chunks whose arrays fit its caches can also be faster: 256 runs for 400 points and four hidden units.

@@ -25,11 +25,12 @@ The path of a batch, from `fit` to the derivative:
 
 The other modules:
 
-    arguments, data_checks      what `fit` and the others refuse
+    arguments, data_checks      validation of arguments and data
     partial_epoch, stream_loop  steps inside an epoch; the loop for data larger than the device
     evaluation                  `predict` and `evaluate`
-    resume, fingerprint,        what a checkpoint holds, which training it belongs to,
-    compatibility               and checkpoints of earlier versions
+    resume                      what a checkpoint of `fit` holds, which checkpoints are kept (the newest and the
+                                best), and how a training resumes
+    fingerprint, compatibility  which training a checkpoint belongs to; checkpoints of earlier versions
     failures                    the search for the step and the leaf that are not finite
     signals, progress           Ctrl-C and SIGTERM; lines and a progress bar
 """

@@ -69,7 +69,7 @@ def assert_same_arguments(
 ) -> None:
     """Raise in every process if they called fit with different arguments.
 
-    Of the values in `given` it only matters whether they are None.
+    For the values in `given`, the processes need only agree on which of them are None.
     """
     options = options | {name: None if value is None else "given" for name, value in given.items()}
     key_data = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()

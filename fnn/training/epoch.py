@@ -24,7 +24,7 @@ from fnn.weights import IsWeight, is_weight
 
 
 class Program(NamedTuple):
-    """What a training computes with, apart from the arrays.
+    """Everything that defines a training run except its arrays: network, loss, optimizer and options.
 
     It is a static argument of the compiled programs of `fit`, and hashable: a second `fit` with an equal one compiles
     nothing.
@@ -113,7 +113,9 @@ def report(
 
 
 def _mean_of_steps(values: Array, weight: Array) -> Array:
-    """`weighted_mean` as a matrix product, [w 1]ᵀ [v 1]: no program fuses it, so every program rounds alike."""
+    """Compute `weighted_mean` as a matrix product, [w 1]ᵀ [v 1]. XLA does not fuse this product with other operations,
+    so it rounds in the same way in every program.
+    """
     values = values.astype(widest(values, jnp.float32))
     ones = jnp.ones_like(values)
     left, right = jnp.stack([weight.astype(values.dtype), ones]), jnp.stack([values, ones], axis=1)

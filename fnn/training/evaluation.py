@@ -182,7 +182,9 @@ def evaluate(
 
 
 def _check_not_sharded(function: str, params: Params) -> None:
-    """Raise for parameters sharded over a mesh of Explicit axes: JAX would ask how to multiply them."""
+    """Raise ValueError if parameters are sharded over a mesh with Explicit axes and no layout is given: JAX would raise
+    an obscure error about ambiguous output shardings.
+    """
     for leaf in jax.tree.leaves(params):
         sharded = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and not leaf.is_fully_replicated
         if sharded and AxisType.Explicit in getattr(jax.typeof(leaf).sharding.mesh, "axis_types", ()):

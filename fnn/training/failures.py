@@ -1,6 +1,6 @@
 """Finding where a training stopped being finite: the epoch, the step, and the first leaf.
 
-Each call of a compiled program checks the costs and the parameters once, which costs next to nothing. If something is
+Each call of a compiled program checks the costs and the parameters once, which takes negligible time. If something is
 not finite, the steps are repeated from a snapshot, a copy of the carry that is a few seconds old. The repetition
 checks cost, gradient and parameters in every step.
 """

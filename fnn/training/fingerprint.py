@@ -1,11 +1,11 @@
 """The fingerprint of a training: what the user chose, as text that processes and checkpoints can compare.
 
 `fit` stores the fingerprint in every checkpoint and resumes only if its own is the same. Two fingerprints are equal
-if the user made the same choices: network, loss, optimizer, their numbers, the data, the key. Where code lives does
-not count, and neither do the private names inside fnn. A value is described as follows.
+if the user made the same choices: network, loss, optimizer, their numbers, the data, the key. The module in which code
+is defined and the private names inside fnn do not matter. A value is described as follows.
 
 * Numbers, strings and containers are described by their values, arrays by dtype, shape and a hash.
-* A function of fnn is described by the public function that made it and by what was passed to that one:
+* A function of fnn is described by the public function that built it and the arguments passed to that function:
   `fnn.sgd(0.5).update` is `sgd(learning_rate=0.5)`. The names of inner functions and of local variables are left out.
 * A `Layer` is described by its name and the arguments of its builder, a `Loss` by its name. Functions that users
   wrote themselves are added to both.
@@ -37,7 +37,7 @@ VERSION = 2
 """The version of this description, `identity` in a manifest. Checkpoints of version 1 do not have the entry."""
 
 _MAX_LENGTH = 160
-_PRIVATE = "_"  # stands for a private function of fnn that holds no choice of the user's
+_PRIVATE = "_"  # the description of a private function of fnn whose closure contains nothing that the user chose
 
 Describe = Callable[[Any], str]
 
@@ -146,9 +146,9 @@ def _library_function(function: types.FunctionType, inner: Describe) -> str:
 
 
 def _choices(function: types.FunctionType, inner: Describe, visited: set[int]) -> set[str]:
-    """What a function of fnn holds of the user's choices: arguments of its builder by name, other values without.
-
-    Inner functions of the same builder are looked through, so it does not matter how a builder is divided into them.
+    """Return the user's choices that a function of fnn has in its closure: `name=value` for arguments of its builder,
+    `value` for others. Closures of nested functions of the same builder are searched too, so the result does not
+    depend on how the builder is divided into functions.
     """
     if "<locals>" not in function.__qualname__:
         return set()  # defaults of a function of the module are fnn's choice

@@ -67,8 +67,8 @@ def fit(
     Whole epochs run on the device. The host is visited only to report, to save a checkpoint, or to stop. A second call
     with the same network, loss and optimizer (the same objects) compiles nothing.
 
-    Ctrl-C and SIGTERM let the compiled call under way end (about a second, or one epoch). `fit` then saves, says how to
-    resume, and raises.
+    After Ctrl-C or SIGTERM, `fit` waits for the current compiled call to finish (about a second, or one epoch if an
+    epoch takes longer). It then saves a checkpoint, prints how to resume, and raises.
 
     Args:
       network: the layer to train, for example `fnn.mlp([784, 30, 10])`. The population statistics of `batch_norm` are
@@ -88,18 +88,19 @@ def fit(
       checkpoint_dir: folder for checkpoints, from which a later call can resume. `fit` saves every `checkpoint_every`
         epochs and at the end. A folder that holds checkpoints is refused unless `resume` is True.
       checkpoint_every: epochs between two checkpoints.
-      checkpoint_every_steps: save after each so many steps too, also inside an epoch.
+      checkpoint_every_steps: also save a checkpoint every this many steps, including inside an epoch. Default: only
+        whole epochs.
       keep: keep this many of the newest checkpoints, and besides them the one with the lowest (validation) cost.
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
       progress: print a line per report, and on a terminal a progress bar.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
-        to rounding. With several processes each passes its own rows (`fnn.sharding.rows_of_process`) and calls the
-        callback; only process 0 shows progress. If one fails, the others end; restarted with `resume`, they continue,
-        also on another number of devices.
+        to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls
+        the callback, and only process 0 shows progress. If one process fails, the others exit. A restart with
+        `resume=True` continues the run, even on a different number of devices.
       callback: callback(epoch, {name: value}, state), called with each report. The state is a copy that may be kept.
-        A true result ends the training.
+        Training stops if it returns True.
       state: a state to continue from, instead of `key`. It is not donated.
       micro_batch_size: sum the gradient of a batch over parts of this many examples, which takes less memory. Over a
         mesh each part sends the sum of its gradient; use a multiple of the number of devices.
@@ -111,7 +112,8 @@ def fit(
 
     Returns:
       FitResult(state, history). `history` maps names to NumPy arrays with one entry per epoch: "cost" (with the
-      penalty) and each metric, means over the batches as they were trained on; with `validation` also
+      penalty) and each metric, averaged over the batches of the epoch, each evaluated before its own update; with
+      `validation` also
       "validation_cost" (without the penalty) and "validation_…".
 
     Raises:

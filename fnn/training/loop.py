@@ -18,8 +18,11 @@ from fnn.training.progress import Reporter
 from fnn.training.resume import CheckpointOptions, LoopState, find_checkpoint, save_checkpoint
 from fnn.types import TrainState
 
-_CALL_SECONDS = 0.5  # calls grow until they take this long: little overhead, and Ctrl-C does not take long either
-_SNAPSHOT_SECONDS = 10.0  # at most this much (or one call) is repeated to find the step that was not finite
+# the number of epochs per call is doubled until a call takes this long; longer calls would delay Ctrl-C
+_CALL_SECONDS = 0.5
+# age at which the snapshot is renewed; after a failure, at most this many seconds of training (or one call) are
+# repeated
+_SNAPSHOT_SECONDS = 10.0
 
 Callback = Callable[[int, dict[str, float], TrainState], bool | None]
 
@@ -72,7 +75,7 @@ def run_loop(training: Training, state: TrainState) -> programs.Carry:
 
 
 def was_short(started: float) -> bool:
-    """Return whether a call that started then was so short that the next one may do more."""
+    """Return True if a call that started at this time was short, so the next call may run more epochs or steps."""
     return time.perf_counter() - started < _CALL_SECONDS
 
 
@@ -85,7 +88,7 @@ def start_or_resume(
 ) -> tuple[LoopState, Path | None]:
     """Return where to start (the given state or the newest good checkpoint) and that checkpoint's path, if any.
 
-    `step_logs(n)` has the form of what n steps report, as `find_checkpoint` needs it.
+    `step_logs(n)` returns a tree with the shapes of the logs of n steps, which `find_checkpoint` needs.
     """
     start = LoopState(_first_carry(training, state))
     found = None
@@ -99,7 +102,7 @@ def start_or_resume(
 
 
 def should_continue(training: Training, loop_state: LoopState) -> bool:
-    """Return whether epochs are left, and patience."""
+    """Return True if epochs remain and early stopping has not ended the run."""
     best = loop_state.carry.best
     return int(loop_state.carry.epoch) < training.epochs and (
         best is None or bool(programs.has_patience(training.program, best))
@@ -161,7 +164,9 @@ def steps_to_checkpoint(training: Training, loop_state: LoopState) -> int | None
 
 
 def _steps_are_due(training: Training, loop_state: LoopState) -> bool:
-    """Whether the next call runs a part of an epoch: checkpoints are due inside it, or it has started already."""
+    """Return True if the next call must run part of an epoch: a checkpoint is due inside it, or the run resumed inside
+    it.
+    """
     inside = training.saving is not None and training.saving.every_steps is not None
     return loop_state.position > 0 or (inside and programs.steps_per_epoch(training.program, training.data) > 1)
 
@@ -174,7 +179,8 @@ def _next_stop(training: Training, carry: programs.Carry, max_epochs: int) -> in
         until = min(until, epoch - epoch % every + every)
     if saving is not None:
         until = min(until, epoch - epoch % saving.every + saving.every)
-    to_save = steps_to_checkpoint(training, LoopState(carry))  # an epoch is one step where this is not None
+    # not None only if an epoch has a single step, because `_steps_are_due` handles all other cases
+    to_save = steps_to_checkpoint(training, LoopState(carry))
     return until if to_save is None else min(until, epoch + to_save)
 
 
@@ -196,7 +202,7 @@ def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bo
 def _describe_failure(
     training: Training, snapshot: failures.Snapshot, loop_state: LoopState, epoch_before: int, saved: Path | None
 ) -> str:
-    """The message for the call after epoch `epoch_before`, which found something that is not finite."""
+    """Return the error message for a call that started after epoch `epoch_before` and produced a non-finite value."""
     epoch = int(loop_state.carry.epoch)
     columns = {name: np.asarray(column)[:epoch] for name, column in loop_state.carry.history.items()}
     costs = {name: columns[name] for name in ("cost", "validation_cost") if name in columns}

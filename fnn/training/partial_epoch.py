@@ -69,7 +69,8 @@ def run_batches(
 ) -> tuple[TrainState, PyTree]:
     """Run the steps state.step - start to until - 1: on the first `count` of the full batches, then on the rest.
 
-    `batch` makes a batch of its indices. Step number start + i uses full[i], and writes its results to outs[i].
+    `batch(indices)` returns the examples at these indices. Step number start + i uses full[i], and writes its results
+    to outs[i].
     """
 
     def run_one(index: Array, i: Array, state: TrainState, outs: PyTree) -> tuple[TrainState, PyTree]:

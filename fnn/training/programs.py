@@ -1,6 +1,6 @@
 """The compiled programs of fit: what runs on the device between two reports.
 
-`init_carry` allocates what goes from epoch to epoch. `run_epochs` then runs as many whole epochs in one call as the
+`init_carry` allocates the loop carry of the epochs. `run_epochs` then runs as many whole epochs in one call as the
 next report, the next checkpoint or early stopping allow. Where checkpoints are due inside an epoch, `run_steps` runs a
 part of its steps and `end_epoch` reports it; `run_chunk` is `run_steps` for examples that are streamed to the device.
 
@@ -58,17 +58,17 @@ def all_true(flags: PyTree) -> Bool[Array, ""]:
 
 
 def finite_leaves(tree: PyTree) -> PyTree:
-    """For each leaf, whether all its entries are finite. Integers are."""
+    """Return a tree of flags: whether all entries of each leaf are finite. Integer leaves count as finite."""
     floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
 _reported_epoch = jax.jit(reported_epoch, static_argnums=0, inline=True)
-"""A jit, so that `init_carry` and `run_epochs` trace an epoch once between them."""
+"""Jitted so that `init_carry` and `run_epochs` share one trace of the epoch."""
 
 
 def _report(program: Program, state: TrainState, outs: PyTree, data: Examples, validation: Examples | None):
-    """What `reported_epoch` does after the last step of an epoch."""
+    """Report an epoch after its last step, exactly as `reported_epoch` does."""
     state, (weight, logs) = jax.lax.optimization_barrier((state, outs))
     params, logs = report(program, state.params, weight, logs, data, validation)
     return jax.lax.optimization_barrier((state._replace(params=params), logs))
@@ -94,12 +94,12 @@ def _record(carry: Carry, state: TrainState, logs: dict[str, Array]) -> Carry:
 
 
 def _constrain(carry: Carry, data: Examples) -> Carry:
-    """The carry with the layout of the examples, if they lie on a mesh."""
+    """Constrain the carry to the layout of the examples, if they are on a mesh."""
     return rows.constrain_tree(data, carry, carry.state.params)
 
 
 def _check_finite(carry: Carry) -> Carry:
-    """Set `finite` to whether the costs so far and the parameters are."""
+    """Set `carry.finite` to True if all costs so far and all parameters are finite, else to False."""
     columns = [carry.history[name] for name in ("cost", "validation_cost") if name in carry.history]
     ahead = jnp.arange(columns[0].size, dtype=jnp.int32) >= carry.epoch
     costs = jnp.all(jnp.stack([jnp.isfinite(column) | ahead for column in columns]))
@@ -124,7 +124,7 @@ def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examp
     """Run whole epochs up to `until`, or fewer if early stopping ends the training. The given carry is donated.
 
     `until` is an argument, so one compilation serves any number of epochs. Finiteness is checked once, at the end: a
-    cost that is not finite stays in the history, and a gradient that is not makes the parameters so for good.
+    non-finite cost stays in the history, and a non-finite gradient makes the parameters non-finite in every later step.
     """
 
     def continues(carry: Carry) -> Array:
@@ -177,10 +177,9 @@ def run_chunk(program: Program, state: TrainState, outs: PyTree, chunk: Chunk, p
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, validation: Examples | None) -> Carry:
-    """The carry after an epoch whose last step led to carry.state, as `run_epochs` computes it. It is donated.
-
-    This is a loop of one iteration: XLA moves constant work out of loops, and rounds it differently elsewhere
-    (jax 0.10, CPU).
+    """Return the carry after an epoch whose last step produced carry.state. The given carry is donated. The body runs
+    in a one-iteration loop so that its rounding equals that of `run_epochs`: XLA hoists loop-invariant operations, and
+    rounds the same operations differently outside a loop (jax 0.10, CPU).
     """
     until = carry.epoch + 1
 

@@ -24,7 +24,8 @@ class CheckpointOptions(NamedTuple):
     Attributes:
       folder: the folder of the checkpoints.
       every: number of epochs from one checkpoint to the next.
-      every_steps: number of steps from one checkpoint to the next, besides those of `every`; None for no more.
+      every_steps: number of steps between checkpoints, in addition to those of `every`. None: checkpoints at the end of
+        epochs only.
       keep: number of newest checkpoints to keep. The best one is kept too.
       resume: whether to resume from the newest good checkpoint.
       fingerprint: the fingerprint of this training, which every checkpoint records.
@@ -53,7 +54,9 @@ class LoopState(NamedTuple):
 
 
 def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
-    """The arrays to save besides the train state. With shapes as leaves: the tree that a checkpoint must have."""
+    """Return the tree to save beside the train state. Given `ShapeDtypeStruct`s instead of arrays, return the tree that
+    a checkpoint is expected to contain.
+    """
     tree: dict[str, PyTree] = {"history": loop_state.carry.history}
     if loop_state.carry.best is not None:
         tree["best"] = loop_state.carry.best

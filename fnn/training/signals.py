@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM during a training: recorded, and handled when the current call has ended and is saved."""
+"""Ctrl-C and SIGTERM during a training: recorded when they arrive, and acted on after the current compiled call has
+finished and its result is saved.
+"""
 
 import contextlib
 import signal
@@ -38,6 +40,6 @@ def defer_signals() -> Iterator[Callable[[], signal.Signals | None]]:
 def exception_for(number: signal.Signals, message: str) -> BaseException:
     """Return the exception to raise for a signal.
 
-    This is KeyboardInterrupt for SIGINT; for others SystemExit with the exit status that a shell gives the signal.
+    This is KeyboardInterrupt for SIGINT; for other signals it is SystemExit with status 128 + number, as in shells.
     """
     return KeyboardInterrupt(message) if number == signal.SIGINT else SystemExit(128 + number)

@@ -114,7 +114,9 @@ def _append(step_logs: PyTree, count: int, outs: PyTree) -> PyTree:
 def _pieces(
     program: programs.Program, source: Source, loop_state: LoopState, key: PRNGKey
 ) -> Callable[..., Generator[Piece, None, None]]:
-    """`source.pieces` by the epochs of this training. Shuffles of arrays count the epochs of the given state too."""
+    """Return `source.pieces` with the key bound and epochs counted from the start of this call. For arrays, epochs that
+    the given state has already completed are added, because they select the shuffle.
+    """
     before = 0
     if source.size is not None:
         epoch_start = int(loop_state.carry.state.step) - loop_state.position
@@ -132,7 +134,9 @@ def _validate(program: programs.Program, state: TrainState, data: Examples) -> V
 def _chunks(
     training: Training, pieces: Callable, size: int | None, validate: Validate, first_epoch: int, position: int
 ) -> Generator[LoadedChunk, None, None]:
-    """Yield the chunks from this step of this epoch on. Values that stay the same are validated in one epoch only."""
+    """Yield the chunks, starting at the given step of the given epoch. Arrays do not change, so their values are
+    validated in the first epoch only.
+    """
     program = training.program
     remainder = 0 if size is None else size % program.batch_size
     if _only_calibrates(training, first_epoch):
@@ -192,7 +196,9 @@ def _end_epoch(
 
 
 def _calibration_data(training: Training, x: np.ndarray | None) -> Examples:
-    """x on the device, or over its mesh. Without x nothing is calibrated, and any examples will do."""
+    """x on the device, or over its mesh. If x is None, the network has nothing to calibrate, and the placeholder batch
+    is returned.
+    """
     if x is None:
         return training.data
     layout = rows.layout_of(training.data)
@@ -208,7 +214,7 @@ def _describe_failure(
     costs: np.ndarray,
     saved: Path | None,
 ) -> str:
-    """The message for these steps of a chunk, of which something is not finite."""
+    """Return the error message for steps of a chunk that produced a non-finite value."""
     training.report.note("not finite: looking for the step")
     program, state, epoch = training.program, loop_state.carry.state, int(loop_state.carry.epoch)
     epoch_start = int(state.step) - loop_state.position

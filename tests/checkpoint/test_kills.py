@@ -35,7 +35,7 @@ for folder in map(str.strip, sys.stdin):
 
 
 @pytest.mark.parametrize(
-    "kills", [3, pytest.param(6, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.exhaustive)]
+    "kills", [2, pytest.param(6, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.exhaustive)]
 )
 def test_kill_9_at_random_moments(kills, tmp_path):
     """Kill a training that saves after every step, restart it until it finishes, then begin another one."""

@@ -34,7 +34,7 @@ def lax_convolution(params, x, strides, padding):
     ("dtype", "shape", "kernel", "strides", "filters", "padding"),
     slow_except(
         [(dtype, *case) for dtype in ("float64", "float32") for case in CASES],
-        *[("float64", *CASES[i]) for i in (0, 1, 8)],
+        *[("float64", *CASES[i]) for i in (0, 8)],
         ("float32", *CASES[3]),
     ),
 )

@@ -14,7 +14,7 @@ from tests.test_losses import CASES
 
 # One layer of each kind: with and without parameters, kinks and randomness, and one of each combinator.
 QUICK = (
-    "relu", "softmax", "dense", "dropout", "residual_shortcut", "conv2d_same_stride", "max_pool2d", "batch_norm",
+    "relu", "softmax", "dense", "dropout", "residual_shortcut", "conv2d", "max_pool2d", "batch_norm",
     "layer_norm",
 )  # fmt: skip
 CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap")

@@ -24,7 +24,7 @@ def example(name, key):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.dtype.name)
-@pytest.mark.parametrize("name", slow_except(NETWORKS, "residual", "one output"))
+@pytest.mark.parametrize("name", slow_except(NETWORKS, "residual"))
 def test_the_gradient_is_that_of_float32_within_the_roundings(name, dtype, key):
     """Both passes round weights, inputs and outputs of each of L layers: 6 L u, u = ε/2."""
     network, params, x, depth = example(name, key)

@@ -209,6 +209,7 @@ def test_a_cost_that_is_not_finite_is_found_over_devices():
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_data_on_a_mesh_that_is_set():
     """Arrays made under the mesh or put onto it have Explicit axes: fit, evaluate and predict take both."""
     network, loss, optimizer = over_devices.MLP, over_devices.LOSS, over_devices.OPTIMIZER

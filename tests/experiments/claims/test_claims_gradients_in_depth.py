@@ -73,6 +73,7 @@ def test_sigmoid_layers_lose_the_gradient_and_what_keeps_it():
     assert 0.2 < gain(cures["residual"]) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C224")
 def test_scales_at_which_gradients_vanish_or_explode():
     def by(g, std):
