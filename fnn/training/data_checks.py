@@ -25,14 +25,30 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None
     except TypeError:
         raise checks.fail(function, "loss", "hashable (metrics: a tuple of pairs)", loss, TypeError) from None
     if metrics is None:
+        _check_metrics(function, "loss.metrics", loss.metrics)
         return loss.metrics
     if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
         raise checks.fail(function, "metrics", "a mapping of names to functions", metrics, TypeError)
-    reserved = [name for name in metrics if name == "cost" or str(name).startswith("validation_")]
-    if reserved:
-        expected = "without the names 'cost' and 'validation_…', which are reserved"
-        raise checks.fail(function, "metrics", expected, came=repr(reserved[0]))
+    _check_metrics(function, "metrics", tuple(metrics.items()))
     return tuple(metrics.items())
+
+
+def _check_metrics(function: str, argument: str, pairs: Any) -> None:
+    """Raise unless these are pairs (name, metric) with different names that can name columns of the history."""
+    if not isinstance(pairs, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise checks.fail(function, argument, "a tuple of pairs (name, function)", pairs, TypeError)
+    seen: set[str] = set()
+    for name, metric in pairs:
+        if not isinstance(name, str):
+            raise checks.fail(function, argument, "named by text (str)", name, TypeError)
+        if not callable(metric):
+            raise checks.fail(function, argument, "functions", metric, TypeError)
+        if name == "cost" or name.startswith("validation_"):
+            expected = "without the names 'cost' and 'validation_…', which are reserved"
+            raise checks.fail(function, argument, expected, came=repr(name))
+        if name in seen:
+            raise checks.fail(function, argument, "of different names", came=f"{name!r} twice")
+        seen.add(name)
 
 
 def as_array(layout: Layout | None) -> Callable[[str, str, Any], Any]:
