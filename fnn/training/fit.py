@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import jax
-import numpy as np
 
 from fnn import checks
 from fnn.checkpoint import store
@@ -24,8 +23,10 @@ from fnn.training.arguments import assert_same_arguments, check_checkpoint_optio
 from fnn.training.data_checks import check_data, check_targets
 from fnn.training.epoch import Program
 from fnn.training.fingerprint import training_fingerprint
+from fnn.training.history import first_rows
 from fnn.training.loop import Callback, Training, run_loop
-from fnn.training.progress import reporting
+from fnn.training.progress import early_stopping_note, reporting
+from fnn.training.resume import LoopState
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
 from fnn.weights import IsWeight, check_weights, is_weight
 
@@ -92,7 +93,8 @@ def fit(
       keep: keep this many of the newest checkpoints, and besides them the one with the lowest (validation) cost.
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
-      progress: print a line per report, and on a terminal a progress bar.
+      progress: print a line per report, with the seconds of the epochs since the line before (compilation counts to the
+        first), and on a terminal a progress bar. With `patience` the last line says which epoch's state is returned.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
         to rounding. With several processes each passes its own rows (`fnn.sharding.rows_of_process`) and calls the
@@ -195,12 +197,15 @@ def fit(
         reports = report_every if agreement.all_max(bool(progress or callback))[0] else None
         training = Training(program, examples, held_out, epochs, saving, report, reports, callback, signalled)
         if source is None:
-            carry = run_loop(training, state)
+            loop_state = run_loop(training, state)
         else:
             states = [state]
             del state  # so that the loop can free it: a second state need not stay on the device
-            carry, examples = stream_loop.run_stream_loop(training, source, states.pop())
-    return _result(program, carry, examples, sharding)
+            loop_state, examples = stream_loop.run_stream_loop(training, source, states.pop())
+        if patience is not None:
+            costs = first_rows(loop_state.history, int(loop_state.carry.epoch))["validation_cost"]
+            report.note(early_stopping_note(costs, epochs, patience))
+    return _result(program, loop_state, examples, sharding)
 
 
 def _call_on_mesh(layout: Layout, callback: Callback, epoch: int, logs: dict[str, float], state: TrainState):
@@ -209,9 +214,10 @@ def _call_on_mesh(layout: Layout, callback: Callback, epoch: int, logs: dict[str
         return callback(epoch, logs, to_user_mesh(layout, state))
 
 
-def _result(program: Program, carry: programs.Carry, data: Examples, layout: Layout | None) -> FitResult:
+def _result(program: Program, loop_state: LoopState, data: Examples, layout: Layout | None) -> FitResult:
     """The best state with early stopping, else the final one, calibrated; and the history of the epochs run."""
-    history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
+    carry = loop_state.carry
+    history = first_rows(loop_state.history, int(carry.epoch))
     state, best = carry.state, carry.best
     if best is not None:
         state = TrainState(best.params, best.opt_state, best.step, state.key)

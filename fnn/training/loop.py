@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from fnn.sharding import agreement
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs, signals
+from fnn.training.history import ROWS, append, first_rows, recent_rows
 from fnn.training.progress import Reporter
 from fnn.training.resume import CheckpointOptions, LoopState, find_checkpoint, save_checkpoint
 from fnn.types import TrainState
@@ -44,8 +45,8 @@ class Training(NamedTuple):
     signalled: Callable[[], Signals | None]
 
 
-def run_loop(training: Training, state: TrainState) -> programs.Carry:
-    """Train from this state, or from the checkpoint to resume from, and return the last carry."""
+def run_loop(training: Training, state: TrainState) -> LoopState:
+    """Train from this state, or from the checkpoint to resume from, and return where the training ended."""
     step_logs = lambda _: programs.allocate_step_logs(training.program, state, training.data)
     loop_state, saved = start_or_resume(training, state, step_logs)
     snapshot = None if saved is None else failures.snapshot(loop_state.carry, loop_state.position)
@@ -59,7 +60,7 @@ def run_loop(training: Training, state: TrainState) -> programs.Carry:
         else:
             until = jnp.int32(_next_stop(training, loop_state.carry, max_epochs))
             carry = programs.run_epochs(training.program, loop_state.carry, training.data, training.validation, until)
-            loop_state, finite = LoopState(carry), bool(carry.finite)
+            loop_state, finite = after_epochs(loop_state, epoch_before, carry), bool(carry.finite)
         if not finite:
             if snapshot is None:
                 snapshot = failures.Snapshot(_first_carry(training, state), 0)
@@ -68,7 +69,13 @@ def run_loop(training: Training, state: TrainState) -> programs.Carry:
         quick, late = agreement.all_max(quick, late)  # the clocks of the processes differ
         max_epochs *= 1 + quick
         saved, stopped = save_and_report(training, loop_state, saved, training.data)
-    return loop_state.carry
+    return loop_state
+
+
+def after_epochs(loop_state: LoopState, epoch_before: int, carry: programs.Carry) -> LoopState:
+    """Where the training is after a program that ended the epochs after `epoch_before`: their rows are appended."""
+    rows = recent_rows(carry.recent, epoch_before, int(carry.epoch))
+    return LoopState(carry, append(loop_state.history, epoch_before, rows))
 
 
 def was_short(started: float) -> bool:
@@ -77,7 +84,7 @@ def was_short(started: float) -> bool:
 
 
 def _first_carry(training: Training, state: TrainState) -> programs.Carry:
-    return programs.init_carry(training.program, training.epochs, state, training.data, training.validation)
+    return programs.init_carry(training.program, state, training.data, training.validation)
 
 
 def start_or_resume(
@@ -87,7 +94,8 @@ def start_or_resume(
 
     `step_logs(n)` has the form of what n steps report, as `find_checkpoint` needs it.
     """
-    start = LoopState(_first_carry(training, state))
+    carry = _first_carry(training, state)
+    start = LoopState(carry, recent_rows(carry.recent, 0, 0))
     found = None
     if training.saving is not None:
         found = find_checkpoint(training.saving, start, step_logs, training.epochs)
@@ -120,7 +128,7 @@ def save_and_report(
     if saving is not None and current:
         saved = save_checkpoint(saving, loop_state)
     if epoch_ended and every is not None and (epoch % every == 0 or last):
-        logs = {name: float(np.asarray(column)[epoch - 1]) for name, column in loop_state.carry.history.items()}
+        logs = {name: float(column[epoch - 1]) for name, column in loop_state.history.items()}
         training.report.line(epoch, logs)
         if training.callback is not None:
             state = programs.copy_state(training.program, loop_state.carry.state, data)
@@ -154,10 +162,10 @@ def _checkpoint_is_due(saving: CheckpointOptions, loop_state: LoopState) -> bool
     return by_steps or (loop_state.position == 0 and int(carry.epoch) % saving.every == 0)
 
 
-def steps_to_checkpoint(training: Training, loop_state: LoopState) -> int | None:
+def steps_to_checkpoint(training: Training, carry: programs.Carry) -> int | None:
     """The number of steps until a checkpoint of `checkpoint_every_steps` is due; None without that option."""
     every = None if training.saving is None else training.saving.every_steps
-    return None if every is None else every - int(loop_state.carry.state.step) % every
+    return None if every is None else every - int(carry.state.step) % every
 
 
 def _steps_are_due(training: Training, loop_state: LoopState) -> bool:
@@ -169,28 +177,29 @@ def _steps_are_due(training: Training, loop_state: LoopState) -> bool:
 def _next_stop(training: Training, carry: programs.Carry, max_epochs: int) -> int:
     """The epoch up to which the next call runs: at most `max_epochs` more, or to the next report or checkpoint."""
     epoch, saving, every = int(carry.epoch), training.saving, training.report_every
-    until = min(training.epochs, epoch + max_epochs)
+    until = min(training.epochs, epoch + min(max_epochs, ROWS))
     if every is not None:
         until = min(until, epoch - epoch % every + every)
     if saving is not None:
         until = min(until, epoch - epoch % saving.every + saving.every)
-    to_save = steps_to_checkpoint(training, LoopState(carry))  # an epoch is one step where this is not None
+    to_save = steps_to_checkpoint(training, carry)  # an epoch is one step where this is not None
     return until if to_save is None else min(until, epoch + to_save)
 
 
 def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bool]:
     """Run the steps of an epoch up to the next checkpoint or its end. Returns also whether all is finite."""
     program, data, carry = training.program, training.data, loop_state.carry
-    steps, to_save = programs.steps_per_epoch(program, data), steps_to_checkpoint(training, loop_state)
+    steps, to_save = programs.steps_per_epoch(program, data), steps_to_checkpoint(training, carry)
     outs = programs.allocate_step_logs(program, carry.state, data) if loop_state.position == 0 else loop_state.step_logs
     until = steps if to_save is None else min(steps, loop_state.position + to_save)
     part = jnp.int32(loop_state.position), jnp.int32(until)
     state, outs, finite = programs.run_steps(program, carry.state, outs, data, *part)
     carry = carry._replace(state=state)
     if until < steps:
-        return LoopState(carry, until, outs), bool(finite)
+        return LoopState(carry, loop_state.history, until, outs), bool(finite)
+    epoch_before = int(carry.epoch)
     carry = programs.end_epoch(program, carry, outs, data, training.validation)
-    return LoopState(carry), bool(finite) and bool(carry.finite)
+    return after_epochs(loop_state, epoch_before, carry), bool(finite) and bool(carry.finite)
 
 
 def _describe_failure(
@@ -198,7 +207,7 @@ def _describe_failure(
 ) -> str:
     """The message for the call after epoch `epoch_before`, which found something that is not finite."""
     epoch = int(loop_state.carry.epoch)
-    columns = {name: np.asarray(column)[:epoch] for name, column in loop_state.carry.history.items()}
+    columns = first_rows(loop_state.history, epoch)
     costs = {name: columns[name] for name in ("cost", "validation_cost") if name in columns}
     bad = ~np.logical_and.reduce([np.isfinite(column) for column in costs.values()])
     good, until = epoch_before, epoch + (loop_state.position > 0)

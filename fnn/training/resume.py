@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from fnn import checks
 from fnn.checkpoint import DamagedError, atomic, manifest, store
 from fnn.sharding import agreement
 from fnn.training.compatibility import find_differences, is_version_1
+from fnn.training.history import first_rows
 from fnn.training.programs import Carry
 
 
@@ -43,18 +44,20 @@ class LoopState(NamedTuple):
 
     Attributes:
       carry: the carry of the compiled programs.
+      history: name -> (n,), what each epoch reported, on the host. The first `carry.epoch` rows are filled.
       position: number of steps done in the epoch under way; 0 between epochs.
       step_logs: what these steps reported, if the position is not 0.
     """
 
     carry: Carry
+    history: dict[str, np.ndarray]
     position: int = 0
     step_logs: PyTree = None
 
 
-def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
+def _training_tree(loop_state: LoopState, history: Mapping[str, Any]) -> dict[str, PyTree]:
     """The arrays to save besides the train state. With shapes as leaves: the tree that a checkpoint must have."""
-    tree: dict[str, PyTree] = {"history": loop_state.carry.history}
+    tree: dict[str, PyTree] = {"history": history}
     if loop_state.carry.best is not None:
         tree["best"] = loop_state.carry.best
     if loop_state.position:
@@ -65,11 +68,11 @@ def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
 def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
     """Write a checkpoint durably, then remove those that are neither among the last `keep` nor the best."""
     carry, position, epoch = loop_state.carry, loop_state.position, int(loop_state.carry.epoch)
-    history = {name: np.asarray(column)[:epoch] for name, column in carry.history.items()}
+    history = first_rows(loop_state.history, epoch)
     cost = history.get("validation_cost", history["cost"])
     score = float(cost[-1]) if epoch and position == 0 else None  # inside an epoch there is no cost yet
     training = {"epoch": epoch, "position": position, "score": score}
-    saved = _training_tree(loop_state._replace(carry=carry._replace(history=history)))
+    saved = _training_tree(loop_state, history)
     trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
     step = int(carry.state.step)
     path = store.write(options.folder, step, trees, training=training, configuration=options.fingerprint)
@@ -137,17 +140,17 @@ def find_checkpoint(
     carry = start.carry
     columns = {
         name: jax.ShapeDtypeStruct((epoch,), column.dtype, sharding=column.sharding)
-        for name, column in carry.history.items()
+        for name, column in carry.recent.items()
     }
-    like = LoopState(carry._replace(history=columns), position, make_step_logs(position) if position else None)
+    like = start._replace(position=position, step_logs=make_step_logs(position) if position else None)
     state = store.restore_tree("fit", checkpoint, manifest.STATE, carry.state)
-    restored = store.restore_tree("fit", checkpoint, manifest.TRAINING, _training_tree(like))
-    history = {name: column.at[:epoch].set(restored["history"][name]) for name, column in carry.history.items()}
+    restored = store.restore_tree("fit", checkpoint, manifest.TRAINING, _training_tree(like, columns))
+    history = {name: np.array(restored["history"][name]) for name in carry.recent}
     with agreement.fail_together("fit"):
         for path in damaged if agreement.is_main_process() else []:
             _rename_damaged(path)
-    carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), restored.get("best"))
-    return LoopState(carry, position, restored.get("epoch")), checkpoint.path
+    carry = Carry(state, carry.recent, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), restored.get("best"))
+    return LoopState(carry, history, position, restored.get("epoch")), checkpoint.path
 
 
 def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint) -> None:
