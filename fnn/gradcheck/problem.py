@@ -35,6 +35,8 @@ class Problem(NamedTuple):
     """(x, data) -> whether the point is in the domain."""
     u: float
     """The unit roundoff of the narrowest dtype in which `fun` or `backward` may compute."""
+    narrowed: str
+    """The operation that sets `u`, if one narrows values; "" if `u` is that of the check's precision."""
     u_fun: float
     """The unit roundoff of the narrowest dtype in which `fun` computes."""
     differences_decide: bool
@@ -96,7 +98,8 @@ def autodiff(fun: Callable) -> Callable:
     """Return the vector-Jacobian product of fun(x, data) by jax.vjp, as a function (x, data, ct) -> gradients."""
 
     def backward(x, data, ct):
-        return jax.vjp(lambda x: fun(x, data), list(x))[1](list(ct))[0]
+        y, pull = jax.vjp(lambda x: fun(x, data), list(x))
+        return pull([c.astype(v.dtype) for c, v in zip(ct, y, strict=True)])[0]
 
     return backward
 

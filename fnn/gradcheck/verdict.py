@@ -36,8 +36,10 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
     ok = good and not any(line.startswith("FAIL") for line in checks.values())
     dtypes = sorted({leaf.dtype for leaf in arguments.differentiated})
     precision = "float64" if options.precision == "x64" else "/".join(dtypes)
-    points = "Points: " + "; ".join(point.name for point in outcome.points) + "."
-    return GradReport(ok, leaves, checks, key, who, precision, (points,))
+    notes = ["Points: " + "; ".join(point.name for point in outcome.points) + "."]
+    if problem.narrowed:
+        notes.append(f"Tolerances are those of a unit roundoff of {problem.u:.0e}, set by {problem.narrowed}.")
+    return GradReport(ok, leaves, checks, key, who, precision, tuple(notes))
 
 
 def _check_lines(problem: Problem, outcome: Outcome) -> dict[str, str]:
