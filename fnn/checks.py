@@ -5,6 +5,9 @@ All checks run while a program is traced, so they cost nothing when it runs.
 
 import math
 import operator
+import os
+import re
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -224,3 +227,22 @@ def step_of(function: str, tree: Any, step: Any) -> int:
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise fail(function, "step", "an integer of at least 0", step)
     return int(step)
+
+
+def path(function: str, argument: str, value: Any) -> Path:
+    """Return a path of this machine, with `~` expanded. Addresses such as gs://bucket/run are errors.
+
+    >>> path("save", "folder", "gs://bucket/run")
+    Traceback (most recent call last):
+        ...
+    ValueError: save: folder must be a path of this machine, got str 'gs://bucket/run'. Copy or mount it first.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise fail(function, argument, "a path", value, TypeError)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):  # Path("gs://bucket") is gs:/bucket
+        raise fail(function, argument, "a path of this machine", value, advice="Copy or mount it first.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise fail(function, argument, "a path whose `~` names a user of this machine", value) from None

@@ -9,8 +9,9 @@ from pathlib import Path
 from jaxtyping import PyTree
 
 from fnn.checkpoint import store
+from fnn.checkpoint.finding import newest as newest
+from fnn.checkpoint.regular_files import DamagedError as DamagedError
 from fnn.checkpoint.split import is_split as is_split
-from fnn.checkpoint.store import newest as newest
 from fnn.checkpoint.store import restore as restore
 
 

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -59,9 +58,8 @@ def check_checkpoint_options(
             name = "resume" if resume else "checkpoint_every_steps"
             raise checks.fail("fit", "checkpoint_dir", f"given if `{name}` is", came="None")
         return None
-    if not isinstance(folder, str | Path) or not str(folder):
-        raise checks.fail("fit", "checkpoint_dir", "a path", folder, TypeError)
-    return CheckpointOptions(Path(folder), every, every_steps, keep, resume, fingerprint={})
+    path = checks.path("fit", "checkpoint_dir", folder).absolute()  # a callback may change the working directory
+    return CheckpointOptions(path, every, every_steps, keep, resume, fingerprint={}, scores={})
 
 
 def assert_same_arguments(

@@ -193,7 +193,8 @@ def fit(
         saving = saving._replace(fingerprint=fingerprint | ({} if source is None else {"data": source.about}))
     lock = contextlib.nullcontext() if saving is None else store.open_folder(saving.folder)
     reporter = reporting(progress and agreement.is_main_process(), epochs)
-    with lock, reporter as report, signals.defer_signals() as signalled:
+    with lock as held, reporter as report, signals.defer_signals() as signalled:
+        saving = None if saving is None else saving._replace(held=held)
         reports = report_every if agreement.all_max(bool(progress or callback))[0] else None
         training = Training(program, examples, held_out, epochs, saving, report, reports, callback, signalled)
         if source is None:

@@ -12,11 +12,13 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import DamagedError, atomic, manifest, store
+from fnn.checkpoint import manifest, store
+from fnn.checkpoint.lock import FolderLock
 from fnn.sharding import agreement
 from fnn.training.compatibility import find_differences, is_version_1
 from fnn.training.history import first_rows
 from fnn.training.programs import Carry
+from fnn.training.pruning import Scores, prune
 
 
 class CheckpointOptions(NamedTuple):
@@ -29,6 +31,8 @@ class CheckpointOptions(NamedTuple):
       keep: number of newest checkpoints to keep. The best one is kept too.
       resume: whether to resume from the newest good checkpoint.
       fingerprint: the fingerprint of this training, which every checkpoint records.
+      scores: the scores of checkpoints in the folder that are known, so that each is read once.
+      held: the lock of the folder; None before it is locked.
     """
 
     folder: Path
@@ -37,6 +41,8 @@ class CheckpointOptions(NamedTuple):
     keep: int
     resume: bool
     fingerprint: dict[str, Any]
+    scores: Scores
+    held: FolderLock | None = None
 
 
 class LoopState(NamedTuple):
@@ -75,28 +81,13 @@ def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
     saved = _training_tree(loop_state, history)
     trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
     step = int(carry.state.step)
-    path = store.write(options.folder, step, trees, training=training, configuration=options.fingerprint)
+    assert options.held is not None
+    path = store.write(options.held, step, trees, training=training, configuration=options.fingerprint)
     with agreement.fail_together("fit"):
         if agreement.is_main_process():
-            _prune(options)
+            options.scores[path.name] = score
+            prune(options.held, options.keep, options.scores)
     return path
-
-
-def _score(path: Path) -> float | None:
-    """The score of a checkpoint; None if it has none or is damaged."""
-    try:
-        return manifest.read_manifest(path).get("training", {}).get("score")
-    except DamagedError:
-        return None
-
-
-def _prune(options: CheckpointOptions) -> None:
-    paths = manifest.list_checkpoints(options.folder)
-    scores = {path: score for path in paths if (score := _score(path)) is not None}
-    best = min(scores, key=lambda path: scores[path], default=None)  # the first, if several have the lowest score
-    for path in paths[: -options.keep]:
-        if path != best:
-            atomic.remove_folder(path)
 
 
 def find_checkpoint(
@@ -116,8 +107,10 @@ def find_checkpoint(
     Raises:
       ValueError: if the folder has checkpoints and `resume` is False, or if they are of another training.
       DamagedError: if there are checkpoints and all of them are damaged.
+      TypeError, ValueError: if this training could not be saved, for example because of the dtype of a leaf.
     """
-    store.check_writable("fit", start.carry)
+    trees = {manifest.STATE: start.carry.state, manifest.TRAINING: _training_tree(start, start.carry.recent)}
+    store.check_writable("fit", trees, configuration=options.fingerprint)
     if not options.resume:
         present = manifest.list_checkpoints(options.folder)
         if present:
@@ -195,4 +188,4 @@ def _warn(message: str) -> None:
 
 def _rename_damaged(path: Path) -> None:
     names = (path.with_name(f"damaged-{path.name}{suffix}") for suffix in ("", *(f"-{i}" for i in range(1, 10_000))))
-    os.rename(path, next(name for name in names if not name.exists()))
+    os.rename(path, next(name for name in names if not os.path.lexists(name)))
