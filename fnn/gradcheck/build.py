@@ -82,9 +82,7 @@ def build(
     coarsest = max(map(unit_roundoff, dtypes))
     base = Narrowing(2.0**-53 if precision == "x64" else coarsest, "")
     of_fun = max([base, *_named("fun", narrowing(value, *inputs))], key=lambda n: n.u)
-    of_all = max(
-        [of_fun, *_named("the backward", [n for n in own or [] if n.u <= coarsest])], key=lambda n: n.u
-    )
+    of_all = max([of_fun, *_named("the backward", [n for n in own or [] if n.u <= coarsest])], key=lambda n: n.u)
     u_fun = of_fun.u
     return Problem(
         who=who,
@@ -104,6 +102,7 @@ def build(
         cotangent=_cotangent(request, struct, precision),
         fixed=request.fixed,
         declared=declared,
+        native=None,
         loops="while" in primitives(value, arguments.x, arguments.data),
         batch=_batch(struct, request),
         seed=seed,

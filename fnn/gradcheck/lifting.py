@@ -91,7 +91,7 @@ def _parts(value) -> dict[Any, Any]:
     if type(value) in (list, tuple) or _is_namedtuple(value):
         return dict(enumerate(value))
     if type(value) is dict:
-        return {key: part for key, part in value.items()}
+        return dict(value)
     if isinstance(value, types.ModuleType | type):
         return {}
     if isinstance(value, jax.custom_vjp | jax.custom_jvp) or not _in_library(type(value).__module__):

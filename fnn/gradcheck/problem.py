@@ -49,6 +49,8 @@ class Problem(NamedTuple):
     """Whether the backward takes no cotangent (check_grad). Then `cotangent` is used everywhere."""
     declared: list | None
     """The gradients' shapes and dtypes at the arguments as the user passed them; None if they cannot be traced."""
+    native: list | None
+    """The gradients in the dtypes of the arguments as the user passed them; None if they were not computed."""
     loops: bool
     """Whether `fun` contains a loop whose length depends on data."""
     batch: int

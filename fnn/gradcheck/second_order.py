@@ -45,6 +45,7 @@ def _second_order(problem: Problem, options: Options, first: Point) -> tuple[lis
         cotangent=None,
         fixed=False,
         declared=None,
+        native=None,
         batch=0,
     )
     asked = tuple(c for c in ("structure", "reference", "differences") if c in options.checks)
