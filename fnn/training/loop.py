@@ -4,45 +4,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from signal import Signals
-from typing import NamedTuple
+from signal import SIGINT, Signals
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from fnn.sharding import agreement
+from fnn.sharding.placement import to_user_mesh
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs, signals
-from fnn.training.history import ROWS, append, first_rows, recent_rows
-from fnn.training.progress import Reporter
+from fnn.training.callbacks import call_all
+from fnn.training.due import Training, checkpoint_is_due, next_stop, should_continue, steps_are_due, steps_to_checkpoint
+from fnn.training.history import append, first_rows, recent_rows
 from fnn.training.resume import CheckpointOptions, LoopState, find_checkpoint, save_checkpoint
-from fnn.types import TrainState
+from fnn.types import FitResult, TrainState
 
 _CALL_SECONDS = 0.5  # calls grow until they take this long: little overhead, and Ctrl-C does not take long either
 _SNAPSHOT_SECONDS = 10.0  # at most this much (or one call) is repeated to find the step that was not finite
-
-Callback = Callable[[int, dict[str, float], TrainState], bool | None]
-
-
-class Training(NamedTuple):
-    """A call of fit after its arguments are checked.
-
-    saving         None without checkpoints
-    report         what shows progress
-    report_every   epochs between two reports; None if nothing is reported
-    signalled      () -> the signal that arrived, if one did
-    """
-
-    program: programs.Program
-    data: Examples
-    validation: Examples | None
-    epochs: int
-    saving: CheckpointOptions | None
-    report: Reporter
-    report_every: int | None
-    callback: Callback | None
-    signalled: Callable[[], Signals | None]
 
 
 def run_loop(training: Training, state: TrainState) -> LoopState:
@@ -55,10 +34,10 @@ def run_loop(training: Training, state: TrainState) -> LoopState:
         if late:
             snapshot, snapshot_time = failures.snapshot(loop_state.carry, loop_state.position), time.monotonic()
         epoch_before, started = int(loop_state.carry.epoch), time.perf_counter()
-        if _steps_are_due(training, loop_state):
+        if steps_are_due(training, loop_state):
             loop_state, finite = _run_steps(training, loop_state)
         else:
-            until = jnp.int32(_next_stop(training, loop_state.carry, max_epochs))
+            until = jnp.int32(next_stop(training, loop_state.carry, max_epochs))
             carry = programs.run_epochs(training.program, loop_state.carry, training.data, training.validation, until)
             loop_state, finite = after_epochs(loop_state, epoch_before, carry), bool(carry.finite)
         if not finite:
@@ -106,14 +85,6 @@ def start_or_resume(
     return loop_state, path
 
 
-def should_continue(training: Training, loop_state: LoopState) -> bool:
-    """Return whether epochs are left, and patience."""
-    best = loop_state.carry.best
-    return int(loop_state.carry.epoch) < training.epochs and (
-        best is None or bool(programs.has_patience(training.program, best))
-    )
-
-
 def save_and_report(
     training: Training, loop_state: LoopState, saved: Path | None, data: Examples
 ) -> tuple[Path | None, bool]:
@@ -121,30 +92,40 @@ def save_and_report(
 
     Returns: the newest checkpoint, and whether the callback ended the training.
     """
-    saving, every = training.saving, training.report_every
+    saving = training.saving
     epoch, epoch_ended, stopped = int(loop_state.carry.epoch), loop_state.position == 0, False
     last = epoch_ended and not should_continue(training, loop_state)
-    current = saving is not None and (last or _checkpoint_is_due(saving, loop_state))
+    current = saving is not None and (last or checkpoint_is_due(saving, loop_state))
     if saving is not None and current:
         saved = save_checkpoint(saving, loop_state)
-    if epoch_ended and every is not None and (epoch % every == 0 or last):
-        logs = {name: float(column[epoch - 1]) for name, column in loop_state.history.items()}
+    is_due = lambda every: epoch_ended and every is not None and (epoch % every == 0 or last)
+    logs = {name: float(column[epoch - 1]) for name, column in loop_state.history.items()} if epoch_ended else {}
+    if is_due(training.report_every):
         training.report.line(epoch, logs)
-        if training.callback is not None:
-            state = programs.copy_state(training.program, loop_state.carry.state, data)
-            with agreement.fail_together("fit"):
-                stopped = bool(training.callback(epoch, logs, state))
-            stopped = bool(agreement.all_max(stopped)[0])
+    interrupt = None
+    if is_due(training.callback_every):
+        state = programs.copy_state(training.program, loop_state.carry.state, data)
+        stopped, interrupt = call_all(training.callbacks, training.sharding, epoch, logs, state)
     training.report.advance(epoch)
     if stopped and saving is not None and not current:
         saved, current = save_checkpoint(saving, loop_state), True
-    handle_signal(training, loop_state, saved, current)
+    handle_signal(training, loop_state, saved, data, current, interrupt)
     return saved, stopped
 
 
-def handle_signal(training: Training, loop_state: LoopState, saved: Path | None, current: bool = False) -> None:
-    """If a signal arrived, save (unless the newest checkpoint is already current) and raise."""
-    (number,) = agreement.all_max(training.signalled() or 0)
+def handle_signal(
+    training: Training,
+    loop_state: LoopState,
+    saved: Path | None,
+    data: Examples,
+    current: bool = False,
+    interrupt: KeyboardInterrupt | None = None,
+) -> None:
+    """If a signal arrived, save (unless the newest checkpoint is already current) and raise.
+
+    A KeyboardInterrupt that a callback raised in any process is a signal, too. The exception has the result so far.
+    """
+    (number,) = agreement.all_max(training.signalled() or (0 if interrupt is None else SIGINT))
     if not number:
         return
     if training.saving is not None and not current:
@@ -153,37 +134,22 @@ def handle_signal(training: Training, loop_state: LoopState, saved: Path | None,
     message = _stop_message(received, int(carry.epoch), int(carry.state.step), saved)
     if agreement.is_main_process():
         print(message, file=sys.stderr, flush=True)
-    raise signals.exception_for(received, message)
+    raise signals.exception_for(received, message, result(training, loop_state, data)) from interrupt
 
 
-def _checkpoint_is_due(saving: CheckpointOptions, loop_state: LoopState) -> bool:
-    carry = loop_state.carry
-    by_steps = saving.every_steps is not None and int(carry.state.step) % saving.every_steps == 0
-    return by_steps or (loop_state.position == 0 and int(carry.epoch) % saving.every == 0)
+def result(training: Training, loop_state: LoopState, data: Examples) -> FitResult:
+    """The best state with early stopping, else the last one, calibrated on `data`; and the history of the epochs run.
 
-
-def steps_to_checkpoint(training: Training, carry: programs.Carry) -> int | None:
-    """The number of steps until a checkpoint of `checkpoint_every_steps` is due; None without that option."""
-    every = None if training.saving is None else training.saving.every_steps
-    return None if every is None else every - int(carry.state.step) % every
-
-
-def _steps_are_due(training: Training, loop_state: LoopState) -> bool:
-    """Whether the next call runs a part of an epoch: checkpoints are due inside it, or it has started already."""
-    inside = training.saving is not None and training.saving.every_steps is not None
-    return loop_state.position > 0 or (inside and programs.steps_per_epoch(training.program, training.data) > 1)
-
-
-def _next_stop(training: Training, carry: programs.Carry, max_epochs: int) -> int:
-    """The epoch up to which the next call runs: at most `max_epochs` more, or to the next report or checkpoint."""
-    epoch, saving, every = int(carry.epoch), training.saving, training.report_every
-    until = min(training.epochs, epoch + min(max_epochs, ROWS))
-    if every is not None:
-        until = min(until, epoch - epoch % every + every)
-    if saving is not None:
-        until = min(until, epoch - epoch % saving.every + saving.every)
-    to_save = steps_to_checkpoint(training, carry)  # an epoch is one step where this is not None
-    return until if to_save is None else min(until, epoch + to_save)
+    A stream that is interrupted inside an epoch has no data at hand. Its state is not calibrated.
+    """
+    carry, program = loop_state.carry, training.program
+    state, best = carry.state, carry.best
+    if best is not None:
+        state = TrainState(best.params, best.opt_state, best.step, state.key)
+    elif program.network.calibrate is not None and not (training.streams and data is training.data):
+        state = programs.copy_state(program, state, data)
+    history = first_rows(loop_state.history, int(carry.epoch))
+    return FitResult(state if training.sharding is None else to_user_mesh(training.sharding, state), history)
 
 
 def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bool]:
@@ -235,7 +201,7 @@ def failure_message(
 
 
 def _stop_message(number: Signals, epoch: int, step: int, saved: Path | None) -> str:
-    advice = "nothing is saved, because checkpoint_dir was not given"
+    advice = "nothing is saved, because checkpoint_dir was not given; the exception has the state so far in `result`"
     if saved is not None:
         advice = f"saved {saved}; to resume, call fit again with checkpoint_dir={str(saved.parent)!r} and resume=True"
     return f"fit: stopped by {number.name} after epoch {epoch}, step {step}; {advice}"

@@ -15,7 +15,13 @@ from fnn import checks
 from fnn.checkpoint import manifest, store
 from fnn.checkpoint.lock import FolderLock
 from fnn.sharding import agreement
-from fnn.training.compatibility import find_differences, is_version_1
+from fnn.training.compatibility import (
+    CHANGEABLE,
+    differing_names,
+    find_differences,
+    find_other_code,
+    is_version_1,
+)
 from fnn.training.history import first_rows
 from fnn.training.programs import Carry
 from fnn.training.pruning import Scores, prune
@@ -32,6 +38,7 @@ class CheckpointOptions(NamedTuple):
       resume: whether to resume from the newest good checkpoint.
       fingerprint: the fingerprint of this training, which every checkpoint records.
       scores: the scores of checkpoints in the folder that are known, so that each is read once.
+      allow_changes: names of the entries of the fingerprint that may differ from that of the checkpoint.
       held: the lock of the folder; None before it is locked.
     """
 
@@ -42,6 +49,7 @@ class CheckpointOptions(NamedTuple):
     resume: bool
     fingerprint: dict[str, Any]
     scores: Scores
+    allow_changes: tuple[str, ...] = ()
     held: FolderLock | None = None
 
 
@@ -125,9 +133,9 @@ def find_checkpoint(
     if training is None:
         expected, got = "a folder of checkpoints of fit", f"{checkpoint.path}, a state saved by itself"
         raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=_restore_advice(checkpoint.path))
-    _check_same_training(options, checkpoint)
-    _warn_of_other_versions(checkpoint)
     epoch, position = training["epoch"], training["position"]
+    _check_same_training(options, checkpoint, position)
+    _warn_of_other_versions(checkpoint)
     if epochs < epoch:
         raise checks.fail("fit", "epochs", f"at least {epoch}, the epochs that {checkpoint.path} has done", epochs)
     carry = start.carry
@@ -137,6 +145,8 @@ def find_checkpoint(
     }
     like = start._replace(position=position, step_logs=make_step_logs(position) if position else None)
     state = store.restore_tree("fit", checkpoint, manifest.STATE, carry.state)
+    if "optimizer" in differing_names(checkpoint.manifest["configuration"], options.fingerprint):
+        state = state._replace(opt_state=_with_hyperparameters(state.opt_state, carry.state.opt_state))
     restored = store.restore_tree("fit", checkpoint, manifest.TRAINING, _training_tree(like, columns))
     history = {name: np.array(restored["history"][name]) for name in carry.recent}
     with agreement.fail_together("fit"):
@@ -146,18 +156,43 @@ def find_checkpoint(
     return LoopState(carry, history, position, restored.get("epoch")), checkpoint.path
 
 
-def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint) -> None:
-    """Raise ValueError if a checkpoint is of another training; warn if its record can only be compared in part."""
-    saved = checkpoint.manifest["configuration"]
-    differences = find_differences(saved, options.fingerprint)
+def _with_hyperparameters(saved: PyTree, fresh: PyTree) -> PyTree:
+    """The saved state of an optimizer with the hyperparameters of the new one.
+
+    `optax.inject_hyperparams` keeps numbers such as the learning rate in the state, in a field of this name.
+    """
+    named = lambda path: any(getattr(part, "name", None) == "hyperparams" for part in path)
+    return jax.tree_util.tree_map_with_path(lambda path, old, new: new if named(path) else old, saved, fresh)
+
+
+def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint, position: int) -> None:
+    """Raise ValueError if a checkpoint is of another training; warn if that can only be said in part."""
+    saved, current = checkpoint.manifest["configuration"], options.fingerprint
+    allowed = [name for name in options.allow_changes if not (position and name in ("batch_size", "data"))]
+    differences = find_differences(saved, current, allowed)
     if differences:
         expected, got = "a folder of checkpoints of this same training", f"{checkpoint.path}: {'; '.join(differences)}"
-        raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=_restore_advice(checkpoint.path))
+        advice = _changes_advice(differing_names(saved, current), position) + _restore_advice(checkpoint.path)
+        raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=advice)
+    if other := find_other_code(saved, current):
+        _warn(
+            f"fit: the code of functions in {', '.join(other)} is not what it was when {checkpoint.path} was saved; "
+            "the values that they hold are the same"
+        )
     if is_version_1(saved):
         _warn(
             f"fit: {checkpoint.path} comes from an earlier version of fnn. Its record of the functions of the network, "
             "the loss and the optimizer cannot be compared; everything else is the same"
         )
+
+
+def _changes_advice(names: list[str], position: int) -> str:
+    """How to go on with the changes, if that is possible."""
+    if not set(names) <= set(CHANGEABLE):
+        return ""
+    if position and {"batch_size", "data"} & set(names):
+        return "Inside an epoch neither batch_size nor data can change. "
+    return f"To go on with the change, pass allow_changes={tuple(names)}. "
 
 
 def _restore_advice(path: Path) -> str:

@@ -18,19 +18,18 @@ from fnn.data import prefetch
 from fnn.data.host_rows import Validate
 from fnn.data.prefetch import LoadedChunk, Piece
 from fnn.data.streams import Source
+from fnn.row_weights import cycle_rows_on_host
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs
+from fnn.training.due import Training, should_continue, steps_to_checkpoint
 from fnn.training.history import append
 from fnn.training.loop import (
-    Training,
     after_epochs,
     failure_message,
     handle_signal,
     save_and_report,
-    should_continue,
     start_or_resume,
-    steps_to_checkpoint,
     was_short,
 )
 from fnn.training.resume import LoopState
@@ -60,7 +59,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             if loaded is None:
                 loaded, position = next_chunk(), 0
             if loaded is None:
-                handle_signal(training, loop_state, saved)
+                handle_signal(training, loop_state, saved, data)
                 continue
             started = time.perf_counter()
             until = min(loaded.steps, position + max_steps)
@@ -94,7 +93,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
         if _only_calibrates(training, int(loop_state.carry.epoch)) and data is training.data:
             loaded = next_chunk()
             if loaded is None:
-                handle_signal(training, loop_state, saved, current=True)
+                handle_signal(training, loop_state, saved, data, current=True)
             else:
                 data = _calibration_data(training, loaded.first)
     return loop_state, data
@@ -145,8 +144,9 @@ def _only_calibrates(training: Training, epoch: int) -> bool:
 
 
 def _inputs(piece: Piece) -> np.ndarray:
-    """A copy of x: the memory of the piece is read into again."""
-    return piece.arrays[0][: len(piece.order)].copy()
+    """A copy of x, as `cycle_rows` has it with weights: the memory of the piece is read into again."""
+    x, *_, weight = (array[: len(piece.order)] for array in piece.arrays)
+    return cycle_rows_on_host(x, weight).copy() if len(piece.arrays) == 3 else x.copy()
 
 
 def _first_inputs(pieces: Callable, epoch: int) -> np.ndarray:
