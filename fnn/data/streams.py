@@ -11,13 +11,12 @@ from fnn import checks
 from fnn.data import host_rows
 from fnn.data.arrays import check_batch_size, check_examples, unpack_batch
 from fnn.data.host_rows import NAMES, Form, HostRows, Validate
+from fnn.data.identity import describe_array
 from fnn.data.order import host_generator, rechunk, shuffled_windows
 from fnn.data.prefetch import Piece
-from fnn.hashing import hash_array
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
-_SAMPLE = 256  # number of rows that the fingerprint of the data hashes
 
 Stream = Callable[[int], Iterable[Data]]
 """epoch -> an iterator of its batches: (x, y) or (x, y, weight)."""
@@ -35,14 +34,14 @@ class Source(NamedTuple):
       pieces: (key, epoch, position, validate) -> the pieces from that step of that epoch to its end, one for each
         chunk. Their memory is reused for the piece after the next. With `validate`, which checks targets, all values
         are checked.
-      about: the fingerprint of the data.
+      about: () -> the fingerprint of the data, which may read all of them.
     """
 
     like: tuple[Form, ...]
     size: int | None
     steps: int
     pieces: Pieces
-    about: list[str]
+    about: Callable[[], list[str]]
 
 
 def source(data: Any, batch_size: int, device_memory: int | None, window: int | None) -> Source | None:
@@ -90,11 +89,6 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
     size, row_bytes = arrays[0].shape[0], host_rows.row_bytes(like)
     steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
     window = steps * batch_size if window is None else window
-    sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    sample = [
-        host_rows.read(array, sampled, out)
-        for array, out in zip(arrays, host_rows.allocate(like, len(sampled)), strict=True)
-    ]
 
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         skip, count = position * batch_size, steps * batch_size
@@ -110,11 +104,10 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
             left -= len(order)
             yield Piece(buffer, rank, left == 0)
 
-    about = [
-        f"{array.dtype} {tuple(array.shape)}, of it {hash_array(part)}"
-        for array, part in zip(arrays, sample, strict=True)
-    ]
-    return Source(like, size, steps, pieces, [*about, f"window {min(window, size)}"])
+    def about() -> list[str]:
+        return [*map(describe_array, arrays, like), f"window {min(window, size)}"]
+
+    return Source(like, size, steps, pieces, about)
 
 
 def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
@@ -147,7 +140,7 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
 
     name = getattr(stream, "__qualname__", type(stream).__qualname__)
     about = [f"stream {name}", *(f"{form.dtype} {form.shape}" for form in like), f"window {window}"]
-    return Source(like, None, steps, pieces, about)
+    return Source(like, None, steps, pieces, lambda: about)
 
 
 def _batches(stream: Callable[[int], Any], epoch: int, earlier: Any) -> Iterator[Any]:
