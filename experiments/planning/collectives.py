@@ -20,13 +20,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 KINDS = (
-    "all-reduce",
-    "all-gather",
-    "reduce-scatter",
-    "all-to-all",
-    "ragged-all-to-all",
-    "collective-broadcast",
-    "collective-permute",
+    *("all-reduce", "all-gather", "reduce-scatter"),
+    *("all-to-all", "ragged-all-to-all", "collective-broadcast", "collective-permute"),
 )
 
 _SHAPE = re.compile(r"\b(pred|token|opaque|[a-z]+\d+\w*)\[([\d,<=]*)\]")
