@@ -84,5 +84,5 @@ def one_sided(line: Any, kind: str, noise: float) -> Sides:
         before = slopes
         margin = error + 8 * noise / t + 1e-6 * max(map(abs, slopes))
         if np.isfinite(margin):
-            found.append(Sides(*slopes, margin))
+            found.append(Sides(slopes[0], slopes[1], margin))
     return min(found, key=lambda sides: sides.margin, default=Sides(np.nan, np.nan, np.inf))

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 LIBRARIES = {"jax", "jaxlib", "numpy", "fnn", *sys.stdlib_module_names} - {"__main__"}
 """Top-level packages whose globals and objects hold none of the user's data."""
@@ -69,7 +70,7 @@ def _search(values: tuple) -> dict[int, tuple[Any, dict]]:
 
 def _narrow(value) -> bool:
     """Return True for a floating-point array that is narrower than float64."""
-    if isinstance(value, jax.core.Tracer) or not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+    if isinstance(value, Tracer) or not isinstance(value, (jax.Array, np.ndarray, np.generic)):
         return False
     return jnp.issubdtype(value.dtype, np.floating) and value.dtype.itemsize < 8
 
@@ -132,7 +133,7 @@ def _is_namedtuple(value) -> bool:
 
 
 def _is_jitted(value) -> bool:
-    return hasattr(value, "lower") and isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
+    return hasattr(value, "lower") and callable(getattr(value, "__wrapped__", None))
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -175,7 +176,7 @@ def _copy_function(function: types.FunctionType, changed: set) -> tuple[types.Fu
     new = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, tuple(cells))
     new.__dict__.update(function.__dict__)
     new.__qualname__, new.__module__, new.__doc__ = function.__qualname__, function.__module__, function.__doc__
-    new.__kwdefaults__ = dict(function.__kwdefaults__ or {})
+    keywords = new.__kwdefaults__ = dict(function.__kwdefaults__ or {})
 
     def fill(parts: dict) -> None:
         for slot in changed:
@@ -192,7 +193,6 @@ def _copy_function(function: types.FunctionType, changed: set) -> tuple[types.Fu
                 setattr(scope[name], slot[2], part)
         if new.__defaults__:
             new.__defaults__ = tuple(parts["default", n] for n in range(len(new.__defaults__)))
-        for name in new.__kwdefaults__ or {}:
-            new.__kwdefaults__[name] = parts["keyword", name]
+        keywords.update({name: parts["keyword", name] for name in keywords})
 
     return new, fill

@@ -158,7 +158,7 @@ def _shape_hint(got: tuple, expected: tuple) -> str:
     if got == expected[::-1]:
         return "transposed"
     if len(got) == len(expected) + 1 and got[1:] == expected:
-        return "a sum over the first axis is missing"
+        return "a sum over the first axis, the batch, is missing"
     if len(got) == len(expected) and all(a == b or a == 1 for a, b in zip(got, expected, strict=True)):
         return "summed over too many axes"
     return "another shape"
