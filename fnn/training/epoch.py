@@ -17,6 +17,7 @@ from fnn.sharding import agreement, rows
 from fnn.sharding.layout import Layout, check_layout, with_auto_axes
 from fnn.sharding.placement import constrained, on_auto_mesh, place_state, to_user_mesh
 from fnn.sharding.rows import Examples, Rows
+from fnn.training.compiled import compiled
 from fnn.training.evaluation import evaluation_batch, means, per_example
 from fnn.training.step import Step, make_logging_step
 from fnn.types import Data, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
@@ -121,7 +122,7 @@ def _mean_of_steps(values: Array, weight: Array) -> Array:
     return product[0, 0] / jnp.where(product[0, 1] == 0, 1, product[0, 1])
 
 
-_epoch = jax.jit(epoch, static_argnums=(0, 1), donate_argnums=2)
+_epoch = compiled(static=2, donate_argnums=0)(epoch)
 
 
 def make_epoch(

@@ -21,6 +21,7 @@ from fnn.layers.normalization import calibrate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
 from fnn.training import history
+from fnn.training.compiled import compiled
 from fnn.training.epoch import Program, logging_step, report, reported_epoch
 from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
 from fnn.types import Params, TrainState
@@ -64,7 +65,7 @@ def finite_leaves(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
-_reported_epoch = jax.jit(reported_epoch, static_argnums=0, inline=True)
+_reported_epoch = compiled(static=1, inline=True)(reported_epoch)
 """A jit, so that `init_carry` and `run_epochs` trace an epoch once between them."""
 
 
@@ -107,7 +108,7 @@ def _check_finite(carry: Carry) -> Carry:
     return carry._replace(finite=costs & all_true(finite_leaves(carry.state.params)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def init_carry(program: Program, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
     """The carry before the first epoch. It has its own buffers, so that the caller's state is not donated."""
     logs = jax.eval_shape(functools.partial(_reported_epoch, program), state, data, validation)[1]
@@ -120,7 +121,7 @@ def init_carry(program: Program, state: TrainState, data: Examples, validation: 
     return _constrain(jax.tree.map(jnp.copy, carry), data)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@compiled(static=1, donate_argnums=0)
 def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
     """Run whole epochs up to `until`, or fewer if early stopping ends the training. The given carry is donated.
 
@@ -145,7 +146,7 @@ def steps_per_epoch(program: Program, data: Examples) -> int:
     return -(-rows.num_examples(data) // program.batch_size)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> PyTree:
     """Zeros for what the steps of an epoch report: (weight, logs), each (steps,)."""
     steps = steps_per_epoch(program, data)
@@ -154,7 +155,7 @@ def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> P
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), out)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+@compiled(static=1, donate_argnums=(0, 1))
 def run_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
     """Run the steps position..until-1 of an epoch. The given state and outs are donated.
 
@@ -170,14 +171,14 @@ def _all_finite(state: TrainState, outs: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.isfinite(logs["cost"])) & all_true(finite_leaves(state.params))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def run_chunk(program: Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
     """`run_steps` for the steps position..until-1 of a chunk. The given state is not donated."""
     state, outs = run_part_of_chunk(logging_step(program), state, outs, chunk, position, until)
     return state, outs, _all_finite(state, outs)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@compiled(static=1, donate_argnums=0)
 def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, validation: Examples | None) -> Carry:
     """The carry after an epoch whose last step led to carry.state, as `run_epochs` computes it. It is donated.
 
@@ -193,7 +194,7 @@ def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, vali
     return _constrain(_check_finite(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry)), data)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def copy_state(program: Program, state: TrainState, data: Examples) -> TrainState:
     """A copy of the state for use outside of the training: own buffers, and calibrated population statistics."""
     params = calibrate(program.network, state.params, rows.all_rows(data)[0])
