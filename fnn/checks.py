@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import Layer, PRNGKey
+from fnn.host_values import UnfitError, for_jax, narrowed, python_scalar, refuse_masked
+from fnn.types import FitResult, Layer, PRNGKey, RunResult, TrainState
 
 A = TypeVar("A", jax.Array, np.ndarray)
 
@@ -81,14 +82,9 @@ def pair(function: str, argument: str, value: Any) -> tuple[int, int]:
     return positive_int(function, argument, values[0]), positive_int(function, argument, values[1])
 
 
-def _python_scalar(value: Any) -> Any:
-    """Return a NumPy scalar as a Python one."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def fraction(function: str, argument: str, value: Any) -> float:
     """Return `value` as a float in [0, 1)."""
-    value = _python_scalar(value)
+    value = python_scalar(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
         kind = ValueError if isinstance(value, int | float) else TypeError
         raise fail(function, argument, "a number in [0, 1)", value, kind)
@@ -98,9 +94,9 @@ def fraction(function: str, argument: str, value: Any) -> float:
 def number(function: str, argument: str, value: Any, minimum: float = -math.inf) -> None:
     """Check for a real number or a scalar array, which may be traced.
 
-    A Python number must also be finite and at least `minimum`.
+    If it is not traced, it must also be finite and at least `minimum`.
     """
-    value = _python_scalar(value)
+    value = python_scalar(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, "dtype")):
         raise fail(function, argument, "a number or a scalar array", value, TypeError)
     if getattr(value, "shape", ()) != ():
@@ -116,12 +112,56 @@ def layer(function: str, argument: str, value: Any) -> Layer:
     return value
 
 
-def array(function: str, argument: str, value: Any) -> jax.Array:
-    """Return `value` as a JAX array, if `jnp.asarray` accepts it."""
+def not_an_array(function: str, argument: str, value: Any, error: Exception) -> Exception:
+    """Return the error to raise if a conversion to an array failed with this one."""
+    if isinstance(error, UnfitError):
+        return fail(function, argument, error.expected, error=error.kind, came=error.came)
+    came, advice = _describe_no_numbers(value)
+    return fail(function, argument, "an array of numbers", error=TypeError, came=came, advice=advice)
+
+
+def _describe_no_numbers(value: Any) -> tuple[str, str | None]:
+    """Say what keeps a value from being an array of numbers: its dtype, and the first column that holds none."""
+    kind = type(value).__name__
+    if hasattr(value, "toarray"):  # of SciPy
+        return f"a sparse {kind}", "Convert it with its method toarray."
+    advice = "Encode or drop what is no number."
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):  # a table of pandas
+        for name, dtype in zip(value.columns, value.dtypes, strict=True):
+            if getattr(dtype, "kind", "O") not in "biufc":
+                return f"{kind} whose column {name!r} has dtype {dtype}", advice
     try:
-        return jnp.asarray(value)
+        array = np.asarray(value)
     except (TypeError, ValueError):
-        raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
+        return kind, "Rows must have equal lengths."
+    for index, item in np.ndenumerate(array):
+        if not isinstance(item, int | float | complex | np.number | np.bool_):
+            place = f"column {index[1]} of row {index[0]}" if len(index) > 1 else f"row {index[0]}" if index else "it"
+            return f"{kind} of dtype {array.dtype}, {place} is {str(item)[:40]!r}", advice
+    return f"{kind} of dtype {array.dtype}", None
+
+
+def params(function: str, value: Any) -> Any:
+    """Return `value`, unless it is a result or a state that holds the parameters."""
+    for attribute in ("state.params", "params"):
+        found = value
+        for name in attribute.split("."):
+            found = getattr(found, name, None) if isinstance(value, FitResult | TrainState | RunResult) else None
+        if found is not None:
+            kind = type(value).__name__
+            advice = f"Pass {'result' if 'Result' in kind else 'state'}.{attribute}."
+            raise fail(
+                function, "params", "the parameters of the network", error=TypeError, came=f"a {kind}", advice=advice
+            )
+    return value
+
+
+def array(function: str, argument: str, value: Any) -> jax.Array:
+    """Return `value` as a JAX array, if `jnp.asarray` accepts it. Integers that its dtype cannot hold are errors."""
+    try:
+        return jnp.asarray(for_jax(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise not_an_array(function, argument, value, error) from None
 
 
 def on_host(function: str, argument: str, value: Any) -> np.ndarray:
@@ -129,10 +169,10 @@ def on_host(function: str, argument: str, value: Any) -> np.ndarray:
     if not getattr(value, "is_fully_addressable", True):
         raise fail(function, argument, "an array of this process's own rows", came="one that spans processes")
     try:
-        found = np.asarray(value)
-        return found.astype(jax.dtypes.canonicalize_dtype(found.dtype), copy=False)
-    except (TypeError, ValueError):
-        raise fail(function, argument, "an array of numbers", error=TypeError, came=type(value).__name__) from None
+        refuse_masked(value)
+        return narrowed(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise not_an_array(function, argument, value, error) from None
 
 
 def floating(function: str, argument: str, value: Any) -> jax.Array:
@@ -230,13 +270,7 @@ def step_of(function: str, tree: Any, step: Any) -> int:
 
 
 def path(function: str, argument: str, value: Any) -> Path:
-    """Return a path of this machine, with `~` expanded. Addresses such as gs://bucket/run are errors.
-
-    >>> path("save", "folder", "gs://bucket/run")
-    Traceback (most recent call last):
-        ...
-    ValueError: save: folder must be a path of this machine, got str 'gs://bucket/run'. Copy or mount it first.
-    """
+    """Return a path of this machine, with `~` expanded. Addresses such as gs://bucket/run are errors."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise fail(function, argument, "a path", value, TypeError)

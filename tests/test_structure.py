@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 # Each group may import from itself and from the groups above it.
 GROUPS = (
-    ("types", "dtypes", "checks", "hashing"),
-    ("init", "weights", "losses", "metrics", "optimizers", "backprop"),
+    ("types", "dtypes", "host_values", "checks", "protocol", "hashing"),
+    ("init", "weights", "descent", "row_weights", "targets", "losses", "metrics", "optimizers", "backprop"),
     ("layers",),
     ("sharding",),
     ("data",),

@@ -1,5 +1,6 @@
 """Data larger than the device: arrays in files, or a function epoch -> iterator of batches, read chunk by chunk."""
 
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from fnn.data.host_rows import NAMES, Form, HostRows, Validate
 from fnn.data.identity import describe_array
 from fnn.data.order import host_generator, rechunk, shuffled_windows
 from fnn.data.prefetch import Piece
+from fnn.host_values import UnfitError
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
@@ -96,7 +98,7 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
         for index in rechunk(shuffled_windows(key, epoch, size, window, row_bytes), skip, count):
             order = np.argsort(index)
             index, buffer = index[order], next(buffers)
-            read = [host_rows.read(array, index, out) for array, out in zip(arrays, buffer, strict=True)]
+            read = host_rows.read_all(arrays, index, buffer)
             if validate is not None:
                 host_rows.check_values(read, validate, lambda bad, index=index: f"row {index[bad]}")
             rank = np.empty(len(order), np.int32)
@@ -185,9 +187,16 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
                 name, came = f"data: batch {number - 1} of epoch {epoch + 1}", f"{short} and another batch after it"
             raise checks.fail("fit", name, f"of {batch_size} rows (fewer only if it is the last one)", came=came)
         short = len(arrays[0]) if len(arrays[0]) < batch_size else None
-        yield tuple(array.astype(form.dtype, copy=False) for array, form in zip(arrays, like, strict=True))
+        yield tuple(itertools.starmap(functools.partial(_narrow, name), zip(NAMES, arrays, strict=False)))
     if not number:
         raise checks.fail("fit", "data", f"a stream of at least one batch in epoch {epoch + 1}", came="none")
+
+
+def _narrow(name: str, part: str, array: Any) -> np.ndarray:
+    try:
+        return host_rows.narrow(array)
+    except UnfitError as error:
+        raise checks.not_an_array("fit", f"{name}: {part}", array, error) from None
 
 
 def _shuffle_within(
