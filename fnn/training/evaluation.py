@@ -91,6 +91,7 @@ def predict(
     (10, 3)
     """
     checks.layer("predict", "network", network)
+    checks.params("predict", params)
     batch_size = _optional("predict", batch_size)
     sharding = None if sharding is None else check_layout("predict", sharding)
     with agreement.fail_together("predict", spans_processes(sharding)):
@@ -168,6 +169,7 @@ def evaluate(
     {'accuracy': 1.0, 'cost': 1.0986}
     """
     checks.layer("evaluate", "network", network)
+    checks.params("evaluate", params)
     pairs, batch_size = metric_pairs("evaluate", loss, metrics), _optional("evaluate", batch_size)
     if sharding is None:
         _check_not_sharded("evaluate", params)
