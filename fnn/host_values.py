@@ -7,6 +7,7 @@ and targets are checked here before that happens.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -33,7 +34,7 @@ def python_scalar(value: Any) -> Any:
     """
     concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.is_fully_addressable
     if isinstance(value, np.generic) or ((concrete or isinstance(value, np.ndarray)) and value.shape == ()):
-        return value if concrete and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) else value.item()
+        return value if concrete and jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.item()
     return value
 
 

@@ -60,11 +60,11 @@ def fit_standardization(x: ArrayLike) -> Standardization:
         raise checks.fail("fit_standardization", "x", "of shape (examples, ...) with at least one example", x)
     if isinstance(x, np.ndarray):
         return _fit_on_host(x)
-    x = widened(x)
-    mean = jnp.mean(x, axis=0)
-    std = jnp.std(x, axis=0)
+    values: Array = widened(x)
+    mean = jnp.mean(values, axis=0)
+    std = jnp.std(values, axis=0)
     # the mean of a constant column is off by rounding, and so are the deviations from it
-    constant = std <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
+    constant = std <= 4 * jnp.finfo(values.dtype).eps * jnp.abs(mean)
     return Standardization(mean, jnp.where(constant, 1, std))
 
 
