@@ -28,6 +28,7 @@ def test_a_folder_that_cannot_be_created_is_named(monkeypatch, tmp_path: Path):
         cache.enable()
 
 
+@pytest.mark.slow
 def test_a_warm_cache_compiles_nothing_and_gives_equal_results(tmp_path: Path):
     environment = ENVIRONMENT | {"FNN_CACHE": str(tmp_path / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)

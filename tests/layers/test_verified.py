@@ -46,6 +46,7 @@ def test_losses(name):
     assert_loss(loss, prediction((6, 4), "float32"), target((6, 4), "float32"), checks=CHECKS, key=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "shape"),
     [

@@ -81,7 +81,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("name", slow_except(HARD, "batch_norm"))
+@pytest.mark.parametrize("name", slow_except(HARD, "weights"))
 def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
     """With checkpoint_every_steps `fit` runs another program, whose bits are those of the program for whole epochs."""
     network, optimizer, data, options = HARD[name]

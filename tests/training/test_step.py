@@ -158,11 +158,11 @@ def test_a_batch_may_carry_weights(key):
     "optimizer",
     [
         pytest.param(optax.adam(0.05), marks=pytest.mark.slow),
-        optax.lbfgs(),
+        pytest.param(optax.lbfgs(), marks=pytest.mark.slow),
         pytest.param(
             optax.chain(optax.adam(0.05), optax.contrib.reduce_on_plateau(patience=2)), marks=pytest.mark.slow
         ),
-        pytest.param(optax.chain(fnn.add_l2(1e-3), optax.sgd(0.1, momentum=0.9)), marks=pytest.mark.slow),
+        optax.chain(fnn.add_l2(1e-3), optax.sgd(0.1, momentum=0.9)),
     ],
     ids=["adam", "lbfgs", "reduce_on_plateau", "chain"],
 )

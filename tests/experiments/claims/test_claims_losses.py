@@ -133,6 +133,7 @@ def test_the_code_of_the_cost_fails_at_saturation_and_the_loss_on_logits_does_no
     )
 
 
+@pytest.mark.slow
 @pytest.mark.claim("C217", "C218", "C219")
 def test_gradients_of_both_costs_through_a_sigmoid():
     z = np.linspace(-8, 8, 33)[:, None]
