@@ -19,6 +19,7 @@ import numpy as np
 import fnn
 from experiments.data.mnist import find_mnist
 from experiments.examples import digits, mnist
+from experiments.examples.common import OPTIMIZERS
 from fnn.types import Data
 
 LOSS = fnn.softmax_cross_entropy
@@ -41,7 +42,7 @@ def digits_work(seeds: int = 10, epochs: int = 60) -> Work:
     """The network and the data of the digits command, without early stopping."""
     config = digits.Config()
     data, _ = digits.load(jax.random.key(config.seed))
-    network, rate = digits.make_network(config), digits.OPTIMIZERS[config.optimizer][1]
+    network, rate = digits.make_network(config), OPTIMIZERS[config.optimizer][1]
     return Work(network, data["train"], data["test"], rate, config.l2, epochs, config.batch_size, seeds)
 
 

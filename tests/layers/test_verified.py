@@ -51,12 +51,8 @@ def test_losses(name):
     ("network", "shape"),
     [
         (fnn.mlp([20, 30, 10]), (8, 20)),
-        pytest.param(fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1), marks=pytest.mark.slow),
-        pytest.param(
-            fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)),
-            (8, 20),
-            marks=pytest.mark.slow,
-        ),
+        (fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1)),
+        (fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)), (8, 20)),
     ],
     ids=["mlp", "convnet", "batch_norm and dropout"],
 )
