@@ -3,7 +3,7 @@
     def test_my_rule(gradcheck):
         gradcheck.custom_vjp(my_function, (x,))
 
-pytest loads this module at every start, so the module imports the checker, and with it JAX, only in the fixture.
+pytest loads this module at every start, and with it the package `fnn` and JAX. The checker is imported in the fixture.
 """
 
 import zlib
