@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments import cache
+from experiments import cache, flags
 from experiments.errors import ExperimentError, UsageError, needs
 from experiments.studies import NAMES
 
@@ -89,7 +89,16 @@ def run(name: str, arguments: Sequence[str]) -> None:
         return
     if {"-h", "--help"} & set(arguments):
         print(module.__doc__)  # tyro's `description` would join its lines
-    module.main(tyro.cli(module.Config, prog=f"{PROGRAM} {name}", description="", args=list(arguments)))
+    spelled = flags.spell_choices(module.Config, arguments)
+    config = tyro.cli(module.Config, prog=f"{PROGRAM} {name}", description="", args=spelled)
+    flags.check_numbers(config)
+    module.main(config)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether Python, NumPy or XLA ran out of memory."""
+    by_xla = type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or by_xla
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -110,6 +119,12 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:  # the reader has closed the pipe, as in `… --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0].strip()
+        print(f"{PROGRAM}: error: not enough memory for these flags: {reason}"[:300], file=sys.stderr)
         return 1
     return 0
 

@@ -1,11 +1,12 @@
 """Results of an experiment: folder, history.csv, JSON files, printed table."""
 
+import contextlib
 import csv
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import jax
 import numpy as np
 
 import fnn
-from experiments.errors import UsageError
+from experiments.errors import UsageError, usage
 
 
-def make_folder(results: Path, name: str) -> Path:
-    """Create the folder results/name; raise UsageError if it is not writable."""
+def make_folder(results: Path, name: str, report: str = "") -> Path:
+    """Create the folder results/name; raise UsageError if it is not writable.
+
+    If the file `report` is in it, say that the results of an earlier run will be replaced.
+    """
     folder = results / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +30,22 @@ def make_folder(results: Path, name: str) -> Path:
             pass
     except OSError as error:
         raise UsageError(f"--results: cannot write in {folder}: {error.strerror or error}") from None
+    if report and (folder / report).exists():
+        print(f"the results of an earlier run in {folder} will be replaced", flush=True)
     return folder
+
+
+def distinct(flag: str, expected: str, path: Path, others: Iterable[Path]) -> None:
+    """Raise UsageError if `path`, which this flag names, is one of the other files, by whatever name.
+
+    A command calls it before it reads or writes, so that it does not replace its own input.
+    """
+    for other in others:
+        same = path.resolve() == other.resolve()
+        with contextlib.suppress(OSError):  # one of them does not exist
+            same = same or path.samefile(other)
+        if same:
+            raise usage(flag, expected, path)
 
 
 def save_history(path: Path, history: Mapping[str, np.ndarray]) -> None:

@@ -12,7 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from fnn import checks
-from fnn.dtypes import widest
+from fnn.checks import protocol
+from fnn.checks.host_values import value_of
+from fnn.dtypes import wide, widest
+from fnn.row_weights import cycle_rows, replace_rows, values_with_weight
 from fnn.types import Layer, Loss, Params, PRNGKey
 from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight, squared_norm
 
@@ -36,8 +39,8 @@ def example_weights(values: Array, weight: ArrayLike | None) -> Array:
     """
     if weight is None:
         return jnp.full(values.shape, 1 / values.shape[0], values.dtype)
-    weight = checks.shaped("value_and_grad", "weight", weight, values.shape).astype(values.dtype)
-    return weight / _one_if_zero(jnp.sum(weight))
+    weight = checks.shaped("value_and_grad", "weight", weight, values.shape).astype(wide(values))
+    return (weight / _one_if_zero(jnp.sum(weight))).astype(values.dtype)
 
 
 def _one_if_zero(total: Array) -> Array:
@@ -47,10 +50,13 @@ def _one_if_zero(total: Array) -> Array:
 def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float[Array, ""]:
     """Return Σ weight·values / Σ weight, or the mean; 0 if all weights are zero.
 
+    A value of weight 0 counts for nothing, also if it is NaN.
+
     The sum is computed as the product wᵀ L. XLA's CPU backend would fuse a sum with the exp and log1p of the loss,
     and would then compute these several times more slowly than in a loop of their own (jax 0.10).
     """
     values = values.astype(widest(values, jnp.float32))
+    values = values if weight is None else values_with_weight(values, weight)
     weight = jnp.ones_like(values) if weight is None else jnp.asarray(weight, values.dtype)
     return jnp.dot(weight, values, precision="highest") / _one_if_zero(jnp.sum(weight))
 
@@ -120,27 +126,32 @@ def make_forward_backward(
         raise checks.fail("value_and_grad", "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
     checks.number("value_and_grad", "l2", l2, minimum=0.0)
     check_is_weight("value_and_grad", is_weight)
-    penalised = not (isinstance(l2, int | float) and l2 == 0)
-    micro_batch_pass = None
+    penalised = value_of(l2, 1) != 0
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("value_and_grad", "micro_batch_size", micro_batch_size)
-        micro_batch_pass = make_forward_backward(network, loss)
+    replace = replace_rows if network.calibrate is None else cycle_rows
+
+    def one_pass(params: Params, x: Array, y: Array, weight: Array | None, key: PRNGKey | None) -> Evaluation:
+        """J = Σ_i c_i L_i, dJ/dW = Σ_i c_i dL_i/dW"""
+        prediction, network_residuals = protocol.forward("value_and_grad", "network", network, params, x, key)
+        values, loss_residuals = protocol.loss_forward("value_and_grad", loss, prediction, y)
+        values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
+        dprediction = loss.backward(loss_residuals, example_weights(values, weight))
+        dparams, _ = protocol.backward("value_and_grad", "network", network, params, network_residuals, dprediction)
+        return Evaluation(weighted_mean(values, weight), prediction, dparams)
 
     def forward_backward(
         params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
     ) -> Evaluation:
         """J = Σ_i c_i L_i + λ/2 ‖W‖², dJ/dW = Σ_i c_i dL_i/dW + λ W"""
         x, y, weight = _check_batch(x, y, weight, key)
-        if micro_batch_pass is not None and micro_batch_size is not None and x.shape[0] > micro_batch_size:
-            evaluation = sum_micro_batches(micro_batch_pass, micro_batch_size, params, x, y, weight, key)
-            cost, prediction, dparams = evaluation.cost, evaluation.prediction, evaluation.dparams
+        if weight is not None:
+            x, y = replace(x, weight), replace_rows(y, weight)
+        if micro_batch_size is not None and x.shape[0] > micro_batch_size:
+            evaluation = sum_micro_batches(one_pass, micro_batch_size, params, x, y, weight, key)
         else:
-            prediction, network_residuals = network.forward(params, x, key)
-            values, loss_residuals = loss.forward(prediction, y)
-            values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
-            dprediction = loss.backward(loss_residuals, example_weights(values, weight))
-            dparams, _ = network.backward(params, network_residuals, dprediction)
-            cost = weighted_mean(values, weight)
+            evaluation = one_pass(params, x, y, weight, key)
+        cost, prediction, dparams = evaluation.cost, evaluation.prediction, evaluation.dparams
         if penalised:
             check_weights("value_and_grad", "l2", l2, params, is_weight)
             cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params, is_weight).astype(cost.dtype)
@@ -195,7 +206,8 @@ def value_and_grad(
       f(params, x, y, weight=None, key=None) -> (cost, dparams), a pure function. x has shape (batch, …), y the shape
       that the loss expects, and weight, if given, shape (batch,) and no negative entry. `key` is for layers that draw
       random numbers, such as dropout; without it they are deterministic. `dparams` has the tree, shapes and dtypes of
-      params. If all weights are zero, the cost is the penalty alone.
+      params. A row of weight 0 counts for nothing, whatever x and y hold there; only `batch_norm` counts it in its
+      statistics, if it is finite. If all weights are zero, the cost is the penalty alone.
 
     Raises:
       ValueError: if shapes do not match, or if `l2` is positive and no parameter is a weight.

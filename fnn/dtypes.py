@@ -20,6 +20,31 @@ def widest(*values: Array | DTypeLike) -> jnp.dtype:
         return jnp.result_type(*(getattr(value, "dtype", value) for value in values))
 
 
+def wide(value: Array | DTypeLike) -> jnp.dtype:
+    """Return the dtype to accumulate in: float32 at least for floating point values, else that of the value.
+
+    >>> wide(jnp.bfloat16), wide(jnp.int32)
+    (dtype('float32'), dtype('int32'))
+    """
+    dtype = jnp.dtype(getattr(value, "dtype", value))
+    return jnp.dtype(jnp.float32) if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32 else dtype
+
+
+def at_least_int32(value: Array | DTypeLike) -> jnp.dtype:
+    """Return the dtype to compare labels in: int32 for booleans and narrower integers, else that of the value.
+
+    >>> at_least_int32(jnp.uint8), at_least_int32(jnp.uint32)
+    (dtype('int32'), dtype('uint32'))
+    """
+    dtype = jnp.dtype(getattr(value, "dtype", value))
+    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.int32)
+
+
+def widened(tree: Any) -> Any:
+    """Return a tree with its floating point leaves in float32 at least. Wider leaves stay as they are."""
+    return jax.tree.map(lambda leaf: leaf if wide(leaf) == leaf.dtype else leaf.astype(wide(leaf)), tree)
+
+
 def contract(spec: str, a: Array, b: Array, like: Array) -> Array:
     """Return einsum(spec, a, b), accumulated in at least the dtype of `like`.
 

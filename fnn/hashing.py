@@ -1,7 +1,8 @@
 """SHA-256 of bytes, files and arrays."""
 
 import hashlib
-from pathlib import Path
+from collections.abc import Iterator
+from io import BufferedReader
 from typing import Any
 
 import jax
@@ -20,10 +21,38 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path) -> tuple[str, int]:
-    """Return the SHA-256 of a file in hexadecimal, and its size in bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+def sha256_file(file: BufferedReader) -> tuple[str, int]:
+    """Return the SHA-256 of an open file in hexadecimal, and its size in bytes."""
+    return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+
+_BLOCK = 2**22  # bytes of an array without contiguous memory that are copied at a time
+
+
+def _blocks(array: np.ndarray) -> Iterator[Any]:
+    """Yield the bytes of an array in C order, block by block. Contiguous memory is not copied."""
+    if array.dtype.hasobject:  # no memory of its own
+        yield array.tobytes()
+    elif array.flags.c_contiguous:
+        yield array.reshape(-1).view(np.uint8).data
+    elif array.nbytes <= _BLOCK:
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    else:
+        rows = max(1, _BLOCK * len(array) // array.nbytes)
+        for begin in range(0, len(array), rows):
+            yield from _blocks(array[begin : begin + rows] if len(array) > 1 else array[0])
+
+
+def sha256_array(array: np.ndarray) -> str:
+    """Return the SHA-256 of the values of an array, in C order, in hexadecimal.
+
+    >>> sha256_array(np.arange(6).reshape(2, 3).T) == sha256(np.arange(6).reshape(2, 3).T.tobytes())
+    True
+    """
+    digest = hashlib.sha256()
+    for block in _blocks(np.asarray(array)):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def hash_array(value: Any) -> str:
@@ -36,7 +65,7 @@ def hash_array(value: Any) -> str:
     """
     data = jax.random.key_data(value) if is_key(value) else value
     readable = getattr(data, "is_fully_addressable", True) or data.is_fully_replicated
-    values = f" #{sha256(np.ascontiguousarray(jax.device_get(data)).tobytes())[:12]}" if readable else ""
+    values = f" #{sha256_array(jax.device_get(data))[:12]}" if readable else ""
     return f"{value.dtype} {tuple(value.shape)}{values}"
 
 

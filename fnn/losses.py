@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from fnn import checks
-from fnn.dtypes import widest
+from fnn.checks.targets import between_0_and_1, labels_in_range
+from fnn.dtypes import at_least_int32, widest
 from fnn.metrics import Values, accuracy, binary_accuracy
 from fnn.types import Loss
 
@@ -54,7 +54,7 @@ def _distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tu
             raise checks.fail(function, "target", expected, target, TypeError)
         if target.shape[0] != batch:
             raise checks.fail(function, "target", f"of shape ({batch},)", target)
-        target = target.astype(jnp.int32)
+        target = target.astype(at_least_int32(target))
         valid = (target >= 0) & (target < k)
         return prediction.astype(dtype), jnp.where(valid[:, None], jax.nn.one_hot(target, k, dtype=dtype), jnp.nan)
     if target.shape != prediction.shape:
@@ -160,31 +160,6 @@ def _negative_log_likelihood_backward(residuals: tuple[Array, Array], dvalue: Va
     return _scale(residuals, dvalue)
 
 
-def _labels_in_range(function: str):
-    def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
-        """Check labels to be in 0..k-1, distributions to be >= 0 and to sum to 1."""
-        values, k = np.asarray(target), prediction_shape[-1]
-        if values.ndim == 1 and values.size and not (values.min() >= 0 and values.max() < k):
-            raise checks.fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
-        if values.ndim == 2 and values.size and values.min() < 0:
-            raise checks.fail(function, "target", "distributions without negative entries", came=f"{values.min()}")
-        if values.ndim == 2 and values.size and np.abs(values.sum(axis=1) - 1).max() > 1e-3:
-            sums = values.sum(axis=1)
-            raise checks.fail(function, "target", "distributions that sum to 1", came=f"{sums.min()}..{sums.max()}")
-
-    return validate
-
-
-def _between_0_and_1(function: str):
-    def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
-        """Check that each label is in [0, 1]."""
-        values = np.asarray(target)
-        if values.size and not (values.min() >= 0 and values.max() <= 1):
-            raise checks.fail(function, "target", "labels in 0..1", came=f"{values.min()}..{values.max()}")
-
-    return validate
-
-
 squared_error = Loss(_squared_error, _squared_error_backward, name="squared_error")
 """Squared error, also called quadratic cost, for regression.
 
@@ -196,7 +171,7 @@ Prediction and target have the same shape (batch, …).
 sigmoid_cross_entropy = Loss(
     _sigmoid_cross_entropy,
     _sigmoid_cross_entropy_backward,
-    _between_0_and_1("sigmoid_cross_entropy"),
+    between_0_and_1("sigmoid_cross_entropy"),
     (("accuracy", binary_accuracy(0.0)),),
     "sigmoid_cross_entropy",
 )
@@ -210,7 +185,7 @@ Logits and targets have the same shape (batch, k) for k independent labels; targ
 softmax_cross_entropy = Loss(
     _softmax_cross_entropy,
     _softmax_cross_entropy_backward,
-    _labels_in_range("softmax_cross_entropy"),
+    labels_in_range("softmax_cross_entropy"),
     (("accuracy", accuracy),),
     "softmax_cross_entropy",
 )
@@ -224,7 +199,7 @@ Logits have shape (batch, k). Targets are integer labels (batch,) in 0..k-1 or d
 binary_cross_entropy = Loss(
     _binary_cross_entropy,
     _binary_cross_entropy_backward,
-    _between_0_and_1("binary_cross_entropy"),
+    between_0_and_1("binary_cross_entropy"),
     (("accuracy", binary_accuracy(0.5)),),
     "binary_cross_entropy",
 )
@@ -238,7 +213,7 @@ Shapes are those of `sigmoid_cross_entropy`, which is more accurate. The logarit
 negative_log_likelihood = Loss(
     _negative_log_likelihood,
     _negative_log_likelihood_backward,
-    _labels_in_range("negative_log_likelihood"),
+    labels_in_range("negative_log_likelihood"),
     (("accuracy", accuracy),),
     "negative_log_likelihood",
 )

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from fnn import checks
+from fnn.dtypes import at_least_int32, wide
 
 Values = Float[Array, " batch"]
 """One number per example."""
@@ -29,12 +30,15 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     >>> accuracy(jnp.array([[1.0, 3.0], [2.0, 0.0]]), jnp.array([1, 1]))
     Array([1., 0.], dtype=float32)
     """
-    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
+    prediction = checks.array("accuracy", "prediction", prediction)
+    target = checks.array("accuracy", "target", target)
     labels = target if target.ndim == 1 else jnp.argmax(target, axis=-1)
     if prediction.ndim != 2 or target.shape not in (prediction.shape[:1], prediction.shape):
         expected = f"labels (batch,) or rows (batch, k) for a prediction (batch, k), {tuple(prediction.shape)}"
         raise checks.fail("accuracy", "target", expected, target)
-    return (jnp.argmax(prediction, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32)
+    # in a dtype that holds every class: class 256 as uint8 would be class 0
+    dtype = wide(labels) if jnp.issubdtype(labels.dtype, jnp.inexact) else at_least_int32(labels)
+    return (jnp.argmax(prediction, axis=-1).astype(dtype) == labels.astype(dtype)).astype(jnp.float32)
 
 
 def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:
@@ -53,7 +57,8 @@ def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:
     """
 
     def share(prediction: ArrayLike, target: ArrayLike) -> Values:
-        prediction, target = jnp.asarray(prediction), jnp.asarray(target)
+        prediction = checks.array("accuracy", "prediction", prediction)
+        target = checks.array("accuracy", "target", target)
         if prediction.shape != target.shape:
             raise checks.fail("accuracy", "target", f"of the prediction's shape {tuple(prediction.shape)}", target)
         right = (prediction > threshold) == (target > 0.5)

@@ -3,21 +3,23 @@
 An optimizer has init(params) -> state and update(gradients, state, params) -> updates, state. The updates are added to
 the parameters. W is a parameter, dW the gradient of the cost, and α the learning rate: a number, a traced scalar, or a
 schedule, which is a function of the number of updates made so far. These optimizers chain with optax's own.
+
+States and coefficients are kept in float32 at least, also for parameters in half precision. Updates are computed so,
+and returned in the dtypes of the parameters (of the gradients where `params` is not given).
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from fnn import checks
+from fnn.descent import LearningRate, blend, check_coefficients, descend, rest, start, updates_like, zeros
+from fnn.descent import Schedule as Schedule
+from fnn.dtypes import wide, widened
 from fnn.types import GradientTransformation, Params
 from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight
-
-Schedule = Callable[[Int[Array, ""]], Any]
-LearningRate = float | Float[Array, ""] | Schedule
 
 
 class Steps(NamedTuple):
@@ -41,34 +43,6 @@ class Moments(NamedTuple):
     v: Params
 
 
-def _start() -> Int[Array, ""]:
-    return jnp.zeros((), jnp.int32)
-
-
-def _zeros(params: Params) -> Params:
-    return jax.tree.map(jnp.zeros_like, params)
-
-
-def _blend(a: float | Array, x: Params, b: float | Array, y: Params) -> Params:
-    """Return a·x + b·y, leaf by leaf, in the dtype of each leaf of x."""
-    return jax.tree.map(lambda p, q: jnp.asarray(a, p.dtype) * p + jnp.asarray(b, p.dtype) * q.astype(p.dtype), x, y)
-
-
-def _check(function: str, learning_rate: LearningRate, **coefficients: Any) -> None:
-    if not callable(learning_rate):
-        checks.number(function, "learning_rate", learning_rate)
-    for name, value in coefficients.items():
-        checks.number(function, name, value, minimum=0.0)
-        if isinstance(value, int | float) and value >= 1:
-            raise checks.fail(function, name, "in [0, 1)", value)
-
-
-def _descend(learning_rate: LearningRate, step: Int[Array, ""], direction: Params) -> Params:
-    """Return -α · direction."""
-    alpha = learning_rate(step) if callable(learning_rate) else learning_rate
-    return jax.tree.map(lambda d: -jnp.asarray(alpha, d.dtype) * d, direction)
-
-
 def sgd(learning_rate: LearningRate) -> GradientTransformation:
     """(Stochastic) gradient descent: W ← W - α dW (Robbins and Monro 1951).
 
@@ -80,13 +54,14 @@ def sgd(learning_rate: LearningRate) -> GradientTransformation:
     >>> float(updates["w"])
     -1.0
     """
-    _check("sgd", learning_rate)
+    check_coefficients("sgd", learning_rate)
 
     def update(gradients: Params, state: Steps, params: Params | None = None, **extra: Any) -> tuple[Params, Steps]:
         """W ← W - α dW"""
-        return _descend(learning_rate, state.step, gradients), Steps(state.step + 1)
+        like = updates_like(gradients, params)
+        return descend(learning_rate, state.step, gradients, like), Steps(state.step + 1)
 
-    return GradientTransformation(lambda params: Steps(_start()), update)
+    return GradientTransformation(lambda params: Steps(start()), update)
 
 
 def momentum(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
@@ -106,14 +81,14 @@ def momentum(learning_rate: LearningRate, beta: float | Array = 0.9) -> Gradient
     >>> float(updates["w"])
     -0.5
     """
-    _check("momentum", learning_rate, beta=beta)
+    check_coefficients("momentum", learning_rate, beta=beta)
 
     def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
         """V ← β V + (1 - β) dW, W ← W - α V"""
-        v = _blend(beta, state.v, 1 - beta, gradients)
-        return _descend(learning_rate, state.step, v), Velocity(state.step + 1, v)
+        v = blend(beta, state.v, rest(beta), gradients)
+        return descend(learning_rate, state.step, v, updates_like(gradients, params)), Velocity(state.step + 1, v)
 
-    return GradientTransformation(lambda params: Velocity(_start(), _zeros(params)), update)
+    return GradientTransformation(lambda params: Velocity(start(), zeros(params)), update)
 
 
 def heavy_ball(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
@@ -130,14 +105,14 @@ def heavy_ball(learning_rate: LearningRate, beta: float | Array = 0.9) -> Gradie
     >>> float(updates["w"])
     -2.0
     """
-    _check("heavy_ball", learning_rate, beta=beta)
+    check_coefficients("heavy_ball", learning_rate, beta=beta)
 
     def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
         """V ← β V + dW, W ← W - α V"""
-        v = _blend(beta, state.v, 1.0, gradients)
-        return _descend(learning_rate, state.step, v), Velocity(state.step + 1, v)
+        v = blend(beta, state.v, 1.0, gradients)
+        return descend(learning_rate, state.step, v, updates_like(gradients, params)), Velocity(state.step + 1, v)
 
-    return GradientTransformation(lambda params: Velocity(_start(), _zeros(params)), update)
+    return GradientTransformation(lambda params: Velocity(start(), zeros(params)), update)
 
 
 def nesterov(learning_rate: LearningRate, beta: float | Array = 0.9) -> GradientTransformation:
@@ -154,14 +129,17 @@ def nesterov(learning_rate: LearningRate, beta: float | Array = 0.9) -> Gradient
     >>> float(updates["w"])
     -3.5
     """
-    _check("nesterov", learning_rate, beta=beta)
+    check_coefficients("nesterov", learning_rate, beta=beta)
 
     def update(gradients: Params, state: Velocity, params: Params | None = None, **extra: Any):
         """V ← β V + dW, W ← W - α (dW + β V)"""
-        v = _blend(beta, state.v, 1.0, gradients)
-        return _descend(learning_rate, state.step, _blend(1.0, gradients, beta, v)), Velocity(state.step + 1, v)
+        v = blend(beta, state.v, 1.0, gradients)
+        direction = blend(1.0, widened(gradients), beta, v)
+        return descend(learning_rate, state.step, direction, updates_like(gradients, params)), Velocity(
+            state.step + 1, v
+        )
 
-    return GradientTransformation(lambda params: Velocity(_start(), _zeros(params)), update)
+    return GradientTransformation(lambda params: Velocity(start(), zeros(params)), update)
 
 
 def adam(
@@ -187,22 +165,23 @@ def adam(
     >>> round(float(updates["w"]), 5)
     -0.5
     """
-    _check("adam", learning_rate, beta1=beta1, beta2=beta2)
+    check_coefficients("adam", learning_rate, beta1=beta1, beta2=beta2)
     checks.number("adam", "epsilon", epsilon, minimum=0.0)
 
     def update(gradients: Params, state: Moments, params: Params | None = None, **extra: Any):
         """M ← β₁ M + (1 - β₁) dW, V ← β₂ V + (1 - β₂) dW², W ← W - α M̂ / (√V̂ + ε)"""
-        m = _blend(beta1, state.m, 1 - beta1, gradients)
-        v = _blend(beta2, state.v, 1 - beta2, jax.tree.map(jnp.square, gradients))
+        m = blend(beta1, state.m, rest(beta1), gradients)
+        v = blend(beta2, state.v, rest(beta2), jax.tree.map(jnp.square, widened(gradients)))
 
         def direction(m: Array, v: Array) -> Array:
             b1, b2, eps = (jnp.asarray(value, m.dtype) for value in (beta1, beta2, epsilon))
             t = (state.step + 1).astype(m.dtype)
             return (m / (1 - b1**t)) / (jnp.sqrt(v / (1 - b2**t)) + eps)
 
-        return _descend(learning_rate, state.step, jax.tree.map(direction, m, v)), Moments(state.step + 1, m, v)
+        updates = descend(learning_rate, state.step, jax.tree.map(direction, m, v), updates_like(gradients, params))
+        return updates, Moments(state.step + 1, m, v)
 
-    return GradientTransformation(lambda params: Moments(_start(), _zeros(params), _zeros(params)), update)
+    return GradientTransformation(lambda params: Moments(start(), zeros(params), zeros(params)), update)
 
 
 def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> GradientTransformation:
@@ -218,7 +197,7 @@ def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> Gradi
       is_weight: (path, leaf) -> bool, selects the parameters that are weights. Default: `fnn.is_weight`.
 
     Returns:
-      A GradientTransformation without state. Its update needs `params`.
+      A GradientTransformation without state. Its update needs `params`, and returns gradients in float32 at least.
 
     Raises:
       ValueError: from init and update, if λ is positive and no parameter is a weight.
@@ -236,7 +215,7 @@ def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> Gradi
         if params is None:
             raise checks.fail("add_l2", "params", "given to update: the penalty depends on them", came="None")
         check_weights("add_l2", "strength", strength, params, is_weight)
-        return add_scaled_weights(gradients, params, strength, is_weight), state
+        return add_scaled_weights(widened(gradients), params, strength, is_weight), state
 
     def init(params: Params) -> tuple:
         check_weights("add_l2", "strength", strength, params, is_weight)
@@ -246,5 +225,5 @@ def add_l2(strength: float | Array, *, is_weight: IsWeight = is_weight) -> Gradi
 
 
 def apply_updates(params: Params, updates: Params) -> Params:
-    """Return the parameters plus their updates, in the dtypes of the parameters."""
-    return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
+    """Return the parameters plus their updates, summed in float32 at least, in the dtypes of the parameters."""
+    return jax.tree.map(lambda p, u: (p.astype(wide(p)) + u.astype(wide(p))).astype(p.dtype), params, updates)

@@ -9,10 +9,10 @@ from pathlib import Path
 from jaxtyping import PyTree
 
 from fnn.checkpoint import store
+from fnn.checkpoint.finding import newest as newest
+from fnn.checkpoint.regular_files import DamagedError as DamagedError
 from fnn.checkpoint.split import is_split as is_split
-from fnn.checkpoint.store import newest as newest
 from fnn.checkpoint.store import restore as restore
-from fnn.checkpoint.tensors import DamagedError as DamagedError
 
 
 def save(folder: str | Path, tree: PyTree, *, step: int | None = None) -> Path:

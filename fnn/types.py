@@ -1,5 +1,7 @@
 """The types that all of fnn shares: layers, losses, optimizers, states, results."""
 
+import pickle
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,11 +26,36 @@ Metrics: TypeAlias = tuple[tuple[str, Metric], ...]
 """Pairs (name, metric)."""
 
 
+def _reduce(value: tuple, protocol: Any, kind: str) -> Any:
+    """Reduce a tuple of functions for pickle; raise TypeError with advice if pickle cannot write one of them.
+
+    Pickle writes a function as the name by which to import it. Most functions of a network are closures, which have no
+    such name. `copy`, and the picklers that write functions by value, work as they do without this function.
+    """
+    frame = sys._getframe(2)
+    by_name = True
+    while frame is not None and by_name:
+        by_name = not {"copy", "cloudpickle", "dill"} & set(frame.f_globals.get("__name__", "").split("."))
+        frame = frame.f_back
+    if by_name:
+        for name, part in zip(type(value)._fields, value, strict=False):  # pyright: ignore[reportAttributeAccessIssue]
+            try:
+                pickle.dumps(part, protocol)
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise TypeError(
+                    f"pickle: {kind} must be made of functions that can be imported by name, got {name}: {error}. "
+                    f"Save parameters with fnn.checkpoint.export_params (or a whole training with checkpoint_dir), and "
+                    f"build the {kind} again in code; or use cloudpickle, which writes functions by value"
+                ) from None
+    return tuple.__reduce_ex__(value, protocol)
+
+
 class Layer(NamedTuple):
     """A differentiable function with parameters, and its hand-written derivative.
 
     A whole network is a Layer too: combinators such as `serial` and wrappers such as `remat` take layers and return a
-    layer. A plain layer sets the first three fields and perhaps a name.
+    layer. A plain layer sets the first three fields and perhaps a name. A layer can be pickled if its functions can be
+    imported by name; those of this library are closures, so save parameters and build the network again in code.
 
     Attributes:
       init: key -> params. Draws the parameters, a pytree of arrays; `()` if the layer has none.
@@ -52,6 +79,9 @@ class Layer(NamedTuple):
     layers: tuple["Layer", ...] = ()
     combinator: Callable[..., Any] | None = None
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _reduce(self, protocol, "network")
+
 
 class Loss(NamedTuple):
     """A loss with one value per example, and its hand-written gradient.
@@ -72,6 +102,9 @@ class Loss(NamedTuple):
     metrics: Metrics = ()
     name: str = ""
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _reduce(self, protocol, "loss")
+
 
 class GradientTransformation(NamedTuple):
     """An optimizer in optax's protocol, which chains with optax's own optimizers.
@@ -83,6 +116,9 @@ class GradientTransformation(NamedTuple):
 
     init: Callable[[Params], Any]
     update: Callable[..., tuple[Params, Any]]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _reduce(self, protocol, "optimizer")
 
 
 class TrainState(NamedTuple):

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from fnn import checks
-from fnn.dtypes import widest
+from fnn.dtypes import wide, widest
 from fnn.types import Params
 
 IsWeight = Callable[[tuple, Any], bool]
@@ -57,13 +57,20 @@ def squared_norm(params: Params, is_weight: IsWeight = is_weight) -> Float[Array
 def add_scaled_weights(tree: Params, params: Params, scale: float | Array, is_weight: IsWeight = is_weight) -> Params:
     """Add scale · W, the gradient of scale/2 ‖W‖², to the weights' leaves of `tree`.
 
+    The sum is computed in float32 at least, and has the dtype of the leaf.
+
     >>> params = {"w": jnp.array(3.0), "b": jnp.array(4.0)}
     >>> add_scaled_weights({"w": jnp.array(1.0), "b": jnp.array(1.0)}, params, 0.5)
     {'b': Array(1., dtype=float32, weak_type=True), 'w': Array(2.5, dtype=float32)}
     """
 
     def add(path: tuple, leaf: Array, param: Array) -> Array:
-        return leaf + jnp.asarray(scale, leaf.dtype) * param.astype(leaf.dtype) if is_weight(path, param) else leaf
+        if not is_weight(path, param):
+            return leaf
+        dtype = wide(leaf)
+        if dtype == leaf.dtype:
+            return leaf + jnp.asarray(scale, dtype) * param.astype(dtype)
+        return (leaf.astype(dtype) + jnp.asarray(scale, dtype) * param.astype(dtype)).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(add, tree, params)
 

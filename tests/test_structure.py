@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Each group may import from itself and from the groups above it.
 GROUPS = (
     ("types", "dtypes", "checks", "hashing"),
-    ("init", "weights", "losses", "metrics", "optimizers", "backprop"),
+    ("init", "weights", "descent", "row_weights", "losses", "metrics", "optimizers", "backprop"),
     ("layers",),
     ("sharding",),
     ("data",),

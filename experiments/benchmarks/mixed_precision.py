@@ -20,6 +20,7 @@ import fnn
 from experiments.data.mnist import find_mnist
 from experiments.examples import digits, mnist
 from experiments.examples.common import OPTIMIZERS
+from experiments.wording import GET_DATA
 from fnn.types import Data
 
 LOSS = fnn.softmax_cross_entropy
@@ -89,7 +90,7 @@ def main() -> None:
     for name in parser.parse_args().works:
         work = WORKS[name]()
         if work is None:
-            print(f"{name}: skipped, MNIST was not found")
+            print(f"{name}: skipped, MNIST was not found: {GET_DATA}")
             continue
         single, mixed = accuracies(work, False), accuracies(work, True)
         error = lambda values: np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.data.mnist import Mnist, find_mnist
 from experiments.errors import ExperimentError, usage
+from experiments.wording import GET_DATA
 
 STARTED = time.perf_counter()
 
@@ -70,7 +71,9 @@ Report = Callable[[int, float], None]
 
 def check(flag: str, recipe: Recipe) -> None:
     """Raise UsageError, naming the flag, if the recipe has an invalid value."""
-    if not recipe.sizes or recipe.sizes[-1] != 10 or min((*recipe.filters, *recipe.sizes)) < 1:
+    if min(recipe.filters, default=1) < 1:
+        raise usage(f"{flag}.filters", "positive numbers", recipe.filters)
+    if not recipe.sizes or recipe.sizes[-1] != 10 or min(recipe.sizes) < 1:
         raise usage(f"{flag}.sizes", "positive numbers, the last one 10", recipe.sizes)
     if len(recipe.filters) > 2:
         raise usage(f"{flag}.filters", "at most two numbers, because images are 28x28", recipe.filters)
@@ -131,7 +134,7 @@ def arrays(recipe: Recipe, mnist: Mnist) -> Arrays:
 def _load(recipe: Recipe) -> Arrays:
     mnist = find_mnist()
     if mnist is None:
-        raise ExperimentError("MNIST was not found: put its four files into a folder and set FNN_DATA=folder")
+        raise ExperimentError(f"MNIST was not found: {GET_DATA}")
     return arrays(recipe, mnist)
 
 

@@ -9,7 +9,7 @@ skipped, so an interrupted run continues where it stopped. `--quick` also keeps 
 other studies continue. Studies whose data are missing are skipped and listed. At the end,
 results/report.html shows all results.
 
-Exit code 1 if a criterion does not hold or a study failed.
+Exit code 1 if a criterion does not hold, a study failed, or a study of --only was skipped.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from experiments.claims import claims, report, workers
 from experiments.claims.progress import Progress, Row
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.studies.shared import outcomes, study
+from experiments.wording import GET_DATA
 
 
 @dataclass(frozen=True)
@@ -146,5 +147,10 @@ def main(config: Config) -> None:
     claims.record(config.results)
     print(f"report: {report.write(config.results)}")
     bad = [f"{row.name} ({row.state})" for row in progress.rows.values() if row.state in report.BAD]
+    skipped = [row.name for row in progress.rows.values() if row.state.startswith(outcomes.SKIPPED)]
+    if skipped:
+        print(f"skipped: {', '.join(skipped)}; {GET_DATA}")
+    if config.only:  # a study that was asked for and did not run
+        bad += [f"{name} ({outcomes.SKIPPED}; {GET_DATA})" for name in skipped]
     if bad:
         raise ExperimentError("; ".join(bad))

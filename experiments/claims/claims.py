@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from experiments import reports
 from experiments.claims import evidence
 from experiments.errors import ExperimentError, usage
+from experiments.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -161,7 +162,7 @@ def main(config: Config) -> None:
     for field in ("verdict", "state"):
         counts = Counter(row[field] for row in wanted)
         listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-        console.print(f"{len(wanted)} claims by {field}: {listed}")
+        console.print(f"{counted(len(wanted), 'claim')} by {field}: {listed}")
     console.print(f"saved: {path}", markup=False, soft_wrap=True)
     lines = problems(wanted)
     if lines:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.studies.shared import outcomes
+from experiments.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -97,4 +98,8 @@ class Progress:
     def summary(self) -> str:
         """Return how many studies ended in each state."""
         counts = Counter(row.state for row in self.rows.values())
-        return f"{len(self.rows)} studies: " + ", ".join(f"{number} {state}" for state, number in counts.items())
+        return (
+            counted(len(self.rows), "study", "studies")
+            + ": "
+            + ", ".join(f"{number} {state}" for state, number in counts.items())
+        )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from experiments.errors import DataError, needs
+from experiments.wording import GET_DATA
 
 _WAIT = 30  # seconds without an answer before the next mirror is tried
 
@@ -100,7 +101,8 @@ def _download(source: Source, name: str) -> Path:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
     raise DataError(
         f"{path.name}: cannot be downloaded ({'; '.join(failures)}); put the files of {source.title} "
-        f"({', '.join(f'{file}{source.ending}' for file in source.files)}) into a folder and set FNN_DATA=folder"
+        f"({', '.join(f'{file}{source.ending}' for file in source.files)}) into a folder and set FNN_DATA=folder, "
+        f"or try again later: {GET_DATA}"
     )
 
 

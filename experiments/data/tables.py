@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from experiments.data.csv import LARGEST, read_lines, read_names
 from experiments.data.npz import read_npz
 from experiments.errors import DataError, UsageError
+from experiments.wording import counted
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # spellings of a missing value, in lower case
 
@@ -43,6 +44,7 @@ class Examples(NamedTuple):
     target    values of the target as text; () if there is no target
     rows      row number of each example in the file, from 1
     dropped   number of rows dropped because of missing values
+    absent    why there is no target, if it is optional: a text for a message
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,7 @@ class Examples(NamedTuple):
     target: tuple[str, ...]
     rows: tuple[int, ...]
     dropped: int = 0
+    absent: str = ""
 
 
 def read_examples(path: Path, selection: Selection, delimiter: str = ",") -> Examples:
@@ -104,9 +107,16 @@ def _chosen(path: Path, names: Sequence[str], selection: Selection) -> tuple[str
     return features
 
 
-def _without_absent_target(names: Sequence[str], selection: Selection) -> Selection:
-    """Remove the target from the selection if it is optional and absent."""
-    return selection._replace(target=None) if selection.optional and selection.target not in names else selection
+def _without_absent_target(names: Sequence[str], selection: Selection) -> tuple[Selection, str]:
+    """Remove the target from the selection if it is optional and absent; return also the text for `absent`."""
+    if not selection.optional or selection.target is None or selection.target in names:
+        return selection, ""
+    return selection._replace(target=None), f"there is no column {selection.target!r}"
+
+
+def _incomplete(target: str | None, row: int) -> str:
+    """Return the text for `absent`, for a target with a missing value in this row (from 1)."""
+    return f"the column {target!r} has missing values, first in row {row}"
 
 
 def _from_rows(path: Path, reader: Any, selection: Selection) -> Examples:
@@ -114,7 +124,7 @@ def _from_rows(path: Path, reader: Any, selection: Selection) -> Examples:
     if header is None:
         raise DataError(f"{path}: is empty")
     names = read_names(f"{path}, line {reader.line_num}", header)
-    selection = _without_absent_target(names, selection)
+    selection, absent = _without_absent_target(names, selection)
     features = _chosen(path, names, selection)
     feature_columns = [names.index(name) for name in features]
     target_column = None if selection.target is None else names.index(selection.target)
@@ -136,10 +146,14 @@ def _from_rows(path: Path, reader: Any, selection: Selection) -> Examples:
         if target_column is not None:
             target.append(row[target_column].strip())
     if not values:
-        raise DataError(f"{path}: has no rows" + (f": each of the {dropped} has missing values" if dropped else ""))
-    incomplete = selection.optional and any(field.lower() in MISSING for field in target)
+        raise DataError(
+            f"{path}: has no rows" + (f" without missing values; {counted(dropped, 'row')} dropped" if dropped else "")
+        )
     x = np.array(values).reshape(-1, len(features))
-    return Examples(features, x, () if incomplete else tuple(target), tuple(rows), dropped)
+    incomplete = [row for row, field in zip(rows, target, strict=False) if field.lower() in MISSING]
+    if selection.optional and incomplete:
+        target, absent = [], _incomplete(selection.target, incomplete[0])
+    return Examples(features, x, tuple(target), tuple(rows), dropped, absent)
 
 
 def _number(where: str, name: str, field: str, selection: Selection) -> float:
@@ -169,7 +183,7 @@ def _from_arrays(path: Path, selection: Selection) -> Examples:
         flat = values.reshape(len(values), -1)
         single = values.ndim == 1 or (name == selection.target and flat.shape[1] == 1)
         columns |= {name if single else f"{name}[{i}]": column for i, column in enumerate(flat.T)}
-    selection = _without_absent_target(tuple(columns), selection._replace(ignore=()))
+    selection, absent = _without_absent_target(tuple(columns), selection._replace(ignore=()))
     features = _chosen(path, tuple(columns), selection)
     lengths = {name: len(columns[name]) for name in [*features, *([selection.target] if selection.target else [])]}
     if len(set(lengths.values())) != 1:
@@ -180,6 +194,7 @@ def _from_arrays(path: Path, selection: Selection) -> Examples:
     x = np.column_stack([columns[name] for name in features]).astype(np.float64)
     target = None if selection.target is None else columns[selection.target]
     if target is not None and selection.optional and not np.isfinite(target).all():
+        absent = _incomplete(selection.target, int(np.argmin(np.isfinite(target))) + 1)
         target = None
     good = np.isfinite(x).all(axis=1) & (True if target is None else np.isfinite(target))
     if not good.all() and not selection.drop_missing:
@@ -189,4 +204,4 @@ def _from_arrays(path: Path, selection: Selection) -> Examples:
     if not good.any():
         raise DataError(f"{path}: every row has missing values")
     text = () if target is None else tuple(str(value) for value in target[good].tolist())
-    return Examples(features, x[good], text, tuple((1 + np.flatnonzero(good)).tolist()), int((~good).sum()))
+    return Examples(features, x[good], text, tuple((1 + np.flatnonzero(good)).tolist()), int((~good).sum()), absent)

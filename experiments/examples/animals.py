@@ -72,6 +72,7 @@ def train(config: Config, single: bool) -> Outcome:
     ):
         data = (jnp.asarray(x[: config.images]), jnp.asarray(target[: config.images]))
         options = {"epochs": config.iterations, "batch_size": config.images, "key": jax.random.key(config.seed)}
+        options["guessing"] = len(ANIMALS) * float(np.log(2))
         result = common.fit(network, loss, fnn.sgd(config.learning_rate), data, progress=False, **options)
         z = fnn.predict(network, result.state.params, jnp.asarray(x[config.images :]))
         outputs[name] = np.asarray(jax.nn.sigmoid(z) if name == "sigmoids" else jax.nn.softmax(z))
@@ -106,7 +107,7 @@ def main(config: Config) -> None:
     needs("matplotlib")
     from matplotlib.figure import Figure
 
-    folder = reports.make_folder(config.results, "animals")
+    folder = reports.make_folder(config.results, "animals", "run.json")
     print(f"animals: train on {config.images} images and test on {TESTED}, in each of two sets", flush=True)
     sets = {"any number of animals": train(config, single=False), "exactly one animal": train(config, single=True)}
     for name, outcome in sets.items():

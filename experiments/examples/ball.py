@@ -25,11 +25,13 @@ from experiments import figures, reports
 from experiments.data.patterns import Images, balls
 from experiments.errors import at_least, needs
 from experiments.examples import common
+from experiments.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOSS = fnn.sigmoid_cross_entropy
+GUESSING = float(np.log(2))  # the cost of equal probabilities
 SIDE, FILTER = 20, 4
 PLACES = {"where it was in training": (0, 4), "in the opposite corner": (10, 14)}  # range of the disc's corner pixel
 FILTERED = "filter and its maximum"
@@ -79,16 +81,25 @@ def main(config: Config) -> None:
     needs("matplotlib")
     from matplotlib.figure import Figure
 
-    folder = reports.make_folder(config.results, "ball")
+    folder = reports.make_folder(config.results, "ball", "run.json")
     as_data = lambda images: (jnp.asarray(images.x), jnp.asarray(images.y[:, None], jnp.float32))
     first = 3 * config.seed
     train = as_data(draw_images(config, first, PLACES["where it was in training"]))
     tests = {name: draw_images(config, first + 1 + i, position) for i, (name, position) in enumerate(PLACES.items())}
     values, params, costs = {}, {}, {}
-    print(f"ball: {config.images} images to train on and in each test, {config.starts} starts", flush=True)
+    print(f"ball: {config.images} images to train on and in each test, {counted(config.starts, 'start')}", flush=True)
     for name, network in NETWORKS.items():
         params[name], history = common.fit_best_start(
-            network, LOSS, fnn.adam, config.learning_rate, train, config.starts, config.epochs, 64, config.seed
+            network,
+            LOSS,
+            fnn.adam,
+            config.learning_rate,
+            train,
+            config.starts,
+            config.epochs,
+            64,
+            config.seed,
+            GUESSING,
         )
         costs[name] = [float(cost) for cost in history[:, -1]]
         values[name] = {

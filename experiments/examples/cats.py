@@ -24,7 +24,7 @@ from jaxtyping import Float32
 import fnn
 from experiments import figures, reports
 from experiments.data.cats import SHAPE, load_cats
-from experiments.errors import UsageError, needs
+from experiments.errors import DataError, needs
 from experiments.examples import common
 
 LOSS = fnn.sigmoid_cross_entropy
@@ -67,7 +67,7 @@ class Config:
 def read_image(path: Path) -> Float32[np.ndarray, "64 64 3"]:
     """Read a photograph, crop its central square and resize it.
 
-    Raise UsageError if it is not an image.
+    Raise DataError if it is not an image.
     """
     from PIL import Image, ImageOps
 
@@ -77,7 +77,7 @@ def read_image(path: Path) -> Float32[np.ndarray, "64 64 3"]:
             small = ImageOps.fit(upright, SHAPE[:2], Image.Resampling.LANCZOS)
     except Exception as error:  # a damaged file can make the decoder raise anything
         reason = getattr(error, "strerror", None) or ("not an image" if "identify" in str(error) else str(error))
-        raise UsageError(f"--image: cannot read {path}: {reason}") from None
+        raise DataError(f"--image: cannot read {path}: {reason}") from None
     return np.asarray(small, np.float32) / np.float32(255)
 
 
@@ -92,8 +92,11 @@ def main(config: Config) -> None:
     needs("pooch", "h5py", "matplotlib")
     from matplotlib.figure import Figure
 
+    written = [config.results / "cats" / name for name in ("figure.png", "run.json")]
+    if config.image is not None:
+        reports.distinct("--image", "a file that this run does not replace (see --results)", config.image, written)
     own = None if config.image is None else read_image(config.image)
-    folder = reports.make_folder(config.results, "cats")
+    folder = reports.make_folder(config.results, "cats", "run.json")
     cats, choice = load_cats(), NETWORKS[config.network]
     rate, iterations = config.learning_rate or choice.learning_rate, config.iterations or choice.iterations
     rows = lambda x: jnp.asarray(x.reshape(len(x), -1))
@@ -103,12 +106,14 @@ def main(config: Config) -> None:
     data, test = (inputs(cats.train_x), column(cats.train_y)), (inputs(cats.test_x), column(cats.test_y))
     print(f"cats: train on {len(cats.train_y)} images, test on {len(cats.test_y)}; {config.network}\n")
     options = {"epochs": iterations, "batch_size": len(cats.train_y), "key": jax.random.key(config.seed)}
+    options["guessing"] = float(np.log(2))
     result = common.fit(choice.network, LOSS, fnn.sgd(rate), data, **options)
 
     params = result.state.params
     values = {
         name: fnn.evaluate(choice.network, LOSS, params, part) for name, part in (("train", data), ("test", test))
     }
+    common.check_cost(values["train"]["cost"], options["guessing"])  # after the last step
     predict = lambda x: np.asarray(jax.nn.sigmoid(fnn.predict(choice.network, params, inputs(x))))[:, 0]
     probability = predict(cats.test_x)
     right = (probability > 0.5) == (cats.test_y > 0)

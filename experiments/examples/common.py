@@ -40,6 +40,9 @@ OPTIMIZERS = {
 }
 
 
+DIVERGED = 1000.0  # a training whose cost is so many times that of a constant prediction
+
+
 def check_flags(config: Any, *counts: str) -> None:
     """Raise UsageError for an invalid flag.
 
@@ -56,16 +59,36 @@ def check_flags(config: Any, *counts: str) -> None:
         raise usage("--seed", "in 0..4294967295", config.seed)
 
 
-def fit(network: Layer, loss: Loss, optimizer: GradientTransformation, data: Data, **options: Any) -> FitResult:
+def fit(
+    network: Layer, loss: Loss, optimizer: GradientTransformation, data: Data, *, guessing: float, **options: Any
+) -> FitResult:
     """Call `fnn.fit` with ten progress reports.
 
-    Raise ExperimentError if the training diverges.
+    Raise ExperimentError if the training diverges: if a cost is not finite, or the cost of the parameters that it
+    returns is more than DIVERGED times `guessing`, the cost of a constant prediction.
     """
     try:
         report_every = max(1, options["epochs"] // 10)
-        return fnn.fit(network, loss, optimizer, data, report_every=report_every, **options)
+        result = fnn.fit(network, loss, optimizer, data, report_every=report_every, **options)
     except FloatingPointError as error:
         raise ExperimentError(f"{error}: try a smaller --learning-rate") from None
+    kept = result.history["cost"][-1] if options.get("patience") is None else result.history["validation_cost"].min()
+    check_cost(float(kept), guessing)
+    return result
+
+
+def check_cost(cost: float, guessing: float) -> None:
+    """Raise ExperimentError if the cost of a training is that of one that diverged.
+
+    >>> check_cost(1e22, 0.5)
+    Traceback (most recent call last):
+        ...
+    experiments.errors.ExperimentError: the training diverged: the cost is 1e+22, that of a constant prediction 0.5: \
+try a smaller --learning-rate
+    """
+    if not cost <= DIVERGED * guessing:
+        costs = f"the cost is {cost:.3g}, that of a constant prediction {guessing:.3g}"
+        raise ExperimentError(f"the training diverged: {costs}: try a smaller --learning-rate")
 
 
 def fit_best_start(
@@ -78,6 +101,7 @@ def fit_best_start(
     epochs: int,
     batch_size: int,
     seed: int,
+    guessing: float,
 ) -> tuple[Params, np.ndarray]:
     """Train from several starts in one program and keep the best.
 
@@ -87,7 +111,7 @@ def fit_best_start(
       Its parameters, and the costs of all starts, an array (starts, epochs).
 
     Raises:
-      ExperimentError: if the cost of every start diverges.
+      ExperimentError: if every start diverges (see `fit` for `guessing`).
     """
     run = fnn.make_run(network, loss, make_optimizer, data, epochs=epochs, batch_size=batch_size)
     keys = jax.random.split(jax.random.key(seed), starts)
@@ -96,6 +120,7 @@ def fit_best_start(
     last = np.where(np.isfinite(costs[:, -1]), costs[:, -1], np.inf)
     if not np.isfinite(last).any():
         raise ExperimentError(f"every start diverged: try a --learning-rate below {learning_rate:g}")
+    check_cost(float(last.min()), guessing)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[0, int(np.argmin(last))]), result.params), costs
 
 

@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 import fnn
-from experiments import STARTED, figures, reports
+from experiments import STARTED, figures, flags, reports
 from experiments.data.bundled import load_digits
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.examples import common, distributed
@@ -74,6 +74,7 @@ def check(config: Config) -> None:
     common.check_flags(config, "epochs", "batch_size", "patience")
     for units in config.hidden:
         at_least("--hidden", units, 1)
+    flags.check_weights("--hidden", (64, *config.hidden, 10))
     at_least("--l2", config.l2, 0.0)
     if not 0 <= config.dropout < 1:
         raise usage("--dropout", "in [0, 1)", config.dropout)
@@ -129,7 +130,7 @@ def train(
     make_optimizer, default_rate = OPTIMIZERS[config.optimizer]
     rate = default_rate if config.learning_rate is None else config.learning_rate
     try:
-        return fnn.fit(
+        result = fnn.fit(
             network,
             LOSS,
             make_optimizer(rate),
@@ -147,6 +148,9 @@ def train(
         )
     except FloatingPointError as error:
         raise ExperimentError(f"{error}: try a --learning-rate below {rate:g}") from None
+    kept = result.history["cost"][-1] if config.patience is None else result.history["validation_cost"].min()
+    common.check_cost(float(kept), float(np.log(10)))
+    return result
 
 
 def main(config: Config) -> None:
@@ -159,7 +163,7 @@ def main(config: Config) -> None:
 
 def run(config: Config, layout: Layout | None) -> None:
     """Run the experiment, alone or as one of several processes with this layout."""
-    folder = reports.make_folder(config.results, "digits")
+    folder = reports.make_folder(config.results, "digits", "run.json")
     split_key, fit_key = jax.random.split(jax.random.key(config.seed))
     data, images = load(split_key)
     sizes = {name: len(y) for name, (_, y) in data.items()}

@@ -70,7 +70,7 @@ def main(config: Config) -> None:
     needs("matplotlib")
     from matplotlib.figure import Figure
 
-    folder = reports.make_folder(config.results, "housing")
+    folder = reports.make_folder(config.results, "housing", "run.json")
     drawn = houses(config.seed, config.houses + TESTED)
     train_x, train_y = drawn.x[: config.houses], drawn.y[: config.houses]
     test_x, test_y = drawn.x[config.houses :], drawn.y[config.houses :]
@@ -86,6 +86,7 @@ def main(config: Config) -> None:
         config.iterations,
         len(train_x),
         config.seed,
+        guessing=float(np.var(train_y)) / 2,
     )
     fitted = fit_linear(train_x, train_y)
     models = {

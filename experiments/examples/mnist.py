@@ -27,6 +27,7 @@ from experiments.examples import common
 
 LOSS = fnn.softmax_cross_entropy
 HELD_OUT = 5000
+SIZE = 60_000  # training images of MNIST
 NETWORKS = {  # name -> network, image shape, epochs
     "dense": (fnn.mlp((784, 100, 10)), (784,), 10),
     "convnet": (fnn.convnet((28, 28, 1), filters=(20, 40), kernel_size=5, sizes=(100, 10)), (28, 28, 1), 3),
@@ -58,11 +59,11 @@ def main(config: Config) -> None:
     common.check_flags(config, "epochs", "batch_size")
     if not 0 <= config.l2 < float("inf"):
         raise usage("--l2", "finite and at least 0", config.l2)
+    if not 100 <= config.images <= SIZE:
+        raise usage("--images", f"in 100..{SIZE}", config.images)
     needs("pooch", "matplotlib")
-    folder = reports.make_folder(config.results, "mnist")
+    folder = reports.make_folder(config.results, "mnist", "run.json")
     mnist = load_mnist()
-    if not 100 <= config.images <= len(mnist.train_y):
-        raise usage("--images", f"in 100..{len(mnist.train_y)}", config.images)
     network, shape, default_epochs = NETWORKS[config.network]
     split_key, fit_key = jax.random.split(jax.random.key(config.seed))
     arrays = (mnist.train_x[: config.images].reshape(-1, *shape), mnist.train_y[: config.images])
@@ -77,6 +78,7 @@ def main(config: Config) -> None:
     print(f"\n{fnn.summary(network, (1, *shape))}\n", flush=True)
     epochs = config.epochs or default_epochs
     options = {"epochs": epochs, "batch_size": config.batch_size, "key": fit_key, "l2": config.l2, "patience": epochs}
+    options["guessing"] = float(np.log(10))
     optimizer = fnn.adam(config.learning_rate)
     result = common.fit(network, LOSS, optimizer, data["train"], validation=data["validation"], **options)
 

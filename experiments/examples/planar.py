@@ -22,6 +22,7 @@ from experiments import figures, reports
 from experiments.data.generators import Classified, planar_flower
 from experiments.errors import at_least, needs
 from experiments.examples import common
+from experiments.wording import counted
 from fnn.types import Params
 
 if TYPE_CHECKING:
@@ -69,14 +70,15 @@ def main(config: Config) -> None:
     needs("matplotlib")
     from matplotlib.figure import Figure
 
-    folder = reports.make_folder(config.results, "planar")
+    folder = reports.make_folder(config.results, "planar", "run.json")
     points = planar_flower(config.seed, config.points)
     data = (jnp.asarray(points.x), jnp.asarray(points.y[:, None], jnp.float32))
     networks = {
         "logistic regression": fnn.logistic_regression(2),
-        f"{config.hidden} hidden units": fnn.mlp((2, config.hidden, 1), fnn.tanh, w_init=fnn.init.normal(0.01)),
+        counted(config.hidden, "hidden unit"): fnn.mlp((2, config.hidden, 1), fnn.tanh, w_init=fnn.init.normal(0.01)),
     }
     options = {"epochs": config.iterations, "batch_size": config.points, "key": jax.random.key(config.seed)}
+    options["guessing"] = float(np.log(2))
     values = {}
     with figures.style():
         figure = Figure(figsize=(13, 4.6), layout="constrained")
@@ -86,6 +88,7 @@ def main(config: Config) -> None:
             print(f"{name}:")
             result = common.fit(network, LOSS, fnn.sgd(config.learning_rate), data, **options)
             values[name] = fnn.evaluate(network, LOSS, result.state.params, data)
+            common.check_cost(values[name]["cost"], options["guessing"])  # after the last step
             boundary(axes, network, result.state.params, points)
             axes.set_title(f"{name}: {common.percent(values[name]['accuracy'])} correct")
             steps = np.arange(1, config.iterations + 1)

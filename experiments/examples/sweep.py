@@ -27,6 +27,7 @@ import fnn
 from experiments import STARTED, figures, reports
 from experiments.errors import ExperimentError, at_least, needs, positive, usage
 from experiments.examples.digits import load
+from experiments.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ RANKED_BY = "validation_cost"
 SHOWN = 10  # rows of the table on the screen
 SIZES = (64, 32, 10)
 GUESSING = float(np.log(10))  # the cost of equal probabilities for the ten digits
+MOST_TRAININGS = 100_000  # their parameters take 1 GB
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
@@ -84,6 +86,10 @@ def check(config: Config) -> None:
         if getattr(config, lowest) > getattr(config, highest):
             flags = f"--{lowest.replace('_', '-')}", f"--{highest.replace('_', '-')}"
             raise usage(flags[0], f"at most {flags[1]}, {getattr(config, highest)}", getattr(config, lowest))
+    number = config.rates * config.penalties * config.seeds
+    if number > MOST_TRAININGS:
+        flags = "--rates times --penalties times --seeds"
+        raise usage(flags, f"at most {MOST_TRAININGS:,}, since all parameters are kept", f"{number:,}")
     if config.chunk_size is not None:
         at_least("--chunk-size", config.chunk_size, 1)
     if not 0 <= config.seed < 2**32:
@@ -162,7 +168,7 @@ def main(config: Config) -> None:
     """Sweep, rank, test the best pair once, sweep the width, and save the results."""
     check(config)
     needs("sklearn", "matplotlib")
-    folder = reports.make_folder(config.results, "sweep")
+    folder = reports.make_folder(config.results, "sweep", "sweep.json")
     split_key, run_key = jax.random.split(jax.random.key(config.seed))
     data, _ = load(split_key)
     size = len(data["train"][1])
@@ -172,8 +178,9 @@ def main(config: Config) -> None:
     hypers = grid(config)
     number = config.rates * config.penalties * config.seeds
     print(
-        f"sweep: {number:,} trainings, {config.rates} learning rates x {config.penalties} L2 strengths x "
-        f"{config.seeds} seeds, of a network {'-'.join(map(str, SIZES))} on {size:,} digits, {config.epochs} epochs",
+        f"sweep: {counted(number, 'training')}, {counted(config.rates, 'learning rate')} x "
+        f"{counted(config.penalties, 'L2 strength')} x {counted(config.seeds, 'seed')}, of a network "
+        f"{'-'.join(map(str, SIZES))} on {size:,} digits, {counted(config.epochs, 'epoch')}",
         flush=True,
     )
 
@@ -194,7 +201,8 @@ def main(config: Config) -> None:
 
     chosen = [jax.tree.map(lambda leaf, j=j: leaf[best["hyper"], j], results.params) for j in range(config.seeds)]
     tests = np.array([fnn.evaluate(network, LOSS, params, data["test"])["accuracy"] for params in chosen])
-    print(f"failed: {failed} of {number} trainings ended no better than guessing, {diverged} with a non-finite cost")
+    ended = counted(number, "training")
+    print(f"failed: {failed} of {ended} ended no better than guessing, {diverged} with a non-finite cost")
     each = ", ".join(f"{test:.4f}" for test in tests)
     print(
         f"test of the best pair, once: accuracy {tests.mean():.4f}" + (f" (per seed: {each})" if len(tests) > 1 else "")
@@ -233,9 +241,7 @@ def main(config: Config) -> None:
     }
     reports.save_json(files[3], report)
     milliseconds = 1000 * seconds["sweep"] / number
-    print(
-        f"time: {seconds['sweep']:.1f} s for {number} trainings with compilation ({milliseconds:.0f} ms each), ", end=""
-    )
+    print(f"time: {seconds['sweep']:.1f} s for {ended} with compilation ({milliseconds:.0f} ms each), ", end="")
     widths_count = len(WIDTHS) * config.seeds
     print(f"{seconds['widths']:.1f} s for {widths_count} of several widths, {seconds['whole']:.1f} s in total")
     print(f"saved: {', '.join(map(str, files))}")

@@ -27,7 +27,7 @@ import numpy as np
 
 from experiments import reports
 from experiments.data.mnist import Mnist, find_mnist
-from experiments.errors import ExperimentError, UsageError, at_least, needs, usage
+from experiments.errors import DataError, ExperimentError, UsageError, at_least, needs, usage
 from experiments.nielsen import reports as nielsen_reports
 from experiments.nielsen.rows import QUICK, ROWS, Row, description
 from experiments.nielsen.training import (
@@ -40,6 +40,7 @@ from experiments.nielsen.training import (
     split,
     train,
 )
+from experiments.wording import GET_DATA
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def main(config: Config) -> None:
     needs("matplotlib")
     mnist = find_mnist()
     if mnist is None:
-        raise ExperimentError("nielsen needs MNIST, which was not found: run `python -m experiments data --download`")
+        raise DataError(f"nielsen needs MNIST, which was not found: {GET_DATA}")
     lines = compare(config, ROWS, mnist)
     print()
     Console(highlight=False, width=max(Console().width, 120)).print(nielsen_reports.table(ROWS, lines))

@@ -49,6 +49,7 @@ from experiments import reports
 from experiments.errors import at_least, positive, usage
 from experiments.planning.analysis import MAX_DEVICES, Comparison, Memory, Program, StepAnalysis, compile_plan, to_json
 from experiments.planning.collectives import Collective, ring_factor, ring_steps
+from experiments.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,9 +134,7 @@ def make_program(config: Config) -> Program:
 
 
 def collective_seconds(collective: Collective, bandwidth: float, latency: float) -> float:
-    """Return the time of a collective with ring algorithms.
-
-    Units are bytes per second and seconds per message.
+    """Return the time of a collective with ring algorithms, from bytes per second and seconds per message.
 
     >>> collective_seconds(Collective("all-reduce", 400, 1, 8), bandwidth=100.0, latency=0.5)
     14.0
@@ -145,10 +144,7 @@ def collective_seconds(collective: Collective, bandwidth: float, latency: float)
 
 
 def predict(comparison: Comparison, bandwidth: float, latency: float, rate: float) -> Prediction:
-    """Apply the formulas of this module's docstring.
-
-    Units are bytes and FLOPs per second, and seconds per message.
-    """
+    """Apply the formulas of this module's docstring; rates are per second, the latency is in seconds."""
     many, compute, one = comparison.many, comparison.many.flops / rate, comparison.one.flops / rate
     communication = sum(collective_seconds(collective, bandwidth, latency) for collective in many.collectives)
     step = compute + communication, max(compute, communication)
@@ -157,10 +153,7 @@ def predict(comparison: Comparison, bandwidth: float, latency: float, rate: floa
 
 
 def add_row_exchange(comparison: Comparison, program: Program) -> Comparison:
-    """Add the all-reduce that assembles a shuffled batch.
-
-    All devices except the owner of a row add zeros to it.
-    """
+    """Add the all-reduce that assembles a shuffled batch: all devices but the owner of a row add zeros to it."""
     many = comparison.many
     sent = (*many.collectives, Collective("all-reduce", comparison.one.memory.batch, 1, program.data))
     return comparison._replace(many=many._replace(collectives=sent))
@@ -178,7 +171,7 @@ def make_table(title: str, *columns: str) -> "Table":
 
 def memory_table(comparison: Comparison, devices: int) -> "Table":
     """Make a table with a row per kind of array, in MB on one device."""
-    table = make_table("memory per device, MB", "", f"{devices} devices", "1 device")
+    table = make_table("memory per device, MB", "", counted(devices, "device"), "1 device")
 
     def row(name: str, size: Callable[[Memory], int]) -> None:
         table.add_row(name, *(f"{size(step.memory) / 1e6:,.3f}" for step in (comparison.many, comparison.one)))
@@ -220,7 +213,9 @@ def prediction_table(prediction: Prediction, devices: int) -> "Table":
         table.add_row(f"{name}, ms", *[f"{1e3 * seconds:.4g}"] * 2)
     table.add_row("step, ms", *(f"{1e3 * seconds:.4g}" for seconds in prediction.step))
     table.add_row("efficiency", *(f"{100 * efficiency:.1f} %" for efficiency in prediction.efficiency))
-    table.add_row(f"speed-up of {devices} devices over one", *(f"{ratio:.2f}" for ratio in prediction.speed_up))
+    table.add_row(
+        f"speed-up of {counted(devices, 'device')} over one", *(f"{ratio:.2f}" for ratio in prediction.speed_up)
+    )
     return table
 
 
@@ -229,14 +224,15 @@ def main(config: Config) -> None:
     from rich.console import Console
 
     program = make_program(config)
-    folder = reports.make_folder(config.results, "plan")
+    folder = reports.make_folder(config.results, "plan", "plan.json")
     comparison = compile_plan(program, config.timeout)
     comparison = add_row_exchange(comparison, program) if config.split_rows else comparison
     bandwidth, latency, rate = 1e9 * config.bandwidth, 1e-6 * config.latency, 1e12 * config.rate
     prediction = predict(comparison, bandwidth, latency, rate)
     print(
-        f"plan: {'-'.join(map(str, config.sizes))}, {config.batch_size:,} examples per step over {program.data} x "
-        f"{program.model} devices (data x model); compiled for virtual CPU devices in {comparison.many.seconds:.1f} s"
+        f"plan: {'-'.join(map(str, config.sizes))}, {counted(config.batch_size, 'example')} per step over "
+        f"{program.data} x {counted(program.model, 'device')} (data x model); compiled for virtual CPU devices in "
+        f"{comparison.many.seconds:.1f} s"
     )
     console = Console(highlight=False, width=max(Console().width, 100))
     console.print(memory_table(comparison, config.devices))

@@ -15,6 +15,7 @@ from experiments.examples.common import ACTIVATIONS
 from fnn.types import Params
 
 PARAMS, RUN = "params.safetensors", "run.json"
+FILES = ("figure.png", "history.csv", PARAMS, RUN)
 
 
 class Model(NamedTuple):
@@ -107,7 +108,7 @@ def load(folder: Path) -> tuple[Model, Params]:
         like = jax.eval_shape(network.init, jax.random.key(0))
         same_length = len(model.features) == len(model.mean) == len(model.std)
     except OSError as error:
-        hint = "--run must name a folder that `train` wrote"
+        hint = "`python -m experiments train --data FILE.csv --target COLUMN` writes the folder that --run names"
         raise DataError(f"{path}: cannot be read: {error.strerror or error}; {hint}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not written by `train`: {type(error).__name__} {error}") from None

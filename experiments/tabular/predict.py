@@ -3,8 +3,9 @@
     python -m experiments predict --run results/train/flowers --data new.csv
 
 The data must have the columns that the network was trained on, in any order. Other columns are ignored.
-If the target column is present, its values are compared with the predictions and the scores are printed.
-For classes, the file also lists the probability of each class.
+If the target column is present, its values are compared with the predictions and the scores are printed;
+otherwise a line says why not. For classes, the file also lists the probability of each class. A class is
+written as the training data wrote it.
 """
 
 import csv
@@ -12,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments import reports
 from experiments.data.tables import Selection, read_examples
 from experiments.errors import DataError, UsageError, usage
-from experiments.tabular.model import Model, Predictions, inputs, load, predict
+from experiments.tabular.model import FILES, Model, Predictions, inputs, load, predict
 from experiments.tabular.reports import print_table, scores
 from experiments.tabular.target import parse_target
+from experiments.wording import counted
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,23 @@ def main(config: Config) -> None:
     """Predict, write the predictions, and score them if the target is present."""
     if len(config.delimiter) != 1:
         raise usage("--delimiter", "one character", repr(config.delimiter))
+    out = config.out or config.run / f"{config.data.stem}-predictions.csv"
+    read = [config.data, *(config.run / name for name in FILES)]
+    reports.distinct("--out", "a file that holds neither the data nor the results of `train`", out, read)
     model, params = load(config.run)
     selection = Selection(model.target, model.features, drop_missing=config.drop_missing, optional=True)
     examples = read_examples(config.data, selection, config.delimiter)
     predictions = predict(model, params, inputs(model, examples.x, config.data))
-    out = config.out or config.run / f"{config.data.stem}-predictions.csv"
+    replaced = out.exists()
     write(out, model, examples.rows, predictions)
-    dropped = f"; {examples.dropped:,} rows with missing values dropped" if examples.dropped else ""
-    print(f"{config.data}: {len(examples.x):,} predictions of {model.target}{dropped}")
+    dropped = f"; {counted(examples.dropped, 'row')} with missing values dropped" if examples.dropped else ""
+    print(f"{config.data}: {counted(len(examples.x), 'prediction')} of {model.target}{dropped}")
     if examples.target:
         try:
             y = parse_target(model, examples.target, config.data)
             print_table(f"compared with the column {model.target}", {"new data": scores(model, predictions, y)})
         except DataError as error:
             print(f"not compared with the column {model.target}: {error}")
-    print(f"saved: {out}")
+    else:
+        print(f"not compared with true values: {examples.absent}")
+    print(f"saved: {out}" + (", which replaces an earlier file" if replaced else ""))

@@ -46,8 +46,9 @@ def print_table(title: str, results: Mapping[str, Scores]) -> None:
     """Print a table with one row per part of the data."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")  # not markup: a title may name a column [red]
     table.add_column("data")
     names = list(next(iter(results.values())))
     titles = {"rmse": "root mean square error", "mean_error": "mean absolute error", "r2": "R²"}
@@ -87,10 +88,19 @@ def draw(
             panels[2].set_title(f"Test: {correct} of {len(y)} correct")
             confusion(panels[2], y, predicted, model.classes)
         else:
-            agreement(panels[1], model.target, y, predicted)
-            residuals(panels[2], model.target, y, predicted)
+            agreement(panels[1], literal(model.target), y, predicted)
+            residuals(panels[2], literal(model.target), y, predicted)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
         figures.save(figure, path)
+
+
+def literal(text: str) -> str:
+    r"""Return a label that matplotlib shows as this text, and not as mathematics.
+
+    >>> literal("US$"), literal("price")
+    ('US\\$', 'price')
+    """
+    return text.replace("$", r"\$")
 
 
 def confusion(axes: "Axes", y: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> None:
@@ -98,7 +108,7 @@ def confusion(axes: "Axes", y: np.ndarray, predicted: np.ndarray, classes: tuple
 
     Counts are written for at most 20 classes.
     """
-    names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
+    names = [literal(name if len(name) <= 14 else f"{name[:13]}…") for name in classes]
     if len(classes) <= 20:
         figures.confusion_matrix(axes, y, predicted, names)
         if max(map(len, names)) * len(names) > 40:

@@ -22,14 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments import STARTED, reports
+from experiments import STARTED, flags, reports
 from experiments.data.tables import Examples, Selection, read_examples
 from experiments.errors import DataError, at_least, needs, usage
 from experiments.examples import common
 from experiments.examples.common import OPTIMIZERS
-from experiments.tabular.model import PARAMS, RUN, Model, inputs, make_network, predict, save
+from experiments.tabular.model import FILES, RUN, Model, inputs, make_network, predict, save
 from experiments.tabular.reports import baseline, draw, print_table, scores
 from experiments.tabular.target import Target, infer_target
+from experiments.wording import counted
 
 FEWEST = 20  # examples
 LARGEST = 1e100  # absolute value of a feature: the square of a larger number overflows
@@ -143,23 +144,25 @@ def main(config: Config) -> None:
     """Read and split the table, train, test once, and save the results."""
     check(config)
     needs("matplotlib")
+    files = [config.results / "train" / config.data.stem / name for name in FILES]
+    reports.distinct("--data", "a file that this run does not replace (see --results)", config.data, files)
     examples = read_examples(
         config.data, Selection(config.target, None, config.ignore, config.drop_missing), config.delimiter
     )
     if len(examples.x) < FEWEST:
-        raise DataError(f"{config.data}: has {len(examples.x)} examples, fewer than {FEWEST}")
+        raise DataError(f"{config.data}: has {counted(len(examples.x), 'example')}, fewer than {FEWEST}")
     row, column = np.unravel_index(np.abs(examples.x).argmax(), examples.x.shape)
     if abs(examples.x[row, column]) > LARGEST:
         name = examples.names[column]
         raise DataError(f"{config.data}: {name!r} is too large: {examples.x[row, column]:g}, more than {LARGEST:g}")
     target = infer_target(config.target, examples.target, config.task, config.data)
-    folder = reports.make_folder(config.results / "train", config.data.stem)
+    folder = reports.make_folder(config.results / "train", config.data.stem, RUN)
     split_key, fit_key = jax.random.split(jax.random.key(config.seed))
     parts = split(config, split_key, examples.x, target)
     model = make_model(config, examples, target, *parts["train"])
     sizes = ", ".join(f"{name} {len(y):,}" for name, (_, y) in parts.items())
     dropped = f", {examples.dropped:,} with missing values dropped" if examples.dropped else ""
-    print(f"{config.data}: {len(examples.x):,} examples of {len(model.features)} features{dropped}; {sizes}")
+    print(f"{config.data}: {len(examples.x):,} examples of {counted(len(model.features), 'feature')}{dropped}; {sizes}")
     print(f"{config.target}: {target.why}, so {'classification' if model.classes else 'regression'}")
     spreads = np.ptp(parts["train"][0], axis=0)
     constant = [name for name, spread in zip(model.features, spreads, strict=True) if spread == 0]
@@ -167,6 +170,7 @@ def main(config: Config) -> None:
         print(f"constant over the training examples, so not informative: {', '.join(constant[:10])}")
 
     network = make_network(model)
+    flags.check_weights("--hidden", (len(model.features), *config.hidden, len(model.classes) or 1))
     print(f"\n{fnn.summary(network, (1, len(model.features)))}\n", flush=True)
     data = {name: as_data(model, part, config.data) for name, part in parts.items()}
     loss = fnn.softmax_cross_entropy if model.classes else fnn.squared_error
@@ -184,6 +188,7 @@ def main(config: Config) -> None:
         l2=config.l2,
         validation=data["validation"],
         patience=config.patience,
+        guessing=float(np.log(len(model.classes))) if model.classes else 0.5,  # of a standardised quantity
     )
     seconds = {"compile_and_train": round(time.perf_counter() - start, 2)}
     kept = int(np.argmin(result.history["validation_cost"])) + 1
@@ -194,7 +199,6 @@ def main(config: Config) -> None:
     results["test, guessing"] = scores(model, baseline(model, parts["train"][1], len(test_y)), test_y)
     used = [name for name, value in (("dropout", config.dropout), ("penalty", config.l2)) if value]
     terms = f"(with {' and '.join(used)})" if used else ""
-    files = [folder / name for name in ("figure.png", "history.csv", PARAMS, RUN)]
     draw(files[0], model, result.history, kept, test_y, predictions["test"].values, terms)
     reports.save_history(files[1], result.history)
     stored = save(folder, model, result.state.params)

@@ -75,11 +75,12 @@ visible checkpoint is complete. Every hash is verified before any value is used.
 code from a file. A lock keeps a second training out of the folder.
 """
 
-from fnn.checkpoint.atomic import LockedError as LockedError
+from fnn.checkpoint.lock import CheckpointWarning as CheckpointWarning
+from fnn.checkpoint.lock import LockedError as LockedError
 from fnn.checkpoint.params_file import export_params as export_params
 from fnn.checkpoint.params_file import import_params as import_params
-from fnn.checkpoint.store import CheckpointWarning as CheckpointWarning
+from fnn.checkpoint.regular_files import DamagedError as DamagedError
+from fnn.checkpoint.schema import NewerFormatError as NewerFormatError
 from fnn.checkpoint.store import latest as latest
 from fnn.checkpoint.store import restore as restore
 from fnn.checkpoint.store import save as save
-from fnn.checkpoint.tensors import DamagedError as DamagedError

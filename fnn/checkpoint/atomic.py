@@ -1,27 +1,21 @@
-"""Durable, atomic writes of files and folders, and the lock of a folder.
+"""Durable, atomic writes of files and folders.
 
 Data are written under a temporary name, flushed to the disk, and then renamed. A reader therefore sees the whole new
 file or the previous one. A renamed file survives a crash of the process at any moment. It survives a crash of the
 machine if the disk's fsync does what it promises.
-
-The module needs POSIX: `fcntl`, and folders that can be flushed.
 """
 
 import contextlib
-import fcntl
+import errno
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{16}-.+")
-_LOCK = ".lock"
-
-
-class LockedError(RuntimeError):
-    """Another training, in this process or another, writes into the folder."""
+_CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextlib.contextmanager
@@ -41,12 +35,17 @@ def name_errors(path: Path) -> Iterator[None]:
 def sync_folder(folder: Path) -> None:
     """Flush the entries of a folder to the disk.
 
-    A rename in the folder is durable only after this.
+    A rename in the folder is durable only after this. Some systems cannot flush folders, and then nothing is done.
     """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with name_errors(folder):
             os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise
     finally:
         os.close(descriptor)
 
@@ -95,11 +94,12 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes]) -> None:
-    """Write these files into a temporary folder, flush it, and rename it to `path`."""
+def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes], check: Callable[[], None]) -> None:
+    """Write these files into a temporary folder, flush it, and rename it to `path`, unless `check` raises."""
     for name, data in files.items():
         _write(temporary / name, data)
     sync_folder(temporary)
+    check()
     os.rename(temporary, path)
     sync_folder(path.parent)
 
@@ -125,30 +125,3 @@ def remove_temporaries(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock for the duration of the context.
-
-    The kernel releases the lock when the process ends, however it ends.
-
-    Raises:
-      LockedError: if the lock is held; the error names the folder and the process that holds it.
-    """
-    path = folder / _LOCK
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            with name_errors(path):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            message = f"{folder} is in use: process {holder} is writing checkpoints into it"
-            raise LockedError(message + " (this process)" * (holder == str(os.getpid()))) from None
-        with name_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)

@@ -22,14 +22,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from fnn import hashing
-from fnn.checkpoint import atomic, tensors
-from fnn.checkpoint.tensors import DamagedError
+from fnn.checkpoint import tensors
+from fnn.checkpoint.regular_files import DamagedError, open_regular, read_regular
+from fnn.checkpoint.schema import FORMAT, NewerFormatError, check_arrays, parse
+from fnn.checkpoint.schema import STATE as STATE
+from fnn.checkpoint.schema import TRAINING as TRAINING
+from fnn.checkpoint.split import check_no_other_files, split_folder_name
 
-FORMAT = 1
-STATE, TRAINING = "state.safetensors", "training.safetensors"
 _MANIFEST, _SUM = "manifest.json", "manifest.sha256"
+_MAX_MANIFEST = 2**28  # bytes
 _NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
 
 
@@ -39,12 +43,12 @@ class VerifiedCheckpoint(NamedTuple):
     Attributes:
       path: the checkpoint's folder.
       manifest: the content of its manifest.
-      files: the bytes of its files by name, without those of orbax.
+      arrays: the arrays of its safetensors files, `{file: {leaf: array}}`.
     """
 
     path: Path
     manifest: dict[str, Any]
-    files: dict[str, bytes]
+    arrays: dict[str, dict[str, Any]]
 
 
 def versions() -> dict[str, str]:
@@ -71,7 +75,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def is_checkpoint(path: Path) -> bool:
     """Return True for the path of a checkpoint, False for a folder of them."""
-    return bool(_NAME.fullmatch(path.name)) and not list_checkpoints(path)
+    return bool(_NAME.fullmatch(path.name)) and not (path.is_dir() and list_checkpoints(path))
 
 
 def next_path(folder: Path, step: int) -> tuple[Path, list[Path]]:
@@ -94,6 +98,12 @@ def file_entries(data: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
     return {name: {"sha256": hashing.sha256(part), "bytes": len(part)} for name, part in data.items()}
 
 
+def encode(manifest: Mapping[str, Any]) -> str:
+    """Return the text of a manifest, or of a part of it."""
+    to_python = lambda value: value.item() if isinstance(value, np.generic) else json.JSONEncoder().default(value)
+    return json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False, default=to_python)
+
+
 def manifest_files(step: int, entries: Mapping[str, Any], leaves: Mapping[str, Any], **extra: Any) -> dict[str, bytes]:
     """Return the contents of the manifest and of its hash file.
 
@@ -101,11 +111,11 @@ def manifest_files(step: int, entries: Mapping[str, Any], leaves: Mapping[str, A
       step: the step of the checkpoint.
       entries: `{file: {"sha256": …, "bytes": …}}` of all other files.
       leaves: `{file: {name: leaf}}` of the saved trees, for their dtypes and shapes.
-      **extra: more entries of the manifest; values that JSON can hold.
+      **extra: more entries of the manifest; values that JSON can hold, and NumPy's scalars.
     """
     trees = {name: tensors.description(tree) for name, tree in leaves.items()}
     manifest = {"format": FORMAT, "step": step, "files": entries, "trees": trees, "versions": versions()} | extra
-    text = (json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+    text = (encode(manifest) + "\n").encode()
     return {_MANIFEST: text, _SUM: f"{hashing.sha256(text)}  {_MANIFEST}\n".encode()}
 
 
@@ -113,22 +123,31 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a checkpoint and verify it.
 
     Raises:
-      DamagedError: if it is missing, its hash differs, or its format is unknown.
+      DamagedError: if it is missing, its hash differs, or its content is not that of a manifest.
+      NewerFormatError: if its format is newer than this version of fnn.
+      OSError: if it cannot be read now.
     """
-    try:
-        text, check = (path / _MANIFEST).read_bytes(), (path / _SUM).read_bytes()
-    except OSError as error:
-        raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
+    text, check = read_regular(path, _MANIFEST, _MAX_MANIFEST), read_regular(path, _SUM, 1000)
     if check != f"{hashing.sha256(text)}  {_MANIFEST}\n".encode():
         raise DamagedError(f"{path}: {_MANIFEST} does not have the SHA-256 that {_SUM} records")
-    manifest = json.loads(text)
-    if manifest.get("format") != FORMAT:
-        raise DamagedError(f"{path}: format {manifest.get('format')}; this version of fnn reads format {FORMAT}")
-    return manifest
+    return parse(text, f"{path}: {_MANIFEST}")
+
+
+def may_be_removed(path: Path) -> bool:
+    """Return False for a checkpoint that cannot be read now or that a newer version of fnn wrote."""
+    try:
+        read_manifest(path)
+    except DamagedError:
+        return True
+    except (OSError, NewerFormatError):
+        return False
+    return True
 
 
 def load(path: Path, share: slice = slice(None)) -> VerifiedCheckpoint:
     """Read a checkpoint and verify the SHA-256 of its files.
+
+    Only the files that the manifest lists are read.
 
     Args:
       path: the checkpoint's folder.
@@ -136,24 +155,28 @@ def load(path: Path, share: slice = slice(None)) -> VerifiedCheckpoint:
         divide them among each other. Their contents are not kept.
 
     Raises:
-      DamagedError: if a file is missing or differs from its hash; the message names the file.
+      DamagedError: if a file is missing, differs from its hash or from the manifest; the message names the file.
+      NewerFormatError: if a newer version of fnn wrote it.
+      OSError: if a file cannot be read now.
     """
-    manifest, data = read_manifest(path), {}
+    manifest, arrays = read_manifest(path), {}
     orbax_files = sorted(name for name in manifest["files"] if "/" in name)
-    skipped = set(orbax_files) - set(orbax_files[share])
-    for name, expected in manifest["files"].items():
-        if name in skipped:
-            continue
-        try:
-            if name in orbax_files:
-                with atomic.name_errors(path / name):
-                    found, size = hashing.sha256_file(path / name)
-            else:
-                data[name] = (path / name).read_bytes()
-                found, size = hashing.sha256(data[name]), len(data[name])
-        except OSError as error:
-            raise DamagedError(f"{path}: {error.strerror}: {error.filename}") from error
-        if found != expected["sha256"]:
-            sizes = f"{size} bytes of {expected['bytes']}"
-            raise DamagedError(f"{path}: {name} does not have its SHA-256 ({sizes})")
-    return VerifiedCheckpoint(path, manifest, data)
+    for name in orbax_files[share]:
+        with open_regular(path, name) as file:
+            _check(path, name, manifest, *hashing.sha256_file(file))
+    for name, leaves in manifest["trees"].items():
+        folder = split_folder_name(name)
+        own = {file for file in orbax_files if file.startswith(f"{folder}/")}
+        if own:
+            check_no_other_files(path, folder, own)
+        data = read_regular(path, name, manifest["files"][name]["bytes"])
+        _check(path, name, manifest, hashing.sha256(data), len(data))
+        arrays[name] = tensors.decode(data, f"{path}: {name}")
+        check_arrays(f"{path}: {name}", leaves, arrays[name], has_split=bool(own))
+    return VerifiedCheckpoint(path, manifest, arrays)
+
+
+def _check(path: Path, name: str, manifest: Mapping[str, Any], found: str, size: int) -> None:
+    expected = manifest["files"][name]
+    if found != expected["sha256"]:
+        raise DamagedError(f"{path}: {name} does not have its SHA-256 ({size} bytes of {expected['bytes']})")

@@ -1,10 +1,11 @@
 """Export and import parameters as safetensors files, for other tools."""
 
+import os
 from pathlib import Path
 
 from fnn import checks
 from fnn.checkpoint import atomic, tensors
-from fnn.checkpoint.tensors import DamagedError
+from fnn.checkpoint.regular_files import DamagedError, file_kind, read_regular
 from fnn.dtypes import is_key
 from fnn.types import Params
 
@@ -25,6 +26,7 @@ def export_params(path: str | Path, params: Params) -> None:
     Raises:
       OSError: if the file cannot be written.
       TypeError: if a leaf is not an array of a dtype that safetensors can store, or is a PRNG key.
+      ValueError: if two leaves have one name, if safetensors cannot hold a name, or if `path` is not that of a file.
 
     >>> import fnn, jax, tempfile
     >>> params = fnn.dense(3, 2).init(jax.random.key(0))
@@ -33,13 +35,16 @@ def export_params(path: str | Path, params: Params) -> None:
     ...     import_params(f"{folder}/params.safetensors", params).w.shape
     (3, 2)
     """
+    path = checks.path("export_params", "path", path)
+    if os.path.exists(path) and (kind := file_kind(os.stat(path))):
+        raise checks.fail("export_params", "path", "that of a file to write or to replace", came=f"{path}, {kind}")
     leaves = tensors.named_leaves("export_params", "params", params)
     for name, leaf in leaves.items():
         if is_key(leaf):
             raise checks.fail("export_params", f"the leaf {name!r} of params", "an array of numbers", leaf, TypeError)
     arrays = tensors.to_host(leaves)
     digest = tensors.digest(arrays)
-    atomic.write_file(Path(path), tensors.encode(arrays, dict.fromkeys(_HASHES, digest)))
+    atomic.write_file(path, tensors.encode(arrays, dict.fromkeys(_HASHES, digest)))
 
 
 def import_params(path: str | Path, like: Params) -> Params:
@@ -68,8 +73,11 @@ def import_params(path: str | Path, like: Params) -> Params:
         ...
     ValueError: import_params: the leaf 'w' of like must be float32 of shape (3, 2), as in ..., got ...
     """
-    data = Path(path).read_bytes()
-    arrays, source = tensors.decode(data, str(path)), str(path)
+    path = checks.path("import_params", "path", path)
+    os.stat(path)  # raises FileNotFoundError
+    real = path.resolve()  # the caller may name a link
+    data, source = read_regular(real.parent, real.name), str(path)
+    arrays = tensors.decode(data, source)
     metadata = tensors.metadata_of(data)
     recorded = {metadata[name] for name in _HASHES if name in metadata}
     if recorded and recorded != {tensors.digest(arrays)}:

@@ -8,7 +8,8 @@ imported when it is first needed.
 import contextlib
 import importlib.util
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxtyping import PyTree
 
 from fnn import hashing
 from fnn.checkpoint import atomic
+from fnn.checkpoint.regular_files import DamagedError
 from fnn.sharding import agreement
 
 
@@ -82,6 +84,28 @@ def read_split(folder: Path, like: Mapping[str, Any]) -> dict[str, jax.Array]:
         return checkpointer.restore(folder.resolve(), args=args)
 
 
+def check_no_other_files(checkpoint: Path, folder: str, listed: Collection[str]) -> None:
+    """Check that orbax will find no other files in its folder than those that the manifest lists.
+
+    Files whose names begin with a dot, which orbax does not read, may be there.
+
+    Raises:
+      DamagedError: if there is another one; the message names it.
+    """
+    for place, folders, files in os.walk(checkpoint / folder, onerror=_raise):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (name for name in files + links if not name.startswith(".")):
+            found = Path(place, name).relative_to(checkpoint).as_posix()
+            if found not in listed:
+                raise DamagedError(f"{checkpoint}: {found} is not in the manifest")
+
+
+def _raise(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise DamagedError(f"{error.strerror}: {error.filename}") from error
+    raise error
+
+
 def process_share() -> slice:
     """Return the slice of a list of files that this process hashes."""
     return slice(jax.process_index(), None, jax.process_count())
@@ -98,8 +122,8 @@ def hash_split(folder: Path) -> dict[str, dict[str, Any]]:
     with agreement.fail_together("save"):
         for name in names[process_share()]:
             atomic.sync_file(folder / name)
-            with atomic.name_errors(folder / name):
-                sha256, size = hashing.sha256_file(folder / name)
+            with open(folder / name, "rb") as file, atomic.name_errors(folder / name):
+                sha256, size = hashing.sha256_file(file)
             entries[name] = {"sha256": sha256, "bytes": size}
         if agreement.is_main_process():
             for path in [path for path in folder.rglob("*") if path.is_dir()]:

@@ -8,54 +8,68 @@ verified before any of it is used. All processes call each function here, with a
 import contextlib
 import json
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import PyTree
 
-from fnn import checks, hashing
+from fnn import checks
 from fnn.checkpoint import atomic, manifest, split, tensors
+from fnn.checkpoint.finding import load, newest
+from fnn.checkpoint.lock import CheckpointWarning as CheckpointWarning
+from fnn.checkpoint.lock import FolderLock, lock
 from fnn.checkpoint.manifest import STATE, VerifiedCheckpoint, is_checkpoint
 from fnn.checkpoint.manifest import list_checkpoints as list_checkpoints
-from fnn.checkpoint.tensors import DamagedError
+from fnn.checkpoint.regular_files import DamagedError as DamagedError
 from fnn.sharding import agreement
 
 
-class CheckpointWarning(UserWarning):
-    """A checkpoint is damaged, or was saved with other versions of libraries."""
-
-
 @contextlib.contextmanager
-def open_folder(folder: Path) -> Iterator[None]:
+def open_folder(folder: Path) -> Iterator[FolderLock]:
     """Create and lock a folder of checkpoints for the duration of the context.
 
     Process 0 holds the lock. It also removes the temporary files that killed processes left.
     """
+    held = FolderLock(folder, None)
     with contextlib.ExitStack() as stack:
         with agreement.fail_together("save"):
             if agreement.is_main_process():
                 atomic.make_folder(folder)
-                stack.enter_context(atomic.lock(folder))
+                held = stack.enter_context(lock(folder))
                 atomic.remove_temporaries(folder)
         with agreement.fail_together("save"):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder} must be a folder that all processes see, made by process 0")
-        yield
+        yield held
 
 
-def check_writable(function: str, tree: PyTree) -> None:
-    """Raise ImportError if several processes would need orbax to save the tree."""
-    if agreement.is_multiprocess():
-        split.require_orbax(function, tree)
-
-
-def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool = False, **extra: Any) -> Path:
-    """Write a checkpoint into a folder whose lock is held, and return its path.
+def check_writable(function: str, trees: Mapping[str, PyTree], **extra: Any) -> None:
+    """Check, before a training begins, that `write` can save its trees and these entries of the manifest.
 
     Args:
-      folder: the folder of checkpoints, in which earlier checkpoints of the same step are removed.
+      function: the function to name in errors.
+      trees: `{file name: tree}`.
+      **extra: more entries of the manifest.
+
+    Raises:
+      TypeError, ValueError: if a leaf, its name, or an entry cannot be saved.
+      ImportError: if several processes would need orbax to save the trees.
+    """
+    for name, tree in trees.items():
+        tensors.named_leaves(function, f"the {name.partition('.')[0]} to save in checkpoints", tree)
+    manifest.encode(extra)
+    if agreement.is_multiprocess():
+        split.require_orbax(function, [*trees.values()])
+
+
+def write(held: FolderLock, step: int, trees: Mapping[str, PyTree], *, sharded: bool = False, **extra: Any) -> Path:
+    """Write a checkpoint into a folder whose lock is held, and return its path.
+
+    Earlier checkpoints of the same step are removed, unless they cannot be read or are of a newer format.
+
+    Args:
+      held: the lock, as `open_folder` returns it.
       step: the step of the checkpoint.
       trees: `{file name: tree}`.
       sharded: write sharded leaves with orbax even in a single process. Several processes always use orbax.
@@ -67,6 +81,10 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool
     split.require_orbax("save", separate)
     whole = {name: {n: leaf for n, leaf in tree.items() if n not in separate[name]} for name, tree in leaves.items()}
     host = {name: tensors.to_host(tree) for name, tree in whole.items()}
+    folder = held.folder
+    with agreement.fail_together("save"):
+        if agreement.is_main_process():
+            held.check()
     path, replaced = manifest.next_path(folder, step)
     names = json.dumps([path.name, atomic.temporary_path(path).name])
     path, temporary = (folder / name for name in json.loads(agreement.all_gather(names)[0]))
@@ -82,8 +100,8 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool
             if agreement.is_main_process():
                 data = {name: tensors.encode(tree) for name, tree in host.items()}
                 data |= manifest.manifest_files(step, manifest.file_entries(data) | entries, leaves, **extra)
-                atomic.finish_folder(temporary, path, data)
-                for older in replaced:
+                atomic.finish_folder(temporary, path, data, held.check)
+                for older in filter(manifest.may_be_removed, replaced):
                     atomic.remove_folder(older)
     except BaseException:
         if agreement.is_main_process():
@@ -92,77 +110,11 @@ def write(folder: Path, step: int, trees: Mapping[str, PyTree], *, sharded: bool
     return path
 
 
-def load(path: Path) -> VerifiedCheckpoint:
-    """Read and verify a checkpoint. If one process finds damage, all processes raise.
-
-    Raises:
-      DamagedError: if a file is missing or differs from its hash.
-      ValueError: if the processes see different checkpoints at this path.
-    """
-    if not agreement.is_multiprocess():
-        return manifest.load(path)
-    loaded, found = None, {"damage": "", "sha256": ""}
-    with agreement.fail_together("restore"):
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: the folder of checkpoints must be one that all processes see")
-        try:
-            loaded = manifest.load(path, split.process_share())
-            found["sha256"] = hashing.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
-        except DamagedError as error:
-            found["damage"] = str(error)
-    reports = [json.loads(text) for text in agreement.all_gather(json.dumps(found))]
-    damage = [report["damage"] for report in reports if report["damage"]]
-    if damage or loaded is None:
-        raise DamagedError(damage[0])
-    if len({report["sha256"] for report in reports}) > 1:
-        raise ValueError(f"restore: {path} must be the same checkpoint in every process, got different ones")
-    return loaded
-
-
-def newest(folder: Path, function: str = "restore") -> tuple[VerifiedCheckpoint | None, list[Path]]:
-    """Return the newest good checkpoint, and the damaged ones that are newer.
-
-    The checkpoint is None if the folder holds none at all. Process 0 warns of each damaged one.
-
-    Raises:
-      DamagedError: if there are checkpoints and none is good.
-    """
-    if agreement.is_multiprocess():
-        names = json.dumps([path.name for path in list_checkpoints(folder)])
-        paths = [folder / name for name in json.loads(agreement.all_gather(names)[0])]
-        return _last_good(function, folder, paths)
-    loaded, damaged = None, []
-    for _ in range(10):  # a training in another process may be removing old checkpoints at the same time
-        loaded, damaged = _last_good(function, folder, list_checkpoints(folder))
-        if loaded or not list_checkpoints(folder):
-            break
-    return loaded, damaged
-
-
-def _last_good(function: str, folder: Path, paths: list[Path]) -> tuple[VerifiedCheckpoint | None, list[Path]]:
-    """Apply `newest` to these checkpoints of a folder."""
-    damaged: dict[Path, str] = {}
-    for path in reversed(paths):
-        try:
-            loaded = load(path)
-        except DamagedError as error:
-            if path.exists():
-                damaged[path] = str(error)
-            continue
-        for message in damaged.values() if agreement.is_main_process() else ():
-            warnings.warn(f"{function}: damaged: {message}; {path.name} is used instead", CheckpointWarning, 4)
-        return loaded, list(damaged)
-    if damaged:
-        reasons = "; ".join(damaged.values())
-        raise DamagedError(f"{function}: none of the {len(damaged)} checkpoints in {folder} is good: {reasons}")
-    return None, []
-
-
 def restore_tree(function: str, loaded: VerifiedCheckpoint, name: str, like: PyTree) -> PyTree:
     """Rebuild the tree stored in file `name` of a checkpoint, with the structure of `like`."""
     source = f"{loaded.path / name}"
     leaves = tensors.check_like(function, like, loaded.manifest["trees"][name], source)
-    arrays: dict[str, Any] = {**tensors.decode(loaded.files[name], source)}
+    arrays: dict[str, Any] = {**loaded.arrays[name]}
     separate = {leaf: leaves[leaf] for leaf in leaves if leaf not in arrays}
     if separate:
         arrays |= split.read_split(loaded.path / split.split_folder_name(name), separate)
@@ -197,9 +149,9 @@ def save(folder: str | Path, tree: PyTree, *, step: int | None = None, sharded: 
     ('step-00000000', (3, 2))
     """
     step = checks.step_of("save", tree, step)
-    folder = Path(folder)
-    with open_folder(folder):
-        return write(folder, step, {STATE: tree}, sharded=sharded)
+    folder = checks.path("save", "folder", folder)
+    with open_folder(folder) as held:
+        return write(held, step, {STATE: tree}, sharded=sharded)
 
 
 def restore(path: str | Path, like: PyTree) -> PyTree:
@@ -221,6 +173,8 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
     Raises:
       FileNotFoundError: if there is no checkpoint at `path`.
       DamagedError: if the checkpoint, or every checkpoint in the folder, is damaged. It is a ValueError.
+      NewerFormatError: if a newer version of fnn wrote it. It is a ValueError.
+      OSError: if a file cannot be read now, for example because too many files are open. No older one is used then.
       ValueError: if `like` differs from the saved tree; the message names the leaf.
 
     >>> import jax, jax.numpy as jnp, tempfile
@@ -229,11 +183,12 @@ def restore(path: str | Path, like: PyTree) -> PyTree:
     ...     restore(folder, jax.eval_shape(lambda: {"w": jnp.ones(2)}))
     {'w': Array([1., 1.], dtype=float32)}
     """
-    path = Path(path)
+    path = checks.path("restore", "path", path)
     with agreement.fail_together("restore"):
         if not path.exists():
             raise FileNotFoundError(f"restore: there is no {path}")
     if is_checkpoint(path):
+        path = path.resolve() if path.is_symlink() else path  # the caller's own link; others are not followed
         return restore_tree("restore", load(path), STATE, like)
     loaded, _ = newest(path)
     if loaded is None:
@@ -246,5 +201,5 @@ def latest(folder: str | Path) -> Path | None:
 
     Damaged ones are skipped with a CheckpointWarning. It raises DamagedError if there are checkpoints and none is good.
     """
-    loaded, _ = newest(Path(folder), "latest")
+    loaded, _ = newest(checks.path("latest", "folder", folder), "latest")
     return None if loaded is None else loaded.path

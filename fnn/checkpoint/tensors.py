@@ -13,13 +13,15 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
+from fnn.checkpoint.regular_files import DamagedError as DamagedError
 from fnn.dtypes import is_key
-from fnn.hashing import sha256
+from fnn.hashing import sha256, sha256_array
 from fnn.sharding import agreement
 
 Description = dict[str, list]
 """`{name: [dtype, shape]}`, the description of a tree that a manifest holds."""
 
+_METADATA = "__metadata__"  # the name of safetensors' own entry
 _DTYPES = {  # safetensors' name -> NumPy's; safetensors cannot store other dtypes
     "BOOL": "bool",
     "U8": "uint8",
@@ -40,14 +42,10 @@ _DTYPES = {  # safetensors' name -> NumPy's; safetensors cannot store other dtyp
 }
 
 
-class DamagedError(ValueError):
-    """A file is missing, unreadable, or differs from its recorded SHA-256."""
-
-
 def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
     """Return the leaves by name.
 
-    All of them must be arrays that safetensors can store, with unique names.
+    All of them must be arrays that safetensors can store, with unique names that a safetensors file can hold.
 
     >>> list(named_leaves("save", "tree", {"layers": [{"w": jnp.ones(2)}]}))
     ['layers.0.w']
@@ -57,6 +55,9 @@ def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "value"
         if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
             raise checks.fail(function, f"the leaf {name!r} of {argument}", "an array", leaf, TypeError)
+        if name == _METADATA or not _is_unicode(name):
+            expected = f"a tree whose leaves have names that safetensors can hold (Unicode text, not {_METADATA!r})"
+            raise checks.fail(function, argument, expected, came=f"one named {name!r}")
         if name in leaves:
             raise checks.fail(function, argument, "a tree whose leaves have unique names", came=f"two named {name!r}")
         if not is_key(leaf) and str(leaf.dtype) not in _DTYPES.values():
@@ -64,6 +65,14 @@ def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
             raise checks.fail(function, f"the leaf {name!r} of {argument}", expected, leaf, TypeError)
         leaves[name] = leaf
     return leaves
+
+
+def _is_unicode(name: str) -> bool:
+    """Return False for text with half of a surrogate pair, which no file can hold."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def description(leaves: dict[str, Any]) -> Description:
@@ -104,13 +113,13 @@ def decode(data: bytes, source: str) -> dict[str, np.ndarray]:
 def metadata_of(data: bytes) -> dict[str, str]:
     """Return the metadata of a safetensors file that `decode` has read."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return header.get("__metadata__") or {}
+    return header.get(_METADATA) or {}
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
     """Return one SHA-256 over names, dtypes, shapes and values."""
     parts = [json.dumps([*description({name: arrays[name]}).items()]).encode() for name in sorted(arrays)]
-    values = [sha256(arrays[name].tobytes()).encode() for name in sorted(arrays)]
+    values = [sha256_array(arrays[name]).encode() for name in sorted(arrays)]
     return sha256(b"\n".join(parts + values))
 
 

@@ -16,6 +16,11 @@ computes on the current one, so two chunks are on the device at a time.
     window   Blocks of adjacent rows are read in random order, and rows are shuffled within windows of `window` rows.
              Default: the rows of one chunk. A window of all rows gives the same bits as training in memory.
 
+If `fit` saves checkpoints, they record what the data were, and a resume with other data is refused. Arrays in memory
+are hashed as a whole. Of a file, 256 rows are hashed, and its size and the time of its last change are compared:
+another change of the file that keeps all of these is not noticed, and a copy must keep the time (`cp -p`). Of a stream,
+only its name and the shapes and dtypes of a row are compared.
+
 Streams. `data` may also be a function from the epoch (from 0) to an iterator of batches, each `(x, y)` or
 `(x, y, weight)` of `batch_size` rows; only the last batch may be smaller. `fit` calls it whenever it needs an epoch,
 and once before training to inspect the first batch. Every call must return a new iterator. Rows keep their order

@@ -10,16 +10,34 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from fnn import checks
+from fnn.checks.host_values import refuse_masked
 from fnn.data.order import shuffled_batches
+from fnn.dtypes import at_least_int32, wide, widened
 from fnn.sharding.rows import take
 from fnn.types import Data, PRNGKey
 
 
 class Standardization(NamedTuple):
-    """Mean and standard deviation of each feature of the training data."""
+    """Mean and standard deviation of each feature of the training data.
 
-    mean: Float[Array, " n"]
-    std: Float[Array, " n"]
+    Those of a NumPy array in float64 are NumPy arrays in float64 too, those of any other are JAX arrays.
+    """
+
+    mean: Float[ArrayLike, " n"]
+    std: Float[ArrayLike, " n"]
+
+
+def _wider_than_jax(x: Any) -> np.ndarray | None:
+    """Return x as a NumPy array if JAX would round its floating point numbers to a narrower dtype, else None."""
+    if isinstance(x, jax.Array):
+        return None
+    try:
+        refuse_masked(x)
+        found = np.asarray(x)
+        wider = found.dtype.kind == "f" and found.dtype.itemsize > jnp.zeros((), float).dtype.itemsize
+    except (TypeError, ValueError):  # the checks of the caller say what is wrong
+        return None
+    return found.astype(np.float64) if wider else None
 
 
 def fit_standardization(x: ArrayLike) -> Standardization:
@@ -36,36 +54,56 @@ def fit_standardization(x: ArrayLike) -> Standardization:
     >>> fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
     Standardization(mean=Array([2., 5.], dtype=float32), std=Array([1., 1.], dtype=float32))
     """
-    x = checks.floating("fit_standardization", "x", x)
+    on_host = _wider_than_jax(x)
+    x = checks.floating("fit_standardization", "x", x) if on_host is None else on_host
     if x.ndim < 2 or x.shape[0] < 1:
         raise checks.fail("fit_standardization", "x", "of shape (examples, ...) with at least one example", x)
-    mean = jnp.mean(x, axis=0)
-    std = jnp.std(x, axis=0)
+    if isinstance(x, np.ndarray):
+        return _fit_on_host(x)
+    values: Array = widened(x)
+    mean = jnp.mean(values, axis=0)
+    std = jnp.std(values, axis=0)
     # the mean of a constant column is off by rounding, and so are the deviations from it
-    constant = std <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
+    constant = std <= 4 * jnp.finfo(values.dtype).eps * jnp.abs(mean)
     return Standardization(mean, jnp.where(constant, 1, std))
+
+
+def _fit_on_host(x: np.ndarray) -> Standardization:
+    """`fit_standardization` in NumPy. The mean of a constant feature is exactly its value."""
+    equal = (x == x[0]).all(axis=0)
+    mean = np.where(equal, x[0], x.mean(axis=0))
+    std = np.sqrt(np.square(x - mean).mean(axis=0))
+    constant = std <= 4 * np.finfo(x.dtype).eps * np.abs(mean)
+    return Standardization(mean, np.where(constant, 1.0, std))
 
 
 def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
     """Standardize each feature: x̃ = (x - μ) / σ.
+
+    A NumPy array in float64 is standardized in float64, and only the result gets the dtype of JAX's arrays.
 
     Args:
       x: inputs (examples, …), floating point.
       fitted: the result of `fit_standardization` on the training data. Default: that of x itself.
 
     Returns:
-      An array of the shape and dtype of x.
+      A JAX array of the shape of x, in the dtype that JAX has for x (float32 for float64, unless `jax_enable_x64`).
 
     >>> standardize(jnp.array([[4.0, 5.0]]), fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]])))
     Array([[2., 0.]], dtype=float32)
     """
-    x = checks.floating("standardize", "x", x)
+    on_host = _wider_than_jax(x)
+    x = checks.floating("standardize", "x", x) if on_host is None else on_host
     fitted = fit_standardization(x) if fitted is None else fitted
     mean, std = fitted.mean, fitted.std
-    if x.shape[1:] != mean.shape:
-        raise checks.fail("standardize", "x", f"of shape (examples, {', '.join(map(str, mean.shape))})", x)
-    constant_safe = jnp.where(std == 0, 1, std).astype(x.dtype)
-    return (x - mean.astype(x.dtype)[None]) / constant_safe[None]
+    if x.shape[1:] != np.shape(mean):
+        raise checks.fail("standardize", "x", f"of shape (examples, {', '.join(map(str, np.shape(mean)))})", x)
+    if isinstance(x, np.ndarray):
+        deviation = x - np.asarray(mean, x.dtype)
+        return jnp.asarray(deviation / np.where(np.asarray(std) == 0, 1, np.asarray(std, x.dtype)))
+    dtype = wide(x)
+    constant_safe = jnp.where(std == 0, 1, std).astype(dtype)
+    return ((x.astype(dtype) - jnp.asarray(mean, dtype)[None]) / constant_safe[None]).astype(x.dtype)
 
 
 def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
@@ -88,8 +126,10 @@ def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
     if labels.ndim != 1:
         raise checks.fail("one_hot", "labels", "of shape (batch,)", labels)
     if not isinstance(labels, Tracer) and labels.size and not (labels.min() >= 0 and labels.max() < k):
-        raise checks.fail("one_hot", "labels", f"in 0..{k - 1}", came=f"{labels.min()}..{labels.max()}")
-    return jax.nn.one_hot(labels, k)
+        row = int(np.argmax((np.asarray(labels) < 0) | (np.asarray(labels) >= k)))
+        came = f"{labels.min()}..{labels.max()}, first in row {row}: {labels[row]}"
+        raise checks.fail("one_hot", "labels", f"in 0..{k - 1}", came=came)
+    return jax.nn.one_hot(labels.astype(at_least_int32(labels)), k)
 
 
 def split(
@@ -118,17 +158,26 @@ def split(
         raise checks.fail("split", "fractions", "non-negative and of sum 1", fractions)
     order = np.asarray(jax.random.permutation(key, size))
     if stratify is not None:
-        labels = np.asarray(stratify)
+        labels = _on_host("stratify", stratify)
         if labels.shape != (size,):
             raise checks.fail("split", "stratify", f"of shape ({size},)", labels)
         order = _interleave(order, labels)
     parts = np.split(order, np.round(np.cumsum(fractions[:-1]) * size).astype(int))
     # rows are taken on the host: on the device each shape would compile a program
-    on_host = [np.asarray(array) for array in arrays]
+    on_host = [_on_host(f"arrays[{i}]", array) for i, array in enumerate(arrays)]
     return [
         tuple(_like(array[np.sort(part)], given) for array, given in zip(on_host, arrays, strict=True))
         for part in parts
     ]
+
+
+def _on_host(argument: str, array: Any) -> np.ndarray:
+    """The array as NumPy has it, in its own dtype: of `split`, which only moves rows."""
+    try:
+        refuse_masked(array)
+        return np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise checks.not_an_array("split", argument, array, error) from None
 
 
 def _like(array: np.ndarray, given: Any) -> Any:
@@ -190,6 +239,6 @@ def batches(key: PRNGKey, arrays: Sequence[ArrayLike], batch_size: int) -> Itera
     """
     size = check_examples("batches", arrays)
     full, rest = shuffled_batches(key, size, check_batch_size("batches", batch_size, size))
-    arrays = tuple(jnp.asarray(array) for array in arrays)
+    arrays = tuple(checks.array("batches", f"arrays[{i}]", array) for i, array in enumerate(arrays))
     for index in (*full, rest) if rest.size else full:
         yield take(arrays, index)

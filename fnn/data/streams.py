@@ -1,5 +1,6 @@
 """Data larger than the device: arrays in files, or a function epoch -> iterator of batches, read chunk by chunk."""
 
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.checks.host_values import UnfitError
 from fnn.data import host_rows
 from fnn.data.arrays import check_batch_size, check_examples, unpack_batch
 from fnn.data.host_rows import NAMES, Form, HostRows, Validate
+from fnn.data.identity import describe_array
 from fnn.data.order import host_generator, rechunk, shuffled_windows
 from fnn.data.prefetch import Piece
-from fnn.hashing import hash_array
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
-_SAMPLE = 256  # number of rows that the fingerprint of the data hashes
 
 Stream = Callable[[int], Iterable[Data]]
 """epoch -> an iterator of its batches: (x, y) or (x, y, weight)."""
@@ -34,15 +35,15 @@ class Source(NamedTuple):
       steps: number of batches that a chunk has room for.
       pieces: (key, epoch, position, validate) -> the pieces from that step of that epoch to its end, one for each
         chunk. Two buffers alternate, so the memory of a piece is overwritten two pieces later. If `validate` is given,
-        it checks the targets, and all values must be finite.
-      about: the fingerprint of the data.
+        it checks the targets, and all values are checked.
+      about: () -> the fingerprint of the data, which may read all of them.
     """
 
     like: tuple[Form, ...]
     size: int | None
     steps: int
     pieces: Pieces
-    about: list[str]
+    about: Callable[[], list[str]]
 
 
 def source(data: Any, batch_size: int, device_memory: int | None, window: int | None) -> Source | None:
@@ -90,11 +91,6 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
     size, row_bytes = arrays[0].shape[0], host_rows.row_bytes(like)
     steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
     window = steps * batch_size if window is None else window
-    sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    sample = [
-        host_rows.read(array, sampled, out)
-        for array, out in zip(arrays, host_rows.allocate(like, len(sampled)), strict=True)
-    ]
 
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
         skip, count = position * batch_size, steps * batch_size
@@ -102,7 +98,7 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
         for index in rechunk(shuffled_windows(key, epoch, size, window, row_bytes), skip, count):
             order = np.argsort(index)
             index, buffer = index[order], next(buffers)
-            read = [host_rows.read(array, index, out) for array, out in zip(arrays, buffer, strict=True)]
+            read = host_rows.read_all(arrays, index, buffer)
             if validate is not None:
                 host_rows.check_values(read, validate, lambda bad, index=index: f"row {index[bad]}")
             rank = np.empty(len(order), np.int32)
@@ -110,11 +106,10 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
             left -= len(order)
             yield Piece(buffer, rank, left == 0)
 
-    about = [
-        f"{array.dtype} {tuple(array.shape)}, of it {hash_array(part)}"
-        for array, part in zip(arrays, sample, strict=True)
-    ]
-    return Source(like, size, steps, pieces, [*about, f"window {min(window, size)}"])
+    def about() -> list[str]:
+        return [*map(describe_array, arrays, like), f"window {min(window, size)}"]
+
+    return Source(like, size, steps, pieces, about)
 
 
 def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
@@ -147,7 +142,7 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
 
     name = getattr(stream, "__qualname__", type(stream).__qualname__)
     about = [f"stream {name}", *(f"{form.dtype} {form.shape}" for form in like), f"window {window}"]
-    return Source(like, None, steps, pieces, about)
+    return Source(like, None, steps, pieces, lambda: about)
 
 
 def _batches(stream: Callable[[int], Any], epoch: int, earlier: Any) -> Iterator[Any]:
@@ -192,9 +187,16 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
                 name, came = f"data: batch {number - 1} of epoch {epoch + 1}", f"{short} and another batch after it"
             raise checks.fail("fit", name, f"of {batch_size} rows (fewer only if it is the last one)", came=came)
         short = len(arrays[0]) if len(arrays[0]) < batch_size else None
-        yield tuple(array.astype(form.dtype, copy=False) for array, form in zip(arrays, like, strict=True))
+        yield tuple(itertools.starmap(functools.partial(_narrow, name), zip(NAMES, arrays, strict=False)))
     if not number:
         raise checks.fail("fit", "data", f"a stream of at least one batch in epoch {epoch + 1}", came="none")
+
+
+def _narrow(name: str, part: str, array: Any) -> np.ndarray:
+    try:
+        return host_rows.narrow(array)
+    except UnfitError as error:
+        raise checks.not_an_array("fit", f"{name}: {part}", array, error) from None
 
 
 def _shuffle_within(

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.arguments import Arguments, cast, cast_leaf, gradients, is_array, join, split
+from fnn.gradcheck.lifting import lift
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.precision import FLOOR, narrowing, primitives, unit_roundoff
+from fnn.gradcheck.precision import FLOOR, Narrowing, narrowing, primitives, unit_roundoff
 from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs, to_jax
 
 
@@ -63,20 +64,26 @@ def build(
     who, precision = request.who, options.precision
     dtypes = [leaf.dtype for leaf in arguments.differentiated]
     arguments = cast(arguments, precision)
-    fun = undecorated(request.fun)
-    struct = _output(fun, arguments, precision)
+    functions = (request.fun, request.vjp_fun, request.primal, options.reference, options.domain)
+    as_given, lifted = functions, lift(functions) if precision == "x64" else functions
+    fun, struct = _first_traced(lambda f: _output(undecorated(f), arguments, precision), lifted[0], as_given[0])
     flat = lambda f: lambda x, data: inexact_outputs(f(*join(arguments, _arrays(x), data)))
     pulled = lambda f: (
         lambda x, data, ct: gradients(
             arguments, f(join(arguments, _arrays(x), data), cotangent_tree(struct, _arrays(ct)))
         )
     )
-    value, backward = flat(fun), pulled(request.vjp_fun)
-    reference = autodiff(value) if options.reference == "autodiff" else options.reference and pulled(options.reference)
-    coarsest = max(map(unit_roundoff, dtypes))
-    u_fun = max([2.0**-53 if precision == "x64" else coarsest, *narrowing(value, arguments.x, arguments.data)])
     ct = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in _inexact(struct)]
-    own = [u for u in _traced(lambda: narrowing(backward, arguments.x, arguments.data, ct)) or [] if u <= coarsest]
+    inputs = (arguments.x, arguments.data)
+    trace_backward = lambda f: _traced(lambda: narrowing(pulled(f), *inputs, ct))
+    vjp_fun, own = _first_traced(trace_backward, lifted[1], as_given[1])
+    value, backward = flat(undecorated(fun)), pulled(vjp_fun)
+    reference = autodiff(value) if options.reference == "autodiff" else options.reference and pulled(lifted[3])
+    coarsest = max(map(unit_roundoff, dtypes))
+    base = Narrowing(2.0**-53 if precision == "x64" else coarsest, "")
+    of_fun = max([base, *_named("fun", narrowing(value, *inputs))], key=lambda n: n.u)
+    of_all = max([of_fun, *_named("the backward", [n for n in own or [] if n.u <= coarsest])], key=lambda n: n.u)
+    u_fun = of_fun.u
     return Problem(
         who=who,
         leaves=arguments.differentiated,
@@ -85,15 +92,17 @@ def build(
         fun=value,
         backward=backward,
         reference=reference,
-        primal=flat(request.primal) if request.primal else None,
-        inside=lambda x, data: _inside(options.domain, join(arguments, x, data)),
-        u=max([u_fun, *own]),
+        primal=flat(lifted[2]) if request.primal else None,
+        inside=lambda x, data: _inside(lifted[4], join(arguments, x, data)),
+        u=of_all.u,
         u_fun=u_fun,
+        narrowed=of_all.operation,
         differences_decide=u_fun < FLOOR**1.5,
         argument=arguments.argument,
         cotangent=_cotangent(request, struct, precision),
         fixed=request.fixed,
         declared=declared,
+        native=None,
         loops="while" in primitives(value, arguments.x, arguments.data),
         batch=_batch(struct, request),
         seed=seed,
@@ -183,6 +192,20 @@ def _batch(struct, request: Request) -> int:
 
 def _arrays(leaves: Sequence) -> list:
     return [to_jax(v) for v in leaves]
+
+
+def _named(where: str, found: list[Narrowing]) -> list[Narrowing]:
+    return [n._replace(operation=f"{n.operation}, in {where}") for n in found]
+
+
+def _first_traced(trace: Callable, lifted, as_given) -> tuple[Any, Any]:
+    """Return the lifted function and its trace; the function as given if the lifted one cannot be traced."""
+    if lifted is not as_given:
+        try:
+            return lifted, trace(lifted)
+        except Exception:  # for example, a function that asserts a dtype
+            pass
+    return as_given, trace(as_given)
 
 
 def _traced(thunk: Callable):

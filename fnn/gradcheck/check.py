@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from fnn.gradcheck.build import Request, check_args
+from fnn.gradcheck.layer_form import check_order, check_takes, pair
 from fnn.gradcheck.options import Keywords
 from fnn.gradcheck.report import GradientError, GradReport
 from fnn.gradcheck.verdict import make_report
@@ -131,7 +132,7 @@ def check_layer(layer, params, x, *, layer_key=None, cotangent=None, **options: 
     """Check layer.backward(params, residuals, dy) -> (dparams, dx) against autodiff of layer.forward.
 
     Args:
-      layer: a `fnn.Layer`, or any object with `forward(params, x) -> (y, residuals)` and `backward`.
+      layer: a `fnn.Layer`, or any object with `forward(params, x, key=None) -> (y, residuals)` and `backward`.
       params: the parameters; their leaves have paths that start with [0].
       x: the input; its leaves have paths that start with [1].
       layer_key: passed to forward as `key`, for example for dropout. Default: none.
@@ -140,15 +141,27 @@ def check_layer(layer, params, x, *, layer_key=None, cotangent=None, **options: 
 
     Returns:
       A GradReport.
+
+    Raises:
+      TypeError: if `forward` does not take `key`, or does not return (y, residuals).
+      GradientError: if `backward` returns (dx, dparams), or other trees.
     """
-    extra = {} if layer_key is None else {"key": layer_key}
+    check_takes("check_layer", layer, "forward", (params, x, layer_key), "(params, x, key=None)")
+    check_takes("check_layer", layer, "forward", (params, x), "(params, x, key=None)")
+    check_takes("check_layer", layer, "backward", (params, (), None), "(params, residuals, dy)")
+
+    def run(params, x):
+        return pair("check_layer", layer, "forward", layer.forward(params, x, layer_key), "(y, residuals)")
 
     def forward(params, x):
-        return layer.forward(params, x, **extra)[0]
+        return run(params, x)[0]
 
     def backward(args, dy):
         params, x = args
-        return tuple(layer.backward(params, layer.forward(params, x, **extra)[1], dy))
+        result = layer.backward(params, run(params, x)[1], dy)
+        dparams, dx = pair("check_layer", layer, "backward", result, "(dparams, dx)")
+        check_order("check_layer", layer, dparams, dx, params, x)
+        return dparams, dx
 
     return make_report(Request("check_layer", forward, backward, (params, x), (0, 1), cotangent), options)
 
@@ -167,11 +180,17 @@ def check_loss(loss, prediction, target, *, cotangent=None, **options: Unpack[Ke
       A GradReport.
     """
 
+    check_takes("check_loss", loss, "forward", (prediction, target), "(prediction, target)")
+    check_takes("check_loss", loss, "backward", ((), None), "(residuals, dvalue)")
+
+    def run(prediction, target):
+        return pair("check_loss", loss, "forward", loss.forward(prediction, target), "(value, residuals)")
+
     def forward(prediction, target):
-        return loss.forward(prediction, target)[0]
+        return run(prediction, target)[0]
 
     def backward(args, dvalue):
-        return (loss.backward(loss.forward(*args)[1], dvalue),)
+        return (loss.backward(run(*args)[1], dvalue),)
 
     return make_report(Request("check_loss", forward, backward, (prediction, target), (0,), cotangent), options)
 

@@ -25,11 +25,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fnn.gradcheck.directional import COARSE, FINE, Line, Potential, Slope, along, fine_noise, kind_of, scale, slope
+from fnn.gradcheck.directional import COARSE, FINE, Line, Potential, Slope, along, fine_noise, scale, slope
 from fnn.gradcheck.kinks import JUMP, KINK, SMOOTH
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.precision import FLOOR
-from fnn.gradcheck.problem import SAMPLED, Point, Problem, finding, generator, to_numpy
+from fnn.gradcheck.problem import SAMPLED, Point, Problem, finding, generator
 from fnn.gradcheck.report import MISS, LeafReport
 
 
@@ -90,7 +90,8 @@ def check_leaf(p: Potential, problem: Problem, options: Options, point: Point, l
         return _at_kink(problem, leaf, m.slopes[kinked[0]], m.got[kinked[0]])
     g_norm = float(np.linalg.norm(g))
     miss = [
-        abs(s.value - d) / tol if np.isfinite(tol) else 0.0 for s, d, tol in zip(m.slopes, m.got, m.tols, strict=True)
+        abs(s.value - d) / tol if np.isfinite(tol) and tol > 0 else np.inf if s.value != d and tol == 0 else 0.0
+        for s, d, tol in zip(m.slopes, m.got, m.tols, strict=True)
     ]
     worst = int(np.argmax(miss))
     s = m.slopes[worst]
@@ -130,11 +131,10 @@ def _ratio(got: list[float], slopes: list[Slope], tols: list[float]) -> str:
 
 def _at_kink(problem: Problem, leaf: int, s: Slope, got: float) -> LeafReport:
     low, high = sorted(s.sides)
-    margin = 1e-5 * max(abs(low), abs(high))
     if s.kind == JUMP:
         text = "a jump at the point"
     else:
-        between = "between" if low - margin <= got <= high + margin else "outside"
+        between = "between" if low - s.margin <= got <= high + s.margin else "outside"
         text = f"a kink at the point: slope {got:.6g} {between} the one-sided {low:.6g} and {high:.6g}"
     return finding(problem, "differences", leaf, "INCONCLUSIVE", f"differences: {text}", kink=text)
 
@@ -144,11 +144,3 @@ def unit(x, flat: int) -> np.ndarray:
     v = np.zeros(np.shape(x))
     v.ravel()[flat] = 1.0
     return v
-
-
-def kinked_elements(p: Potential, leaf: int, wrong: np.ndarray, most: int = 8) -> bool:
-    """Return True if φ has a kink or jump along the wrong elements; tests the worst few and some evenly spaced."""
-    some = {int(i) for i in [*wrong[:most], *wrong[:: max(1, len(wrong) // most)]]}
-    x = to_numpy(p.x[leaf])
-    lines = (along(p, leaf, unit(x, i)) for i in some)
-    return bool(some) and all(kind_of(p, line) in (KINK, JUMP) for line in lines)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.kinks import JUMP, KINK, classify, one_sided
+from fnn.gradcheck.kinks import JUMP, KINK, Sides, classify, one_sided
 from fnn.gradcheck.problem import Point, Problem, generator, rms, to_jax, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
 
@@ -48,6 +48,8 @@ class Slope(NamedTuple):
     """SMOOTH, NEARBY, KINK or JUMP (see `kinks`)."""
     sides: tuple[float, float]
     """The slopes on the left and on the right of a kink or jump; NaN elsewhere."""
+    margin: float
+    """The error that the slopes in `sides` may have."""
 
 
 class Potential(NamedTuple):
@@ -114,8 +116,9 @@ def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
         error = np.where(np.isfinite(error), error, np.inf)
     best = int(np.argmin(error))
     kind = kind_of(p, line)
-    sides = one_sided(line.t, line.plus, line.minus, line.zero) if kind in (KINK, JUMP) else (np.nan, np.nan)
-    return Slope(float(d4[best]), float(error[best]), float(2.0 ** -line.powers[pairs[best]]), kind, sides)
+    sides = one_sided(line, kind, base_noise(p, line)) if kind in (KINK, JUMP) else Sides(np.nan, np.nan, np.inf)
+    step = float(2.0 ** -line.powers[pairs[best]])
+    return Slope(float(d4[best]), float(error[best]), step, kind, (sides.left, sides.right), sides.margin)
 
 
 def kind_of(p: Potential, line: Line) -> str:

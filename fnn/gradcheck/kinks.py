@@ -6,6 +6,8 @@ As h is halved, S is halved where φ is smooth. S stays constant if φ has a kin
 the slope. S falls to 0 at steps that no longer reach a kink nearby. S grows as 1/h at a jump of φ.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 SMOOTH, NEARBY, KINK, JUMP = "smooth", "kink nearby", "kink", "jump"
@@ -48,7 +50,39 @@ def classify(t: np.ndarray, second: np.ndarray, noise: float) -> str:
     return SMOOTH if hidden or np.ptp(slopes) > 0.8 * np.abs(slopes).max() else NEARBY
 
 
-def one_sided(t: np.ndarray, plus: np.ndarray, minus: np.ndarray, zero: float) -> tuple[float, float]:
-    """Return the slopes on the left and on the right, at 2^-9 of the largest step to balance curvature and rounding."""
-    pick = int(np.argmin(np.where(np.isfinite(plus + minus), np.abs(np.log2(t / t.max()) + 9), np.inf)))
-    return float((zero - minus[pick]) / t[pick]), float((plus[pick] - zero) / t[pick])
+class Sides(NamedTuple):
+    """The slopes on both sides of a kink or jump, and how exact they are."""
+
+    left: float
+    right: float
+    margin: float
+
+
+def one_sided(line: Any, kind: str, noise: float) -> Sides:
+    """Return the slopes on the left and on the right of a point, from the steps with the least estimated error.
+
+        kink: [4 φ(t) - φ(2t) - 3 φ(0)] / 2t,   jump: [φ(2t) - φ(t)] / t
+
+    The estimate of the error is the difference to the slope of the lower order, or at steps eight times as large, and
+    the noise of φ divided by t.
+    """
+    found = []
+    before = None
+    for k in range(1, len(line.powers)):
+        if line.powers[k] != line.powers[k - 1] + 1:
+            continue
+        t, slopes, error = float(line.t[k]), [], 0.0
+        for n, (sign, side) in enumerate(((-1.0, line.minus), (1.0, line.plus))):
+            if kind == JUMP:
+                value = float(sign * (side[k - 1] - side[k]) / t)
+                other = before[n] if before else np.nan
+            else:
+                value = float(sign * (4 * side[k] - side[k - 1] - 3 * line.zero) / (2 * t))
+                other = float(sign * (side[k] - line.zero) / t)
+            slopes.append(value)
+            error = max(error, abs(value - other))
+        before = slopes
+        margin = error + 8 * noise / t + 1e-6 * max(map(abs, slopes))
+        if np.isfinite(margin):
+            found.append(Sides(slopes[0], slopes[1], margin))
+    return min(found, key=lambda sides: sides.margin, default=Sides(np.nan, np.nan, np.inf))

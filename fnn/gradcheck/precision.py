@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.source_info_util import summarize
+from jax.interpreters.partial_eval import dce_jaxpr
 
 FLOOR = 1e-9
 """The relative error that special functions may have. Differences can fail a leaf only if u < FLOOR^1.5."""
@@ -41,9 +44,23 @@ def compute_in(who: str, precision: str) -> AbstractContextManager:
     return stack
 
 
-def narrowing(function: Callable, *args) -> list[float]:
-    """Return the unit roundoffs of all dtypes to which a function narrows values, anywhere in its program."""
-    return sorted(set(_narrowed(jax.make_jaxpr(function)(*args).jaxpr)))
+class Narrowing(NamedTuple):
+    """An operation that rounds values to a narrower dtype."""
+
+    u: float
+    """The unit roundoff of the narrower dtype."""
+    operation: str
+    """The primitive, the dtypes, and where the user's code calls it."""
+
+
+def narrowing(function: Callable, *args) -> list[Narrowing]:
+    """Return the operations of a function that narrow values on which its results depend, the coarsest last.
+
+    Dead code, such as a gradient that the caller drops, cannot make a result less exact, so it does not count.
+    """
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    live, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), True)
+    return sorted(_narrowed(live), key=lambda found: found.u)
 
 
 def primitives(function: Callable, *args) -> set[str]:
@@ -64,11 +81,16 @@ def _equations(jaxpr):
 def _narrowed(jaxpr):
     for eqn in _equations(jaxpr):
         if eqn.primitive.name == "reduce_precision":
-            yield 2.0 ** -(eqn.params["mantissa_bits"] + 1)
-        inputs = _roundoffs(eqn.invars)
-        yield from (u for u in _roundoffs(eqn.outvars) if inputs and u > min(inputs))
+            bits = eqn.params["mantissa_bits"]
+            yield Narrowing(2.0 ** -(bits + 1), f"reduce_precision to {bits} bits at {summarize(eqn.source_info)}")
+        inputs = _dtypes(eqn.invars)
+        widest = min(inputs, key=unit_roundoff, default=None)
+        for dtype in _dtypes(eqn.outvars):
+            if widest is not None and unit_roundoff(dtype) > unit_roundoff(widest):
+                what = f"{eqn.primitive.name} from {widest} to {dtype} at {summarize(eqn.source_info)}"
+                yield Narrowing(unit_roundoff(dtype), what)
 
 
-def _roundoffs(variables) -> list[float]:
+def _dtypes(variables) -> list:
     dtypes = [getattr(v.aval, "dtype", None) for v in variables]
-    return [unit_roundoff(d) for d in dtypes if d is not None and jnp.issubdtype(d, np.floating)]
+    return [d for d in dtypes if d is not None and jnp.issubdtype(d, np.floating)]

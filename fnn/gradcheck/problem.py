@@ -35,6 +35,8 @@ class Problem(NamedTuple):
     """(x, data) -> whether the point is in the domain."""
     u: float
     """The unit roundoff of the narrowest dtype in which `fun` or `backward` may compute."""
+    narrowed: str
+    """The operation that sets `u`, if one narrows values; "" if `u` is that of the check's precision."""
     u_fun: float
     """The unit roundoff of the narrowest dtype in which `fun` computes."""
     differences_decide: bool
@@ -47,6 +49,8 @@ class Problem(NamedTuple):
     """Whether the backward takes no cotangent (check_grad). Then `cotangent` is used everywhere."""
     declared: list | None
     """The gradients' shapes and dtypes at the arguments as the user passed them; None if they cannot be traced."""
+    native: list | None
+    """The gradients in the dtypes of the arguments as the user passed them; None if they were not computed."""
     loops: bool
     """Whether `fun` contains a loop whose length depends on data."""
     batch: int
@@ -96,7 +100,8 @@ def autodiff(fun: Callable) -> Callable:
     """Return the vector-Jacobian product of fun(x, data) by jax.vjp, as a function (x, data, ct) -> gradients."""
 
     def backward(x, data, ct):
-        return jax.vjp(lambda x: fun(x, data), list(x))[1](list(ct))[0]
+        y, pull = jax.vjp(lambda x: fun(x, data), list(x))
+        return pull([c.astype(v.dtype) for c, v in zip(ct, y, strict=True)])[0]
 
     return backward
 

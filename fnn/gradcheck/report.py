@@ -1,10 +1,13 @@
 """The results of a check: LeafReport, GradReport and GradientError, as text and as a table."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from fnn.gradcheck.text import encodable, for_stdout
 
 MISS = 1e-6
 """The probability δ that an error of size `min_detectable` is missed."""
@@ -84,15 +87,18 @@ class GradReport(NamedTuple):
     """Further lines of the text, for example the points at which the gradient was checked."""
 
     def summary(self) -> str:
-        """Return the report as text: what is wrong and where, what was covered, and how to reproduce it."""
-        return "\n".join(_lines(self))
+        """Return the report as text: what is wrong and where, what was covered, and how to reproduce it.
+
+        Letters that the standard output cannot show, such as those of ⟨ĝ, v⟩ in cp1252, are written in ASCII.
+        """
+        return for_stdout("\n".join(_lines(self)))
 
     def __str__(self) -> str:
         return self.summary()
 
-    def __rich__(self):
-        """Return the report as a rich table with one row per leaf."""
-        return _table(self)
+    def __rich_console__(self, console, options):
+        """Yield the report as a rich table with one row per leaf, in letters that the console can show."""
+        yield _table(self, lambda text: encodable(text, options.encoding))
 
 
 def show_key(key) -> str:
@@ -151,14 +157,14 @@ def _coverage(report: GradReport) -> str:
     return f"Detects a relative leaf error ≥ {max(levels):.0e} (probability of a miss: {MISS:.0e})."
 
 
-def _table(report: GradReport):
+def _table(report: GradReport, show: Callable[[str], str]):
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=_headline(report))
+    table = Table(title=show(_headline(report)))
     for column in ("leaf", "shape", "status", "max error", "tolerance", "worst index", "detects ≥", "hint"):
-        table.add_column(column)
+        table.add_column(show(column), overflow="fold")
     colours = {"PASS": "green", "FAIL": "bold red", "KINK": "yellow", "INCONCLUSIVE": "yellow", "SKIPPED": "dim"}
     for leaf in report.leaves:
         numbers = ["" if v is None else f"{v:.1e}" for v in (leaf.max_error, leaf.tol, leaf.min_detectable)]
@@ -172,7 +178,7 @@ def _table(report: GradReport):
             numbers[2],
             leaf.hint or leaf.kink or "",
         ]
-        table.add_row(*map(Text, cells), style=colours[leaf.status])
+        table.add_row(*(Text(show(cell)) for cell in cells), style=colours[leaf.status])
     checks = ", ".join(f"{name}: {verdict}" for name, verdict in report.checks.items())
     foot = [checks, *report.notes, f"Reproduce: {report.name}(..., key={show_key(report.key)})"]
-    return Group(table, Text("\n".join(foot)))
+    return Group(table, Text(show("\n".join(foot))))

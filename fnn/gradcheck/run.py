@@ -9,10 +9,12 @@ import numpy as np
 
 from fnn.gradcheck import differences, directional, identities, structure, transformations
 from fnn.gradcheck.bisection import locate
+from fnn.gradcheck.by_reference import compare_with_reference, refuted
+from fnn.gradcheck.conventions import outside
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.points import given, jittered, sampled
-from fnn.gradcheck.problem import GIVEN, Point, Problem, to_numpy
-from fnn.gradcheck.reference import Expected, compare, conditioned, wrong_elements
+from fnn.gradcheck.problem import Point, Problem, to_numpy
+from fnn.gradcheck.reference import Expected, conditioned
 from fnn.gradcheck.report import LeafReport
 
 
@@ -49,7 +51,7 @@ class _AtPoint(NamedTuple):
 def run(problem: Problem, options: Options) -> Outcome:
     """Run every requested check. Raises ValueError if an argument or a value of the function is not finite."""
     phi = directional.projection(problem)
-    y = [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
+    y = _evaluate(problem, options)
     _finite_or_raise(problem, y)
     points = [given(problem, y)]
     checks = dict.fromkeys(options.checks, "PASS")
@@ -74,6 +76,7 @@ def run(problem: Problem, options: Options) -> Outcome:
     skip = {i for i, (g, x) in enumerate(zip(raw, problem.x, strict=True)) if g is None or np.shape(g) != x.shape}
     first = structure.comparable(problem, raw)
     if "structure" in options.checks:
+        findings += structure.finite_as_given(problem, first, skip)
         again = structure.comparable(problem, backward(points[0].x, problem.data, points[0].ct))
         findings += structure.deterministic(problem, options, first, again)
         message = structure.primal(problem, options, y)
@@ -112,13 +115,15 @@ def _check_point(
             continue
         by_reference, by_differences = None, None
         if reference and expected:
-            by_reference = _by_reference(problem, point, i, g[i], expected, reference, potential)
+            by_reference = compare_with_reference(problem, point, i, g[i], expected, reference, potential)
         if "differences" in options.checks and np.all(np.isfinite(g[i])):
             check = functools.partial(differences.check_leaf, potential(), problem, options, point, i)
             by_differences = check(g[i])
             if by_reference and expected and by_reference.status == "FAIL" and by_differences.status == "PASS":
-                by_reference = _refuted(by_reference, check(expected.g[i]))
-            if by_differences.status == "FAIL" and by_reference is None:
+                by_reference = refuted(by_reference, check(expected.g[i]))
+            if by_differences.kink and by_reference is None:
+                by_differences = outside(problem, point, potential(), i, g[i]) or by_differences
+            elif by_differences.status == "FAIL" and by_reference is None:
                 exact = locate(potential(), problem, options, i, g[i])
                 if exact is not None:
                     evidence = by_differences.evidence + exact.evidence
@@ -131,45 +136,6 @@ def _check_point(
                 )
         findings += [f for f in (by_reference, by_differences) if f]
     return _AtPoint(findings, g, expected.tol if expected else [0.0] * len(g))
-
-
-def _by_reference(
-    problem: Problem, point: Point, i: int, g: np.ndarray, expected: Expected, reference: Callable, potential: Callable
-) -> LeafReport:
-    """Compare one leaf with the reference. A failure may turn out to be a convention at a kink, or a missing sum."""
-    where = "" if point.name == GIVEN else f", {point.name}"
-    found = compare(problem, "reference", i, g, expected.g[i], expected.tol[i], where=where, batch=problem.batch)
-    if found.status != "FAIL":
-        return found
-    wrong = wrong_elements(g, expected, i)
-    if differences.kinked_elements(potential(), i, wrong):
-        text = f"{len(wrong)} elements differ from the reference at a kink of fun"
-        return found._replace(status="KINK", kink=text, hint="another convention at a kink")
-    if point.ct[0].ndim and len(point.ct[0]) > 1 and not problem.fixed:
-        rows = [
-            np.concatenate([to_numpy(c)[:1], np.zeros_like(to_numpy(c)[1:])]).astype(c.dtype) if c.ndim else c
-            for c in point.ct
-        ]
-        first = to_numpy(reference(point.x, problem.data, rows)[i])
-        if np.abs(first - g).max(initial=0.0) <= 4 * expected.tol[i]:
-            return found._replace(hint="only the first row of the cotangent counts: a sum over the batch is missing")
-    return found
-
-
-def _refuted(by_reference: LeafReport, differences_of_reference: LeafReport) -> LeafReport:
-    """Ignore the reference if differences contradict it but not the backward: the reference is wrong."""
-    if differences_of_reference.status != "FAIL":
-        return by_reference
-    line = "reference: differences contradict the reference, not the backward"
-    return LeafReport(
-        by_reference.path,
-        by_reference.shape,
-        by_reference.dtype,
-        "INCONCLUSIVE",
-        check="reference",
-        evidence=(line, *by_reference.evidence),
-        hint="the reference is wrong, differences agree with the backward: a stop_gradient or custom rule in fun?",
-    )
 
 
 def _check_identities(
@@ -200,10 +166,8 @@ def _check_identities(
         smooth = {i for i, leaf in enumerate(problem.leaves) if leaf.path not in kinks}
         try:
             found += identities.adjoint(problem, last, at[-1].g, tol, smooth)
-        except (TypeError, NotImplementedError) as error:
-            if "custom_vjp" not in str(error) and not isinstance(error, NotImplementedError):
-                raise
-            checks["adjoint"] = f"SKIPPED: fun has no jvp: {str(error).splitlines()[0]}"
+        except Exception as error:  # a custom_vjp or a callback in fun, for example, has no jvp
+            checks["adjoint"] = f"SKIPPED: fun has no jvp: {_first_line(error)}"
     if "linearity" in asked and problem.fixed:
         checks["linearity"] = "SKIPPED: a gradient takes no cotangent"
     elif "linearity" in asked:
@@ -226,8 +190,10 @@ def _compiled_reference(problem: Problem, options: Options, point: Point) -> tup
     compiled = jax.jit(problem.reference)
     try:
         compiled(point.x, problem.data, point.ct)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        return None, f"SKIPPED: autodiff of fun raises {type(error).__name__}: {str(error).splitlines()[0]}"
+    except Exception as error:
+        if callable(options.reference):
+            raise
+        return None, f"SKIPPED: autodiff of fun raises {type(error).__name__}: {_first_line(error)}"
     return compiled, ""
 
 
@@ -237,7 +203,7 @@ def _compiled_backward(problem: Problem, point: Point) -> tuple[Callable, list |
     try:
         return compiled, compiled(point.x, problem.data, point.ct), ""
     except Exception as error:
-        why = f"FAIL: the backward raises {type(error).__name__} under jit: {str(error).splitlines()[0]}"
+        why = f"FAIL: the backward raises {type(error).__name__} under jit: {_first_line(error)}"
         return problem.backward, None, why
 
 
@@ -248,3 +214,20 @@ def _finite_or_raise(problem: Problem, y: list) -> None:
     for v in y:
         if not np.all(np.isfinite(to_numpy(v))):
             raise ValueError(f"{problem.who}: fun must be finite at args, got NaN or infinity")
+
+
+def _evaluate(problem: Problem, options: Options) -> list[np.ndarray]:
+    """Return fun's value at the given arguments."""
+    try:
+        return [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
+    except Exception as error:
+        if options.precision == "x64":
+            error.add_note(
+                f"{problem.who}: fun was called with its floating-point arguments in float64; "
+                "precision='native' keeps their dtypes"
+            )
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

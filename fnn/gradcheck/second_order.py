@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from fnn.gradcheck.options import Options
+from fnn.gradcheck.precision import FLOOR
 from fnn.gradcheck.problem import Point, Problem, autodiff, generator, to_numpy
 from fnn.gradcheck.reference import conditioned
 from fnn.gradcheck.report import LeafReport
@@ -39,10 +40,12 @@ def _second_order(problem: Problem, options: Options, first: Point) -> tuple[lis
         primal=None,
         inside=lambda z, data: problem.inside(z[:n], data),
         u_fun=problem.u,
+        differences_decide=problem.u < FLOOR**1.5,
         argument=[*problem.argument, *(max(problem.argument) + 1 for _ in ct)],
         cotangent=None,
         fixed=False,
         declared=None,
+        native=None,
         batch=0,
     )
     asked = tuple(c for c in ("structure", "reference", "differences") if c in options.checks)

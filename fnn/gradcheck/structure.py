@@ -74,6 +74,26 @@ def finite(
     return found
 
 
+def finite_as_given(problem: Problem, g: list[np.ndarray], skip: set[int]) -> list[LeafReport]:
+    """Report the leaves whose gradient is not finite in the dtype of the arguments, but is in float64.
+
+    A gradient that exceeds the largest number of its dtype is not reported.
+    """
+    found = []
+    for i, (value, native) in enumerate(zip(g, problem.native or [], strict=False)):
+        dtype = problem.leaves[i].dtype
+        if i in skip or native is None or np.shape(native) != value.shape:
+            continue
+        bad = ~np.isfinite(to_numpy(native)) & (np.abs(value) <= float(jnp.finfo(dtype).max))
+        if bad.any():
+            count, index = int(bad.sum()), index_of(int(np.argmax(bad)), bad.shape)
+            line = f"structure: {count}/{bad.size} elements not finite in {dtype}, first {list(index)}, as given"
+            fields = {"max_error": float("inf"), "tol": 0.0, "worst_index": index, "num_wrong": count}
+            hint = f"not finite in {dtype}, finite in float64"
+            found.append(finding(problem, "structure", i, "FAIL", line, hint=hint, **fields))
+    return found
+
+
 def deterministic(
     problem: Problem, options: Options, first: list[np.ndarray], second: list[np.ndarray]
 ) -> list[LeafReport]:
@@ -138,7 +158,7 @@ def _shape_hint(got: tuple, expected: tuple) -> str:
     if got == expected[::-1]:
         return "transposed"
     if len(got) == len(expected) + 1 and got[1:] == expected:
-        return "a sum over the first axis is missing"
+        return "a sum over the first axis, the batch, is missing"
     if len(got) == len(expected) and all(a == b or a == 1 for a, b in zip(got, expected, strict=True)):
         return "summed over too many axes"
     return "another shape"

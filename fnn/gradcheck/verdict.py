@@ -2,10 +2,13 @@
 
 import math
 
+import jax
 import numpy as np
 
+from fnn.gradcheck.arguments import Arguments
 from fnn.gradcheck.build import Request, build, declare, split_request
 from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
+from fnn.gradcheck.points import given
 from fnn.gradcheck.precision import compute_in
 from fnn.gradcheck.problem import Problem
 from fnn.gradcheck.report import GradReport, LeafReport
@@ -23,8 +26,9 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
     arguments = split_request(request)
     key, seed = resolve_key(who, options.key)
     declared = declare(request, arguments)
+    native = _as_given(request, options, arguments, seed)
     with compute_in(who, options.precision):
-        problem = build(request, options, arguments, declared, seed)
+        problem = build(request, options, arguments, declared, seed)._replace(native=native)
         outcome = run(problem, options)
         if options.order == 2:
             outcome = add_second_order(problem, options, outcome)
@@ -36,8 +40,28 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
     ok = good and not any(line.startswith("FAIL") for line in checks.values())
     dtypes = sorted({leaf.dtype for leaf in arguments.differentiated})
     precision = "float64" if options.precision == "x64" else "/".join(dtypes)
-    points = "Points: " + "; ".join(point.name for point in outcome.points) + "."
-    return GradReport(ok, leaves, checks, key, who, precision, (points,))
+    notes = ["Points: " + "; ".join(point.name for point in outcome.points) + "."]
+    if problem.narrowed:
+        notes.append(f"Tolerances are those of a unit roundoff of {problem.u:.0e}, set by {problem.narrowed}.")
+    return GradReport(ok, leaves, checks, key, who, precision, tuple(notes))
+
+
+def _as_given(request: Request, options: Options, arguments: Arguments, seed: tuple[int, ...]) -> list | None:
+    """Return the gradients at the given arguments in their own dtypes; None if all compute in the check's precision."""
+    dtypes = {leaf.dtype for leaf in arguments.differentiated}
+    if options.precision == "native" or "structure" not in options.checks or dtypes == {"float64"}:
+        return None
+    try:
+        with compute_in(request.who, "native"):
+            problem = build(request, options._replace(precision="native"), arguments, None, seed)
+            point = given(problem, [np.asarray(v) for v in problem.fun(problem.x, problem.data)])
+            inputs = (point.x, problem.data, point.ct)
+            try:
+                return jax.jit(problem.backward)(*inputs)
+            except Exception:
+                return problem.backward(*inputs)
+    except Exception:
+        return None  # `declare` and the jit check report why
 
 
 def _check_lines(problem: Problem, outcome: Outcome) -> dict[str, str]:

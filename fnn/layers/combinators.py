@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from fnn import checks
+from fnn.checks import protocol
 from fnn.dtypes import widest
 from fnn.layers.activations import identity
 from fnn.types import Layer, Params, PRNGKey, Residuals
@@ -19,7 +20,9 @@ def _split(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
 
 def _calibrate(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
     """Return the calibrated parameters of a layer, and its output y."""
-    return (params, layer.forward(params, x)[0]) if layer.calibrate is None else layer.calibrate(params, x)
+    if layer.calibrate is None:
+        return params, protocol.forward("calibrate", "layer", layer, params, x)[0]
+    return layer.calibrate(params, x)
 
 
 def serial(*layers: Layer) -> Layer:
@@ -55,16 +58,17 @@ def serial(*layers: Layer) -> Layer:
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
         residuals = []
-        for layer, p, k in zip(layers, per_layer(params), _split(key, len(layers)), strict=True):
-            x, r = layer.forward(p, x, k)
+        for i, (layer, p, k) in enumerate(zip(layers, per_layer(params), _split(key, len(layers)), strict=True)):
+            x, r = protocol.forward("serial", f"layers[{i}]", layer, p, x, k)
             residuals.append(r)
         return x, tuple(residuals)
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         """da_{l-1} = da_l ∂f_l/∂a_{l-1}, from the last layer to the first"""
         dparams = []
-        for layer, p, r in zip(reversed(layers), reversed(per_layer(params)), reversed(residuals), strict=True):
-            dp, dy = layer.backward(p, r, dy)
+        each = enumerate(zip(layers, per_layer(params), residuals, strict=True))
+        for i, (layer, p, r) in reversed([*each]):
+            dp, dy = protocol.backward("serial", f"layers[{i}]", layer, p, r, dy)
             dparams.append(dp)
         return tuple(reversed(dparams)), dy
 
@@ -125,14 +129,18 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     def forward(params: Residual, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(x) + s(x)"""
         params = checks.fields("residual", params, Residual)
-        (y, r), (s, q) = (f.forward(p, x, k) for f, p, k in zip(layers, params, _split(key, 2), strict=True))
+        (y, r), (s, q) = (
+            protocol.forward("residual", name, f, p, x, k)
+            for name, f, p, k in zip(Residual._fields, layers, params, _split(key, 2), strict=True)
+        )
         return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
 
     def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Array]:
         """dx = dy ∂f/∂x + dy ∂s/∂x"""
         *branches, like = residuals
         (dp, dx), (dq, ds) = (
-            f.backward(p, r, dy.astype(y.dtype)) for f, p, (r, y) in zip(layers, params, branches, strict=True)
+            protocol.backward("residual", name, f, p, r, dy.astype(y.dtype))
+            for name, f, p, (r, y) in zip(Residual._fields, layers, params, branches, strict=True)
         )
         return Residual(dp, dq), (dx + ds).astype(like.dtype)
 
@@ -182,7 +190,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         if wrong:
             raise checks.fail("repeat", "params", f"a tree of leaves with a leading axis of {n}", wrong[0])
         first = jax.tree.map(lambda leaf: leaf[0], params)
-        y = jax.eval_shape(lambda p, x: layer.forward(p, x)[0], first, x)
+        y = jax.eval_shape(lambda p, x: protocol.forward("repeat", "layer", layer, p, x)[0], first, x)
         if y.shape != x.shape:
             raise checks.fail("repeat", "the layer's output", f"of the shape of its input, {tuple(x.shape)}", y)
         return x.astype(y.dtype)
@@ -192,7 +200,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         keys = None if key is None else jax.random.split(key, n)
 
         def step(a: Array, xs):
-            return layer.forward(xs[0], a, xs[1])
+            return protocol.forward("repeat", "layer", layer, xs[0], a, xs[1])
 
         y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n)
         return y, (residuals, x[:0])
@@ -202,7 +210,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         residuals, like = residuals
 
         def step(da: Array, xs):
-            dp, da = layer.backward(xs[0], xs[1], da)
+            dp, da = protocol.backward("repeat", "layer", layer, xs[0], xs[1], da)
             return da, dp
 
         dx, dparams = jax.lax.scan(step, dy, (params, residuals), length=n, reverse=True)

@@ -4,7 +4,8 @@ All end in logits, because the losses on logits are the numerically stable ones.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fnn import checks
 from fnn.init import Initializer, he_normal, zeros
@@ -54,6 +55,14 @@ def softmax_regression(n_in: int, n_classes: int) -> Layer:
     return dense(n_in, n_classes, w_init=zeros)
 
 
+def _sizes(function: str, argument: str, sizes: Any) -> tuple[Any, ...]:
+    """The sizes as a tuple. Sizes that are given one by one are an error."""
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        advice = f"Pass the sizes as one list: {function}([2, 3, 2])." if function == "mlp" else None
+        raise checks.fail(function, argument, "a list of sizes", sizes, TypeError, advice=advice)
+    return tuple(sizes)
+
+
 def mlp(sizes: Sequence[int], activation: Layer = relu, w_init: Initializer = he_normal) -> Layer:
     """A multilayer perceptron: dense layers with an activation between them.
 
@@ -73,7 +82,7 @@ def mlp(sizes: Sequence[int], activation: Layer = relu, w_init: Initializer = he
     >>> [layer.name for layer in mlp([784, 30, 10]).layers]
     ['dense(784, 30)', 'relu', 'dense(30, 10)']
     """
-    sizes = tuple(sizes)
+    sizes = _sizes("mlp", "sizes", sizes)
     if len(sizes) < 2:
         raise checks.fail("mlp", "sizes", "at least two sizes, (n_in, ..., n_out)", tuple(sizes))
     layers: list[Layer] = []

@@ -2,8 +2,10 @@
 
 Both normalize x̂ = (x - μ) / s with s = √(σ² + ε), where μ and σ² are the mean and variance of x over a set of N
 entries. They share the backward pass dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / s with means over the same set.
+Both passes are computed in float32 at least: the squares of a few hundred overflow in float16.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fnn import checks
-from fnn.dtypes import widest
+from fnn.dtypes import wide, widened, widest
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -34,8 +36,8 @@ def _as_row(vector: Array, like: Array) -> Array:
 
 
 def _sum_rows(value: Array, like: Array) -> Array:
-    """Sum over all axes but the last, in the dtype of `like`."""
-    return jnp.sum(value, tuple(range(value.ndim - 1)), dtype=widest(value, like)).astype(like.dtype)
+    """Sum over all axes but the last, in float32 at least; the result has the dtype of `like`."""
+    return jnp.sum(value, tuple(range(value.ndim - 1)), dtype=wide(widest(value, like))).astype(like.dtype)
 
 
 def _last_axis(function: str, x: Array, n: int) -> Array:
@@ -43,6 +45,10 @@ def _last_axis(function: str, x: Array, n: int) -> Array:
     if x.ndim < 2 or x.shape[-1] != n:
         raise checks.fail(function, "x", f"of shape (batch, ..., {n})", x)
     return x
+
+
+_MORE_THAN_ONE = "of more than one value per feature in training"
+_OTHER_BATCH_SIZE = "Choose another batch_size: the last batch of an epoch has only the remaining examples"
 
 
 class BatchNorm(NamedTuple):
@@ -61,7 +67,8 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
 
     dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ ∘ x̂)) / √(σ² + ε)
 
-    With a key (training), μ and σ² are the statistics of the batch; σ² divides by N, not N - 1. The parameters `mean`
+    With a key (training), μ and σ² are the statistics of the batch; σ² divides by N, not N - 1. N is the number of
+    examples times that of the positions of an image, and must be at least 2: with N = 1, y is β. The parameters `mean`
     and `var` are then not used, and their gradient is zero. Without a key (evaluation), μ and σ² are the parameters
     `mean` and `var`, and `backward` also returns their gradients. `fnn.calibrate` sets them from the training data, and
     `fit` calls it;
@@ -75,7 +82,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
       A Layer with parameters `BatchNorm(gamma, beta, mean, var)`, each of shape (n,). x and y have shape (batch, …, n).
 
     Raises:
-      ValueError: if an argument is invalid, or x or a parameter has another shape.
+      ValueError: if an argument is invalid, x or a parameter has another shape, or N is 1 in training.
 
     >>> layer = batch_norm(2)
     >>> x = jnp.array([[1.0, 10.0], [3.0, 30.0]])
@@ -95,14 +102,18 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
         checks.fields("batch_norm", params, BatchNorm, **shapes)
         gamma, beta, mean, var = params.gamma, params.beta, params.mean, params.var
         x = _last_axis("batch_norm", x, n)
-        z = x.astype(widest(x, *params))
+        dtype = widest(x, gamma, beta)  # the statistics may be wider: `mixed_precision` does not narrow them
+        z = x.astype(wide(widest(dtype, mean, var)))
+        if key is not None and math.prod(x.shape[:-1]) == 1:
+            raise checks.fail("batch_norm", "the batch", _MORE_THAN_ONE, x, advice=_OTHER_BATCH_SIZE)
         if key is None:
             inverse = jax.lax.rsqrt(_as_row(var, z) + epsilon)
             xhat, batch = (z - _as_row(mean, z)) * inverse, None
         else:
             xhat, inverse = _normalize(z, tuple(range(x.ndim - 1)), epsilon)
             batch = inverse[:0]  # no elements: it only records that the statistics are those of the batch
-        return _as_row(gamma, z) * xhat + _as_row(beta, z), (xhat, inverse, batch, x[:0])
+        y = _as_row(gamma, z) * xhat + _as_row(beta, z)
+        return y.astype(dtype), (xhat.astype(dtype), inverse, batch, x[:0])
 
     def backward(params: BatchNorm, residuals: Residuals, dy: Array) -> tuple[BatchNorm, Array]:
         """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, and dx by `_normalize_backward`
@@ -111,6 +122,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
         """
         gamma, beta, mean, var = params.gamma, params.beta, params.mean, params.var
         xhat, inverse, batch, like = residuals
+        xhat, dy = widened(xhat), widened(dy)
         dgamma, dbeta = _sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)
         dxhat = dy * _as_row(gamma, dy)
         if batch is None:
@@ -125,7 +137,7 @@ def batch_norm(n: int, epsilon: float = 1e-5) -> Layer:
         """mean = mean(x), var = mean((x - mean)²) over all of x"""
         params = checks.fields("batch_norm", params, BatchNorm, **shapes)
         z = _last_axis("batch_norm", x, n)
-        z = z.astype(widest(z, *params))
+        z = z.astype(wide(widest(z, *params)))
         axes = tuple(range(z.ndim - 1))
         mean = jnp.mean(z, axes)
         var = jnp.mean(jnp.square(z - _as_row(mean, z)), axes)
@@ -176,14 +188,17 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
         checks.fields("layer_norm", params, LayerNorm, gamma=(n,), beta=(n,))
         gamma, beta = params.gamma, params.beta
         x = _last_axis("layer_norm", x, n)
-        z = x.astype(widest(x, gamma, beta))
+        dtype = widest(x, gamma, beta)
+        z = x.astype(wide(dtype))
         xhat, inverse = _normalize(z, (-1,), epsilon)
-        return _as_row(gamma, z) * xhat + _as_row(beta, z), (xhat, inverse, x[:0])
+        y = _as_row(gamma, z) * xhat + _as_row(beta, z)
+        return y.astype(dtype), (xhat.astype(dtype), inverse, x[:0])
 
     def backward(params: LayerNorm, residuals: Residuals, dy: Array) -> tuple[LayerNorm, Array]:
         """dγ = Σ dy ∘ x̂, dβ = Σ dy, dx̂ = dy ∘ γ, and dx by `_normalize_backward`"""
         gamma, beta = params.gamma, params.beta
         xhat, inverse, like = residuals
+        xhat, dy = widened(xhat), widened(dy)
         dx = _normalize_backward(xhat, inverse, dy * _as_row(gamma, dy), (-1,))
         return LayerNorm(_sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)), dx.astype(like.dtype)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn import checks
+from fnn.dtypes import wide, widened
 from fnn.layers.activations import parameterless
 from fnn.layers.windows import Pair, fold, pad_widths, unfold
 from fnn.types import Layer, Residuals
@@ -86,8 +87,8 @@ def max_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def backward(residuals: Residuals, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij, dX_(r, j sw + q) += dR_rj, for the p and q of the largest entries"""
         across, down, like = residuals
-        drows = fold(_max_backward(down, dy, window[0], 2), 1, like.shape[1], strides[0])
-        return fold(_max_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1])
+        drows = fold(_max_backward(down, widened(dy), window[0], 2), 1, like.shape[1], strides[0])
+        return fold(_max_backward(across, drows, window[1], 3), 2, like.shape[2], strides[1]).astype(dy.dtype)
 
     return parameterless(f"max_pool2d({window[0]}x{window[1]})", forward, backward)
 
@@ -100,6 +101,8 @@ def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     """Average pooling: the mean of each window (LeCun et al. 1998).
 
     Y_ij = 1/(kh kw) Σ_pq X_(i sh + p, j sw + q), dX_(i sh + p, j sw + q) += dY_ij / (kh kw)
+
+    Sums are computed in float32 at least.
 
     Args:
       size: kh and kw of the window, as a pair or as one number for both.
@@ -121,12 +124,12 @@ def avg_pool2d(size: int | Pair, stride: int | Pair | None = None) -> Layer:
     def forward(x: Array) -> tuple[Array, Array]:
         """R_rj = Σ_q X_(r, j sw + q), Y_ij = 1/(kh kw) Σ_p R_(i sh + p, j)"""
         _image("avg_pool2d", x, window, strides)
-        rows = jnp.sum(unfold(x, 2, window[1], strides[1]), 3)
-        return jnp.sum(unfold(rows, 1, window[0], strides[0]), 2) * share, x[:0]
+        rows = jnp.sum(unfold(x, 2, window[1], strides[1]), 3, dtype=wide(x))
+        return (jnp.sum(unfold(rows, 1, window[0], strides[0]), 2) * share).astype(x.dtype), x[:0]
 
     def backward(like: Array, dy: Array) -> Array:
         """dR_(i sh + p, j) += dY_ij / (kh kw), dX_(r, j sw + q) += dR_rj"""
-        drows = fold(_repeat(dy * share, window[0], 2), 1, like.shape[1], strides[0])
-        return fold(_repeat(drows, window[1], 3), 2, like.shape[2], strides[1])
+        drows = fold(_repeat(widened(dy) * share, window[0], 2), 1, like.shape[1], strides[0])
+        return fold(_repeat(drows, window[1], 3), 2, like.shape[2], strides[1]).astype(dy.dtype)
 
     return parameterless(f"avg_pool2d({window[0]}x{window[1]})", forward, backward)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, UInt16
 
 from fnn import checks
-from fnn.dtypes import widest
+from fnn.checks import protocol
+from fnn.dtypes import wide, widest
+from fnn.layers.normalization import BatchNorm
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 LossScale = Callable[[Array], Array]
@@ -38,7 +40,8 @@ def autodiff(layer: Layer) -> Layer:
     checks.layer("autodiff", "layer", layer)
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
-        return jax.vjp(lambda params, x: layer.forward(params, x, key)[0], params, x)
+        run = lambda params, x: protocol.forward("autodiff", "layer", layer, params, x, key)[0]
+        return jax.vjp(run, params, x)
 
     def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Array]:
         return vjp(dy)
@@ -66,15 +69,15 @@ def as_custom_vjp(layer: Layer) -> Callable[..., Array]:
 
     @jax.custom_vjp
     def f(params: Params, x: Array, key: PRNGKey | None = None) -> Array:
-        return layer.forward(params, x, key)[0]
+        return protocol.forward("as_custom_vjp", "layer", layer, params, x, key)[0]
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
-        y, residuals = layer.forward(params, x, key)
+        y, residuals = protocol.forward("as_custom_vjp", "layer", layer, params, x, key)
         return y, (params, residuals)
 
     def backward(residuals: Residuals, dy: Array) -> tuple[Params, Array, None]:
         params, residuals = residuals
-        return *layer.backward(params, residuals, dy), None
+        return *protocol.backward("as_custom_vjp", "layer", layer, params, residuals, dy), None
 
     f.defvjp(forward, backward)
     return f
@@ -110,7 +113,8 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
     divided by the loss scale s: (dparams, dx) = backward(s dy) / s. bfloat16 has the range of float32 and needs no
     loss scale (Micikevicius et al. 2018).
 
-    Leave normalisation layers outside, where they are more accurate. On a CPU, wrap the layer inside a repetition,
+    Normalization layers and average pooling compute in float32 inside too, and `batch_norm` keeps its population
+    statistics as they are. Outside, their inputs are not rounded either. On a CPU, wrap the layer inside a repetition,
     `repeat(mixed_precision(block, dtype), n)`: XLA would otherwise keep float32 copies (jax 0.10).
 
     Args:
@@ -139,24 +143,31 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
         checks.number("mixed_precision", "loss_scale", loss_scale, minimum=0.0)
         if loss_scale == 0:
             raise checks.fail("mixed_precision", "loss_scale", "above 0", loss_scale)
-    scale_of = loss_scale if callable(loss_scale) else lambda dy: jnp.asarray(loss_scale, dy.dtype)
+    scale_of = loss_scale if callable(loss_scale) else lambda dy: jnp.asarray(loss_scale, wide(dy))
 
     def lower(tree: Params) -> Params:
-        floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
-        return jax.tree.map(lambda leaf: leaf.astype(compute_dtype) if floating(leaf) else leaf, tree)
+        is_batch_norm = lambda node: isinstance(node, BatchNorm)
+        return jax.tree.map(lower_node, tree, is_leaf=is_batch_norm)
+
+    def lower_node(node: Params) -> Params:
+        if isinstance(node, BatchNorm):  # a variance above 65504 would be infinite in float16
+            return node._replace(gamma=lower_node(node.gamma), beta=lower_node(node.beta))
+        return node.astype(compute_dtype) if jnp.issubdtype(node.dtype, jnp.floating) else node
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(params, x), computed in compute_dtype"""
         x = checks.floating("mixed_precision", "x", x)
-        y, residuals = layer.forward(lower(params), lower(x), key)
+        y, residuals = protocol.forward("mixed_precision", "layer", layer, lower(params), lower(x), key)
         return y.astype(widest(x, *jax.tree.leaves(params))), (_as_bits(residuals), x[:0], y[:0])
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         """(dparams, dx) = backward(s dy) / s"""
         residuals, like, y = residuals
         s = scale_of(dy)
-        dparams, dx = layer.backward(params, _from_bits(residuals), (s * dy).astype(y.dtype))
-        unscaled = lambda d: d / s.astype(d.dtype)
+        dtype = widest(s, wide(dy))  # 2^16, and 2^32 where gradients are tiny, are infinite in float16
+        scaled = (s.astype(dtype) * dy.astype(dtype)).astype(y.dtype)
+        dparams, dx = protocol.backward("mixed_precision", "layer", layer, params, _from_bits(residuals), scaled)
+        unscaled = lambda d: (d.astype(wide(d)) / s.astype(wide(d))).astype(d.dtype)
         return jax.tree.map(unscaled, dparams), unscaled(dx.astype(like.dtype))
 
     name = f"mixed_precision({layer.name}, {jnp.dtype(compute_dtype).name})"
@@ -186,7 +197,7 @@ def dynamic_loss_scale(target: float = 2.0**8) -> LossScale:
         usable = (largest > 0) & jnp.isfinite(largest)
         power = jnp.floor(jnp.log2(target / jnp.where(usable, largest, 1.0)))
         power = jnp.clip(power, -100.0, 100.0).astype(jnp.int32)
-        return jnp.where(usable, jnp.ldexp(jnp.ones((), jnp.float32), power), 1.0).astype(dy.dtype)
+        return jnp.where(usable, jnp.ldexp(jnp.ones((), jnp.float32), power), 1.0).astype(wide(dy))
 
     return scale
 
@@ -214,12 +225,13 @@ def remat(layer: Layer) -> Layer:
     checks.layer("remat", "layer", layer)
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
-        return layer.forward(params, x, key)[0], (x, key)
+        return protocol.forward("remat", "layer", layer, params, x, key)[0], (x, key)
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         x, key = residuals
         # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)
         x, dy = jax.lax.optimization_barrier((x, dy))
-        return layer.backward(params, layer.forward(params, x, key)[1], dy)
+        _, residuals = protocol.forward("remat", "layer", layer, params, x, key)
+        return protocol.backward("remat", "layer", layer, params, residuals, dy)
 
     return layer._replace(forward=forward, backward=backward, name=f"remat({layer.name})", combinator=None)

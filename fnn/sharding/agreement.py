@@ -172,7 +172,7 @@ def fail_together(function: str, enabled: bool = True) -> Iterator[None]:
     failure = None
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         failure = error
         if isinstance(error, SystemExit):  # this process exits, and must not wait for the others
             mark_failed(error.code if isinstance(error.code, int) else int(error.code is not None))

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from fnn import checks
+from fnn.row_weights import cycle_rows
 from fnn.sharding import layout as layouts
 from fnn.sharding import placement
 from fnn.sharding.layout import Layout, num_batch_shards
@@ -68,7 +69,7 @@ def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     >>> place(fnn.sharding.data_parallel(mesh), (jnp.zeros((5, 3)), jnp.zeros(5))).size
     5
     """
-    layout, size = _check_arrays(layout, arrays)
+    layout, arrays, size = _check_arrays(layout, arrays)
     sharding, num_bytes = layouts.replicated(layout), sum(map(_num_bytes, arrays))
     if num_bytes > _MAX_REPLICATED_BYTES or not sharding.is_fully_addressable:
         return shard_rows(layout, arrays)
@@ -82,7 +83,7 @@ def _num_bytes(array: ArrayLike) -> int:
 
 def shard_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     """Shard examples over the axis "data", for a pass in their order."""
-    layout, size = _check_arrays(layout, arrays)
+    layout, arrays, size = _check_arrays(layout, arrays)
     sharding = layouts.batch_sharding(layout)
     if not sharding.is_fully_addressable:
         return Rows(*global_rows(layout, arrays), layout)
@@ -91,18 +92,20 @@ def shard_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     return Rows(tuple(jax.device_put(pad(a) if missing else a, sharding) for a in arrays), size, layout)
 
 
-def _check_arrays(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, int]:
-    """Return the layout with Auto axes, and the number of examples.
+def _check_arrays(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[Layout, list[Array | np.ndarray], int]:
+    """Return the layout with Auto axes, the arrays in dtypes that JAX has, and the number of examples.
 
     One of several processes may have none.
     """
     layout = layouts.with_auto_axes(layouts.check_layout("place", layout))
+    given = list(enumerate(arrays))
+    arrays = [a if isinstance(a, jax.Array) else checks.on_host("place", f"arrays[{i}]", a) for i, a in given]
     sizes = {np.shape(array)[0] if np.ndim(array) else -1 for array in arrays}
     minimum = min_rows(layout)
     if len(sizes) != 1 or min(sizes) < minimum:
         came = f"shapes {[np.shape(array) for array in arrays]}"
         raise checks.fail("place", "arrays", f"of the same length, at least {minimum}", came=came)
-    return layout, sizes.pop()
+    return layout, arrays, sizes.pop()
 
 
 def num_examples(data: Examples) -> int:
@@ -119,6 +122,12 @@ def all_rows(data: Examples) -> Batch:
         return data
     arrays = tuple(array[: data.size] for array in data.arrays)
     return arrays if data.split else placement.constrain(arrays, layouts.batch_sharding(data.layout))
+
+
+def inputs_with_weight(data: Examples) -> Array:
+    """Return x of all examples, with other rows in place of those of weight 0 that are not finite; see `cycle_rows`."""
+    x, *others = all_rows(data)
+    return cycle_rows(x, others[1]) if len(others) == 2 else x
 
 
 def split_by_device(data: Rows) -> Batch:

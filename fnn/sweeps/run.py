@@ -12,6 +12,7 @@ from fnn import checks
 from fnn.data.arrays import check_batch_size
 from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
+from fnn.sharding.rows import inputs_with_weight
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
 from fnn.training.epoch import Program, epoch, logging_step, report, reported_epoch
 from fnn.training.step import as_transformation, fresh_state
@@ -162,7 +163,7 @@ def _run_one(options: _Options, data: Batch, validation: Batch | None, hyper: An
         return reported_epoch(program, state, data, validation)
 
     state, history = jax.lax.scan(run_epoch, _initial_state(options, hyper, key), None, length=options.epochs)
-    return RunResult(calibrate(program.network, state.params, data[0]), history)
+    return RunResult(calibrate(program.network, state.params, inputs_with_weight(data)), history)
 
 
 def _run_many(options: _Options, data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
@@ -186,7 +187,7 @@ def _run_many(options: _Options, data: Batch, validation: Batch | None, hypers: 
 
     @functools.partial(jax.vmap, in_axes=(0, axes.params))
     def calibrate_all(hyper: Any, params: Params) -> Params:
-        return calibrate(_program(options, hyper).network, params, data[0])
+        return calibrate(_program(options, hyper).network, params, inputs_with_weight(data))
 
     def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
         states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data)

@@ -23,6 +23,7 @@ from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import spans_processes
 from fnn.sweeps.run import Programs
 from fnn.sweeps.table import Table, best_of, hyper_columns, mean_of
+from fnn.training.compiled import compiled
 from fnn.types import Params, PRNGKey, RunResult
 
 
@@ -82,10 +83,10 @@ def _runs(run: Any, hypers: PyTree, keys: Array) -> RunResult:
     return jax.vmap(lambda key: run.func.many(*run.args, hypers, key), out_axes=1)(keys)
 
 
-_run_on_one_device = jax.jit(_runs)
+_run_on_one_device = compiled()(_runs)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(static=2)
 def _run_on_mesh(mesh: Mesh, over_keys: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
     """`_runs` on each device, for its shard of the keys or of the hyperparameters. Devices do not communicate."""
     sharded, replicated = PartitionSpec("runs"), PartitionSpec()

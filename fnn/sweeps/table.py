@@ -60,7 +60,7 @@ class Table(NamedTuple):
 
         Each number has the digits that restore it exactly in its dtype.
         """
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
+        with checks.path("save_csv", "path", path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self.columns)
             writer.writerows([str(value) for value in row.values()] for row in self.rows())

@@ -1,8 +1,7 @@
 """Checks of the arguments of fit."""
 
 import functools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from fnn import checks
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout
+from fnn.training.compatibility import CHANGEABLE
 from fnn.training.data_checks import metric_pairs
 from fnn.training.epoch import Program
 from fnn.training.fingerprint import program_fingerprint
@@ -40,12 +40,14 @@ def check_program(
     check_is_weight("fit", is_weight)
     if micro_batch_size is not None:
         micro_batch_size = checks.positive_int("fit", "micro_batch_size", micro_batch_size)
+    if patience is not None:
+        patience = checks.positive_int("fit", "patience", patience)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
     return Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size, is_weight)
 
 
 def check_checkpoint_options(
-    folder: Any, *, every: Any, every_steps: Any, keep: Any, resume: Any
+    folder: Any, *, every: Any, every_steps: Any, keep: Any, resume: Any, allow_changes: Any = ()
 ) -> CheckpointOptions | None:
     """The options for checkpoints, checked, with an empty fingerprint; None if no checkpoints are asked for."""
     every = checks.positive_int("fit", "checkpoint_every", every)
@@ -54,14 +56,28 @@ def check_checkpoint_options(
         every_steps = checks.positive_int("fit", "checkpoint_every_steps", every_steps)
     if not isinstance(resume, bool):
         raise checks.fail("fit", "resume", "True or False", resume, TypeError)
+    if isinstance(allow_changes, str) or not isinstance(allow_changes, Collection):
+        expected = "a tuple of names, such as ('optimizer',)"
+        raise checks.fail("fit", "allow_changes", expected, allow_changes, TypeError)
+    if unknown := [name for name in allow_changes if name not in CHANGEABLE]:
+        raise checks.fail("fit", "allow_changes", f"names from {', '.join(CHANGEABLE)}", unknown[0])
     if folder is None:
         if resume or every_steps is not None:
             name = "resume" if resume else "checkpoint_every_steps"
             raise checks.fail("fit", "checkpoint_dir", f"given if `{name}` is", came="None")
         return None
-    if not isinstance(folder, str | Path) or not str(folder):
-        raise checks.fail("fit", "checkpoint_dir", "a path", folder, TypeError)
-    return CheckpointOptions(Path(folder), every, every_steps, keep, resume, fingerprint={})
+    path = checks.path("fit", "checkpoint_dir", folder).absolute()  # a callback may change the working directory
+    return CheckpointOptions(path, every, every_steps, keep, resume, {}, {}, tuple(allow_changes))
+
+
+def check_callbacks(callback: Any) -> tuple[Callable, ...]:
+    """The callbacks of fit, checked: a function, a sequence of them, or None."""
+    callbacks = () if callback is None else tuple(callback) if isinstance(callback, Sequence) else (callback,)
+    for function in callbacks:
+        if isinstance(function, type) or not callable(function):
+            expected = "a function of epoch, {name: value}, state, or a list of such functions"
+            raise checks.fail("fit", "callback", expected, function, TypeError)
+    return callbacks
 
 
 def assert_same_arguments(

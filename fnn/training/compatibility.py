@@ -6,16 +6,34 @@ the layers and of the loss, the kind of the optimizer and its numbers, the names
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fnn.training.fingerprint import VERSION, describe
+from fnn.training.description import describe
+from fnn.training.fingerprint import FROM_KEY, INIT, VERSION
 from fnn.weights import is_weight
 
 Fingerprint = Mapping[str, Any]
 
+CHANGEABLE = (
+    "network",
+    "loss",
+    "optimizer",
+    "metrics",
+    "l2",
+    "is_weight",
+    "batch_size",
+    "patience",
+    "micro_batch_size",
+    "data",
+    "validation",
+    "state",
+)
+"""What may differ from the training that saved a checkpoint, if the caller of `fit` allows it."""
+
 _NUMBER = re.compile(r"(?<![\w.#])-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)\b")
 _TRUNCATED = "… #"
+_SAMPLED = ", of it "
 
 
 def is_version_1(saved: Fingerprint) -> bool:
@@ -23,21 +41,44 @@ def is_version_1(saved: Fingerprint) -> bool:
     return "identity" not in saved
 
 
-def find_differences(saved: Fingerprint, current: Fingerprint) -> list[str]:
+def find_differences(saved: Fingerprint, current: Fingerprint, allowed: Sequence[str] = ()) -> list[str]:
     """Return the differences between a checkpoint's fingerprint and that of a training, each in words.
+
+    The entries in `allowed` may differ, and so may the code of functions, for which see `find_other_code`.
 
     >>> find_differences({"identity": 2, "l2": 0.0, "patience": 5}, {"identity": 2, "l2": 0.5, "patience": 5})
     ['l2 was 0.0, is 0.5']
     """
     if saved.get("identity", 1) > VERSION:
         return [f"a newer version of fnn wrote it (identity was {saved['identity']}, is {VERSION})"]
-    comparable_saved, comparable_current = saved, current
+    names = [name for name in differing_names(saved, current) if name not in allowed]
+    saved = _completed(saved)
+    return [f"{name} was {saved.get(name)}, is {current.get(name)}" for name in names]
+
+
+def differing_names(saved: Fingerprint, current: Fingerprint) -> list[str]:
+    """Return the names of the entries that differ, without `code`."""
+    completed = _completed(saved)
+    names = sorted((set(completed) | set(current)) - {"code"})
     if is_version_1(saved):
-        saved = {**saved, "identity": VERSION, "is_weight": describe(is_weight)}
-        comparable_saved, comparable_current = _comparable(saved, current), _comparable(current, saved)
-    names = sorted(set(saved) | set(current))
-    different = [name for name in names if not _is_equal(comparable_saved.get(name), comparable_current.get(name))]
-    return [f"{name} was {saved.get(name)}, is {current.get(name)}" for name in different]
+        completed, current = _comparable(completed, current), _comparable(current, completed)
+    return [name for name in names if not _is_equal(completed.get(name), current.get(name))]
+
+
+def find_other_code(saved: Fingerprint, current: Fingerprint) -> list[str]:
+    """Return the names of the parts whose functions do what they did with other code. Empty if it is not known."""
+    before, now = saved.get("code", {}), current["code"]
+    if before.get("python") != now["python"]:
+        return []
+    different = differing_names(saved, current)
+    return [name for name in before if before[name] != now.get(name) and name not in different]
+
+
+def _completed(saved: Fingerprint) -> Fingerprint:
+    """The fingerprint with the entries that version 1 did not have."""
+    if not is_version_1(saved):
+        return saved
+    return {**saved, "identity": VERSION, "is_weight": describe(is_weight), "state": FROM_KEY}
 
 
 def _comparable(fingerprint: Fingerprint, other: Fingerprint) -> Fingerprint:
@@ -50,6 +91,7 @@ def _comparable(fingerprint: Fingerprint, other: Fingerprint) -> Fingerprint:
         "loss": fingerprint["loss"].partition(" #")[0],
         "optimizer": (_builder(optimizers[0]), _numbers(optimizers[0]) if not _is_truncated(*optimizers) else None),
         "metrics": re.findall(r"'([^']*)'", metrics[0]) if not _is_truncated(*metrics) else None,
+        "state": None,  # version 1 did not record it
         "is_weight": fingerprint["is_weight"] if fingerprint["l2"] else None,  # without a penalty it has no effect
     }
 
@@ -64,7 +106,7 @@ def _builder(optimizer: str) -> str:
 
 
 def _numbers(text: str) -> list[float]:
-    return sorted(map(float, _NUMBER.findall(text)))
+    return sorted(map(float, _NUMBER.findall(text.partition(INIT)[0])))
 
 
 def _is_equal(saved: Any, current: Any) -> bool:
@@ -73,4 +115,13 @@ def _is_equal(saved: Any, current: Any) -> bool:
         return all(map(_is_equal, saved, current))
     if isinstance(saved, str) and isinstance(current, str) and ("~" in saved) != ("~" in current):
         return saved.partition(" ~")[0].partition(" #")[0] == current.partition(" ~")[0].partition(" #")[0]
+    if isinstance(saved, str) and isinstance(current, str) and _SAMPLED in saved:
+        return _is_equal_sample(saved, current)
     return saved == current
+
+
+def _is_equal_sample(saved: str, current: str) -> bool:
+    """Compare sampled arrays. Their other rows count if both are in files or both are in memory (fnn.data.identity)."""
+    (sample, _, rest), (current_sample, _, current_rest) = saved.partition("; "), current.partition("; ")
+    comparable = rest.partition(" ")[0] == current_rest.partition(" ")[0]
+    return sample == current_sample and (rest == current_rest or not comparable)

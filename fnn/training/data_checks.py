@@ -1,5 +1,6 @@
 """Checks of data, targets and metrics, shared by fit, evaluate, predict and make_run."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from fnn import checks
+from fnn.checks import protocol
 from fnn.data.arrays import check_examples, unpack_batch
+from fnn.data.host_rows import validate_targets
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import min_rows
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
@@ -25,14 +28,30 @@ def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None
     except TypeError:
         raise checks.fail(function, "loss", "hashable (metrics: a tuple of pairs)", loss, TypeError) from None
     if metrics is None:
+        _check_metrics(function, "loss.metrics", loss.metrics)
         return loss.metrics
     if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
         raise checks.fail(function, "metrics", "a mapping of names to functions", metrics, TypeError)
-    reserved = [name for name in metrics if name == "cost" or str(name).startswith("validation_")]
-    if reserved:
-        expected = "without the names 'cost' and 'validation_…', which are reserved"
-        raise checks.fail(function, "metrics", expected, came=repr(reserved[0]))
+    _check_metrics(function, "metrics", tuple(metrics.items()))
     return tuple(metrics.items())
+
+
+def _check_metrics(function: str, argument: str, pairs: Any) -> None:
+    """Raise unless these are pairs (name, metric) with different names that can name columns of the history."""
+    if not isinstance(pairs, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise checks.fail(function, argument, "a tuple of pairs (name, function)", pairs, TypeError)
+    seen: set[str] = set()
+    for name, metric in pairs:
+        if not isinstance(name, str):
+            raise checks.fail(function, argument, "named by text (str)", name, TypeError)
+        if not callable(metric):
+            raise checks.fail(function, argument, "functions", metric, TypeError)
+        if name == "cost" or name.startswith("validation_"):
+            expected = "without the names 'cost' and 'validation_…', which are reserved"
+            raise checks.fail(function, argument, expected, came=repr(name))
+        if name in seen:
+            raise checks.fail(function, argument, "of different names", came=f"{name!r} twice")
+        seen.add(name)
 
 
 def as_array(layout: Layout | None) -> Callable[[str, str, Any], Any]:
@@ -48,8 +67,15 @@ def _all_finite(array: Array | np.ndarray) -> bool:
     return bool(np.isfinite(np.asarray(array)).all() if on_host else jnp.all(jnp.isfinite(array)))
 
 
+def _first_not_finite(array: Array | np.ndarray, weight: Array | np.ndarray | None) -> int | None:
+    """The first row with weight that is not finite, if there is one."""
+    finite = np.asarray(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1))
+    bad = ~finite if weight is None or isinstance(weight, Tracer) else ~finite & (np.asarray(weight) != 0)
+    return int(np.argmax(bad)) if bad.any() else None
+
+
 def check_data(function: str, argument: str, data: Data, layout: Layout | None = None) -> Batch:
-    """Check (x, y) or (x, y, weight): x floating, equal lengths, everything finite.
+    """Check (x, y) or (x, y, weight): x floating, equal lengths, everything finite in the rows with weight.
 
     Returns: the arrays, on the device; if there is a layout, on the host: no device needs memory for all of them.
     """
@@ -59,20 +85,26 @@ def check_data(function: str, argument: str, data: Data, layout: Layout | None =
         checks.floats(function, f"{argument}: {name}", named[name])
     arrays: Batch = tuple(named.values())
     check_examples(function, arrays, min_rows(layout))
+    weight = named.get("weight")
     for name, array in named.items():
         if isinstance(array, Tracer):
             continue  # inside jit there are no values to check
         if jnp.issubdtype(array.dtype, jnp.inexact) and not _all_finite(array):
-            row = int(jnp.argmin(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1)))
-            raise checks.fail(function, f"{argument}: {name}", "finite", came=f"NaN or infinity, first in row {row}")
-    weight = named.get("weight")
+            row = _first_not_finite(array, weight)
+            if row is not None:
+                came = f"NaN or infinity, first in row {row}"
+                raise checks.fail(function, f"{argument}: {name}", "finite", came=came)
     if weight is not None and not isinstance(weight, Tracer) and bool((weight < 0).any()):
-        raise checks.fail(function, f"{argument}: weight", "non-negative", came="a negative weight")
+        came = f"a negative weight, first in row {int(np.argmax(np.asarray(weight) < 0))}"
+        raise checks.fail(function, f"{argument}: weight", "non-negative", came=came)
     return arrays
 
 
 def check_targets(network: Layer, loss: Loss, params: Params, data: Batch) -> None:
     """Let the loss check the values of the targets, if there are any, against the shape of the prediction."""
     if loss.validate is not None and not isinstance(data[1], Tracer) and data[1].shape[0]:
-        prediction = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, data[0])
-        loss.validate(prediction.shape, data[1])
+        run = lambda params, x: protocol.forward("fit", "network", network, params, x)[0]
+        prediction = jax.eval_shape(run, params, data[0])
+        weight = data[2] if len(data) == 3 and not isinstance(data[2], Tracer) else None
+        validate = functools.partial(loss.validate, prediction.shape)
+        validate_targets(validate, np.asarray(data[1]), weight, lambda row: f"row {row}")

@@ -17,6 +17,7 @@ from fnn.sharding import agreement, rows
 from fnn.sharding.layout import Layout, check_layout, with_auto_axes
 from fnn.sharding.placement import constrained, on_auto_mesh, place_state, to_user_mesh
 from fnn.sharding.rows import Examples, Rows
+from fnn.training.compiled import compiled
 from fnn.training.evaluation import evaluation_batch, means, per_example
 from fnn.training.step import Step, make_logging_step
 from fnn.types import Data, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
@@ -105,7 +106,7 @@ def report(
     """
     logs = {name: _mean_of_steps(values, weight) for name, values in logs.items()}
     if validation is not None:
-        params = calibrate(program.network, params, rows.all_rows(data)[0])
+        params = calibrate(program.network, params, rows.inputs_with_weight(data))
         batch_size = evaluation_batch(program.batch_size)
         values = per_example(program.network, program.loss, program.metrics, params, validation, batch_size)
         logs |= {f"validation_{name}": value for name, value in means(values, rows.all_rows(validation)).items()}
@@ -123,7 +124,7 @@ def _mean_of_steps(values: Array, weight: Array) -> Array:
     return product[0, 0] / jnp.where(product[0, 1] == 0, 1, product[0, 1])
 
 
-_epoch = jax.jit(epoch, static_argnums=(0, 1), donate_argnums=2)
+_epoch = compiled(static=2, donate_argnums=0)(epoch)
 
 
 def make_epoch(

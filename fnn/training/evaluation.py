@@ -28,9 +28,12 @@ from fnn.sharding.rows import (
     shard_rows,
     split_by_device,
 )
+from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
 from fnn.training.step import metric_values
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
+
+_KEPT = 8  # programs of `predict`, and as many of `evaluate`: an ensemble may take turns
 
 
 def in_batches(function: Callable[..., PyTree], data: Examples, batch_size: int | None) -> PyTree:
@@ -60,8 +63,8 @@ def evaluation_batch(batch_size: int) -> int:
     return max(batch_size, 1000)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _predict(network: Layer, params: Params, x: Examples, batch_size: int | None) -> Array:
+@compiled(static=2, kept=_KEPT)
+def _predict(network: Layer, batch_size: int | None, params: Params, x: Examples) -> Array:
     return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
 
 
@@ -88,6 +91,7 @@ def predict(
     (10, 3)
     """
     checks.layer("predict", "network", network)
+    checks.params("predict", params)
     batch_size = _optional("predict", batch_size)
     sharding = None if sharding is None else check_layout("predict", sharding)
     with agreement.fail_together("predict", spans_processes(sharding)):
@@ -95,9 +99,9 @@ def predict(
         check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
         _check_not_sharded("predict", params)
-        return _predict(network, params, examples, batch_size)
+        return _predict(network, batch_size, params, examples)
     rows = shard_rows(sharding, examples)
-    return fetch_rows(rows, _predict(network, place_params(sharding, params), rows, batch_size))
+    return fetch_rows(rows, _predict(network, batch_size, place_params(sharding, params), rows))
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -124,8 +128,8 @@ def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
     return {name: weighted_mean(value, weight) for name, value in values.items()}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))
-def _evaluate(network: Layer, loss: Loss, metrics: Metrics, params: Params, data: Examples, batch_size: int | None):
+@compiled(static=4, kept=_KEPT)
+def _evaluate(network: Layer, loss: Loss, metrics: Metrics, batch_size: int | None, params: Params, data: Examples):
     return means(per_example(network, loss, metrics, params, data, batch_size), all_rows(data))
 
 
@@ -165,6 +169,7 @@ def evaluate(
     {'accuracy': 1.0, 'cost': 1.0986}
     """
     checks.layer("evaluate", "network", network)
+    checks.params("evaluate", params)
     pairs, batch_size = metric_pairs("evaluate", loss, metrics), _optional("evaluate", batch_size)
     if sharding is None:
         _check_not_sharded("evaluate", params)
@@ -177,7 +182,7 @@ def evaluate(
         arrays = check_data("evaluate", "data", data, sharding)
         check_targets(network, loss, params, arrays)
     examples = arrays if sharding is None else shard_rows(sharding, arrays)
-    values = _evaluate(network, loss, pairs, params, examples, batch_size)
+    values = _evaluate(network, loss, pairs, batch_size, params, examples)
     return {name: float(value) for name, value in values.items()}
 
 

@@ -5,7 +5,6 @@ not finite, the steps are repeated from a snapshot, a copy of the carry that is 
 checks cost, gradient and parameters in every step.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from fnn.data.prefetch import Chunk
 from fnn.optimizers import apply_updates
 from fnn.sharding.rows import Examples
 from fnn.training import programs
+from fnn.training.compiled import compiled
 from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
 from fnn.training.step import Step, as_transformation
 from fnn.types import GradientTransformation, Params, TrainState
@@ -37,7 +37,7 @@ class _Checked(NamedTuple):
     params: PyTree
 
 
-@jax.jit
+@compiled()
 def _copy(carry: programs.Carry) -> programs.Carry:
     return jax.tree.map(jnp.copy, carry)
 
@@ -74,7 +74,7 @@ def _is_finite(state: TrainState) -> Array:
     return programs.all_true((checked.cost, checked.gradient, checked.params))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def _check_epoch(program: programs.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
     """Run the rest of an epoch, or up to its first step that is not finite. The result's opt_state is a `_Checked`."""
     step, state = _checking_step(program, state)
@@ -82,7 +82,7 @@ def _check_epoch(program: programs.Program, state: TrainState, data: Examples, p
     return run_part_of_epoch(step, program.batch_size, state, (), data, position, until, _is_finite)[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def _check_chunk(
     program: programs.Program, state: TrainState, chunk: Chunk, position: Array, until: Array
 ) -> TrainState:

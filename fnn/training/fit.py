@@ -1,13 +1,9 @@
 """fit: train on arrays or streams, with history, early stopping, reports, and checkpoints to resume from."""
 
 import contextlib
-import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import cast
-
-import jax
-import numpy as np
 
 from fnn import checks
 from fnn.checkpoint import store
@@ -16,16 +12,24 @@ from fnn.data.arrays import check_batch_size
 from fnn.data.streams import Stream
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, check_layout
-from fnn.sharding.placement import on_auto_mesh, place_state, to_user_mesh
+from fnn.sharding.placement import on_auto_mesh, place_state
 from fnn.sharding.process_rows import check_processes
 from fnn.sharding.rows import Examples, num_examples, place, shard_rows
-from fnn.training import programs, signals, stream_loop
-from fnn.training.arguments import assert_same_arguments, check_checkpoint_options, check_program, check_start
+from fnn.training import signals, stream_loop
+from fnn.training.arguments import (
+    assert_same_arguments,
+    check_callbacks,
+    check_checkpoint_options,
+    check_program,
+    check_start,
+)
+from fnn.training.callbacks import Callback
 from fnn.training.data_checks import check_data, check_targets
-from fnn.training.epoch import Program
+from fnn.training.due import Training
 from fnn.training.fingerprint import training_fingerprint
-from fnn.training.loop import Callback, Training, run_loop
-from fnn.training.progress import reporting
+from fnn.training.history import first_rows
+from fnn.training.loop import result, run_loop
+from fnn.training.progress import early_stopping_note, reporting
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
 from fnn.weights import IsWeight, check_weights, is_weight
 
@@ -55,12 +59,14 @@ def fit(
     progress: bool = True,
     report_every: int = 1,
     sharding: Layout | None = None,
-    callback: Callback | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
     state: TrainState | None = None,
     micro_batch_size: int | None = None,
     device_memory: int | None = None,
     window: int | None = None,
     is_weight: IsWeight = is_weight,
+    callback_every: int | None = None,
+    allow_changes: Collection[str] = (),
 ) -> FitResult:
     """Train a network and return its final state and history.
 
@@ -93,22 +99,30 @@ def fit(
       keep: keep this many of the newest checkpoints, and besides them the one with the lowest (validation) cost.
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
-      progress: print a line per report, and on a terminal a progress bar.
+      progress: print a line per report, with the seconds of the epochs since the line before (compilation counts to the
+        first), and on a terminal a progress bar. With `patience` the last line says which epoch's state is returned.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
         to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls
         the callback, and only process 0 shows progress. If one process fails, the others exit. A restart with
         `resume=True` continues the run, even on a different number of devices.
-      callback: callback(epoch, {name: value}, state), called with each report. The state is a copy that may be kept.
-        Training stops if it returns True.
+      callback: callback(epoch, {name: value}, state), or a list of such functions, called every `callback_every` epochs
+        and after the last one. The state is a copy that may be kept. It returns None, or True to end the training.
       state: a state to continue from, instead of `key`. It is not donated.
       micro_batch_size: sum the gradient of a batch over parts of this many examples, which takes less memory. Over a
         mesh each part sends the sum of its gradient; use a multiple of the number of devices.
       device_memory: bytes for examples on the device. Arrays that take more stay on the host or in files (np.memmap),
-        and are sent in chunks while the device computes.
+        and are sent in chunks while the device computes. To resume, files must have the same size and time of last
+        change, besides 256 rows that are compared; arrays in memory are compared as a whole.
       window: number of rows shuffled together, for data that are sent in chunks. Default: the rows of one chunk for
         arrays; streams keep their order. If the window holds all rows, arrays give the same bits as in memory.
       is_weight: (path, leaf) -> bool, the leaves that the penalty acts on. Default: `fnn.is_weight`.
+      callback_every: epochs between two calls of the callback. Default: as `report_every`.
+      allow_changes: names of the arguments that may differ from those that the checkpoint was saved with, for example
+        `("optimizer",)` to lower the learning rate midway. The training then goes on with the new ones, and keeps its
+        epochs, history and early stopping. Possible are network, loss, optimizer, metrics, l2, is_weight, batch_size,
+        patience, micro_batch_size, data, validation and state, as long as the trees of arrays stay the same. With
+        `optax.inject_hyperparams`, whose numbers are part of the state, the new numbers replace the saved ones.
 
     Returns:
       FitResult(state, history). `history` maps names to NumPy arrays with one entry per epoch: "cost" (with the
@@ -122,7 +136,8 @@ def fit(
       FloatingPointError: if the cost or a gradient is not finite; names the epoch, the step, the leaf and the last
         checkpoint. Non-finite gradients that the optimizer handles itself (optax.zero_nans) are not reported.
       fnn.checkpoint.DamagedError: if there are checkpoints to resume from, and all of them are damaged.
-      KeyboardInterrupt, SystemExit: after Ctrl-C and SIGTERM.
+      KeyboardInterrupt, SystemExit: after Ctrl-C and SIGTERM, or if the callback raises KeyboardInterrupt. The
+        attribute `result` of the exception is the FitResult so far.
 
     >>> import fnn, jax.numpy as jnp
     >>> x = jnp.linspace(-1, 1, 100)[:, None]
@@ -145,13 +160,15 @@ def fit(
         micro_batch_size=micro_batch_size,
         is_weight=is_weight,
     )
-    if callback is not None and not callable(callback):
-        raise checks.fail("fit", "callback", "a function: epoch, {name: value}, state", callback, TypeError)
+    callbacks = check_callbacks(callback)
     epochs = checks.positive_int("fit", "epochs", epochs)
     report_every = checks.positive_int("fit", "report_every", report_every)
+    callback_every = report_every if callback_every is None else callback_every
+    callback_every = checks.positive_int("fit", "callback_every", callback_every)
     if agreement.is_multiprocess():
         given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
+        options |= {"callback_every": callback_every, "allow_changes": list(allow_changes)}
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
         options |= {"device_memory": device_memory, "window": window, "data": str(callable(data))}
         assert_same_arguments(program, key, options=options, given=given)
@@ -167,10 +184,9 @@ def fit(
     examples: Examples = arrays if sharding is None else place(sharding, arrays)
     if source is None:
         check_batch_size("fit", program.batch_size, num_examples(examples))
-    if patience is not None:
-        checks.positive_int("fit", "patience", patience)
-        if validation is None:
-            raise checks.fail("fit", "validation", "given if `patience` is", came="None")
+    if patience is not None and validation is None:
+        raise checks.fail("fit", "validation", "given if `patience` is", came="None")
+    given_state = state
     state = check_start(program, key, state, sharding)
     check_weights("fit", "l2", l2, state.params, is_weight)
     state = state if sharding is None else place_state(sharding, state)
@@ -183,40 +199,45 @@ def fit(
             check_targets(network, loss, state.params, held_out)
     del arrays  # with `sharding`, `examples` holds copies
     saving = check_checkpoint_options(
-        checkpoint_dir, every=checkpoint_every, every_steps=checkpoint_every_steps, keep=keep, resume=resume
+        checkpoint_dir,
+        every=checkpoint_every,
+        every_steps=checkpoint_every_steps,
+        keep=keep,
+        resume=resume,
+        allow_changes=allow_changes,
     )
     if sharding is not None:
         held_out = None if held_out is None else shard_rows(sharding, held_out)
-        callback = None if callback is None else functools.partial(_call_on_mesh, sharding, callback)
     if saving is not None:
-        fingerprint = training_fingerprint(program, state.key, examples, held_out)
-        saving = saving._replace(fingerprint=fingerprint | ({} if source is None else {"data": source.about}))
+        fingerprint = training_fingerprint(program, state.key, examples, held_out, given_state)
+        saving = saving._replace(fingerprint=fingerprint | ({} if source is None else {"data": source.about()}))
+    del given_state
     lock = contextlib.nullcontext() if saving is None else store.open_folder(saving.folder)
     reporter = reporting(progress and agreement.is_main_process(), epochs)
-    with lock, reporter as report, signals.defer_signals() as signalled:
-        reports = report_every if agreement.all_max(bool(progress or callback))[0] else None
-        training = Training(program, examples, held_out, epochs, saving, report, reports, callback, signalled)
+    with lock as held, reporter as report, signals.defer_signals() as signalled:
+        saving = None if saving is None else saving._replace(held=held)
+        reports, calls = agreement.all_max(progress, bool(callbacks))
+        training = Training(
+            program,
+            examples,
+            held_out,
+            epochs,
+            saving,
+            report,
+            report_every if reports else None,
+            callbacks,
+            callback_every if calls else None,
+            signalled,
+            sharding,
+            streams=source is not None,
+        )
         if source is None:
-            carry = run_loop(training, state)
+            loop_state = run_loop(training, state)
         else:
             states = [state]
             del state  # so that the loop can free it: a second state need not stay on the device
-            carry, examples = stream_loop.run_stream_loop(training, source, states.pop())
-    return _result(program, carry, examples, sharding)
-
-
-def _call_on_mesh(layout: Layout, callback: Callback, epoch: int, logs: dict[str, float], state: TrainState):
-    """Call the user's callback with the user's mesh set."""
-    with jax.set_mesh(layout.mesh):
-        return callback(epoch, logs, to_user_mesh(layout, state))
-
-
-def _result(program: Program, carry: programs.Carry, data: Examples, layout: Layout | None) -> FitResult:
-    """The best state with early stopping, else the final one, calibrated; and the history of the epochs run."""
-    history = {name: np.asarray(column)[: int(carry.epoch)] for name, column in carry.history.items()}
-    state, best = carry.state, carry.best
-    if best is not None:
-        state = TrainState(best.params, best.opt_state, best.step, state.key)
-    elif program.network.calibrate is not None:
-        state = programs.copy_state(program, state, data)
-    return FitResult(state if layout is None else to_user_mesh(layout, state), history)
+            loop_state, examples = stream_loop.run_stream_loop(training, source, states.pop())
+        if patience is not None:
+            costs = first_rows(loop_state.history, int(loop_state.carry.epoch))["validation_cost"]
+            report.note(early_stopping_note(costs, epochs, patience))
+    return result(training, loop_state, examples)

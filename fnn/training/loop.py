@@ -4,19 +4,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from signal import Signals
-from typing import NamedTuple
+from signal import SIGINT, Signals
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from fnn.sharding import agreement
+from fnn.sharding.placement import to_user_mesh
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs, signals
-from fnn.training.progress import Reporter
+from fnn.training.callbacks import call_all
+from fnn.training.due import Training, checkpoint_is_due, next_stop, should_continue, steps_are_due, steps_to_checkpoint
+from fnn.training.history import append, first_rows, recent_rows
 from fnn.training.resume import CheckpointOptions, LoopState, find_checkpoint, save_checkpoint
-from fnn.types import TrainState
+from fnn.types import FitResult, TrainState
 
 # the number of epochs per call is doubled until a call takes this long; longer calls would delay Ctrl-C
 _CALL_SECONDS = 0.5
@@ -24,31 +26,9 @@ _CALL_SECONDS = 0.5
 # repeated
 _SNAPSHOT_SECONDS = 10.0
 
-Callback = Callable[[int, dict[str, float], TrainState], bool | None]
 
-
-class Training(NamedTuple):
-    """A call of fit after its arguments are checked.
-
-    saving         None without checkpoints
-    report         what shows progress
-    report_every   epochs between two reports; None if nothing is reported
-    signalled      () -> the signal that arrived, if one did
-    """
-
-    program: programs.Program
-    data: Examples
-    validation: Examples | None
-    epochs: int
-    saving: CheckpointOptions | None
-    report: Reporter
-    report_every: int | None
-    callback: Callback | None
-    signalled: Callable[[], Signals | None]
-
-
-def run_loop(training: Training, state: TrainState) -> programs.Carry:
-    """Train from this state, or from the checkpoint to resume from, and return the last carry."""
+def run_loop(training: Training, state: TrainState) -> LoopState:
+    """Train from this state, or from the checkpoint to resume from, and return where the training ended."""
     step_logs = lambda _: programs.allocate_step_logs(training.program, state, training.data)
     loop_state, saved = start_or_resume(training, state, step_logs)
     snapshot = None if saved is None else failures.snapshot(loop_state.carry, loop_state.position)
@@ -57,12 +37,12 @@ def run_loop(training: Training, state: TrainState) -> programs.Carry:
         if late:
             snapshot, snapshot_time = failures.snapshot(loop_state.carry, loop_state.position), time.monotonic()
         epoch_before, started = int(loop_state.carry.epoch), time.perf_counter()
-        if _steps_are_due(training, loop_state):
+        if steps_are_due(training, loop_state):
             loop_state, finite = _run_steps(training, loop_state)
         else:
-            until = jnp.int32(_next_stop(training, loop_state.carry, max_epochs))
+            until = jnp.int32(next_stop(training, loop_state.carry, max_epochs))
             carry = programs.run_epochs(training.program, loop_state.carry, training.data, training.validation, until)
-            loop_state, finite = LoopState(carry), bool(carry.finite)
+            loop_state, finite = after_epochs(loop_state, epoch_before, carry), bool(carry.finite)
         if not finite:
             if snapshot is None:
                 snapshot = failures.Snapshot(_first_carry(training, state), 0)
@@ -71,7 +51,13 @@ def run_loop(training: Training, state: TrainState) -> programs.Carry:
         quick, late = agreement.all_max(quick, late)  # the clocks of the processes differ
         max_epochs *= 1 + quick
         saved, stopped = save_and_report(training, loop_state, saved, training.data)
-    return loop_state.carry
+    return loop_state
+
+
+def after_epochs(loop_state: LoopState, epoch_before: int, carry: programs.Carry) -> LoopState:
+    """Where the training is after a program that ended the epochs after `epoch_before`: their rows are appended."""
+    rows = recent_rows(carry.recent, epoch_before, int(carry.epoch))
+    return LoopState(carry, append(loop_state.history, epoch_before, rows))
 
 
 def was_short(started: float) -> bool:
@@ -80,7 +66,7 @@ def was_short(started: float) -> bool:
 
 
 def _first_carry(training: Training, state: TrainState) -> programs.Carry:
-    return programs.init_carry(training.program, training.epochs, state, training.data, training.validation)
+    return programs.init_carry(training.program, state, training.data, training.validation)
 
 
 def start_or_resume(
@@ -90,7 +76,8 @@ def start_or_resume(
 
     `step_logs(n)` returns a tree with the shapes of the logs of n steps, which `find_checkpoint` needs.
     """
-    start = LoopState(_first_carry(training, state))
+    carry = _first_carry(training, state)
+    start = LoopState(carry, recent_rows(carry.recent, 0, 0))
     found = None
     if training.saving is not None:
         found = find_checkpoint(training.saving, start, step_logs, training.epochs)
@@ -101,14 +88,6 @@ def start_or_resume(
     return loop_state, path
 
 
-def should_continue(training: Training, loop_state: LoopState) -> bool:
-    """Return True if epochs remain and early stopping has not ended the run."""
-    best = loop_state.carry.best
-    return int(loop_state.carry.epoch) < training.epochs and (
-        best is None or bool(programs.has_patience(training.program, best))
-    )
-
-
 def save_and_report(
     training: Training, loop_state: LoopState, saved: Path | None, data: Examples
 ) -> tuple[Path | None, bool]:
@@ -116,30 +95,40 @@ def save_and_report(
 
     Returns: the newest checkpoint, and whether the callback ended the training.
     """
-    saving, every = training.saving, training.report_every
+    saving = training.saving
     epoch, epoch_ended, stopped = int(loop_state.carry.epoch), loop_state.position == 0, False
     last = epoch_ended and not should_continue(training, loop_state)
-    current = saving is not None and (last or _checkpoint_is_due(saving, loop_state))
+    current = saving is not None and (last or checkpoint_is_due(saving, loop_state))
     if saving is not None and current:
         saved = save_checkpoint(saving, loop_state)
-    if epoch_ended and every is not None and (epoch % every == 0 or last):
-        logs = {name: float(np.asarray(column)[epoch - 1]) for name, column in loop_state.carry.history.items()}
+    is_due = lambda every: epoch_ended and every is not None and (epoch % every == 0 or last)
+    logs = {name: float(column[epoch - 1]) for name, column in loop_state.history.items()} if epoch_ended else {}
+    if is_due(training.report_every):
         training.report.line(epoch, logs)
-        if training.callback is not None:
-            state = programs.copy_state(training.program, loop_state.carry.state, data)
-            with agreement.fail_together("fit"):
-                stopped = bool(training.callback(epoch, logs, state))
-            stopped = bool(agreement.all_max(stopped)[0])
+    interrupt = None
+    if is_due(training.callback_every):
+        state = programs.copy_state(training.program, loop_state.carry.state, data)
+        stopped, interrupt = call_all(training.callbacks, training.sharding, epoch, logs, state)
     training.report.advance(epoch)
     if stopped and saving is not None and not current:
         saved, current = save_checkpoint(saving, loop_state), True
-    handle_signal(training, loop_state, saved, current)
+    handle_signal(training, loop_state, saved, data, current, interrupt)
     return saved, stopped
 
 
-def handle_signal(training: Training, loop_state: LoopState, saved: Path | None, current: bool = False) -> None:
-    """If a signal arrived, save (unless the newest checkpoint is already current) and raise."""
-    (number,) = agreement.all_max(training.signalled() or 0)
+def handle_signal(
+    training: Training,
+    loop_state: LoopState,
+    saved: Path | None,
+    data: Examples,
+    current: bool = False,
+    interrupt: KeyboardInterrupt | None = None,
+) -> None:
+    """If a signal arrived, save (unless the newest checkpoint is already current) and raise.
+
+    A KeyboardInterrupt that a callback raised in any process is a signal, too. The exception has the result so far.
+    """
+    (number,) = agreement.all_max(training.signalled() or (0 if interrupt is None else SIGINT))
     if not number:
         return
     if training.saving is not None and not current:
@@ -148,55 +137,38 @@ def handle_signal(training: Training, loop_state: LoopState, saved: Path | None,
     message = _stop_message(received, int(carry.epoch), int(carry.state.step), saved)
     if agreement.is_main_process():
         print(message, file=sys.stderr, flush=True)
-    raise signals.exception_for(received, message)
+    raise signals.exception_for(received, message, result(training, loop_state, data)) from interrupt
 
 
-def _checkpoint_is_due(saving: CheckpointOptions, loop_state: LoopState) -> bool:
-    carry = loop_state.carry
-    by_steps = saving.every_steps is not None and int(carry.state.step) % saving.every_steps == 0
-    return by_steps or (loop_state.position == 0 and int(carry.epoch) % saving.every == 0)
+def result(training: Training, loop_state: LoopState, data: Examples) -> FitResult:
+    """The best state with early stopping, else the last one, calibrated on `data`; and the history of the epochs run.
 
-
-def steps_to_checkpoint(training: Training, loop_state: LoopState) -> int | None:
-    """The number of steps until a checkpoint of `checkpoint_every_steps` is due; None without that option."""
-    every = None if training.saving is None else training.saving.every_steps
-    return None if every is None else every - int(loop_state.carry.state.step) % every
-
-
-def _steps_are_due(training: Training, loop_state: LoopState) -> bool:
-    """Return True if the next call must run part of an epoch: a checkpoint is due inside it, or the run resumed inside
-    it.
+    A stream that is interrupted inside an epoch has no data at hand. Its state is not calibrated.
     """
-    inside = training.saving is not None and training.saving.every_steps is not None
-    return loop_state.position > 0 or (inside and programs.steps_per_epoch(training.program, training.data) > 1)
-
-
-def _next_stop(training: Training, carry: programs.Carry, max_epochs: int) -> int:
-    """The epoch up to which the next call runs: at most `max_epochs` more, or to the next report or checkpoint."""
-    epoch, saving, every = int(carry.epoch), training.saving, training.report_every
-    until = min(training.epochs, epoch + max_epochs)
-    if every is not None:
-        until = min(until, epoch - epoch % every + every)
-    if saving is not None:
-        until = min(until, epoch - epoch % saving.every + saving.every)
-    # not None only if an epoch has a single step, because `_steps_are_due` handles all other cases
-    to_save = steps_to_checkpoint(training, LoopState(carry))
-    return until if to_save is None else min(until, epoch + to_save)
+    carry, program = loop_state.carry, training.program
+    state, best = carry.state, carry.best
+    if best is not None:
+        state = TrainState(best.params, best.opt_state, best.step, state.key)
+    elif program.network.calibrate is not None and not (training.streams and data is training.data):
+        state = programs.copy_state(program, state, data)
+    history = first_rows(loop_state.history, int(carry.epoch))
+    return FitResult(state if training.sharding is None else to_user_mesh(training.sharding, state), history)
 
 
 def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bool]:
     """Run the steps of an epoch up to the next checkpoint or its end. Returns also whether all is finite."""
     program, data, carry = training.program, training.data, loop_state.carry
-    steps, to_save = programs.steps_per_epoch(program, data), steps_to_checkpoint(training, loop_state)
+    steps, to_save = programs.steps_per_epoch(program, data), steps_to_checkpoint(training, carry)
     outs = programs.allocate_step_logs(program, carry.state, data) if loop_state.position == 0 else loop_state.step_logs
     until = steps if to_save is None else min(steps, loop_state.position + to_save)
     part = jnp.int32(loop_state.position), jnp.int32(until)
     state, outs, finite = programs.run_steps(program, carry.state, outs, data, *part)
     carry = carry._replace(state=state)
     if until < steps:
-        return LoopState(carry, until, outs), bool(finite)
+        return LoopState(carry, loop_state.history, until, outs), bool(finite)
+    epoch_before = int(carry.epoch)
     carry = programs.end_epoch(program, carry, outs, data, training.validation)
-    return LoopState(carry), bool(finite) and bool(carry.finite)
+    return after_epochs(loop_state, epoch_before, carry), bool(finite) and bool(carry.finite)
 
 
 def _describe_failure(
@@ -204,7 +176,7 @@ def _describe_failure(
 ) -> str:
     """Return the error message for a call that started after epoch `epoch_before` and produced a non-finite value."""
     epoch = int(loop_state.carry.epoch)
-    columns = {name: np.asarray(column)[:epoch] for name, column in loop_state.carry.history.items()}
+    columns = first_rows(loop_state.history, epoch)
     costs = {name: columns[name] for name in ("cost", "validation_cost") if name in columns}
     bad = ~np.logical_and.reduce([np.isfinite(column) for column in costs.values()])
     good, until = epoch_before, epoch + (loop_state.position > 0)
@@ -232,7 +204,7 @@ def failure_message(
 
 
 def _stop_message(number: Signals, epoch: int, step: int, saved: Path | None) -> str:
-    advice = "nothing is saved, because checkpoint_dir was not given"
+    advice = "nothing is saved, because checkpoint_dir was not given; the exception has the state so far in `result`"
     if saved is not None:
         advice = f"saved {saved}; to resume, call fit again with checkpoint_dir={str(saved.parent)!r} and resume=True"
     return f"fit: stopped by {number.name} after epoch {epoch}, step {step}; {advice}"

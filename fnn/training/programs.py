@@ -20,6 +20,8 @@ from fnn.data.prefetch import Chunk
 from fnn.layers.normalization import calibrate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
+from fnn.training import history
+from fnn.training.compiled import compiled
 from fnn.training.epoch import Program, logging_step, report, reported_epoch
 from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
 from fnn.types import Params, TrainState
@@ -39,14 +41,14 @@ class Carry(NamedTuple):
     """What goes from epoch to epoch on the device.
 
     state     the state of the training
-    history   name -> (epochs,), filled up to `epoch`
+    recent    name -> (history.ROWS,), what the last epochs reported: epoch i, from 0, in row i % history.ROWS
     epoch     the number of epochs run
     finite    whether all costs and parameters are finite, as of the last call
     best      None without early stopping
     """
 
     state: TrainState
-    history: dict[str, Array]
+    recent: dict[str, Array]
     epoch: Array
     finite: Array
     best: Best | None
@@ -63,7 +65,7 @@ def finite_leaves(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
-_reported_epoch = jax.jit(reported_epoch, static_argnums=0, inline=True)
+_reported_epoch = compiled(static=1, inline=True)(reported_epoch)
 """Jitted so that `init_carry` and `run_epochs` share one trace of the epoch."""
 
 
@@ -74,8 +76,8 @@ def _report(program: Program, state: TrainState, outs: PyTree, data: Examples, v
     return jax.lax.optimization_barrier((state._replace(params=params), logs))
 
 
-def _keep_best(best: Best, state: TrainState, cost: Array) -> Best:
-    improved = cost < best.cost
+def _keep_best(best: Best, epoch: Array, state: TrainState, cost: Array) -> Best:
+    improved = (cost < best.cost) | (epoch == 0)  # the cost before is no cost: 0, or inf in earlier checkpoints
     candidate = Best(state.params, state.opt_state, state.step, cost, jnp.zeros_like(best.waited))
     kept = best._replace(waited=best.waited + 1)
     return jax.tree.map(lambda new, old: jnp.where(improved, new, old), candidate, kept)
@@ -88,9 +90,10 @@ def has_patience(program: Program, best: Best) -> Array:
 
 def _record(carry: Carry, state: TrainState, logs: dict[str, Array]) -> Carry:
     """The carry after an epoch that ended in this state, with these logs."""
-    history = {name: column.at[carry.epoch].set(logs[name]) for name, column in carry.history.items()}
-    best = None if carry.best is None else _keep_best(carry.best, state, logs["validation_cost"])
-    return Carry(state, history, carry.epoch + 1, carry.finite, best)
+    row = carry.epoch % history.ROWS
+    recent = {name: column.at[row].set(logs[name]) for name, column in carry.recent.items()}
+    best = None if carry.best is None else _keep_best(carry.best, carry.epoch, state, logs["validation_cost"])
+    return Carry(state, recent, carry.epoch + 1, carry.finite, best)
 
 
 def _constrain(carry: Carry, data: Examples) -> Carry:
@@ -99,32 +102,34 @@ def _constrain(carry: Carry, data: Examples) -> Carry:
 
 
 def _check_finite(carry: Carry) -> Carry:
-    """Set `carry.finite` to True if all costs so far and all parameters are finite, else to False."""
-    columns = [carry.history[name] for name in ("cost", "validation_cost") if name in carry.history]
-    ahead = jnp.arange(columns[0].size, dtype=jnp.int32) >= carry.epoch
-    costs = jnp.all(jnp.stack([jnp.isfinite(column) | ahead for column in columns]))
+    """Set `finite` to True if the recent costs and all parameters are finite, else to False. Rows that no epoch has
+    written are 0.
+    """
+    columns = [carry.recent[name] for name in ("cost", "validation_cost") if name in carry.recent]
+    costs = jnp.all(jnp.stack([jnp.isfinite(column) for column in columns]))
     return carry._replace(finite=costs & all_true(finite_leaves(carry.state.params)))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def init_carry(program: Program, epochs: int, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
+@compiled(static=1)
+def init_carry(program: Program, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
     """The carry before the first epoch. It has its own buffers, so that the caller's state is not donated."""
     logs = jax.eval_shape(functools.partial(_reported_epoch, program), state, data, validation)[1]
-    history = {name: jnp.full(epochs, jnp.nan, log.dtype) for name, log in logs.items()}
+    recent = {name: jnp.zeros(history.ROWS, log.dtype) for name, log in logs.items()}
     best = None
     if program.patience is not None:
-        cost = jnp.asarray(jnp.inf, logs["validation_cost"].dtype)
+        cost = jnp.zeros((), logs["validation_cost"].dtype)  # not infinity, which `jax.debug_infs` refuses
         best = Best(state.params, state.opt_state, state.step, cost, waited=jnp.zeros((), jnp.int32))
-    carry = Carry(state, history, jnp.zeros((), jnp.int32), jnp.asarray(True), best)
+    carry = Carry(state, recent, jnp.zeros((), jnp.int32), jnp.asarray(True), best)
     return _constrain(jax.tree.map(jnp.copy, carry), data)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@compiled(static=1, donate_argnums=0)
 def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
     """Run whole epochs up to `until`, or fewer if early stopping ends the training. The given carry is donated.
 
-    `until` is an argument, so one compilation serves any number of epochs. Finiteness is checked once, at the end: a
-    non-finite cost stays in the history, and a non-finite gradient makes the parameters non-finite in every later step.
+    `until` is an argument, so one compilation serves any number of epochs. One call may run `history.ROWS` epochs.
+    Finiteness is checked once, at the end: a non-finite cost stays in the history, and a non-finite gradient makes the
+    parameters non-finite in every later step.
     """
 
     def continues(carry: Carry) -> Array:
@@ -143,7 +148,7 @@ def steps_per_epoch(program: Program, data: Examples) -> int:
     return -(-rows.num_examples(data) // program.batch_size)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> PyTree:
     """Zeros for what the steps of an epoch report: (weight, logs), each (steps,)."""
     steps = steps_per_epoch(program, data)
@@ -152,7 +157,7 @@ def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> P
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), out)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+@compiled(static=1, donate_argnums=(0, 1))
 def run_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
     """Run the steps position..until-1 of an epoch. The given state and outs are donated.
 
@@ -168,14 +173,14 @@ def _all_finite(state: TrainState, outs: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.isfinite(logs["cost"])) & all_true(finite_leaves(state.params))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def run_chunk(program: Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
     """`run_steps` for the steps position..until-1 of a chunk. The given state is not donated."""
     state, outs = run_part_of_chunk(logging_step(program), state, outs, chunk, position, until)
     return state, outs, _all_finite(state, outs)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@compiled(static=1, donate_argnums=0)
 def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, validation: Examples | None) -> Carry:
     """Return the carry after an epoch whose last step produced carry.state. The given carry is donated. The body runs
     in a one-iteration loop so that its rounding equals that of `run_epochs`: XLA hoists loop-invariant operations, and
@@ -190,8 +195,8 @@ def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, vali
     return _constrain(_check_finite(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry)), data)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def copy_state(program: Program, state: TrainState, data: Examples) -> TrainState:
     """A copy of the state for use outside of the training: own buffers, and calibrated population statistics."""
-    params = calibrate(program.network, state.params, rows.all_rows(data)[0])
+    params = calibrate(program.network, state.params, rows.inputs_with_weight(data))
     return rows.constrain_tree(data, jax.tree.map(jnp.copy, state._replace(params=params)), params)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Reporter(NamedTuple):
     """The functions that show progress.
@@ -21,13 +23,31 @@ class Reporter(NamedTuple):
 
 
 def format_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float) -> str:
-    """Format one line of a report.
+    """Format one line of a report. The seconds are those of the epochs since the line before.
 
     >>> format_line(5, 100, {"cost": 0.12345, "validation_accuracy": 0.975}, 1.25)
     'epoch   5/100  cost 0.1235  validation accuracy 0.9750  1.2 s'
     """
     values = "  ".join(f"{name.replace('_', ' ')} {_format_value(value)}" for name, value in _ordered(logs))
-    return f"epoch {epoch:{len(str(epochs))}d}/{epochs}  {values}  {seconds:.1f} s"
+    return f"epoch {epoch:{len(str(epochs))}d}/{epochs}  {values}  {seconds:.{1 if seconds >= 1 else 3}f} s"
+
+
+def early_stopping_note(validation_cost: np.ndarray, epochs: int, patience: int) -> str:
+    """Say whether early stopping ended a training of at most `epochs`, and of which epoch the parameters are returned.
+
+    `validation_cost` has one entry for each epoch that ran.
+
+    >>> early_stopping_note(np.array([0.5, 0.25, 0.5, 0.25]), 10, 2)
+    'stopped early after epoch 4, 2 epochs without a lower validation cost; returning the state of epoch 2 (0.2500)'
+    >>> early_stopping_note(np.array([0.5, 0.25]), 2, 1)
+    'returning the state of epoch 2, which has the lowest validation cost (0.2500)'
+    """
+    ran, best = len(validation_cost), int(np.argmin(validation_cost)) + 1
+    cost = _format_value(float(validation_cost[best - 1]))
+    if ran < epochs and ran - best >= patience:
+        waited = f"{patience} epoch{'s' if patience > 1 else ''} without a lower validation cost"
+        return f"stopped early after epoch {ran}, {waited}; returning the state of epoch {best} ({cost})"
+    return f"returning the state of epoch {best}, which has the lowest validation cost ({cost})"
 
 
 def _format_value(value: float) -> str:
@@ -41,26 +61,44 @@ def _ordered(logs: dict[str, float]) -> list[tuple[str, float]]:
 
 @contextlib.contextmanager
 def reporting(progress: bool, epochs: int) -> Iterator[Reporter]:
-    """Yield the Reporter of a training of this many epochs. Without `progress` it shows nothing."""
+    """Yield the Reporter of a training of this many epochs. Without `progress` it shows nothing.
+
+    Names and paths are printed as they are: brackets are not markup, and `:name:` is no emoji.
+    """
     if not progress:
         yield Reporter(lambda epoch, logs: None, lambda epoch: None, lambda text: None)
         return
     from rich.console import Console
 
-    start, console = time.perf_counter(), Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
+    started, reported = time.perf_counter(), False  # `started`: when the epochs of the next line began
 
     def line(epoch: int, logs: dict[str, float]) -> None:
-        console.print(format_line(epoch, epochs, logs, time.perf_counter() - start), soft_wrap=True)
+        nonlocal reported
+        console.print(format_line(epoch, epochs, logs, time.perf_counter() - started), soft_wrap=True)
+        reported = True
+
+    def advance(epoch: int) -> None:
+        nonlocal started, reported
+        if reported:  # the callback, which runs after the line, does not count
+            started, reported = time.perf_counter(), False
 
     def note(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False)
+        console.print(text, soft_wrap=True)
 
     if not console.is_terminal:
-        yield Reporter(line, lambda epoch: None, note)
+        yield Reporter(line, advance, note)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn())
+    description = TextColumn("{task.description}")
+    columns = (description, BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training", total=epochs)
-        yield Reporter(line, lambda epoch: bar.update(task, completed=epoch), note)
+        task = bar.add_task("compiling", total=epochs, start=False)  # the first call compiles before it trains
+
+        def advance_bar(epoch: int) -> None:
+            advance(epoch)
+            bar.start_task(task)
+            bar.update(task, completed=epoch, description="training")
+
+        yield Reporter(line, advance_bar, note)

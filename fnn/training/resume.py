@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,19 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import DamagedError, atomic, manifest, store
+from fnn.checkpoint import manifest, store
+from fnn.checkpoint.lock import FolderLock
 from fnn.sharding import agreement
-from fnn.training.compatibility import find_differences, is_version_1
+from fnn.training.compatibility import (
+    CHANGEABLE,
+    differing_names,
+    find_differences,
+    find_other_code,
+    is_version_1,
+)
+from fnn.training.history import first_rows
 from fnn.training.programs import Carry
+from fnn.training.pruning import Scores, prune
 
 
 class CheckpointOptions(NamedTuple):
@@ -29,6 +38,9 @@ class CheckpointOptions(NamedTuple):
       keep: number of newest checkpoints to keep. The best one is kept too.
       resume: whether to resume from the newest good checkpoint.
       fingerprint: the fingerprint of this training, which every checkpoint records.
+      scores: the scores of checkpoints in the folder that are known, so that each is read once.
+      allow_changes: names of the entries of the fingerprint that may differ from that of the checkpoint.
+      held: the lock of the folder; None before it is locked.
     """
 
     folder: Path
@@ -37,6 +49,9 @@ class CheckpointOptions(NamedTuple):
     keep: int
     resume: bool
     fingerprint: dict[str, Any]
+    scores: Scores
+    allow_changes: tuple[str, ...] = ()
+    held: FolderLock | None = None
 
 
 class LoopState(NamedTuple):
@@ -44,20 +59,22 @@ class LoopState(NamedTuple):
 
     Attributes:
       carry: the carry of the compiled programs.
+      history: name -> (n,), what each epoch reported, on the host. The first `carry.epoch` rows are filled.
       position: number of steps done in the epoch under way; 0 between epochs.
       step_logs: what these steps reported, if the position is not 0.
     """
 
     carry: Carry
+    history: dict[str, np.ndarray]
     position: int = 0
     step_logs: PyTree = None
 
 
-def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
+def _training_tree(loop_state: LoopState, history: Mapping[str, Any]) -> dict[str, PyTree]:
     """Return the tree to save beside the train state. Given `ShapeDtypeStruct`s instead of arrays, return the tree that
     a checkpoint is expected to contain.
     """
-    tree: dict[str, PyTree] = {"history": loop_state.carry.history}
+    tree: dict[str, PyTree] = {"history": history}
     if loop_state.carry.best is not None:
         tree["best"] = loop_state.carry.best
     if loop_state.position:
@@ -68,35 +85,20 @@ def _training_tree(loop_state: LoopState) -> dict[str, PyTree]:
 def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
     """Write a checkpoint durably, then remove those that are neither among the last `keep` nor the best."""
     carry, position, epoch = loop_state.carry, loop_state.position, int(loop_state.carry.epoch)
-    history = {name: np.asarray(column)[:epoch] for name, column in carry.history.items()}
+    history = first_rows(loop_state.history, epoch)
     cost = history.get("validation_cost", history["cost"])
     score = float(cost[-1]) if epoch and position == 0 else None  # inside an epoch there is no cost yet
     training = {"epoch": epoch, "position": position, "score": score}
-    saved = _training_tree(loop_state._replace(carry=carry._replace(history=history)))
+    saved = _training_tree(loop_state, history)
     trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
     step = int(carry.state.step)
-    path = store.write(options.folder, step, trees, training=training, configuration=options.fingerprint)
+    assert options.held is not None
+    path = store.write(options.held, step, trees, training=training, configuration=options.fingerprint)
     with agreement.fail_together("fit"):
         if agreement.is_main_process():
-            _prune(options)
+            options.scores[path.name] = score
+            prune(options.held, options.keep, options.scores)
     return path
-
-
-def _score(path: Path) -> float | None:
-    """The score of a checkpoint; None if it has none or is damaged."""
-    try:
-        return manifest.read_manifest(path).get("training", {}).get("score")
-    except DamagedError:
-        return None
-
-
-def _prune(options: CheckpointOptions) -> None:
-    paths = manifest.list_checkpoints(options.folder)
-    scores = {path: score for path in paths if (score := _score(path)) is not None}
-    best = min(scores, key=lambda path: scores[path], default=None)  # the first, if several have the lowest score
-    for path in paths[: -options.keep]:
-        if path != best:
-            atomic.remove_folder(path)
 
 
 def find_checkpoint(
@@ -116,8 +118,10 @@ def find_checkpoint(
     Raises:
       ValueError: if the folder has checkpoints and `resume` is False, or if they are of another training.
       DamagedError: if there are checkpoints and all of them are damaged.
+      TypeError, ValueError: if this training could not be saved, for example because of the dtype of a leaf.
     """
-    store.check_writable("fit", start.carry)
+    trees = {manifest.STATE: start.carry.state, manifest.TRAINING: _training_tree(start, start.carry.recent)}
+    store.check_writable("fit", trees, configuration=options.fingerprint)
     if not options.resume:
         present = manifest.list_checkpoints(options.folder)
         if present:
@@ -132,39 +136,66 @@ def find_checkpoint(
     if training is None:
         expected, got = "a folder of checkpoints of fit", f"{checkpoint.path}, a state saved by itself"
         raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=_restore_advice(checkpoint.path))
-    _check_same_training(options, checkpoint)
-    _warn_of_other_versions(checkpoint)
     epoch, position = training["epoch"], training["position"]
+    _check_same_training(options, checkpoint, position)
+    _warn_of_other_versions(checkpoint)
     if epochs < epoch:
         raise checks.fail("fit", "epochs", f"at least {epoch}, the epochs that {checkpoint.path} has done", epochs)
     carry = start.carry
     columns = {
         name: jax.ShapeDtypeStruct((epoch,), column.dtype, sharding=column.sharding)
-        for name, column in carry.history.items()
+        for name, column in carry.recent.items()
     }
-    like = LoopState(carry._replace(history=columns), position, make_step_logs(position) if position else None)
+    like = start._replace(position=position, step_logs=make_step_logs(position) if position else None)
     state = store.restore_tree("fit", checkpoint, manifest.STATE, carry.state)
-    restored = store.restore_tree("fit", checkpoint, manifest.TRAINING, _training_tree(like))
-    history = {name: column.at[:epoch].set(restored["history"][name]) for name, column in carry.history.items()}
+    if "optimizer" in differing_names(checkpoint.manifest["configuration"], options.fingerprint):
+        state = state._replace(opt_state=_with_hyperparameters(state.opt_state, carry.state.opt_state))
+    restored = store.restore_tree("fit", checkpoint, manifest.TRAINING, _training_tree(like, columns))
+    history = {name: np.array(restored["history"][name]) for name in carry.recent}
     with agreement.fail_together("fit"):
         for path in damaged if agreement.is_main_process() else []:
             _rename_damaged(path)
-    carry = Carry(state, history, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), restored.get("best"))
-    return LoopState(carry, position, restored.get("epoch")), checkpoint.path
+    carry = Carry(state, carry.recent, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), restored.get("best"))
+    return LoopState(carry, history, position, restored.get("epoch")), checkpoint.path
 
 
-def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint) -> None:
-    """Raise ValueError if a checkpoint is of another training; warn if its record can only be compared in part."""
-    saved = checkpoint.manifest["configuration"]
-    differences = find_differences(saved, options.fingerprint)
+def _with_hyperparameters(saved: PyTree, fresh: PyTree) -> PyTree:
+    """The saved state of an optimizer with the hyperparameters of the new one.
+
+    `optax.inject_hyperparams` keeps numbers such as the learning rate in the state, in a field of this name.
+    """
+    named = lambda path: any(getattr(part, "name", None) == "hyperparams" for part in path)
+    return jax.tree_util.tree_map_with_path(lambda path, old, new: new if named(path) else old, saved, fresh)
+
+
+def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint, position: int) -> None:
+    """Raise ValueError if a checkpoint is of another training; warn if that can only be said in part."""
+    saved, current = checkpoint.manifest["configuration"], options.fingerprint
+    allowed = [name for name in options.allow_changes if not (position and name in ("batch_size", "data"))]
+    differences = find_differences(saved, current, allowed)
     if differences:
         expected, got = "a folder of checkpoints of this same training", f"{checkpoint.path}: {'; '.join(differences)}"
-        raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=_restore_advice(checkpoint.path))
+        advice = _changes_advice(differing_names(saved, current), position) + _restore_advice(checkpoint.path)
+        raise checks.fail("fit", "checkpoint_dir", expected, came=got, advice=advice)
+    if other := find_other_code(saved, current):
+        _warn(
+            f"fit: the code of functions in {', '.join(other)} is not what it was when {checkpoint.path} was saved; "
+            "the values that they hold are the same"
+        )
     if is_version_1(saved):
         _warn(
             f"fit: {checkpoint.path} comes from an earlier version of fnn. Its record of the functions of the network, "
             "the loss and the optimizer cannot be compared; everything else is the same"
         )
+
+
+def _changes_advice(names: list[str], position: int) -> str:
+    """How to go on with the changes, if that is possible."""
+    if not set(names) <= set(CHANGEABLE):
+        return ""
+    if position and {"batch_size", "data"} & set(names):
+        return "Inside an epoch neither batch_size nor data can change. "
+    return f"To go on with the change, pass allow_changes={tuple(names)}. "
 
 
 def _restore_advice(path: Path) -> str:
@@ -195,4 +226,4 @@ def _warn(message: str) -> None:
 
 def _rename_damaged(path: Path) -> None:
     names = (path.with_name(f"damaged-{path.name}{suffix}") for suffix in ("", *(f"-{i}" for i in range(1, 10_000))))
-    os.rename(path, next(name for name in names if not name.exists()))
+    os.rename(path, next(name for name in names if not os.path.lexists(name)))

@@ -7,6 +7,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
+
+_open: list[list[signal.Signals]] = []  # what the training of the main thread has recorded, if one runs
 
 _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
@@ -17,9 +20,14 @@ def defer_signals() -> Iterator[Callable[[], signal.Signals | None]]:
 
     A second signal acts as usual. Handlers are replaced in the main thread only, and only those that Python installs
     by default: a program that handles or ignores a signal itself keeps doing so. On exit the handlers are restored.
+
+    A training inside another one, for example in its callback, is told of the signals that the outer one records.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
+        return
+    if _open:
+        yield lambda: _open[-1][0] if _open[-1] else None
         return
     received: list[signal.Signals] = []
     replaced = [number for number, default in _DEFAULTS.items() if signal.getsignal(number) is default]
@@ -28,18 +36,22 @@ def defer_signals() -> Iterator[Callable[[], signal.Signals | None]]:
         received.append(signal.Signals(number))
         signal.signal(number, _DEFAULTS[received[-1]])
 
+    _open.append(received)
     for number in replaced:
         signal.signal(number, record)
     try:
         yield lambda: received[0] if received else None
     finally:
+        _open.remove(received)
         for number in replaced:
             signal.signal(number, _DEFAULTS[number])
 
 
-def exception_for(number: signal.Signals, message: str) -> BaseException:
-    """Return the exception to raise for a signal.
+def exception_for(number: signal.Signals, message: str, result: Any) -> BaseException:
+    """Return the exception to raise for a signal, with `result` as an attribute.
 
     This is KeyboardInterrupt for SIGINT; for other signals it is SystemExit with status 128 + number, as in shells.
     """
-    return KeyboardInterrupt(message) if number == signal.SIGINT else SystemExit(128 + number)
+    error = KeyboardInterrupt(message) if number == signal.SIGINT else SystemExit(128 + number)
+    setattr(error, "result", result)  # noqa: B010, since neither exception declares it
+    return error

@@ -12,34 +12,34 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from fnn import checks
 from fnn.data import prefetch
 from fnn.data.host_rows import Validate
 from fnn.data.prefetch import LoadedChunk, Piece
 from fnn.data.streams import Source
+from fnn.row_weights import cycle_rows_on_host
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
 from fnn.training import failures, programs
+from fnn.training.due import Training, should_continue, steps_to_checkpoint
+from fnn.training.history import append
 from fnn.training.loop import (
-    Training,
+    after_epochs,
     failure_message,
     handle_signal,
     save_and_report,
-    should_continue,
     start_or_resume,
-    steps_to_checkpoint,
     was_short,
 )
 from fnn.training.resume import LoopState
 from fnn.types import PRNGKey, TrainState
 
 
-def run_stream_loop(training: Training, source: Source, state: TrainState) -> tuple[programs.Carry, Examples]:
+def run_stream_loop(training: Training, source: Source, state: TrainState) -> tuple[LoopState, Examples]:
     """Train from a source of chunks. `training.data` is one batch of zeros.
 
-    Returns: the last carry, and the examples that calibrate batch norm.
+    Returns: where the training ended, and the examples that calibrate batch norm.
     """
     program = training.program
     like = programs.allocate_step_logs(program, state, training.data)
@@ -59,11 +59,11 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             if loaded is None:
                 loaded, position = next_chunk(), 0
             if loaded is None:
-                handle_signal(training, loop_state, saved)
+                handle_signal(training, loop_state, saved, data)
                 continue
             started = time.perf_counter()
             until = min(loaded.steps, position + max_steps)
-            to_save = steps_to_checkpoint(training, loop_state)
+            to_save = steps_to_checkpoint(training, loop_state.carry)
             until = until if to_save is None else min(until, position + to_save)
             part = jnp.int32(position), jnp.int32(until)
             state, outs, finite = programs.run_chunk(program, loop_state.carry.state, buffer, loaded.chunk, *part)
@@ -75,10 +75,11 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
                 raise FloatingPointError(message)
             if was_short(started):
                 max_steps = min(2 * max_steps, source.steps)
-            step_logs = _append(step_logs, loop_state.position, outs)
+            step_logs = append(step_logs, loop_state.position, outs)
             count = loop_state.position + until - position
             outs = jax.tree.map(lambda leaf, count=count: leaf[:count], step_logs)
-            loop_state = LoopState(loop_state.carry._replace(state=state), count, outs)
+            carry = loop_state.carry._replace(state=state)
+            loop_state = loop_state._replace(carry=carry, position=count, step_logs=outs)
             position, epoch_ended, first = until, until == loaded.steps and loaded.ends, loaded.first
             if position == loaded.steps:
                 seen += loaded.rows
@@ -92,23 +93,10 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
         if _only_calibrates(training, int(loop_state.carry.epoch)) and data is training.data:
             loaded = next_chunk()
             if loaded is None:
-                handle_signal(training, loop_state, saved, current=True)
+                handle_signal(training, loop_state, saved, data, current=True)
             else:
                 data = _calibration_data(training, loaded.first)
-    return loop_state.carry, data
-
-
-def _append(step_logs: PyTree, count: int, outs: PyTree) -> PyTree:
-    """Write `outs` after the first `count` rows, in the same memory. If it is full, allocate twice as much."""
-
-    def append(held: np.ndarray, more: np.ndarray) -> np.ndarray:
-        until, size = count + len(more), len(held)
-        if until > size:
-            held = np.concatenate([held, np.empty_like(held, shape=(max(until, 2 * size) - size, *held.shape[1:]))])
-        held[count:until] = more
-        return held
-
-    return jax.tree.map(append, step_logs, outs)
+    return loop_state, data
 
 
 def _pieces(
@@ -160,8 +148,9 @@ def _only_calibrates(training: Training, epoch: int) -> bool:
 
 
 def _inputs(piece: Piece) -> np.ndarray:
-    """A copy of x: the memory of the piece is read into again."""
-    return piece.arrays[0][: len(piece.order)].copy()
+    """A copy of x, as `cycle_rows` has it with weights: the memory of the piece is read into again."""
+    arrays = [array[: len(piece.order)] for array in piece.arrays]
+    return cycle_rows_on_host(arrays[0], arrays[-1]).copy() if len(arrays) == 3 else arrays[0].copy()
 
 
 def _first_inputs(pieces: Callable, epoch: int) -> np.ndarray:
@@ -188,11 +177,12 @@ def _end_epoch(
     epoch = int(loop_state.carry.epoch)
     data = _calibration_data(training, first)
     carry = programs.end_epoch(training.program, loop_state.carry, loop_state.step_logs, data, training.validation)
-    if not carry.finite:
-        costs = {name: carry.history[name] for name in ("cost", "validation_cost") if name in carry.history}
-        costs = {name: float(column[epoch]) for name, column in costs.items()}
+    finite, loop_state = bool(carry.finite), after_epochs(loop_state, epoch, carry)
+    if not finite:
+        logs = {name: float(column[epoch]) for name, column in loop_state.history.items()}
+        costs = {name: logs[name] for name in ("cost", "validation_cost") if name in logs}
         raise FloatingPointError(failure_message(training.saving, epoch + 1, costs, None, saved))
-    return LoopState(carry), data
+    return loop_state, data
 
 
 def _calibration_data(training: Training, x: np.ndarray | None) -> Examples:

@@ -47,7 +47,7 @@ def test_damage_is_never_silent(counts, tmp_path):
         shutil.rmtree(folder)
 
 
-def test_missing_files_and_other_formats_are_damage(tmp_path):
+def test_missing_files_and_unknown_formats_are_damage(tmp_path):
     path = store.save(tmp_path, STATE)
     for file in sorted(path.iterdir()):
         copy = tmp_path / "copy" / path.name
@@ -58,10 +58,10 @@ def test_missing_files_and_other_formats_are_damage(tmp_path):
         with pytest.raises(DamagedError, match="none of the 1 checkpoints"):
             store.latest(tmp_path / "copy")
         shutil.rmtree(tmp_path / "copy")
-    text = (path / "manifest.json").read_bytes().replace(b'"format": 1', b'"format": 2')
+    text = (path / "manifest.json").read_bytes().replace(b'"format": 1', b'"format": 0')
     (path / "manifest.json").write_bytes(text)
     (path / "manifest.sha256").write_text(f"{hashing.sha256(text)}  manifest.json\n")
-    with pytest.raises(DamagedError, match=r"format 2; this version of fnn reads format 1"):
+    with pytest.raises(DamagedError, match=r"format 0; this version of fnn reads format 1"):
         store.restore(tmp_path, STATE)
 
 

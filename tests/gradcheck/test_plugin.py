@@ -14,13 +14,13 @@ def test_sin(gradcheck):
     print("key", gradcheck.key)
 """
 WRONG = RIGHT.replace("ct * jnp.cos", "-ct * jnp.cos")
-PLUGIN = ("-p", "fnn.gradcheck.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:xdist")
+PLUGIN = ("-p", "fnn_pytest_plugin", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
     """Return a function that runs a test file in this process, with the plugin even if it is not installed."""
-    plugin = () if request.config.pluginmanager.has_plugin("fnn_gradcheck") else PLUGIN
+    plugin = () if request.config.pluginmanager.has_plugin("fnn_pytest_plugin") else PLUGIN
 
     def running(text: str, *options: str):
         pytester.makepyfile(test_it=text)

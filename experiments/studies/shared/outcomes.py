@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import UsageError
+from experiments.errors import DataError
 from experiments.studies.shared import sources
 from experiments.studies.shared.study import Study
 
@@ -90,6 +90,6 @@ def last_line(text: str) -> str:
 
 
 def check_results(results: Path) -> None:
-    """Raise UsageError unless the results folder exists."""
+    """Raise DataError unless the results folder exists."""
     if not results.is_dir():
-        raise UsageError(f"--results: no folder {results}; `python -m experiments all` creates it")
+        raise DataError(f"--results: no folder {results}; `python -m experiments all` creates it")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import figures, reports
 from experiments.data import cats, downloads, mnist
-from experiments.errors import ExperimentError, at_least, needs
+from experiments.errors import DataError, ExperimentError, at_least, needs, positive
 from experiments.studies.shared import sources
+from experiments.wording import GET_DATA
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +106,9 @@ def check(config: Any) -> None:
     for field in fields(config):
         value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float):
+            if field.name == "learning_rate":
+                positive(flag, number)
+            elif isinstance(number, float):
                 at_least(flag, number, 0.0)
             elif isinstance(number, int) and not isinstance(number, bool):
                 at_least(flag, number, 1)
@@ -149,8 +152,8 @@ def conduct(study: Study, config: Any, results: Path) -> dict[str, Any]:
     needs("matplotlib", "sklearn")
     absent = missing_data(study)
     if absent:
-        raise ExperimentError(f"{study.name} needs {', '.join(absent)}: see `python -m experiments data`")
-    folder = reports.make_folder(results, study.name)
+        raise DataError(f"{study.name} needs {', '.join(absent)}, which was not found: {GET_DATA}")
+    folder = reports.make_folder(results, study.name, f"{study.name}.json")
     (folder / f"{study.name}.error.txt").unlink(missing_ok=True)  # left by an earlier `all`
     start = time.perf_counter()
     with figures.style():

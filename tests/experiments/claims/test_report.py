@@ -180,7 +180,7 @@ def test_page_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     Page(text)
     assert "<b>0 of 1</b> studies hold" in text
     assert "python -m experiments claims" in text
-    assert main(["report", "--results", str(tmp_path / "nowhere")]) == 2
+    assert main(["report", "--results", str(tmp_path / "nowhere")]) == 1
     assert "no folder" in capsys.readouterr().err
 
 

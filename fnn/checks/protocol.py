@@ -1,0 +1,126 @@
+"""Checks that layers and losses keep to their protocol, with errors that name the layer.
+
+They look at types, trees and shapes while a program is traced, so they change no program and cost nothing when it runs.
+"""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from fnn.checks.errors import describe
+from fnn.types import Layer, Params, PRNGKey, Residuals
+
+
+def forward(
+    function: str, argument: str, layer: Layer, params: Params, x: Array, key: PRNGKey | None = None
+) -> tuple[Array, Residuals]:
+    """Return layer.forward(params, x, key), after a check that it takes these arguments and returns (y, residuals).
+
+    Args:
+      function: the public function that the user called.
+      argument: its argument that holds the layer.
+      layer: the layer.
+      params, x, key: the arguments of its forward.
+
+    >>> double = Layer(lambda key: (), lambda params, x: (2 * x, ()), lambda params, r, dy: ((), 2 * dy), name="double")
+    >>> forward("fit", "network", double, (), jnp.ones((3, 2)))
+    Traceback (most recent call last):
+        ...
+    TypeError: fit: the forward of network (double) must take (params, x, key=None), got (params, x)
+    """
+    try:
+        result = layer.forward(params, x, key)
+    except TypeError:
+        takes = _mismatch(layer.forward, (params, x, key))
+        if takes:
+            raise _fail(function, "forward", argument, layer, "take (params, x, key=None)", takes, TypeError) from None
+        raise
+    return _pair(function, "forward", argument, layer, "(y, residuals)", result)
+
+
+def backward(
+    function: str, argument: str, layer: Layer, params: Params, residuals: Residuals, dy: Array
+) -> tuple[Params, Array]:
+    """Return layer.backward(params, residuals, dy), after a check that it returns (dparams, dx).
+
+    `dparams` must have the tree and the shapes of params.
+    """
+    try:
+        result = layer.backward(params, residuals, dy)
+    except TypeError:
+        takes = _mismatch(layer.backward, (params, residuals, dy))
+        if takes:
+            raise _fail(
+                function, "backward", argument, layer, "take (params, residuals, dy)", takes, TypeError
+            ) from None
+        raise
+    dparams, dx = _pair(function, "backward", argument, layer, "(dparams, dx)", result)
+    if _like(dparams, params):
+        return dparams, dx
+    if _like(dx, params):
+        raise _fail(function, "backward", argument, layer, "return (dparams, dx)", "(dx, dparams)")
+    if jax.tree.structure(dparams) != jax.tree.structure(params):
+        expected = f"return dparams with the tree of params, {jax.tree.structure(params)}"
+        raise _fail(function, "backward", argument, layer, expected, str(jax.tree.structure(dparams)))
+    for (path, param), grad in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(dparams), strict=True):
+        if jnp.shape(grad) != jnp.shape(param):
+            leaf = f"dparams{jax.tree_util.keystr(path)}"
+            expected = f"return {leaf} of shape {jnp.shape(param)}"
+            summed = jnp.ndim(grad) == jnp.ndim(param) + 1 and jnp.shape(grad)[1:] == jnp.shape(param)
+            advice = "A sum over the batch is missing" if summed else None
+            raise _fail(function, "backward", argument, layer, expected, str(jnp.shape(grad)), advice=advice)
+    return dparams, dx
+
+
+def loss_forward(function: str, loss: Any, prediction: Array, target: Array) -> tuple[Array, Residuals]:
+    """Return loss.forward(prediction, target), after a check that it returns (values, residuals)."""
+    return _pair(function, "forward", "loss", loss, "(values, residuals)", loss.forward(prediction, target))
+
+
+def _pair(function: str, method: str, argument: str, layer: Any, expected: str, result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple | list):
+        raise _fail(function, method, argument, layer, f"return {expected}", describe(result), TypeError)
+    if len(result) != 2:
+        raise _fail(function, method, argument, layer, f"return {expected}", f"{len(result)} values", TypeError)
+    first, second = result
+    return first, second
+
+
+def _like(tree: Any, params: Params) -> bool:
+    """Return True if a tree has the structure and the shapes of the parameters."""
+    if jax.tree.structure(tree) != jax.tree.structure(params):
+        return False
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(params), strict=True)
+    return all(jnp.shape(a) == jnp.shape(b) for a, b in pairs)
+
+
+def _mismatch(method: Any, args: tuple) -> str:
+    """Return the parameters of a function that does not take these arguments; "" if it does, or cannot be inspected."""
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*args)
+    except TypeError:
+        return str(signature.replace(return_annotation=signature.empty))
+    return ""
+
+
+def _fail(
+    function: str,
+    method: str,
+    argument: str,
+    layer: Any,
+    expected: str,
+    got: str,
+    error: type[Exception] = ValueError,
+    *,
+    advice: str | None = None,
+) -> Exception:
+    name = getattr(layer, "name", "") or getattr(getattr(layer, method), "__qualname__", "")
+    message = f"{function}: the {method} of {argument} ({name}) must {expected}, got {got}"
+    return error(message if advice is None else f"{message}. {advice}")

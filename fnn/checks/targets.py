@@ -1,0 +1,46 @@
+"""Checks of the values of targets, on the host: what the losses have as `validate`."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from fnn.checks.errors import fail
+
+
+def _rounding(dtype: np.dtype) -> float:
+    """Return the relative rounding error of a floating point dtype; 0 for any other."""
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+
+
+def labels_in_range(function: str) -> Callable[[tuple[int, ...], ArrayLike], None]:
+    """Return the check of losses whose targets are labels or distributions."""
+
+    def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
+        """Check labels to be in 0..k-1, distributions to be >= 0 and to sum to 1."""
+        values, k = np.asarray(target), prediction_shape[-1]
+        if values.ndim == 1 and values.size and not (values.min() >= 0 and values.max() < k):
+            raise fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
+        if values.ndim == 2 and values.size and values.min() < 0:
+            raise fail(function, "target", "distributions without negative entries", came=f"{values.min()}")
+        if values.ndim > 1 and len(prediction_shape) == values.ndim and values.shape[-1] == 1 and k > 1:
+            expected = f"labels of shape {values.shape[:-1]}, or distributions of shape {(*values.shape[:-1], k)}"
+            raise fail(function, "target", expected, values, advice="Drop the last axis: y[..., 0].")
+        sums = values.sum(axis=-1, dtype=np.float64)
+        if values.ndim == 2 and values.size and np.abs(sums - 1).max() > max(1e-3, _rounding(values.dtype)):
+            raise fail(function, "target", "distributions that sum to 1", came=f"{sums.min()}..{sums.max()}")
+
+    return validate
+
+
+def between_0_and_1(function: str) -> Callable[[tuple[int, ...], ArrayLike], None]:
+    """Return the check of losses whose targets are independent labels in [0, 1]."""
+
+    def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
+        """Check that each label is in [0, 1]."""
+        values = np.asarray(target)
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise fail(function, "target", "labels in 0..1", came=f"{values.min()}..{values.max()}")
+
+    return validate

@@ -1,0 +1,71 @@
+"""Rows of weight 0 count for nothing, whatever they hold: a NaN, a padding, a label of -1.
+
+A weight of 0 alone does not do that, since 0 · NaN is NaN. So rows without weight are replaced before the forward pass
+by rows that have weight, and the values of the loss and of the metrics by 0. If all weights are 0, rows of zeros take
+their place. Rows with weight keep their bits. `batch_norm` has statistics over all rows of a batch: for such networks,
+only rows that are not finite are replaced in x.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+
+def _as_column(vector: Array, like: Array) -> Array:
+    return vector.reshape(vector.shape + (1,) * (like.ndim - 1))
+
+
+def replace_rows(array: Array, weight: ArrayLike) -> Array:
+    """Replace each row without weight by the first row that has weight.
+
+    >>> replace_rows(jnp.array([jnp.nan, 2.0, 3.0]), jnp.array([0.0, 1.0, 1.0]))
+    Array([2., 2., 3.], dtype=float32)
+    """
+    counts = jnp.asarray(weight) != 0
+    # a sum and not an index: of a batch that is sharded, only one row is communicated
+    first = _as_column(counts & (jnp.arange(counts.shape[0]) == jnp.argmax(counts)), array)
+    zero = jnp.zeros((), array.dtype)
+    row = jnp.sum(jnp.where(first, array, zero), axis=0, keepdims=True, dtype=array.dtype)
+    return jnp.where(_as_column(counts, array), array, row)
+
+
+def cycle_rows(x: Array, weight: ArrayLike) -> Array:
+    """Replace the rows without weight that hold NaN or infinity by those that have weight, in turn.
+
+    This is for layers that compute statistics over a batch: `batch_norm` counts every row of finite numbers, with or
+    without weight.
+
+    >>> cycle_rows(jnp.array([jnp.nan, 2.0, 3.0, jnp.inf, 5.0]), jnp.array([0.0, 1.0, 1.0, 0.0, 0.0]))
+    Array([2., 2., 3., 3., 5.], dtype=float32)
+    """
+    counts = jnp.asarray(weight) != 0
+    bad = ~counts & ~jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
+    order = jnp.argsort(~counts, stable=True)
+    turn = (jnp.cumsum(bad) - 1) % jnp.maximum(jnp.sum(counts), 1)
+    rows = x[jnp.where(bad, order[turn], jnp.arange(counts.shape[0]))]
+    return jnp.where(_as_column(bad & ~jnp.any(counts), x), jnp.zeros((), x.dtype), rows)
+
+
+def cycle_rows_on_host(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return what `cycle_rows` returns, computed by NumPy. If nothing is replaced, it is x itself."""
+    bad = (weight == 0) & ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    if not bad.any():
+        return x
+    x, valid = x.copy(), np.flatnonzero(weight)
+    x[bad] = x[valid[np.arange(bad.sum()) % len(valid)]] if valid.size else 0
+    return x
+
+
+def replace_rows_on_host(array: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return what `replace_rows` returns, for an array in which a row has weight."""
+    counts = weight != 0
+    return array if counts.all() else array[np.where(counts, np.arange(len(counts)), np.argmax(counts))]
+
+
+def values_with_weight(values: Float[Array, " n"], weight: ArrayLike) -> Float[Array, " n"]:
+    """Replace the values of rows without weight by 0.
+
+    >>> values_with_weight(jnp.array([jnp.nan, 2.0]), jnp.array([0.0, 1.0]))
+    Array([0., 2.], dtype=float32)
+    """
+    return jnp.where(jnp.asarray(weight) != 0, values, jnp.zeros((), values.dtype))

@@ -1,0 +1,170 @@
+"""Trainings in a loop: their compiled programs are released, and a second training of the same compiles nothing."""
+
+import gc
+import logging
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.training.compiled import compiled
+from tests.support.oracles import normal
+
+KEY = jax.random.key(5)
+X, Y = normal(0, (40, 4)).astype("float32"), np.arange(40) % 3
+LOSS = fnn.softmax_cross_entropy
+OPTIONS = {"epochs": 2, "batch_size": 16, "key": KEY, "progress": False}
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory mappings are counted on Linux")
+
+
+def mappings():
+    with open("/proc/self/maps") as file:
+        return sum(1 for _ in file)
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def network(i=0):
+    return fnn.mlp([4, 5 + i, 3])
+
+
+def fit(i, **options):
+    fnn.fit(network(i), LOSS, fnn.adam(0.01), (X, Y), **OPTIONS | options)
+
+
+def fit_to_validation(i):
+    fit(i, validation=(X, Y), patience=2, callback=lambda *_: None)
+
+
+def fit_a_stream(i):
+    stream = lambda epoch: iter([(X[:16], Y[:16]), (X[16:32], Y[16:32])])
+    fnn.fit(network(i), LOSS, fnn.adam(0.01), stream, **OPTIONS)
+
+
+def fit_on_more_rows(i, net=network(), optimizer=fnn.sgd(0.1)):  # noqa: B008 (the same in each call)
+    fnn.fit(net, LOSS, optimizer, (X[: 20 + i], Y[: 20 + i]), **OPTIONS)
+
+
+def epoch(i):
+    net, optimizer = network(i), fnn.sgd(0.1)
+    run = fnn.make_epoch(fnn.make_step(net, LOSS, optimizer), 16)
+    run(fnn.init_state(net, optimizer, KEY), (X, Y))
+
+
+def sweep(i):
+    run = fnn.make_run(network(i), LOSS, fnn.sgd, (X, Y), epochs=2, batch_size=16)
+    fnn.sweep(run, jnp.array([0.1, 0.2]), KEY)
+
+
+def evaluate(i, params=network().init(KEY)):  # noqa: B008
+    net = network()
+    fnn.predict(net, params, X)
+    fnn.evaluate(net, LOSS, params, (X, Y))
+
+
+def predict_more_rows(i, net=network(), params=network().init(KEY)):  # noqa: B008
+    fnn.predict(net, params, X[: 1 + i])
+
+
+SLOW = pytest.mark.slow
+LOOPS = [
+    pytest.param(fit, 4, id="fit"),
+    pytest.param(fit_to_validation, 4, id="fit_to_validation", marks=SLOW),
+    pytest.param(fit_on_more_rows, 4, id="fit_on_more_rows", marks=SLOW),
+    pytest.param(fit_a_stream, 4, id="fit_a_stream", marks=SLOW),
+    pytest.param(epoch, 4, id="epoch"),
+    pytest.param(sweep, 4, id="sweep"),
+    pytest.param(evaluate, 10, id="evaluate"),
+    pytest.param(predict_more_rows, 20, id="predict_more_rows"),
+]
+
+
+@on_linux
+@pytest.mark.parametrize(("work", "times"), LOOPS)
+def test_programs_of_networks_that_are_gone_are_released(work, times):
+    """What is kept is full after some calls; from there on each program that is made replaces another."""
+    before = mappings()
+    for i in range(times):
+        work(i)
+    halfway = mappings()
+    for i in range(times, 2 * times):
+        work(i)
+    assert mappings() - halfway < 100, f"{halfway - before} mappings, then {mappings() - halfway} more"
+
+
+@on_linux
+@pytest.mark.slow
+def test_three_hundred_fits_in_one_process():
+    fit(0)
+    before, size = mappings(), resident_bytes()
+    for i in range(300):
+        fit(i % 20)
+    gc.collect()
+    assert mappings() - before < 2000
+    assert resident_bytes() - size < 200e6
+
+
+def programs_compiled(caplog, work):
+    """The number of programs that XLA compiles in the call of a function."""
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        caplog.clear()
+        work()
+    return sum("Finished XLA compilation" in record.message for record in caplog.records)
+
+
+def test_a_second_fit_of_the_same_compiles_nothing(caplog):
+    net, optimizer = network(), fnn.sgd(0.1)
+    train = lambda: fnn.fit(net, LOSS, optimizer, (X, Y), validation=(X, Y), **OPTIONS)
+    assert programs_compiled(caplog, train) > 0
+    assert programs_compiled(caplog, train) == 0
+
+
+def test_networks_that_take_turns_compile_once(caplog):
+    pairs = [(network(i), fnn.sgd(0.1)) for i in range(3)]
+
+    def train():
+        for net, optimizer in pairs:
+            fnn.fit(net, LOSS, optimizer, (X, Y), **OPTIONS)
+
+    train()
+    assert programs_compiled(caplog, train) == 0
+
+
+def test_fits_in_two_threads():
+    expected = fnn.fit(network(), LOSS, fnn.sgd(0.1), (X, Y), **OPTIONS)
+    results, net, optimizer = [None] * 4, network(), fnn.sgd(0.1)
+
+    def train(i):
+        results[i] = fnn.fit(net, LOSS, optimizer, (X, Y), **OPTIONS)
+
+    threads = [threading.Thread(target=train, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        np.testing.assert_array_equal(result.history["cost"], expected.history["cost"])
+
+
+def test_the_programs_used_last_are_kept():
+    made = []
+
+    @compiled(static=1, kept=2)
+    def scaled(factor, x):
+        made.append((factor, x.shape))
+        return factor * x
+
+    for factor in (1, 2, 1, 3, 1, 2):  # 3 takes the place of 2, which is made again
+        assert scaled(factor, jnp.ones(2))[0] == factor
+    assert [factor for factor, _ in made] == [1, 2, 3, 2]
+    for size in (2, 3, 4, 4):
+        scaled(1, jnp.ones(size))
+    assert scaled._cache_size() == 2
