@@ -150,6 +150,8 @@ def validate_targets(validate: Validate, targets: np.ndarray, weight: Any, where
     try:
         validate(targets)
     except ValueError as error:
+        if targets.ndim > 1 and _is_refused(validate, targets[:0]):
+            raise  # for their shape, which is that of every row
         row = bisect.bisect(range(len(targets)), False, key=lambda row: _is_refused(validate, targets[: row + 1]))
         per_row = targets.ndim == 1 or targets.dtype.kind == "f"  # other targets are refused for their shape
         if not per_row or row == len(targets):

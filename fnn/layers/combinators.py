@@ -42,6 +42,9 @@ def serial(*layers: Layer) -> Layer:
     >>> len(network.init(jax.random.key(0)))
     3
     """
+    if len(layers) == 1 and type(layers[0]) in (list, tuple):
+        expected = "Layers, one argument for each"
+        raise checks.fail("serial", "layers", expected, layers[0], TypeError, advice="Unpack it: serial(*layers).")
     layers = tuple(checks.layer("serial", f"layers[{i}]", layer) for i, layer in enumerate(layers))
     if not layers:
         raise checks.fail("serial", "layers", "at least one Layer", came="none")

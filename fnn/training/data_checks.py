@@ -44,6 +44,8 @@ def _check_metrics(function: str, argument: str, pairs: Any) -> None:
     for name, metric in pairs:
         if not isinstance(name, str):
             raise checks.fail(function, argument, "named by text (str)", name, TypeError)
+        if not name.strip() or not name.isprintable():
+            raise checks.fail(function, argument, "named by printable text that is not empty", came=repr(name))
         if not callable(metric):
             raise checks.fail(function, argument, "functions", metric, TypeError)
         if name == "cost" or name.startswith("validation_"):

@@ -139,7 +139,7 @@ def fit(
       KeyboardInterrupt, SystemExit: after Ctrl-C and SIGTERM, or if the callback raises KeyboardInterrupt. The
         attribute `result` of the exception is the FitResult so far.
 
-    >>> import fnn, jax.numpy as jnp
+    >>> import fnn, jax, jax.numpy as jnp
     >>> x = jnp.linspace(-1, 1, 100)[:, None]
     >>> result = fit(fnn.dense(1, 1), fnn.squared_error, fnn.sgd(0.1), (x, 2 * x + 1),
     ...              epochs=50, batch_size=10, key=jax.random.key(0), progress=False)

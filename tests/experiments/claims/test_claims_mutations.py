@@ -20,8 +20,8 @@ MUTATIONS = {  # claim whose tests must fail: (file of fnn, pattern to find, rep
     "C139": ("layers/dense", r"( +dx = .+\bdz\b.+)\bw\.astype", r"\1dw.astype"),
     "C166": ("init", r"2\.0 / fans\(shape\)\[0\]", "2.0 / sum(fans(shape))"),
     "C184": ("data/order", r"reshape\(n, batch_size\)", "reshape(batch_size, n)"),
-    "C188": ("optimizers", r"state\.v, 1 - beta, gradients", "state.v, beta - 1, gradients"),
-    "C200": ("weights", r"jnp\.asarray\(scale, leaf\.dtype\)", "jnp.asarray(2 * scale, leaf.dtype)"),
+    "C188": ("optimizers", r"state\.v, rest\(beta\), gradients", "state.v, -rest(beta), gradients"),
+    "C200": ("weights", r"jnp\.asarray\(scale, dtype\)", "jnp.asarray(2 * scale, dtype)"),
     "C229": ("layers/conv", r"w\.astype\(dtype\), strides", "w.astype(dtype)[::-1, ::-1], strides"),
 }
 

@@ -15,6 +15,7 @@ import pytest
 from experiments.data import cats
 from experiments.data.cats import find_cats, load_cats
 from experiments.errors import DataError
+from experiments.wording import GET_DATA
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (7, 64, 64, 3), np.uint8)
@@ -145,6 +146,6 @@ def test_no_mirror_has_the_files(contents, served, tmp_path, monkeypatch):
     assert message.startswith("train_catvnoncat.h5: cannot be downloaded (")
     assert "not the train_catvnoncat.h5 of the courses" in message
     assert f"{address}absent/: HTTPError" in message
-    names = "(train_catvnoncat.h5, test_catvnoncat.h5)"
-    assert message.endswith(f"put the files of the cat images {names} into a folder and set FNN_DATA=folder")
+    names = "(train_catvnoncat.h5, test_catvnoncat.h5) into a folder and set FNN_DATA=folder"
+    assert message.endswith(f"put the files of the cat images {names}, or try again later: {GET_DATA}")
     assert not list((tmp_path / "cache" / "fnn").iterdir())

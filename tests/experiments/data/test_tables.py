@@ -11,7 +11,7 @@ def test_rows_with_missing_values_are_dropped_on_request(tmp_path):
     path = tmp_path / "missing.csv"
     path.write_text("x,y,z\n1,5,a\n,6,b\n3,n/a,c\n4,8,?\n", encoding="utf-8")
     found = read_examples(path, Selection("z", drop_missing=True))
-    assert found == ((("x", "y")), found.x, ("a",), (1,), 3)
+    assert (found.names, found.target, found.rows, found.dropped) == (("x", "y"), ("a",), (1,), 3)
     np.testing.assert_array_equal(found.x, [[1.0, 5.0]])
     assert read_examples(path, Selection("z", ("x",), drop_missing=True, optional=True)).rows == (1, 3, 4)
     np.savez(tmp_path / "missing.npz", x=[[1.0, np.nan], [2, 3]], y=[0, 1])
