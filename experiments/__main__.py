@@ -84,15 +84,19 @@ def run(name: str, arguments: Sequence[str]) -> None:
 
     cache.enable()
     module = importlib.import_module(EXPERIMENTS[name])
+    from fnn.gradcheck import redeliver_interrupts  # the experiments import JAX, which can lose Ctrl-C
+
     if not hasattr(module, "Config"):
-        module.main(list(arguments))
+        with redeliver_interrupts():
+            module.main(list(arguments))
         return
     if {"-h", "--help"} & set(arguments):
         print(module.__doc__)  # tyro's `description` would join its lines
     spelled = flags.spell_choices(module.Config, arguments)
     config = tyro.cli(module.Config, prog=f"{PROGRAM} {name}", description="", args=spelled)
     flags.check_numbers(config)
-    module.main(config)
+    with redeliver_interrupts():
+        module.main(config)
 
 
 def out_of_memory(error: Exception) -> bool:

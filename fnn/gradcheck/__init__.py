@@ -80,6 +80,9 @@ The pytest plugin, installed with fnn, provides the fixture `gradcheck`:
 It seeds the check from the test's name. `pytest --grad-key N` replays a key, and failing leaves are listed at the
 end.
 
+Ctrl-C ends a check. Python ignores an interrupt that arrives in a callback of its garbage collector, where JAX has one;
+the checks raise it again. `with redeliver_interrupts():` does so around other code.
+
 Comparison with other checkers
 ------------------------------
 
@@ -102,6 +105,7 @@ from fnn.gradcheck.check import check_grad as check_grad
 from fnn.gradcheck.check import check_layer as check_layer
 from fnn.gradcheck.check import check_loss as check_loss
 from fnn.gradcheck.check import check_vjp as check_vjp
+from fnn.gradcheck.interrupts import redeliver_interrupts as redeliver_interrupts
 from fnn.gradcheck.report import GradientError as GradientError
 from fnn.gradcheck.report import GradReport as GradReport
 from fnn.gradcheck.report import LeafReport as LeafReport

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from signal import SIGINT
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from fnn.data.arrays import check_batch_size
 from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
 from fnn.sharding.rows import inputs_with_weight
+from fnn.training import signals
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
 from fnn.training.epoch import Program, epoch, logging_step, report, reported_epoch
 from fnn.training.step import as_transformation, fresh_state
@@ -62,6 +64,7 @@ class _Options(NamedTuple):
     is_weight: IsWeight
 
 
+@signals.deferring("make_run", SIGINT)
 def make_run(
     network: Layer | Callable[[Any], Layer],
     loss: Loss,

@@ -10,6 +10,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable
+from signal import SIGINT
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import spans_processes
 from fnn.sweeps.run import Programs
 from fnn.sweeps.table import Table, best_of, hyper_columns, mean_of
+from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.types import Params, PRNGKey, RunResult
 
@@ -201,11 +203,12 @@ def sweep(
         program = lambda run, *chunks: _run_on_mesh(flat, over_keys, run, *replicate(chunks))
         context = jax.set_mesh(flat)  # the caller may have set another mesh
 
+    get = signals.deferring("sweep", SIGINT)(lambda *chunks: jax.device_get(program(run, *chunks)))
     parts = []
     with context:
         for j in range(0, n_keys, columns):
             key_chunk = _chunk(keys, j, columns)
-            pieces = [jax.device_get(program(run, _chunk(hypers, i, rows), key_chunk)) for i in range(0, n, rows)]
+            pieces = [get(_chunk(hypers, i, rows), key_chunk) for i in range(0, n, rows)]
             parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *pieces))
     results = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *parts)
     return SweepResult(results.params, results.history, jax.device_get(hypers))

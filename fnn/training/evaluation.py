@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from signal import SIGINT
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from fnn.sharding.rows import (
     shard_rows,
     split_by_device,
 )
+from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
 from fnn.training.step import metric_values
@@ -68,6 +70,7 @@ def _predict(network: Layer, batch_size: int | None, params: Params, x: Examples
     return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
 
 
+@signals.deferring("predict", SIGINT)
 @agreement.raise_if_process_lost("predict", agreement.RESTART_ADVICE)
 @on_auto_mesh
 def predict(
@@ -133,6 +136,7 @@ def _evaluate(network: Layer, loss: Loss, metrics: Metrics, batch_size: int | No
     return means(per_example(network, loss, metrics, params, data, batch_size), all_rows(data))
 
 
+@signals.deferring("evaluate", SIGINT)
 @agreement.raise_if_process_lost("evaluate", agreement.RESTART_ADVICE)
 @on_auto_mesh
 def evaluate(

@@ -28,12 +28,13 @@ from fnn.training.data_checks import check_data, check_targets
 from fnn.training.due import Training
 from fnn.training.fingerprint import training_fingerprint
 from fnn.training.history import first_rows
-from fnn.training.loop import result, run_loop
+from fnn.training.loop import handle_signal, result, run_loop
 from fnn.training.progress import early_stopping_note, reporting
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
 from fnn.weights import IsWeight, check_weights, is_weight
 
 
+@signals.deferring("fit")
 @agreement.raise_if_process_lost(
     "fit", agreement.RESTART_ADVICE + ", with resume=True if it saved checkpoints, to resume from the newest"
 )
@@ -240,4 +241,5 @@ def fit(
         if patience is not None:
             costs = first_rows(loop_state.history, int(loop_state.carry.epoch))["validation_cost"]
             report.note(early_stopping_note(costs, epochs, patience))
+        handle_signal(training, loop_state, None, examples, current=saving is None)
     return result(training, loop_state, examples)

@@ -31,6 +31,7 @@ def run_loop(training: Training, state: TrainState) -> LoopState:
     """Train from this state, or from the checkpoint to resume from, and return where the training ended."""
     step_logs = lambda _: programs.allocate_step_logs(training.program, state, training.data)
     loop_state, saved = start_or_resume(training, state, step_logs)
+    handle_signal(training, loop_state, saved, training.data, current=True)
     snapshot = None if saved is None else failures.snapshot(loop_state.carry, loop_state.position)
     snapshot_time, max_epochs, stopped, late = time.monotonic(), 1, False, False
     while should_continue(training, loop_state) and not stopped:
@@ -134,7 +135,8 @@ def handle_signal(
     if training.saving is not None and not current:
         saved = save_checkpoint(training.saving, loop_state)
     received, carry = Signals(number), loop_state.carry
-    message = _stop_message(received, int(carry.epoch), int(carry.state.step), saved)
+    unsaved = "because checkpoint_dir was not given" if training.saving is None else "because it had not begun"
+    message = _stop_message(received, int(carry.epoch), int(carry.state.step), saved, unsaved)
     if agreement.is_main_process():
         print(message, file=sys.stderr, flush=True)
     raise signals.exception_for(received, message, result(training, loop_state, data)) from interrupt
@@ -203,8 +205,8 @@ def failure_message(
     return message
 
 
-def _stop_message(number: Signals, epoch: int, step: int, saved: Path | None) -> str:
-    advice = "nothing is saved, because checkpoint_dir was not given; the exception has the state so far in `result`"
+def _stop_message(number: Signals, epoch: int, step: int, saved: Path | None, unsaved: str) -> str:
+    advice = f"nothing is saved, {unsaved}; the exception has the state so far in `result`"
     if saved is not None:
         advice = f"saved {saved}; to resume, call fit again with checkpoint_dir={str(saved.parent)!r} and resume=True"
     return f"fit: stopped by {number.name} after epoch {epoch}, step {step}; {advice}"

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from signal import SIGINT
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from fnn.optimizers import apply_updates
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, check_layout, replicated, with_auto_axes
 from fnn.sharding.placement import constrain_like, on_auto_mesh, to_user_mesh
+from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.types import Batch, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, TrainState
 from fnn.weights import IsWeight, is_weight
@@ -52,6 +54,7 @@ def _init_state(network: Layer, optimizer: GradientTransformation, layout: Layou
     return state if layout is None else constrain_like(layout, state, state.params)
 
 
+@signals.deferring("init_state", SIGINT)
 @on_auto_mesh
 def init_state(
     network: Layer, optimizer: GradientTransformation, key: PRNGKey, *, sharding: Layout | None = None
