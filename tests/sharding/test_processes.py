@@ -191,15 +191,6 @@ def test_when_one_process_dies_even_those_that_do_not_wait_for_it_end(tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, cache):
-    ended, _ = run_task("fits", 2, 4, tmp_path / "run", cache, "terminate", checkpoints=tmp_path / "checkpoints")
-    assert [end.code for end in ended] == [143, 143], ended[0].err[-2000:]
-    assert "stopped by SIGTERM after epoch 3, step 21" in ended[0].err
-    assert "stopped by" not in ended[1].err
-    assert store.list_checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000021"
-
-
-@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_is_restored_and_resumed_on_other_devices(uninterrupted, tmp_path, cache):
     results, folder = uninterrupted
     like = fnn.init_state(NETWORK, over_processes.ADAM, jax.random.key(9))

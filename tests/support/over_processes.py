@@ -6,6 +6,7 @@ Each process prints its result as JSON in its last line. The environment says wh
 `fnn.sharding.initialize`.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -122,6 +123,24 @@ def results_and_errors(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str
     return found
 
 
+def happens(word: str) -> None:
+    """End or interrupt this process as `word` says."""
+    if word.startswith("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if word == "exit":
+        sys.exit("the quota is used up")
+    if word == "raise":
+        raise ArithmeticError("only here")
+    if word == "interrupt":
+        raise KeyboardInterrupt
+    if word == "catch":
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)  # recorded
+            signal.raise_signal(signal.SIGINT)  # a second one is raised
+
+
 def fits(folder: Path, word: str) -> dict[str, Any]:
     """Call `fit` for 28 steps with checkpoints inside epochs. `word` says what happens to one of the processes."""
     layout, steps = over_all(split_optimizer=True), []
@@ -129,14 +148,8 @@ def fits(folder: Path, word: str) -> dict[str, Any]:
 
     def callback(epoch: int, logs: dict[str, float], state: fnn.TrainState) -> None:
         steps.append(int(state.step))
-        if victim and epoch == 3 and word.startswith("kill"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if victim and epoch == 3 and word == "terminate":
-            os.kill(os.getpid(), signal.SIGTERM)
-        if victim and epoch == 3 and word == "exit":
-            sys.exit("the quota is used up")
-        if victim and epoch == 3 and word == "raise":
-            raise ArithmeticError("only here")
+        if victim and epoch == 3 and word != "resume":
+            happens(word)
 
     result = fnn.fit(
         NETWORK,
