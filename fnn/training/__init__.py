@@ -31,6 +31,7 @@ The other modules:
     resume                      what a checkpoint of `fit` holds, which checkpoints are kept (the newest and the
                                 best), and how a training resumes
     fingerprint, compatibility  which training a checkpoint belongs to; checkpoints of earlier versions
+    description, user_code      what the user chose, as text; `object_state`: what objects hold
     failures                    the search for the step and the leaf that are not finite
     signals, progress           Ctrl-C and SIGTERM; lines and a progress bar
 """

@@ -11,8 +11,8 @@ The module in which code is defined and the private names inside fnn do not matt
   with their names. Functions that users wrote are described by the values of the globals that they read, too. The
   module does not count: a script may become a module. The code counts only `with_code`.
 * A bound method is described by its function and its object, an object by its type and its state: what pickle would
-  write, and for classes that users wrote the attributes of the class. Of an object that has no such state (a lock, a
-  file), only the type is known.
+  write (its attributes, if pickle cannot), and for classes that users wrote the attributes of the class. Of an object
+  of another class that cannot be pickled (a lock, a file), only the type is known.
 """
 
 import enum
@@ -28,13 +28,12 @@ from jax.core import Tracer
 
 from fnn.dtypes import is_key
 from fnn.hashing import hash_array, sha256
-from fnn.training import user_code
+from fnn.training import object_state, user_code
 from fnn.types import Layer, Loss
 
 _MAX_LENGTH = 160
 _MAX_DEPTH = 100  # a longer chain of objects, such as a linked list, is described by its types from there on
 _PRIVATE = "_"  # the description of a private function of fnn whose closure contains nothing that the user chose
-_WRAPPERS = {"jax", "jaxlib", "functools"}  # packages whose wrappers compute what the wrapped function does
 
 Describe = Callable[[Any], str]
 
@@ -85,14 +84,14 @@ def short_hash(text: str) -> str:
 
 def _text(value: Any, inner: Describe, with_code: bool) -> str:
     value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and repr(value) != "-0.0":
         value = int(value)  # 30 and 30.0 compute the same; optax's schedules turn one into the other when called
     if isinstance(value, enum.Enum):
-        return str(value)
+        return str(value) + (f"={inner(value.value)}" if user_code.is_users(type(value)) else "")
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
-        return hash_array(value) if value.ndim or is_key(value) else inner(np.asarray(value).item())
+        return _array(value, inner)
     if isinstance(value, np.dtype):
         return value.name
     if isinstance(value, Layer):
@@ -100,26 +99,27 @@ def _text(value: Any, inner: Describe, with_code: bool) -> str:
     if isinstance(value, Loss):
         return _named(value.name, (value.forward, value.backward), inner)
     if isinstance(value, tuple | list):
-        return f"{type(value).__name__}({', '.join(map(inner, value))})"
+        return f"{type(value).__name__}({', '.join([*map(inner, value), *_extra_parts(value, inner)])})"
     if isinstance(value, Set):
-        return f"{type(value).__name__}({', '.join(sorted(map(inner, value)))})"
+        return f"{type(value).__name__}({', '.join([*sorted(map(inner, value)), *_extra_parts(value, inner)])})"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(sorted(f"{inner(name)}: {inner(part)}" for name, part in value.items())) + "}"
+        items = sorted(f"{inner(name)}: {inner(part)}" for name, part in value.items())
+        return "{" + ", ".join([*items, *_extra_parts(value, inner)]) + "}"
     if isinstance(value, functools.partial):
         return f"partial({inner(value.func)}, {inner(value.args)}, {inner(value.keywords)})"
     if isinstance(value, types.MethodType):
         return f"{inner(value.__func__)} of {inner(value.__self__)}"
+    rules = _listed([inner(rule) for rule in object_state.derivative_rules(value) if user_code.is_users(rule)])
     if (function := _function(value)) is not None:
-        return (
-            _library_function(function, inner) if _is_library(function) else _user_function(function, inner, with_code)
-        )
-    if (wrapped := _wrapped(value)) is not value:
-        return inner(wrapped)
+        library = _is_library(function)
+        return (_library_function(function, inner) if library else _user_function(function, inner, with_code)) + rules
+    if (wrapped := object_state.wrapped(value)) is not value:
+        return inner(wrapped) + rules
     if isinstance(value, types.ModuleType | Tracer):
         return type(value).__qualname__
     if isinstance(value, type):
         return value.__qualname__ + _listed(_class_parts(value, inner))
-    if hasattr(value, "__qualname__"):
+    if hasattr(value, "__qualname__") and "__qualname__" not in getattr(value, "__dict__", {}):
         owner = getattr(value, "__self__", None)  # of a method that is written in C
         bound = owner is not None and not isinstance(owner, types.ModuleType)
         return value.__qualname__ + (f" of {inner(owner)}" if bound else "")
@@ -142,34 +142,31 @@ def _class_parts(kind: type, inner: Describe) -> list[str]:
 
 
 def _state_parts(value: Any, inner: Describe) -> list[str]:
-    """What pickle would write of an object; nothing if it cannot be pickled."""
-    try:
-        reduced = value.__reduce_ex__(2)
-    except Exception:  # whatever the object's class raises to say that it cannot
-        return []
-    if isinstance(reduced, str):
-        return [reduced]
-    arguments, state, iterators = reduced[1], reduced[2] if len(reduced) > 2 else None, reduced[3:]
-    parts = [inner(part) for part in arguments if part is not type(value)]
-    states = state if isinstance(state, tuple) and len(state) == 2 else (state,)  # (attributes, slots)
-    for attributes in states:
-        if isinstance(attributes, dict):
-            parts += sorted(f"{name}={inner(part)}" for name, part in attributes.items())
-        elif attributes is not None:
-            parts.append(inner(attributes))
-    return parts + [inner(list(iterator)) for iterator in iterators if iterator is not None]
+    """The parts of an object's state; those of its attributes with their names."""
+    return [f"{name}={inner(part)}" if name else inner(part) for name, part in object_state.parts(value)]
 
 
-def _wrapped(value: Any) -> Any:
-    """The value that a wrapper of JAX or functools wraps, such as that of `jax.jit`; the value itself if it is none."""
-    if type(value).__module__.partition(".")[0] in _WRAPPERS:
-        return getattr(value, "__wrapped__", value)
-    return value
+def _extra_parts(value: Any, inner: Describe) -> list[str]:
+    """What a container holds besides its items: the default of a defaultdict, attributes that a user's class adds."""
+    default, kind = getattr(value, "default_factory", None), type(value)
+    parts = [] if default is None else [f"default={inner(default)}"]
+    if user_code.is_users(kind) and not hasattr(kind, "_fields"):  # the fields of a NamedTuple are its items
+        parts += _class_parts(kind, inner)
+        parts += [f"{name}={inner(part)}" for name, part in object_state.attributes(value)]
+    return parts
+
+
+def _array(value: np.ndarray | jax.Array, inner: Describe) -> str:
+    if isinstance(value, np.ma.MaskedArray):
+        return f"{inner(value.filled())} masked {inner(np.ma.getmaskarray(value))}"
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:  # its bytes are addresses
+        return f"object {value.shape} {inner(value.tolist())}"
+    return hash_array(value) if value.ndim or is_key(value) else inner(np.asarray(value).item())
 
 
 def _function(value: Any) -> types.FunctionType | None:
     """The Python function that this is or that it wraps, for example with `jax.jit`; None if there is none."""
-    function = value if isinstance(value, types.FunctionType) else _wrapped(value)
+    function = value if isinstance(value, types.FunctionType) else object_state.wrapped(value)
     return function if isinstance(function, types.FunctionType) else None
 
 

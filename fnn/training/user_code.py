@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_MAKING = ("__init__", "__new__", "__del__", "__repr__", "__str__", "__setattr__", "__delattr__", "__replace__")
+_MAKING += ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__annotate__")
+_MAKING += ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
 _DATA = argparse.Namespace | types.SimpleNamespace  # objects that only hold attributes
 
 
@@ -87,13 +90,15 @@ def _is_code_of_others(value: Any) -> bool:
 def class_attributes(kind: type) -> Iterator[tuple[str, Any]]:
     """Name and value of the attributes of a user's class and of the user's classes that it inherits from.
 
-    Functions are among them, but of Python's special methods only `__call__`.
+    Functions are among them, but not the special methods that make, compare, show and copy objects.
     """
     seen: set[str] = set()
     for parent in kind.__mro__:
         for name, value in vars(parent).items() if is_users(parent) else ():
             value = getattr(value, "__func__", getattr(value, "fget", value))  # of a static method or a property
-            special = (name.startswith("__") and name != "__call__") or name == "_abc_impl"
+            value = value.func if isinstance(value, functools.cached_property) else value
+            special = name.startswith("__") and (name in _MAKING or not isinstance(value, types.FunctionType))
+            special = special or name == "_abc_impl"
             if not special and name not in seen and not isinstance(value, types.MemberDescriptorType):
                 seen.add(name)
                 yield name, value
