@@ -1,6 +1,7 @@
 """What a manifest may contain. A manifest with a fitting hash may still come from a fault or from somebody else."""
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +28,8 @@ def parse(text: bytes, source: str) -> dict[str, Any]:
       DamagedError: if it is not a manifest; the message names the first bad entry.
     """
     try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not JSON, or nested too deep
+        manifest = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:  # not JSON, a name twice in one object, or nested too deep
         raise DamagedError(f"{source} is not readable: {error}") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if isinstance(found, int) and found > FORMAT:
@@ -38,6 +39,21 @@ def parse(text: bytes, source: str) -> dict[str, Any]:
     if problem:
         raise DamagedError(f"{source}: {problem}")
     return manifest
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, whose names must differ: which value counts would depend on the reader."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name!r} occurs twice")
+        found[name] = value
+    return found
+
+
+def _no_number(name: str) -> None:
+    """Refuse NaN and infinities, which are not JSON and which `encode` does not write."""
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _problem(manifest: Any) -> str:
@@ -72,15 +88,22 @@ def _training_problem(manifest: Mapping[str, Any]) -> str:
     if not isinstance(training, dict) or not all(_is_count(training.get(name)) for name in ("epoch", "position")):
         return "training must have the numbers epoch and position"
     score = training.get("score")
-    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
-        return f"training's score must be a number, got {score!r}"
+    if score is not None and not _is_number(score):
+        return "training's score must be a number"
     if TRAINING not in manifest["trees"]:
         return f"{TRAINING} must be listed"
     if not isinstance(fingerprint, dict) or not _is_count(fingerprint.get("identity", 1)):
         return "configuration must be the fingerprint of a training"
+    if not isinstance(fingerprint.get("code", {}), dict):
+        return "configuration's code must map names to texts"
     if not all(isinstance(fingerprint.get(name), str) for name in _DESCRIBED) or "l2" not in fingerprint:
         return f"configuration must have l2 and the texts {', '.join(_DESCRIBED)}"
     return ""
+
+
+def _is_number(value: Any) -> bool:
+    """Return True for numbers that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_count(value: Any) -> bool:

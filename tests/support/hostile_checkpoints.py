@@ -94,6 +94,16 @@ HOSTILE = {
     "version 1 without an optimizer": lambda path: rewrite(
         path, lambda content: without(without(content, "configuration", "identity"), "configuration", "optimizer")
     ),
+    "a score is huge": lambda path: rewrite(
+        path, lambda content: content | {"training": content["training"] | {"score": 10**400}}
+    ),
+    "a score is not a number": lambda path: rewrite(
+        path, lambda content: content | {"training": content["training"] | {"score": float("nan")}}
+    ),
+    "code is null": lambda path: rewrite(
+        path, lambda content: content | {"configuration": content["configuration"] | {"code": None}}
+    ),
+    "files twice": lambda path: rewrite(path, lambda content: b'{"files": {}, ' + json.dumps(content).encode()[1:]),
     "../x": lambda path: rewrite(path, lambda content: list_file(content, "../x")),
     "an absolute name": lambda path: rewrite(path, lambda content: list_file(content, "/dev/zero")),
     "a name in a folder above": lambda path: rewrite(path, lambda content: list_file(content, "state.orbax/../../x")),
