@@ -6,7 +6,9 @@ verified before any of it is used. All processes call each function here, with a
 """
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +24,7 @@ from fnn.checkpoint.lock import FolderLock, lock
 from fnn.checkpoint.manifest import STATE, VerifiedCheckpoint, is_checkpoint
 from fnn.checkpoint.manifest import list_checkpoints as list_checkpoints
 from fnn.checkpoint.regular_files import DamagedError as DamagedError
+from fnn.checkpoint.regular_files import file_kind
 from fnn.sharding import agreement
 
 
@@ -35,6 +38,7 @@ def open_folder(folder: Path) -> Iterator[FolderLock]:
     with contextlib.ExitStack() as stack:
         with agreement.fail_together("save"):
             if agreement.is_main_process():
+                _check_no_other(folder)
                 atomic.make_folder(folder)
                 held = stack.enter_context(lock(folder))
                 atomic.remove_temporaries(folder)
@@ -42,6 +46,15 @@ def open_folder(folder: Path) -> Iterator[FolderLock]:
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder} must be a folder that all processes see, made by process 0")
         yield held
+
+
+def _check_no_other(folder: Path) -> None:
+    """Raise NotADirectoryError if there is something else than a folder of this name, or above it."""
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path) and not path.is_dir():
+            kind = file_kind(os.lstat(path)) or "a file"
+            kind += " that leads to no folder" * path.is_symlink()
+            raise NotADirectoryError(errno.ENOTDIR, f"must be a folder, got {kind}", str(path))
 
 
 def check_writable(function: str, trees: Mapping[str, PyTree], **extra: Any) -> None:

@@ -12,6 +12,9 @@ from fnn.checks.arrays import shaped
 from fnn.checks.errors import fail
 from fnn.types import FitResult, Layer, PRNGKey, RunResult, TrainState
 
+_ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]+:(?:/|$)"  # Path("gs://bucket") is gs:/bucket
+_OF_WINDOWS = r"[A-Za-z]:[\\/]|\\\\"
+
 
 def layer(function: str, argument: str, value: Any) -> Layer:
     """Return `value` if it is a Layer, and not an uncalled builder of one."""
@@ -75,11 +78,14 @@ def key(function: str, value: Any) -> PRNGKey:
 
 
 def path(function: str, argument: str, value: Any) -> Path:
-    """Return a path of this machine, with `~` expanded. Addresses such as gs://bucket/run are errors."""
+    """Return a path of this machine, with `~` expanded. Addresses such as gs://bucket/run are errors.
+
+    So are paths of Windows on another system, which would be names of folders there.
+    """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise fail(function, argument, "a path", value, TypeError)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):  # Path("gs://bucket") is gs:/bucket
+    if re.match(_ADDRESS if os.name == "nt" else f"{_ADDRESS}|{_OF_WINDOWS}", text):
         raise fail(function, argument, "a path of this machine", value, advice="Copy or mount it first.")
     try:
         return Path(text).expanduser()

@@ -11,7 +11,8 @@ from tests.support.checkpoint_files import STATE, names
 from tests.support.training import bits
 from tests.support.training import small_fit as fit
 
-ADDRESSES = ["gs://bucket/run", "s3://bucket/run", "hdfs://host/run", "file:///tmp/run", "gs:/bucket/run"]
+ADDRESSES = ["gs://bucket/run", "s3://bucket/run", "hdfs://host/run", "file:///tmp/run", "gs:/bucket/run", "gs:"]
+ADDRESSES += ["C:\\run", "D:/run", "\\\\server\\share"]
 
 PATHS = {  # function: argument -> a call
     "fit: checkpoint_dir": lambda path: fit(checkpoint_dir=path),
@@ -63,3 +64,18 @@ def test_a_callback_may_change_the_working_directory(tmp_path, monkeypatch):
     fit(checkpoint_dir="run", epochs=4, callback=lambda *_: os.chdir(tmp_path / "elsewhere"))
     assert len(names(tmp_path / "run")) >= 3
     assert names(tmp_path / "elsewhere") == []
+
+
+def test_something_else_of_the_name_of_the_folder_is_refused_and_stays(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, kind in {
+        "file": "a file",
+        "file/run": "a file",
+        "link": "a symbolic link that leads to no folder",
+    }.items():
+        for call in (lambda path: fit(checkpoint_dir=path, epochs=1), lambda path: fnn.checkpoint.save(path, STATE)):
+            with pytest.raises(NotADirectoryError, match=f"must be a folder, got {kind}: '{tmp_path}"):
+                call(tmp_path / name)
+    assert (tmp_path / "file").read_text() == "precious"
+    assert names(tmp_path) == ["file", "link"]
