@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, DTypeLike, Float, PyTree
 
 from fnn import checks
 from fnn.checks import protocol
@@ -45,6 +45,11 @@ def example_weights(values: Array, weight: ArrayLike | None) -> Array:
 
 def _one_if_zero(total: Array) -> Array:
     return jnp.where(total == 0, 1, total)
+
+
+def total_weight(x: Array, weight: ArrayLike | None, dtype: DTypeLike) -> Array:
+    """Return Σ weight, or the number of examples. The sum is taken in `dtype`: 257 is no number of bfloat16."""
+    return jnp.asarray(jnp.shape(x)[0], dtype) if weight is None else jnp.sum(jnp.asarray(weight, dtype))
 
 
 def weighted_mean(values: Float[Array, " n"], weight: ArrayLike | None) -> Float[Array, ""]:
@@ -83,7 +88,7 @@ def sum_micro_batches(
         x, y, weight = batch
         evaluation = forward_backward(params, x, y, weight, key)
         cost = evaluation.cost
-        total = jnp.asarray(x.shape[0] if weight is None else jnp.sum(weight), cost.dtype)
+        total = total_weight(x, weight, cost.dtype)
         scale = lambda leaf: leaf.astype(widest(leaf, jnp.float32)) * total.astype(widest(leaf, jnp.float32))
         return (total, jax.tree.map(scale, (cost, evaluation.dparams))), evaluation.prediction
 
@@ -122,8 +127,7 @@ def make_forward_backward(
     The arguments are those of `value_and_grad`.
     """
     checks.layer("value_and_grad", "network", network)
-    if not isinstance(loss, Loss):
-        raise checks.fail("value_and_grad", "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
+    checks.loss("value_and_grad", loss)
     checks.number("value_and_grad", "l2", l2, minimum=0.0)
     check_is_weight("value_and_grad", is_weight)
     penalised = value_of(l2, 1) != 0
@@ -136,7 +140,8 @@ def make_forward_backward(
         prediction, network_residuals = protocol.forward("value_and_grad", "network", network, params, x, key)
         values, loss_residuals = protocol.loss_forward("value_and_grad", loss, prediction, y)
         values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
-        dprediction = loss.backward(loss_residuals, example_weights(values, weight))
+        shares = example_weights(values, weight)
+        dprediction = protocol.loss_backward("value_and_grad", loss, loss_residuals, shares, prediction)
         dparams, _ = protocol.backward("value_and_grad", "network", network, params, network_residuals, dprediction)
         return Evaluation(weighted_mean(values, weight), prediction, dparams)
 
@@ -206,8 +211,9 @@ def value_and_grad(
       f(params, x, y, weight=None, key=None) -> (cost, dparams), a pure function. x has shape (batch, …), y the shape
       that the loss expects, and weight, if given, shape (batch,) and no negative entry. `key` is for layers that draw
       random numbers, such as dropout; without it they are deterministic. `dparams` has the tree, shapes and dtypes of
-      params. A row of weight 0 counts for nothing, whatever x and y hold there; only `batch_norm` counts it in its
-      statistics, if it is finite. If all weights are zero, the cost is the penalty alone.
+      params. A row of weight 0 counts for nothing, whatever x and y hold there: `batch_norm`, whose statistics are over
+      all rows of a batch, gets rows that have weight in its place. If all weights are zero, the cost is the penalty
+      alone.
 
     Raises:
       ValueError: if shapes do not match, or if `l2` is positive and no parameter is a weight.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fnn import checks
-from fnn.checks.host_values import value_of
+from fnn.checks.host_values import python_scalar, value_of
 from fnn.dtypes import wide, widened
 from fnn.types import Params
 
@@ -43,7 +43,7 @@ def check_coefficients(function: str, learning_rate: LearningRate, **coefficient
     for name, value in coefficients.items():
         checks.number(function, name, value, minimum=0.0)
         if value_of(value, 0) >= 1:
-            raise checks.fail(function, name, "in [0, 1)", value)
+            raise checks.fail(function, name, "in [0, 1)", python_scalar(value))
 
 
 def descend(learning_rate: LearningRate, step: Int[Array, ""], direction: Params, like: Params) -> Params:

@@ -3,7 +3,7 @@
 A weight of 0 alone does not do that, since 0 · NaN is NaN. So rows without weight are replaced before the forward pass
 by rows that have weight, and the values of the loss and of the metrics by 0. If all weights are 0, rows of zeros take
 their place. Rows with weight keep their bits. `batch_norm` has statistics over all rows of a batch: for such networks,
-only rows that are not finite are replaced in x.
+the rows that have weight take turns in x, so that the statistics are close to those of the rows that have weight.
 """
 
 import jax.numpy as jnp
@@ -30,29 +30,28 @@ def replace_rows(array: Array, weight: ArrayLike) -> Array:
 
 
 def cycle_rows(x: Array, weight: ArrayLike) -> Array:
-    """Replace the rows without weight that hold NaN or infinity by those that have weight, in turn.
+    """Replace the rows without weight by those that have weight, in turn.
 
-    This is for layers that compute statistics over a batch: `batch_norm` counts every row of finite numbers, with or
-    without weight.
+    This is for layers that compute statistics over a batch, such as `batch_norm`: one row in place of all would reduce
+    the variance.
 
-    >>> cycle_rows(jnp.array([jnp.nan, 2.0, 3.0, jnp.inf, 5.0]), jnp.array([0.0, 1.0, 1.0, 0.0, 0.0]))
-    Array([2., 2., 3., 3., 5.], dtype=float32)
+    >>> cycle_rows(jnp.array([jnp.nan, 2.0, 3.0, 1e30, 5.0]), jnp.array([0.0, 1.0, 1.0, 0.0, 0.0]))
+    Array([2., 2., 3., 3., 2.], dtype=float32)
     """
     counts = jnp.asarray(weight) != 0
-    bad = ~counts & ~jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
     order = jnp.argsort(~counts, stable=True)
-    turn = (jnp.cumsum(bad) - 1) % jnp.maximum(jnp.sum(counts), 1)
-    rows = x[jnp.where(bad, order[turn], jnp.arange(counts.shape[0]))]
-    return jnp.where(_as_column(bad & ~jnp.any(counts), x), jnp.zeros((), x.dtype), rows)
+    turn = (jnp.cumsum(~counts) - 1) % jnp.maximum(jnp.sum(counts), 1)
+    rows = x[jnp.where(counts, jnp.arange(counts.shape[0]), order[turn])]
+    return jnp.where(jnp.any(counts), rows, jnp.zeros((), x.dtype))
 
 
 def cycle_rows_on_host(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return what `cycle_rows` returns, computed by NumPy. If nothing is replaced, it is x itself."""
-    bad = (weight == 0) & ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if not bad.any():
+    empty, valid = weight == 0, np.flatnonzero(weight)
+    if not empty.any():
         return x
-    x, valid = x.copy(), np.flatnonzero(weight)
-    x[bad] = x[valid[np.arange(bad.sum()) % len(valid)]] if valid.size else 0
+    x = x.copy()
+    x[empty] = x[valid[np.arange(empty.sum()) % len(valid)]] if valid.size else 0
     return x
 
 

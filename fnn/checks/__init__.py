@@ -5,7 +5,7 @@ All checks run while a program is traced, so they cost nothing when it runs.
     errors        the error `function: argument must be …, got …`
     scalars       numbers
     arrays        arrays, and their conversion
-    values        layers, parameters, keys and paths
+    values        layers, losses, parameters, keys and paths
     host_values   scalars, byte orders and integers before JAX casts them
     targets       the targets of losses
     protocol      what the functions of a layer take and return
@@ -29,6 +29,7 @@ from fnn.checks.values import fields as fields
 from fnn.checks.values import key as key
 from fnn.checks.values import key_axes as key_axes
 from fnn.checks.values import layer as layer
+from fnn.checks.values import loss as loss
 from fnn.checks.values import no_params as no_params
 from fnn.checks.values import params as params
 from fnn.checks.values import path as path

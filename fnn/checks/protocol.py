@@ -10,8 +10,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from fnn.checks.errors import describe
+from fnn.checks.errors import describe, fail
 from fnn.types import Layer, Params, PRNGKey, Residuals
+
+
+def init(function: str, argument: str, layer: Layer, key: PRNGKey | None) -> Params:
+    """Return layer.init(key), after a check that it takes a key and returns a tree of arrays."""
+    params = _call(function, "init", argument, layer, "(key)", key)
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not isinstance(leaf, int | float) and not hasattr(leaf, "dtype"):
+            got = f"{describe(leaf)} at params{jax.tree_util.keystr(path)}"
+            raise _fail(function, "init", argument, layer, "return a tree of arrays", got, TypeError)
+    return params
 
 
 def forward(
@@ -31,13 +41,7 @@ def forward(
         ...
     TypeError: fit: the forward of network (double) must take (params, x, key=None), got (params, x)
     """
-    try:
-        result = layer.forward(params, x, key)
-    except TypeError:
-        takes = _mismatch(layer.forward, (params, x, key))
-        if takes:
-            raise _fail(function, "forward", argument, layer, "take (params, x, key=None)", takes, TypeError) from None
-        raise
+    result = _call(function, "forward", argument, layer, "(params, x, key=None)", params, x, key)
     return _pair(function, "forward", argument, layer, "(y, residuals)", result)
 
 
@@ -46,19 +50,15 @@ def backward(
 ) -> tuple[Params, Array]:
     """Return layer.backward(params, residuals, dy), after a check that it returns (dparams, dx).
 
-    `dparams` must have the tree and the shapes of params.
+    `dparams` must have the tree and the shapes of params, and hold floating point arrays.
     """
-    try:
-        result = layer.backward(params, residuals, dy)
-    except TypeError:
-        takes = _mismatch(layer.backward, (params, residuals, dy))
-        if takes:
-            raise _fail(
-                function, "backward", argument, layer, "take (params, residuals, dy)", takes, TypeError
-            ) from None
-        raise
+    if not hasattr(dy, "shape"):
+        name = _name(layer, "backward")
+        raise fail(function, "dy", f"an array, the dx of what follows {argument} ({name})", dy, TypeError)
+    result = _call(function, "backward", argument, layer, "(params, residuals, dy)", params, residuals, dy)
     dparams, dx = _pair(function, "backward", argument, layer, "(dparams, dx)", result)
     if _like(dparams, params):
+        _check_dtypes(function, argument, layer, params, dparams)
         return dparams, dx
     if _like(dx, params):
         raise _fail(function, "backward", argument, layer, "return (dparams, dx)", "(dx, dparams)")
@@ -76,8 +76,40 @@ def backward(
 
 
 def loss_forward(function: str, loss: Any, prediction: Array, target: Array) -> tuple[Array, Residuals]:
-    """Return loss.forward(prediction, target), after a check that it returns (values, residuals)."""
-    return _pair(function, "forward", "loss", loss, "(values, residuals)", loss.forward(prediction, target))
+    """Return loss.forward(prediction, target), after a check that it takes these and returns (values, residuals)."""
+    result = _call(function, "forward", "loss", loss, "(prediction, target)", prediction, target)
+    return _pair(function, "forward", "loss", loss, "(values, residuals)", result)
+
+
+def loss_backward(function: str, loss: Any, residuals: Residuals, dvalues: Array, prediction: Array) -> Array:
+    """Return loss.backward(residuals, dvalues), after a check that it has the prediction's shape."""
+    result = _call(function, "backward", "loss", loss, "(residuals, dvalues)", residuals, dvalues)
+    if getattr(result, "shape", None) != prediction.shape:
+        expected = f"return dprediction of the prediction's shape {tuple(prediction.shape)}"
+        raise _fail(function, "backward", "loss", loss, expected, describe(result))
+    return result
+
+
+def _call(function: str, method: str, argument: str, layer: Any, expected: str, *args: Any) -> Any:
+    """Call a method of a layer or loss. If it does not take these arguments, the error says so."""
+    try:
+        return getattr(layer, method)(*args)
+    except TypeError:
+        takes = _mismatch(getattr(layer, method), args)
+        if takes:
+            raise _fail(function, method, argument, layer, f"take {expected}", takes, TypeError) from None
+        raise
+
+
+def _check_dtypes(function: str, argument: str, layer: Layer, params: Params, dparams: Params) -> None:
+    """Check that the gradients of floating point parameters are floating point arrays."""
+    for (path, param), grad in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(dparams), strict=True):
+        dtype = getattr(grad, "dtype", None)
+        if jnp.issubdtype(getattr(param, "dtype", type(param)), jnp.floating) and (
+            dtype is None or not jnp.issubdtype(dtype, jnp.floating)
+        ):
+            expected = f"return a floating point array for dparams{jax.tree_util.keystr(path)}"
+            raise _fail(function, "backward", argument, layer, expected, describe(grad), TypeError)
 
 
 def _pair(function: str, method: str, argument: str, layer: Any, expected: str, result: Any) -> tuple[Any, Any]:
@@ -121,6 +153,9 @@ def _fail(
     *,
     advice: str | None = None,
 ) -> Exception:
-    name = getattr(layer, "name", "") or getattr(getattr(layer, method), "__qualname__", "")
-    message = f"{function}: the {method} of {argument} ({name}) must {expected}, got {got}"
+    message = f"{function}: the {method} of {argument} ({_name(layer, method)}) must {expected}, got {got}"
     return error(message if advice is None else f"{message}. {advice}")
+
+
+def _name(layer: Any, method: str) -> str:
+    return getattr(layer, "name", "") or getattr(getattr(layer, method), "__qualname__", "")

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def number(function: str, argument: str, value: Any, minimum: float = -math.inf)
         raise fail(function, argument, "a number or a scalar array", value, TypeError)
     if getattr(value, "shape", ()) != ():
         raise fail(function, argument, "a number or a scalar array", value)
-    if isinstance(value, int | float) and not (math.isfinite(value) and value >= minimum):
+    if isinstance(value, int | float) and not (abs(value) <= sys.float_info.max and value >= minimum):
         raise fail(function, argument, f"finite and at least {minimum}" if minimum > -math.inf else "finite", value)
 
 

@@ -3,14 +3,16 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from fnn.checks.arrays import shaped
 from fnn.checks.errors import fail
-from fnn.types import FitResult, Layer, PRNGKey, RunResult, TrainState
+from fnn.types import FitResult, Layer, Loss, PRNGKey, RunResult, TrainState
+
+T = TypeVar("T", Layer, Loss)
 
 _ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]+:(?:/|$)"  # Path("gs://bucket") is gs:/bucket
 _OF_WINDOWS = r"[A-Za-z]:[\\/]|\\\\"
@@ -20,6 +22,21 @@ def layer(function: str, argument: str, value: Any) -> Layer:
     """Return `value` if it is a Layer, and not an uncalled builder of one."""
     if not isinstance(value, Layer):
         raise fail(function, argument, "a Layer (such as fnn.relu or fnn.dense(3, 2))", value, TypeError)
+    return functions(function, argument, value, "init", "forward", "backward")
+
+
+def loss(function: str, value: Any) -> Loss:
+    """Return `value` if it is a Loss."""
+    if not isinstance(value, Loss):
+        raise fail(function, "loss", "a Loss (such as fnn.squared_error)", value, TypeError)
+    return functions(function, "loss", value, "forward", "backward")
+
+
+def functions(function: str, argument: str, value: T, *fields: str) -> T:
+    """Return `value` if these fields of it are functions."""
+    for field in fields:
+        if not callable(getattr(value, field)):
+            raise fail(function, f"{argument}.{field}", "a function", getattr(value, field), TypeError)
     return value
 
 

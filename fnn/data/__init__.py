@@ -35,9 +35,9 @@ first chunk of an epoch calibrates it. Streams and `device_memory` are supported
 of several devices, the rows of each batch are communicated between them.
 """
 
-from fnn.data.arrays import Standardization as Standardization
 from fnn.data.arrays import batches as batches
-from fnn.data.arrays import fit_standardization as fit_standardization
 from fnn.data.arrays import one_hot as one_hot
 from fnn.data.arrays import split as split
-from fnn.data.arrays import standardize as standardize
+from fnn.data.standardization import Standardization as Standardization
+from fnn.data.standardization import fit_standardization as fit_standardization
+from fnn.data.standardization import standardize as standardize

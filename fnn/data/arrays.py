@@ -1,7 +1,7 @@
-"""Data as arrays: standardization, one-hot targets, splits, and shuffled batches."""
+"""Data as arrays: one-hot targets, splits, and shuffled batches."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,98 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 from fnn import checks
 from fnn.checks.host_values import refuse_masked
 from fnn.data.order import shuffled_batches
-from fnn.dtypes import at_least_int32, wide, widened
+from fnn.dtypes import at_least_int32
 from fnn.sharding.rows import take
 from fnn.types import Data, PRNGKey
-
-
-class Standardization(NamedTuple):
-    """Mean and standard deviation of each feature of the training data.
-
-    Those of a NumPy array in float64 are NumPy arrays in float64 too, those of any other are JAX arrays.
-    """
-
-    mean: Float[ArrayLike, " n"]
-    std: Float[ArrayLike, " n"]
-
-
-def _wider_than_jax(x: Any) -> np.ndarray | None:
-    """Return x as a NumPy array if JAX would round its floating point numbers to a narrower dtype, else None."""
-    if isinstance(x, jax.Array):
-        return None
-    try:
-        refuse_masked(x)
-        found = np.asarray(x)
-        wider = found.dtype.kind == "f" and found.dtype.itemsize > jnp.zeros((), float).dtype.itemsize
-    except (TypeError, ValueError):  # the checks of the caller say what is wrong
-        return None
-    return found.astype(np.float64) if wider else None
-
-
-def fit_standardization(x: ArrayLike) -> Standardization:
-    """Estimate the mean and the standard deviation of each feature.
-
-    μ = Σ x / N, σ² = Σ (x - μ)² / N. A constant feature gets σ = 1, so that `standardize` makes it 0 and not NaN.
-
-    Args:
-      x: training inputs (examples, …), floating point, with at least one example.
-
-    Returns:
-      Standardization(mean, std), each of the shape of one example.
-
-    >>> fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
-    Standardization(mean=Array([2., 5.], dtype=float32), std=Array([1., 1.], dtype=float32))
-    """
-    on_host = _wider_than_jax(x)
-    x = checks.floating("fit_standardization", "x", x) if on_host is None else on_host
-    if x.ndim < 2 or x.shape[0] < 1:
-        raise checks.fail("fit_standardization", "x", "of shape (examples, ...) with at least one example", x)
-    if isinstance(x, np.ndarray):
-        return _fit_on_host(x)
-    values: Array = widened(x)
-    mean = jnp.mean(values, axis=0)
-    std = jnp.std(values, axis=0)
-    # the mean of a constant column is off by rounding, and so are the deviations from it
-    constant = std <= 4 * jnp.finfo(values.dtype).eps * jnp.abs(mean)
-    return Standardization(mean, jnp.where(constant, 1, std))
-
-
-def _fit_on_host(x: np.ndarray) -> Standardization:
-    """`fit_standardization` in NumPy. The mean of a constant feature is exactly its value."""
-    equal = (x == x[0]).all(axis=0)
-    mean = np.where(equal, x[0], x.mean(axis=0))
-    std = np.sqrt(np.square(x - mean).mean(axis=0))
-    constant = std <= 4 * np.finfo(x.dtype).eps * np.abs(mean)
-    return Standardization(mean, np.where(constant, 1.0, std))
-
-
-def standardize(x: ArrayLike, fitted: Standardization | None = None) -> Array:
-    """Standardize each feature: x̃ = (x - μ) / σ.
-
-    A NumPy array in float64 is standardized in float64, and only the result gets the dtype of JAX's arrays.
-
-    Args:
-      x: inputs (examples, …), floating point.
-      fitted: the result of `fit_standardization` on the training data. Default: that of x itself.
-
-    Returns:
-      A JAX array of the shape of x, in the dtype that JAX has for x (float32 for float64, unless `jax_enable_x64`).
-
-    >>> standardize(jnp.array([[4.0, 5.0]]), fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]])))
-    Array([[2., 0.]], dtype=float32)
-    """
-    on_host = _wider_than_jax(x)
-    x = checks.floating("standardize", "x", x) if on_host is None else on_host
-    fitted = fit_standardization(x) if fitted is None else fitted
-    mean, std = fitted.mean, fitted.std
-    if x.shape[1:] != np.shape(mean):
-        raise checks.fail("standardize", "x", f"of shape (examples, {', '.join(map(str, np.shape(mean)))})", x)
-    if isinstance(x, np.ndarray):
-        deviation = x - np.asarray(mean, x.dtype)
-        return jnp.asarray(deviation / np.where(np.asarray(std) == 0, 1, np.asarray(std, x.dtype)))
-    dtype = wide(x)
-    constant_safe = jnp.where(std == 0, 1, std).astype(dtype)
-    return ((x.astype(dtype) - jnp.asarray(mean, dtype)[None]) / constant_safe[None]).astype(x.dtype)
 
 
 def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
@@ -125,11 +36,12 @@ def one_hot(labels: ArrayLike, k: int) -> Float[Array, "batch k"]:
         raise checks.fail("one_hot", "labels", "integers", labels, TypeError)
     if labels.ndim != 1:
         raise checks.fail("one_hot", "labels", "of shape (batch,)", labels)
+    labels = labels.astype(at_least_int32(labels))  # k = 300 as uint8 would be 44
     if not isinstance(labels, Tracer) and labels.size and not (labels.min() >= 0 and labels.max() < k):
         row = int(np.argmax((np.asarray(labels) < 0) | (np.asarray(labels) >= k)))
         came = f"{labels.min()}..{labels.max()}, first in row {row}: {labels[row]}"
         raise checks.fail("one_hot", "labels", f"in 0..{k - 1}", came=came)
-    return jax.nn.one_hot(labels.astype(at_least_int32(labels)), k)
+    return jax.nn.one_hot(labels, k)
 
 
 def split(

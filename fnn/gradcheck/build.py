@@ -78,7 +78,12 @@ def build(
     trace_backward = lambda f: _traced(lambda: narrowing(pulled(f), *inputs, ct))
     vjp_fun, own = _first_traced(trace_backward, lifted[1], as_given[1])
     value, backward = flat(undecorated(fun)), pulled(vjp_fun)
-    reference = autodiff(value) if options.reference == "autodiff" else options.reference and pulled(lifted[3])
+    primal = _usable(lambda f: jax.eval_shape(flat(f), *inputs), lifted[2], as_given[2])
+    given = _usable(lambda f: jax.eval_shape(pulled(f), *inputs, ct), lifted[3], as_given[3])
+    domain = _usable(
+        lambda f: jax.eval_shape(lambda x, data: f(*join(arguments, x, data)), *inputs), lifted[4], as_given[4]
+    )
+    reference = autodiff(value) if options.reference == "autodiff" else options.reference and pulled(given)
     coarsest = max(map(unit_roundoff, dtypes))
     base = Narrowing(2.0**-53 if precision == "x64" else coarsest, "")
     of_fun = max([base, *_named("fun", narrowing(value, *inputs))], key=lambda n: n.u)
@@ -92,8 +97,8 @@ def build(
         fun=value,
         backward=backward,
         reference=reference,
-        primal=flat(lifted[2]) if request.primal else None,
-        inside=lambda x, data: _inside(lifted[4], join(arguments, x, data)),
+        primal=flat(primal) if request.primal else None,
+        inside=lambda x, data: _inside(domain, join(arguments, x, data)),
         u=of_all.u,
         u_fun=u_fun,
         narrowed=of_all.operation,
@@ -206,6 +211,16 @@ def _first_traced(trace: Callable, lifted, as_given) -> tuple[Any, Any]:
         except Exception:  # for example, a function that asserts a dtype
             pass
     return as_given, trace(as_given)
+
+
+def _usable(trace: Callable, lifted, as_given) -> Any:
+    """Return the lifted function if it can be traced, else the function as given, which is not traced here."""
+    if lifted is not as_given:
+        try:
+            trace(lifted)
+        except Exception:
+            return as_given
+    return lifted
 
 
 def _traced(thunk: Callable):

@@ -7,6 +7,9 @@ that interval; then the reference's own value g does too. Hence a value is accep
     L, R, g and L + R - g
 
 which is [L, R] for a single kink. At a jump of φ, L and R are the slopes on both sides of the jump.
+
+Where φ has a derivative or a kink, NaN and infinity are wrong, even if autodiff returns them too. A square root in a
+branch of `jnp.where` that is not taken is the usual cause.
 """
 
 from collections.abc import Callable
@@ -16,8 +19,8 @@ import jax
 import numpy as np
 
 from fnn.gradcheck.differences import unit
-from fnn.gradcheck.directional import Potential, Slope, along, scale, slope
-from fnn.gradcheck.kinks import JUMP, KINK
+from fnn.gradcheck.directional import Potential, Slope, along, base_noise, scale, slope
+from fnn.gradcheck.kinks import JUMP, KINK, SMOOTH
 from fnn.gradcheck.problem import Point, Problem, autodiff, finding, index_of, to_numpy
 from fnn.gradcheck.report import LeafReport
 
@@ -75,6 +78,28 @@ def at_undefined(p: Potential, problem: Problem, leaf: int, g: np.ndarray, expec
     """Return a report of an element outside its one-sided slopes among those where the reference is not finite."""
     some = np.flatnonzero(~np.isfinite(expected.ravel()) & np.isfinite(g.ravel()))
     return _first_refused(p, problem, "reference", leaf, g, some, expected)
+
+
+def not_finite(p: Potential, problem: Problem, leaf: int, g: np.ndarray, expected: np.ndarray) -> LeafReport | None:
+    """Return a report of an element that is not finite, neither is the reference there, but the slope of φ is."""
+    for flat in np.flatnonzero(~np.isfinite(g.ravel()) & ~np.isfinite(expected.ravel()))[:MOST]:
+        line = along(p, leaf, unit(g, int(flat)))
+        s = slope(p, line)
+        sides = s.sides if s.kind == KINK else (s.value, s.value)
+        size = max(*map(abs, sides), abs(p.zero) / scale(p.x[leaf]))
+        with np.errstate(all="ignore"):  # the slopes on both sides agree if the function is smooth
+            differ = np.nanmin((np.abs(line.second) + base_noise(p, line)) / line.t, initial=np.inf)
+        error = s.margin if s.kind == KINK else s.error + differ
+        if s.kind in (SMOOTH, KINK) and np.all(np.isfinite(sides)) and error <= 1e-3 * size:
+            where, index = (
+                f"the slope of fun is {' or '.join(f'{v:.6g}' for v in dict.fromkeys(sides))}",
+                index_of(flat, g.shape),
+            )
+            text = f"differences: {g.ravel()[flat]} at {list(index)}, where {where}"
+            hint = "not finite where fun has a slope: the derivative of a branch that is not taken?"
+            fields = {"max_error": float("inf"), "tol": 0.0, "worst_index": index}
+            return finding(problem, "differences", leaf, "FAIL", text, hint=hint, **fields)
+    return None
 
 
 def accepts(s: Slope, value: float, reference: float) -> bool:

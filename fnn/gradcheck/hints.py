@@ -73,7 +73,8 @@ def _patterns(got: np.ndarray, g: np.ndarray, tol: float, batch: int) -> Iterato
 
 
 def _factor(ratio: float, batch: int) -> str:
-    shown = f"{ratio:.6g} × expected"
+    digits = next(n for n in (6, 8, 10, 12) if n == 12 or float(f"{ratio:.{n}g}") != 1)
+    shown = f"{ratio:.{digits}g} × expected"
     for times, meaning in ((ratio, "missing 1/m?"), (1 / ratio, "divided by m once too often?")):
         whole = round(times)
         if batch > 1 and abs(times - whole) < 1e-6 * abs(times) and whole == batch:

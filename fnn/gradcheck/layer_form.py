@@ -11,6 +11,9 @@ from fnn.gradcheck.report import GradientTreeError
 
 def check_takes(who: str, layer: Any, method: str, args: tuple, expected: str) -> None:
     """Raise TypeError unless a method of a layer takes as many arguments by position as `args`."""
+    if not callable(getattr(layer, method, None)):
+        kind = who.removeprefix("check_")
+        raise TypeError(f"{who}: {kind} must have a function `{method}`, got {type(layer).__name__} without one")
     try:
         signature = inspect.signature(getattr(layer, method))
     except (TypeError, ValueError):

@@ -4,14 +4,18 @@ A cost usually closes over its data: `cost = lambda params: loss(params, x, y)`.
 operation on `x` alone would still round to float32, and a cast to the dtype of `x` would round the parameters too.
 
 `lift` follows closures, default arguments, the globals that a function's code names, `functools.partial`, methods and
-the attributes of their objects, tuples, lists, dicts, and functions made with `jax.jit`, `jax.custom_vjp` and
-`jax.custom_jvp`. It copies only what leads to an array and changes nothing in place.
+the attributes of their objects, tuples, lists, dicts, deques, and functions made with `jax.jit`, `jax.custom_vjp`,
+`jax.custom_jvp` and `functools.lru_cache`. It copies only what leads to an array and changes nothing in place. What it
+does not follow, such as the objects of libraries in C, keeps its dtypes; the report then names the cast that sets the
+tolerance.
 """
 
+import copy
 import dis
 import functools
 import sys
 import types
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +31,17 @@ MOST = 20_000
 
 
 def lift(values: tuple) -> tuple:
-    """Return functions as they would be if the arrays they close over were float64. Others are returned themselves."""
+    """Return functions as they would be if the arrays they close over were float64. Others are returned themselves.
+
+    If an object on the way cannot be examined or copied, all are returned themselves.
+    """
+    try:
+        return _lifted(values)
+    except Exception:  # raised by code of the objects, such as a `__getattr__`
+        return values
+
+
+def _lifted(values: tuple) -> tuple:
     found = _search(values)
     lifted = {key: _lifted_array(value) for key, (value, _) in found.items() if _narrow(value)}
     parents: dict[int, list[int]] = {}
@@ -87,17 +101,35 @@ def _parts(value) -> dict[Any, Any]:
         return {"function": value.__func__, "self": value.__self__}
     if isinstance(value, functools.partial):
         return {"function": value.func, "args": value.args, "keywords": value.keywords}
-    if _is_jitted(value):
+    if _is_jitted(value) or _is_cached(value):
         return {"function": value.__wrapped__}
-    if type(value) in (list, tuple) or _is_namedtuple(value):
+    if type(value) in (list, tuple, deque) or _is_namedtuple(value):
         return dict(enumerate(value))
-    if type(value) is dict:
-        return dict(value)
     if isinstance(value, types.ModuleType | type):
         return {}
+    items = {("item", key): part for key, part in value.items()} if isinstance(value, dict) else {}
     if isinstance(value, jax.custom_vjp | jax.custom_jvp) or not _in_library(type(value).__module__):
-        return dict(getattr(value, "__dict__", {}))
-    return {}
+        return items | _attributes(value)
+    return items
+
+
+def _attributes(value) -> dict[Any, Any]:
+    """Return the attributes of an object, those in slots too; none if it is not a plain object of Python."""
+    try:
+        _blank(value)
+    except Exception:  # a class in C has a `__new__` of its own
+        return {}
+    held = {("attribute", name): part for name, part in getattr(value, "__dict__", {}).items()}
+    for base in type(value).__mro__:
+        for name, slot in vars(base).items():
+            if isinstance(slot, types.MemberDescriptorType) and hasattr(value, slot.__name__):
+                held["slot", name] = slot.__get__(value)
+    return held
+
+
+def _blank(value) -> Any:
+    """Return another object of the same class; of a dict, a shallow copy, which keeps a default factory."""
+    return copy.copy(value) if isinstance(value, dict) else object.__new__(type(value))
 
 
 def _parts_of_function(function: types.FunctionType) -> dict[Any, Any]:
@@ -136,6 +168,10 @@ def _is_jitted(value) -> bool:
     return hasattr(value, "lower") and callable(getattr(value, "__wrapped__", None))
 
 
+def _is_cached(value) -> bool:
+    return hasattr(value, "cache_parameters") and callable(getattr(value, "__wrapped__", None))
+
+
 def _names(code: types.CodeType) -> set[str]:
     """Return the globals and attributes that a code and the functions within it read; none if it assigns globals."""
     instructions = list(dis.get_instructions(code))
@@ -154,17 +190,26 @@ def _copy(value, changed: set) -> tuple[Any, Callable[[dict], Any]]:
         return None, lambda parts: functools.partial(parts["function"], *parts["args"], **parts["keywords"])
     if _is_jitted(value):
         return None, lambda parts: parts["function"]  # compiled by the check itself
+    if _is_cached(value):
+        return None, lambda parts: functools.lru_cache(**value.cache_parameters())(parts["function"])
     if isinstance(value, tuple):
         make = getattr(type(value), "_make", tuple)
         return None, lambda parts: make(parts.values())
-    if type(value) is list:
-        new = []
-        return new, lambda parts: new.extend(parts.values())
-    if type(value) is dict:
-        new = {}
-        return new, new.update
-    new = object.__new__(type(value))
-    return new, new.__dict__.update
+    if type(value) in (list, deque):
+        filled = [] if type(value) is list else deque(maxlen=value.maxlen)
+        return filled, lambda parts: filled.extend(parts.values())
+    new = _blank(value)
+
+    def fill(parts: dict) -> None:
+        for (kind, name), part in parts.items():
+            if kind == "item":
+                new[name] = part
+            elif kind == "attribute":
+                vars(new)[name] = part
+            else:
+                object.__setattr__(new, name, part)  # also of a frozen dataclass
+
+    return new, fill
 
 
 def _copy_function(function: types.FunctionType, changed: set) -> tuple[types.FunctionType, Callable[[dict], None]]:

@@ -44,7 +44,8 @@ def conditioned(function: Callable, problem: Problem, options: Options, point: P
         rng = generator(problem.seed, "conditioning", tag, point.name, draw)
         ct = point.ct if problem.fixed else perturbed(point.ct, problem.u, rng)
         moved = function(perturbed(point.x, problem.u, rng), problem.data, ct)
-        s = [max(a, _largest(to_numpy(m) - v)) for a, m, v in zip(s, moved, g, strict=True)]
+        with np.errstate(invalid="ignore"):  # infinite minus infinite
+            s = [max(a, _largest(to_numpy(m) - v)) for a, m, v in zip(s, moved, g, strict=True)]
     return Expected(g, [16 * a + 8 * problem.u * _largest(v) for a, v in zip(s, g, strict=True)])
 
 

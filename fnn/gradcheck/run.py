@@ -10,7 +10,7 @@ import numpy as np
 from fnn.gradcheck import differences, directional, identities, structure, transformations
 from fnn.gradcheck.bisection import locate
 from fnn.gradcheck.by_reference import compare_with_reference, refuted
-from fnn.gradcheck.conventions import outside
+from fnn.gradcheck.conventions import not_finite, outside
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.points import given, jittered, sampled
 from fnn.gradcheck.problem import Point, Problem, to_numpy
@@ -116,7 +116,10 @@ def _check_point(
         by_reference, by_differences = None, None
         if reference and expected:
             by_reference = compare_with_reference(problem, point, i, g[i], expected, reference, potential)
-        if "differences" in options.checks and np.all(np.isfinite(g[i])):
+        all_finite = bool(np.all(np.isfinite(g[i])))
+        if "differences" in options.checks and not all_finite and expected and problem.differences_decide:
+            by_differences = not_finite(potential(), problem, i, g[i], expected.g[i])
+        if "differences" in options.checks and all_finite:
             check = functools.partial(differences.check_leaf, potential(), problem, options, point, i)
             by_differences = check(g[i])
             if by_reference and expected and by_reference.status == "FAIL" and by_differences.status == "PASS":

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fnn import checks
+from fnn.dtypes import widened
 from fnn.types import Layer, Residuals
 
 Floats = Float[Array, "..."]
@@ -211,14 +212,16 @@ _C = math.sqrt(2 / math.pi)
 
 def _gelu_tanh(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
     """a = z/2 (1 + t), t = tanh(√(2/π) (z + 0.044715 z³))"""
-    t = jnp.tanh(z * (_C + (0.044715 * _C) * (z * z)))
-    return z * (0.5 + 0.5 * t), (z, t)
+    wide = widened(z)  # z² overflows in float16 above 255
+    t = jnp.tanh(wide * (_C + (0.044715 * _C) * (wide * wide)))
+    return (wide * (0.5 + 0.5 * t)).astype(z.dtype), (z, t.astype(z.dtype))
 
 
 def _gelu_tanh_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
     """dz = da ∘ ((1 + t)/2 + z/2 (1 - t²) √(2/π) (1 + 3·0.044715 z²))"""
-    z, t = residuals
-    return da * (0.5 + 0.5 * t + z * ((1 - t * t) * (0.5 * _C + (1.5 * 0.044715 * _C) * (z * z))))
+    dtype = da.dtype
+    (z, t), da = widened(residuals), widened(da)
+    return (da * (0.5 + 0.5 * t + z * ((1 - t * t) * (0.5 * _C + (1.5 * 0.044715 * _C) * (z * z))))).astype(dtype)
 
 
 gelu_tanh = parameterless("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)
@@ -227,13 +230,14 @@ gelu_tanh = parameterless("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)
 
 def _softmax(z: Floats) -> tuple[Floats, Floats]:
     """a_k = e^z_k / Σ_j e^z_j over the last axis"""
-    a = jax.nn.softmax(z, axis=-1)
+    a = jax.nn.softmax(widened(z), axis=-1).astype(z.dtype)  # a sum of 65,505 ones is infinite in float16
     return a, a
 
 
 def _softmax_backward(a: Floats, da: Floats) -> Floats:
     """dz = a ∘ (da - Σ_j da_j a_j)"""
-    return a * (da - jnp.sum(da * a, axis=-1, keepdims=True))
+    dtype, a, da = da.dtype, widened(a), widened(da)
+    return (a * (da - jnp.sum(da * a, axis=-1, keepdims=True))).astype(dtype)
 
 
 softmax = parameterless("softmax", _softmax, _softmax_backward)

@@ -56,7 +56,8 @@ def serial(*layers: Layer) -> Layer:
         return params
 
     def init(key: PRNGKey) -> Params:
-        return tuple(layer.init(k) for layer, k in zip(layers, _split(key, len(layers)), strict=True))
+        each = enumerate(zip(layers, _split(key, len(layers)), strict=True))
+        return tuple(protocol.init("serial", f"layers[{i}]", layer, k) for i, (layer, k) in each)
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
@@ -71,7 +72,13 @@ def serial(*layers: Layer) -> Layer:
         dparams = []
         each = enumerate(zip(layers, per_layer(params), residuals, strict=True))
         for i, (layer, p, r) in reversed([*each]):
-            dp, dy = protocol.backward("serial", f"layers[{i}]", layer, p, r, dy)
+            try:
+                dp, dy = protocol.backward("serial", f"layers[{i}]", layer, p, r, dy)
+            except Exception as error:
+                if i + 1 < len(layers):
+                    after = f"layers[{i + 1}] ({layers[i + 1].name})"
+                    error.add_note(f"serial: the backward of {after} returned as dx {checks.describe(dy)}")
+                raise
             dparams.append(dp)
         return tuple(reversed(dparams)), dy
 
@@ -120,7 +127,8 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     layers = checks.layer("residual", "layer", layer), checks.layer("residual", "shortcut", shortcut)
 
     def init(key: PRNGKey) -> Residual:
-        return Residual(*(f.init(k) for f, k in zip(layers, _split(key, 2), strict=True)))
+        each = zip(Residual._fields, layers, _split(key, 2), strict=True)
+        return Residual(*(protocol.init("residual", name, f, k) for name, f, k in each))
 
     def add(y: Array, s: Array) -> Array:
         if y.shape != s.shape:
@@ -186,7 +194,7 @@ def repeat(layer: Layer, n: int) -> Layer:
     layer, n = checks.layer("repeat", "layer", layer), checks.positive_int("repeat", "n", n)
 
     def init(key: PRNGKey) -> Params:
-        return jax.vmap(layer.init)(jax.random.split(key, n))
+        return jax.vmap(lambda k: protocol.init("repeat", "layer", layer, k))(jax.random.split(key, n))
 
     def check(params: Params, x: Array) -> Array:
         wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]

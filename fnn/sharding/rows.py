@@ -125,7 +125,7 @@ def all_rows(data: Examples) -> Batch:
 
 
 def inputs_with_weight(data: Examples) -> Array:
-    """Return x of all examples, with other rows in place of those of weight 0 that are not finite; see `cycle_rows`."""
+    """Return x of all examples, with other rows in place of those of weight 0; see `cycle_rows`."""
     x, *others = all_rows(data)
     return cycle_rows(x, others[1]) if len(others) == 2 else x
 

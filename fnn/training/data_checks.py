@@ -21,8 +21,7 @@ from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 def metric_pairs(function: str, loss: Loss, metrics: Mapping[str, Metric] | None) -> Metrics:
     """The metrics as a hashable tuple. Default: those of the loss."""
-    if not isinstance(loss, Loss):
-        raise checks.fail(function, "loss", "a Loss (such as fnn.squared_error)", loss, TypeError)
+    checks.loss(function, loss)
     try:
         hash(loss)
     except TypeError:

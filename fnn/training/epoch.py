@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from fnn import checks
@@ -155,7 +156,17 @@ def make_epoch(
     batch_size = checks.positive_int("make_epoch", "batch_size", batch_size)
     if sharding is not None:
         return functools.partial(_epoch_over_mesh, step, batch_size, sharding=check_layout("make_epoch", sharding))
-    return functools.partial(_epoch, step, batch_size)
+    return functools.partial(_epoch_of_arrays, step, batch_size)
+
+
+def _epoch_of_arrays(step: Step, batch_size: int, state: TrainState, examples: Data | Rows) -> tuple[TrainState, Array]:
+    """`_epoch`, after a check that JAX has dtypes for the values of NumPy arrays."""
+
+    def checked(path: tuple, leaf: Any) -> Any:
+        name = f"data{jax.tree_util.keystr(path)}"
+        return checks.array("make_epoch", name, leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    return _epoch(step, batch_size, state, jax.tree.map_with_path(checked, examples))
 
 
 @agreement.raise_if_process_lost("epoch", agreement.RESTART_ADVICE)

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from fnn import checks
 from fnn.backprop import weighted_mean
+from fnn.checks import protocol
 from fnn.data.arrays import check_examples, unpack_batch
 from fnn.dtypes import widest
 from fnn.sharding import agreement
@@ -67,7 +68,7 @@ def evaluation_batch(batch_size: int) -> int:
 
 @compiled(static=2, kept=_KEPT)
 def _predict(network: Layer, batch_size: int | None, params: Params, x: Examples) -> Array:
-    return in_batches(lambda x: network.forward(params, x)[0], x, batch_size)
+    return in_batches(lambda x: protocol.forward("predict", "network", network, params, x)[0], x, batch_size)
 
 
 @signals.deferring("predict", SIGINT)
@@ -117,8 +118,9 @@ def per_example(
     """The cost and each metric per example: {name: (size,)}."""
 
     def of_batch(x: Array, y: Array, *weight: Array) -> dict[str, Array]:
-        prediction = network.forward(params, x)[0]
-        out = {"cost": loss.forward(prediction, y)[0]} | metric_values("evaluate", metrics, prediction, y)
+        prediction = protocol.forward("evaluate", "network", network, params, x)[0]
+        values = protocol.loss_forward("evaluate", loss, prediction, y)[0]
+        out = {"cost": values} | metric_values("evaluate", metrics, prediction, y)
         return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
 
     values = in_batches(of_batch, data, batch_size)

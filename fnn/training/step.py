@@ -13,7 +13,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from fnn import checks
-from fnn.backprop import make_forward_backward, weighted_mean
+from fnn.backprop import make_forward_backward, total_weight, weighted_mean
+from fnn.checks import protocol
 from fnn.data.arrays import unpack_batch
 from fnn.data.order import init_key, step_key
 from fnn.optimizers import apply_updates
@@ -42,7 +43,7 @@ def as_transformation(function: str, optimizer: GradientTransformation) -> Gradi
 def fresh_state(network: Layer, optimizer: GradientTransformation, key: PRNGKey, params: Params = None) -> TrainState:
     """`init_state` without jit. Given parameters take the place of those drawn from the key."""
     checks.key("init_state", key)
-    params = network.init(init_key(key)) if params is None else params
+    params = protocol.init("init_state", "network", network, init_key(key)) if params is None else params
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
 
@@ -124,7 +125,7 @@ def make_logging_step(
         )
         values = metric_values("step", metrics, evaluation.prediction, y)
         logs = {"cost": cost} | {name: weighted_mean(value, weight) for name, value in values.items()}
-        total = jnp.asarray(jnp.shape(x)[0] if weight is None else jnp.sum(weight), cost.dtype)
+        total = total_weight(x, weight, cost.dtype)
         params = apply_updates(state.params, updates)
         return TrainState(params, opt_state, state.step + 1, state.key), (total, logs)
 
@@ -153,7 +154,9 @@ def make_step(
       is_weight: (path, leaf) -> bool, the leaves that the penalty acts on. Default: `fnn.is_weight`.
 
     Returns:
-      step(state, batch) -> (state, cost). The batch is (x, y) or (x, y, weight).
+      step(state, batch) -> (state, cost). The batch is (x, y) or (x, y, weight). `jax.jit` casts 64-bit integers to 32
+      bits before the step sees them, so that the label 2³² becomes 0: pass labels of NumPy as int32 or smaller, or call
+      `make_epoch` or `fit`, which refuse integers that do not fit.
 
     >>> import fnn
     >>> network, optimizer = fnn.dense(1, 1), fnn.sgd(0.1)
