@@ -2,14 +2,17 @@
 
 A KeyboardInterrupt is raised in whatever Python function runs when the signal is handled. In a callback of the garbage
 collector or of a weak reference, and in `__del__`, Python reports it as ignored and goes on. JAX's callback of the
-garbage collector often runs while programs are traced (jax 0.10 and 0.12).
+garbage collector often runs while programs are traced (jax 0.10 and 0.12). In a `jax.pure_callback` it becomes an error
+of XLA, which a check reports as one of the function under test.
 """
 
 import _thread
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 _DELAY = 0.01  # seconds until an interrupt is raised again
 
@@ -44,3 +47,34 @@ def redeliver_interrupts() -> Iterator[None]:
         finally:
             if sys.unraisablehook is hook:
                 sys.unraisablehook = before
+
+
+@contextlib.contextmanager
+def raise_interrupts() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of a Ctrl-C at the end, if it was neither raised before nor is the caller's own.
+
+    Like `redeliver_interrupts`, and for code that catches an exception into which the interrupt was turned.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        with redeliver_interrupts():
+            yield
+        return
+    received = []
+
+    def record(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.default_int_handler(number, frame)
+
+    with redeliver_interrupts():
+        signal.signal(signal.SIGINT, record)
+        try:
+            yield
+        except Exception as error:
+            if received:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if received:
+            raise KeyboardInterrupt

@@ -7,7 +7,7 @@ import numpy as np
 
 from fnn.gradcheck.arguments import Arguments
 from fnn.gradcheck.build import Request, build, declare, split_request
-from fnn.gradcheck.interrupts import redeliver_interrupts
+from fnn.gradcheck.interrupts import raise_interrupts
 from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
 from fnn.gradcheck.points import given
 from fnn.gradcheck.precision import compute_in
@@ -20,7 +20,7 @@ DECIDE = ("reference", "differences", "adjoint")
 """The checks of which at least one must pass before a leaf passes."""
 
 
-@redeliver_interrupts()
+@raise_interrupts()
 def make_report(request: Request, keywords: Keywords) -> GradReport:
     """Check a gradient with the options given as keyword arguments."""
     who = request.who

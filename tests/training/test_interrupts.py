@@ -97,6 +97,27 @@ def test_an_interrupt_while_garbage_is_collected_is_raised(name):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_interrupt_in_a_function_of_the_host_ends_a_check():
+    """XLA turns it into an error of its own."""
+    left = [True]
+
+    def on_host(x):
+        if left:
+            left.clear()
+            signal.raise_signal(signal.SIGINT)
+        return np.asarray(x)
+
+    @jax.custom_vjp
+    def copied(x):
+        return jax.pure_callback(on_host, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential")
+
+    copied.defvjp(lambda x: (copied(x), None), lambda residuals, dy: (dy,))
+    with pytest.raises(KeyboardInterrupt):
+        check_grad(lambda x: jnp.sum(copied(x) ** 2), lambda x: 2 * x, (jnp.arange(3.0),), key=0)
+    assert left == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_an_interrupt_before_the_first_epoch_carries_the_start(tmp_path, capsys):
     for options in ({}, {"checkpoint_dir": tmp_path}):
         with interrupted_while_garbage_is_collected() as collect, pytest.raises(KeyboardInterrupt) as caught:
