@@ -14,6 +14,7 @@ pickled: loading a checkpoint runs no code from a file.
 
 import contextlib
 import json
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -69,6 +70,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
     try:
         found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     except FileNotFoundError:
+        if os.path.lexists(folder):  # a file system that is shared may fail so
+            raise
         return []
     return [path for match, path in sorted(found, key=lambda item: (int(item[0][1]), int(item[0][2] or 0)))]
 

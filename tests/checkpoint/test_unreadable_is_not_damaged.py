@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,25 @@ def test_an_error_of_the_system_while_resuming_is_raised_and_nothing_is_set_asid
             with pytest.raises(OSError, match=os.strerror(code)):
                 call()
     assert store.latest(tmp_path).name == before[-1]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ESTALE, errno.ENOENT])
+def test_a_training_does_not_begin_anew_in_a_folder_that_cannot_be_listed(code, tmp_path):
+    fit(checkpoint_dir=tmp_path, epochs=2)
+    before, left, iterdir = names(tmp_path), [2], Path.iterdir  # the first list is that of temporary files
+
+    def failing(path):
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(code, os.strerror(code), str(path))
+        return iterdir(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "iterdir", failing)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            fit(checkpoint_dir=tmp_path, epochs=3, resume=True)
+    assert left == [0]
+    assert names(tmp_path) == before
 
 
 def test_a_checkpoint_that_cannot_be_read_is_not_pruned(tmp_path):
