@@ -1,5 +1,9 @@
 """The network, the data and the trajectories of the processes of tests/support/over_processes.py."""
 
+import contextlib
+import os
+import signal
+import sys
 from typing import Any
 
 import jax
@@ -65,3 +69,21 @@ def message(function: Any, *args: Any, **options: Any) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "nothing was raised"
+
+
+def happens(word: str) -> None:
+    """End or interrupt this process as `word` says."""
+    if word.startswith("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if word == "exit":
+        sys.exit("the quota is used up")
+    if word == "raise":
+        raise ArithmeticError("only here")
+    if word == "interrupt":
+        raise KeyboardInterrupt
+    if word == "catch":
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)  # recorded
+            signal.raise_signal(signal.SIGINT)  # a second one is raised

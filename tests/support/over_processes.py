@@ -6,7 +6,6 @@ Each process prints its result as JSON in its last line. The environment says wh
 `fnn.sharding.initialize`.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -30,6 +29,7 @@ from tests.support.distributed import (
     NETWORK,
     OPTIMIZER,
     examples,
+    happens,
     message,
     over_all,
     part,
@@ -121,24 +121,6 @@ def results_and_errors(layout: Layout, x: np.ndarray, y: np.ndarray) -> dict[str
         "other": message(sharding.initialize, num_processes=7),
     }
     return found
-
-
-def happens(word: str) -> None:
-    """End or interrupt this process as `word` says."""
-    if word.startswith("kill"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if word == "terminate":
-        os.kill(os.getpid(), signal.SIGTERM)
-    if word == "exit":
-        sys.exit("the quota is used up")
-    if word == "raise":
-        raise ArithmeticError("only here")
-    if word == "interrupt":
-        raise KeyboardInterrupt
-    if word == "catch":
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)  # recorded
-            signal.raise_signal(signal.SIGINT)  # a second one is raised
 
 
 def fits(folder: Path, word: str) -> dict[str, Any]:
