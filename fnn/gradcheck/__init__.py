@@ -29,10 +29,11 @@ What is compared
 ----------------
 
 All checks run in float64 by default (`precision="x64"`), at the given arguments and at a random point near them.
-`checks` selects among them.
+Arrays of float32 and of half precision that the functions close over, such as the data of a cost, are lifted to float64
+with the arguments. `checks` selects among the checks.
 
-- structure: every gradient has the tree, shape and dtype of its leaf and is finite; two runs agree; the forward rule
-  returns what the function returns.
+- structure: every gradient has the tree, shape and dtype of its leaf and is finite, also in the dtypes of the arguments
+  as given; two runs agree; the forward rule returns what the function returns.
 - reference: every element agrees with `jax.vjp` of the function without its custom rule.
 - differences: directional derivatives agree with finite differences along random directions of each leaf. They also
   find errors that the reference shares, such as a `stop_gradient` or a wrong custom rule inside the function.
@@ -52,12 +53,17 @@ has the details. The step of the differences is the one with the least estimated
 plus rounding. The report prints the least relative error that the K directions detect with a probability of 1 - 1e-6.
 `differences` has the formulas. `rtol` and `atol` replace the measured tolerance.
 
+An operation that rounds to a narrower dtype, such as a cast to float32 inside the function, raises u. The report names
+that operation and its line in your code; results that nothing depends on do not count.
+
 Kinks
 -----
 
-At a kink, such as relu at 0, there is no derivative, and every convention is legitimate. The checker recognises kinks
-from second differences (`kinks` explains how). An element that differs from the reference only at a kink has status
-KINK, which is ok, and the gradient is checked again at a point beside the kink. `kinks="fail"` rejects kinks.
+At a kink, such as relu at 0, there is no derivative, and every value between the one-sided slopes is a legitimate
+convention. The checker recognises kinks from second differences (`kinks` explains how). An element that differs from
+the reference only at a kink, and lies between the slopes, has status KINK, which is ok, and the gradient is checked
+again at a point beside the kink. A value outside the slopes is wrong. So is NaN wherever the function has a slope, even
+if autodiff returns NaN too. `kinks="fail"` rejects kinks.
 
 How to read a report
 --------------------

@@ -44,10 +44,11 @@ def check_vjp(
       order: 2 also checks the derivative of `vjp_fun`. Default: 1.
       num_directions: K, the number of random directions of the differences per leaf at the given arguments. Default: 3.
       num_points: the number of points: the given arguments, then random ones near them. Default: 2.
-      precision: "x64" (default) casts all floating-point arguments to float64. "native" keeps their dtypes; then
-        differences decide only for functions that compute in float64.
+      precision: "x64" (default) casts all floating-point arguments to float64, and the arrays that the functions close
+        over. "native" keeps their dtypes; then differences decide only for functions that compute in float64.
       rtol, atol: replace the measured tolerance by atol + rtol ‖g‖∞ of the leaf; differences add them to their own.
-      kinks: "report" (default) accepts any convention at a kink, with status KINK; "fail" rejects kinks at a point.
+      kinks: "report" (default) accepts values between the one-sided slopes at a kink, with status KINK; "fail" rejects
+        kinks at a point.
       domain: a predicate of the arguments that returns a bool or a tree of boolean arrays, all of which must hold.
         Random points and the steps of differences stay where it holds.
       in_axes: a tuple with an axis or None per argument, or a list of such tuples, for vmap. Default: all arguments,

@@ -89,6 +89,7 @@ class GradReport(NamedTuple):
     def summary(self) -> str:
         """Return the report as text: what is wrong and where, what was covered, and how to reproduce it.
 
+        If an operation narrows values and so sets the tolerance, the text names it and its line in the user's code.
         Letters that the standard output cannot show, such as those of ⟨ĝ, v⟩ in cp1252, are written in ASCII.
         """
         return for_stdout("\n".join(_lines(self)))
