@@ -36,7 +36,7 @@ def test_masked_arrays_are_refused_by_functions_of_data():
     "entry",
     slow_except(
         [name for name in ENTRIES if name not in ("validation", "batches", "loss", "accuracy")],
-        *("device_memory", "place", "evaluate", "value_and_grad", "one_hot"),
+        *("place", "evaluate", "value_and_grad", "one_hot"),
     ),
 )
 def test_other_byte_orders_are_converted_everywhere(entry):

@@ -22,17 +22,17 @@ def garbage(value):
 
 @pytest.mark.parametrize(
     ("value", "micro"),
-    slow_except([(value, n) for value in ("nan", "inf", "1e30") for n in (None, 4)], ("nan", None), ("inf", 4)),
+    slow_except([(value, n) for value in ("nan", "inf", "1e30") for n in (None, 4)], ("nan", 4)),
 )
 def test_rows_of_weight_0_count_for_nothing(value, micro):
     network, value = fnn.mlp([4, 5, 3]), float(value)
-    params, gradient = network.init(K), fnn.value_and_grad(network, CROSS, 0.1, micro)
+    params, gradient = network.init(K), jax.jit(fnn.value_and_grad(network, CROSS, 0.1, micro))
     rows = WEIGHT != 0
-    expected = fnn.value_and_grad(network, CROSS, 0.1)(params, X[rows], Y[rows], WEIGHT[rows])
+    expected = jax.jit(fnn.value_and_grad(network, CROSS, 0.1))(params, X[rows], Y[rows], WEIGHT[rows])
     got = gradient(params, *garbage(value), WEIGHT)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    step = fnn.make_step(network, CROSS, fnn.sgd(0.1))
+    step = jax.jit(fnn.make_step(network, CROSS, fnn.sgd(0.1)))
     state, cost = step(fnn.init_state(network, fnn.sgd(0.1), K), (*map(jnp.asarray, garbage(value)), WEIGHT))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, cost)))
 
@@ -42,7 +42,7 @@ def test_a_network_with_statistics_survives_rows_of_weight_0(weight):
     network = fnn.serial(fnn.batch_norm(4), fnn.dense(4, 3))
     x, y = X.copy(), Y.copy()
     x[weight == 0], y[weight == 0] = np.nan, -1
-    cost, gradient = fnn.value_and_grad(network, CROSS)(network.init(K), x, y, weight, K)
+    cost, gradient = jax.jit(fnn.value_and_grad(network, CROSS))(network.init(K), x, y, weight, K)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((cost, gradient)))
     assert (float(cost) == 0) == (not weight.any())
 
