@@ -155,8 +155,8 @@ def fetch_rows(data: Rows, out: Array) -> Array:
     Each of several processes gets its own rows.
     """
     if out.is_fully_addressable:
-        return jnp.asarray(jax.device_get(out)[: data.size])
-    return jnp.asarray(local_rows(data.layout, out, data.size))
+        return jax.device_put(jax.device_get(out)[: data.size])  # `jnp.asarray` would compile a program for each size
+    return jax.device_put(local_rows(data.layout, out, data.size))
 
 
 def layout_of(data: Examples) -> Layout | None:

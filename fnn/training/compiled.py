@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-KEPT = 3  # of each function; a program that trains holds some 300 mappings and 10 MB
+KEPT = 4  # of each function; the programs of a fit hold some 240 to 500 mappings and 10 MB
 
 
 class Compiled:

@@ -57,7 +57,15 @@ def _check_metrics(function: str, argument: str, pairs: Any) -> None:
 
 def as_array(layout: Layout | None) -> Callable[[str, str, Any], Any]:
     """The function that converts an argument to an array: on the host if there is a layout."""
-    return checks.array if layout is None else checks.on_host
+    return _on_device if layout is None else checks.on_host
+
+
+def _on_device(function: str, argument: str, value: Any) -> Array:
+    """`checks.array`, but without the program that `jnp.asarray` compiles for each shape (jax 0.10 to 0.12)."""
+    is_array = type(value) is np.ndarray and (value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, jnp.floating))
+    if is_array and not isinstance(jnp.zeros(()), Tracer):
+        return jax.device_put(np.array(checks.on_host(function, argument, value)))  # without the copy, shared memory
+    return checks.array(function, argument, value)
 
 
 def _all_finite(array: Array | np.ndarray) -> bool:
@@ -95,7 +103,7 @@ def check_data(function: str, argument: str, data: Data, layout: Layout | None =
             if row is not None:
                 came = f"NaN or infinity, first in row {row}"
                 raise checks.fail(function, f"{argument}: {name}", "finite", came=came)
-    if weight is not None and not isinstance(weight, Tracer) and bool((weight < 0).any()):
+    if weight is not None and not isinstance(weight, Tracer) and bool((np.asarray(weight) < 0).any()):
         came = f"a negative weight, first in row {int(np.argmax(np.asarray(weight) < 0))}"
         raise checks.fail(function, f"{argument}: weight", "non-negative", came=came)
     return arrays

@@ -1,11 +1,13 @@
 """Prediction and evaluation: the network without randomness, in batches that bound the memory."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from signal import SIGINT
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType
 from jaxtyping import Array, ArrayLike, PyTree
@@ -33,10 +35,11 @@ from fnn.sharding.rows import (
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
+from fnn.training.row_counts import few_rows, fill_up, first_rows, may_fill_up
 from fnn.training.step import metric_values
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
-_KEPT = 8  # programs of `predict`, and as many of `evaluate`: an ensemble may take turns
+_KEPT = 16  # programs of `predict`, and as many of `evaluate`: an ensemble may take turns, each with other rows
 
 
 def in_batches(function: Callable[..., PyTree], data: Examples, batch_size: int | None) -> PyTree:
@@ -79,10 +82,14 @@ def predict(
 ) -> Array:
     """The network's output for each row of x, without randomness.
 
+    Each row's output depends on that row alone. So that XLA does not compile a program for each number of rows, copies
+    of the last row fill x up to a power of two, above 1024 rows to at most a quarter more. The rounding of float32 may
+    depend on the number of rows.
+
     Args:
-      network: a layer.
+      network: a layer whose forward without a key acts on each row alone, as those of this library do.
       params: its parameters.
-      x: inputs (examples, …), floating point.
+      x: inputs (examples, …), floating point. Inside `jax.jit`, x is not filled up.
       batch_size: at most this many rows are computed at a time, which bounds the memory. Default: all rows.
       sharding: a layout of `fnn.sharding`. Each device of the mesh then computes its share of the rows.
 
@@ -103,9 +110,24 @@ def predict(
         check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
         _check_not_sharded("predict", params)
-        return _predict(network, batch_size, params, examples)
-    rows = shard_rows(sharding, examples)
-    return fetch_rows(rows, _predict(network, batch_size, place_params(sharding, params), rows))
+        filled, size = _fill_up(examples, batch_size, params), examples[0].shape[0]
+        return first_rows(_predict(network, batch_size, params, filled), size)
+    rows, size = _shard_filled(sharding, examples, batch_size), num_examples(examples)
+    out = _predict(network, batch_size, place_params(sharding, params), rows)
+    return fetch_rows(dataclasses.replace(rows, size=size), out)
+
+
+def _fill_up(arrays: Batch, batch_size: int | None, params: Params = ()) -> Batch:
+    """The arrays filled up to one of a few numbers of rows, if they and the parameters are values on one device."""
+    if not arrays[0].shape[0] or not may_fill_up((arrays, params)):
+        return arrays
+    rows = few_rows(arrays[0].shape[0], batch_size)
+    return tuple(fill_up(array, rows) for array in arrays)
+
+
+def _shard_filled(layout: Layout, arrays: Batch, batch_size: int | None) -> Rows:
+    """The arrays on the devices of a mesh; filled up if all devices are of this process."""
+    return shard_rows(layout, arrays if spans_processes(layout) else _fill_up(arrays, batch_size))
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -134,8 +156,15 @@ def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
 
 
 @compiled(static=4, kept=_KEPT)
-def _evaluate(network: Layer, loss: Loss, metrics: Metrics, batch_size: int | None, params: Params, data: Examples):
-    return means(per_example(network, loss, metrics, params, data, batch_size), all_rows(data))
+def _evaluate(
+    network: Layer, loss: Loss, metrics: Metrics, batch_size: int | None, params: Params, data: Examples, size: Array
+):
+    """The means over the first `size` examples; those after them only fill up the arrays."""
+    x, y, weight = unpack_batch("evaluate", all_rows(data))
+    values = per_example(network, loss, metrics, params, data, batch_size)
+    real = jnp.arange(x.shape[0]) < size
+    weight = real.astype(values["cost"].dtype) if weight is None else jnp.where(real, weight, 0)
+    return means(values, (x, y, weight))
 
 
 @signals.deferring("evaluate", SIGINT)
@@ -153,8 +182,10 @@ def evaluate(
 ) -> dict[str, float]:
     """The cost and the metrics of a network on data, without randomness and without a penalty.
 
+    Rows fill up the data as in `predict`. They are not counted.
+
     Args:
-      network: a layer.
+      network: a layer whose forward without a key acts on each row alone, as those of this library do.
       loss: a `Loss`.
       params: the parameters of the network.
       data: `(x, y)` or `(x, y, weight)`.
@@ -187,8 +218,14 @@ def evaluate(
     with agreement.fail_together("evaluate", spans_processes(sharding)):
         arrays = check_data("evaluate", "data", data, sharding)
         check_targets(network, loss, params, arrays)
-    examples = arrays if sharding is None else shard_rows(sharding, arrays)
-    values = _evaluate(network, loss, pairs, batch_size, params, examples)
+    if sharding is None:
+        size, examples = arrays[0].shape[0], _fill_up(arrays, batch_size, params)
+    elif spans_processes(sharding):
+        examples = shard_rows(sharding, arrays)
+        size = examples.size
+    else:
+        size, examples = arrays[0].shape[0], _shard_filled(sharding, arrays, batch_size)
+    values = _evaluate(network, loss, pairs, batch_size, params, examples, np.int32(size))
     return {name: float(value) for name, value in values.items()}
 
 

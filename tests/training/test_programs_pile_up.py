@@ -82,7 +82,7 @@ LOOPS = [
     pytest.param(fit_a_stream, 4, id="fit_a_stream", marks=SLOW),
     pytest.param(epoch, 4, id="epoch"),
     pytest.param(sweep, 4, id="sweep"),
-    pytest.param(evaluate, 10, id="evaluate"),
+    pytest.param(evaluate, 16, id="evaluate"),
     pytest.param(predict_more_rows, 20, id="predict_more_rows"),
 ]
 
@@ -128,7 +128,7 @@ def test_a_second_fit_of_the_same_compiles_nothing(caplog):
 
 
 def test_networks_that_take_turns_compile_once(caplog):
-    pairs = [(network(i), fnn.sgd(0.1)) for i in range(3)]
+    pairs = [(network(i), fnn.sgd(0.1)) for i in range(4)]
 
     def train():
         for net, optimizer in pairs:
@@ -136,6 +136,42 @@ def test_networks_that_take_turns_compile_once(caplog):
 
     train()
     assert programs_compiled(caplog, train) == 0
+
+
+ROWS = [*range(1, 39), 100, 101]
+WEIGHTED = normal(1, (101, 4)).astype("float32"), np.arange(101) % 3, np.arange(101, dtype="float32") % 7
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_predictions_of_many_numbers_of_rows_share_a_few_programs(caplog, batch_size):
+    net = network()
+    params, inputs = net.init(KEY), [normal(n, (n, 4)).astype("float32") for n in ROWS]
+    on_device, outputs = [jnp.asarray(x) for x in inputs], []
+    work = lambda: outputs.extend(fnn.predict(net, params, x, batch_size) for x in inputs)
+    assert 0 < programs_compiled(caplog, work) <= 8
+    assert programs_compiled(caplog, lambda: [fnn.predict(net, params, x, batch_size) for x in on_device]) == 0
+    for x, y in zip(inputs, outputs, strict=True):
+        w = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+        expected = np.maximum(x @ w[0] + w[1], 0) @ w[2] + w[3]
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_evaluations_of_many_numbers_of_rows_share_a_few_programs(caplog):
+    net = network()
+    params, found = net.init(KEY), []
+    work = lambda: found.extend(fnn.evaluate(net, LOSS, params, [a[:n] for a in WEIGHTED]) for n in ROWS[1:])
+    assert 0 < programs_compiled(caplog, work) <= 8
+    logits = np.asarray(net.forward(params, WEIGHTED[0])[0], np.float64)
+    costs = np.log(np.exp(logits).sum(1)) - logits[np.arange(101), WEIGHTED[1]]
+    for n, values in zip(ROWS[1:], found, strict=True):
+        np.testing.assert_allclose(values["cost"], np.average(costs[:n], weights=WEIGHTED[2][:n]), rtol=1e-5)
+
+
+def test_rows_that_fill_up_hold_what_the_network_takes():
+    """A row of zeros could be outside of the domain of a function; `jax.debug_nans` would find the NaN."""
+    log = fnn.elementwise(jnp.log, jnp.reciprocal)
+    with jax.debug_nans(True):
+        np.testing.assert_allclose(fnn.predict(log, (), np.full((5, 2), np.e, "float32")), np.ones((5, 2)), rtol=1e-6)
 
 
 def test_fits_in_two_threads():
