@@ -10,6 +10,7 @@ from fnn import checks
 from fnn.checks import protocol
 from fnn.dtypes import widest
 from fnn.layers.activations import identity
+from fnn.layers.equal_layers import init_each
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -56,8 +57,7 @@ def serial(*layers: Layer) -> Layer:
         return params
 
     def init(key: PRNGKey) -> Params:
-        each = enumerate(zip(layers, _split(key, len(layers)), strict=True))
-        return tuple(protocol.init("serial", f"layers[{i}]", layer, k) for i, (layer, k) in each)
+        return init_each(layers, key)
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
