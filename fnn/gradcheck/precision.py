@@ -1,7 +1,7 @@
 """The precision of a check, and the unit roundoff of the narrowest dtype in which a function computes."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -23,25 +23,29 @@ def unit_roundoff(dtype) -> float:
     return float(jnp.finfo(dtype).eps) / 2
 
 
-def compute_in(who: str, precision: str) -> AbstractContextManager:
-    """Return the context of a check: full precision for matrix products, and float64 for "x64"."""
-    stack = ExitStack()
-    stack.enter_context(jax.default_matmul_precision("highest"))
-    if precision == "x64":
+@contextlib.contextmanager
+def compute_in(who: str, precision: str) -> Iterator[None]:
+    """Compute in the precision of a check: full precision for matrix products, and float64 for "x64".
+
+    An interrupt at any moment leaves JAX's settings as they were.
+    """
+    with jax.default_matmul_precision("highest"):
+        if precision != "x64":
+            yield
+            return
         enable = getattr(jax, "enable_x64", None)
         if enable is None:
             raise ValueError(
                 f"{who}: precision must be 'native', got 'x64' with jax {jax.__version__}, which has no jax.enable_x64"
             )
-        stack.enter_context(enable(True))
-        got = jnp.zeros((), np.float64).dtype
-        if got != np.float64:
-            stack.close()
-            raise ValueError(
-                f"{who}: precision must be 'native' on {jax.default_backend()}, "
-                f"got 'x64', where float64 arrays become {got}"
-            )
-    return stack
+        with enable(True):
+            got = jnp.zeros((), np.float64).dtype
+            if got != np.float64:
+                raise ValueError(
+                    f"{who}: precision must be 'native' on {jax.default_backend()}, "
+                    f"got 'x64', where float64 arrays become {got}"
+                )
+            yield
 
 
 class Narrowing(NamedTuple):

@@ -112,7 +112,7 @@ def predict(
         _check_not_sharded("predict", params)
         filled, size = _fill_up(examples, batch_size, params), examples[0].shape[0]
         return first_rows(_predict(network, batch_size, params, filled), size)
-    rows, size = _shard_filled(sharding, examples, batch_size), num_examples(examples)
+    rows, size = _shard_filled(sharding, examples, batch_size)
     out = _predict(network, batch_size, place_params(sharding, params), rows)
     return fetch_rows(dataclasses.replace(rows, size=size), out)
 
@@ -125,9 +125,15 @@ def _fill_up(arrays: Batch, batch_size: int | None, params: Params = ()) -> Batc
     return tuple(fill_up(array, rows) for array in arrays)
 
 
-def _shard_filled(layout: Layout, arrays: Batch, batch_size: int | None) -> Rows:
-    """The arrays on the devices of a mesh; filled up if all devices are of this process."""
-    return shard_rows(layout, arrays if spans_processes(layout) else _fill_up(arrays, batch_size))
+def _shard_filled(layout: Layout, arrays: Batch, batch_size: int | None) -> tuple[Rows, int]:
+    """The arrays on the devices of a mesh, and how many examples they are without those that fill up.
+
+    They are filled up if all devices are of this process.
+    """
+    if spans_processes(layout):
+        rows = shard_rows(layout, arrays)
+        return rows, rows.size
+    return shard_rows(layout, _fill_up(arrays, batch_size)), num_examples(arrays)
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -162,7 +168,7 @@ def _evaluate(
     """The means over the first `size` examples; those after them only fill up the arrays."""
     x, y, weight = unpack_batch("evaluate", all_rows(data))
     values = per_example(network, loss, metrics, params, data, batch_size)
-    real = jnp.arange(x.shape[0]) < size
+    real = jnp.arange(x.shape[0], dtype=jnp.int32) < size
     weight = real.astype(values["cost"].dtype) if weight is None else jnp.where(real, weight, 0)
     return means(values, (x, y, weight))
 
@@ -219,12 +225,9 @@ def evaluate(
         arrays = check_data("evaluate", "data", data, sharding)
         check_targets(network, loss, params, arrays)
     if sharding is None:
-        size, examples = arrays[0].shape[0], _fill_up(arrays, batch_size, params)
-    elif spans_processes(sharding):
-        examples = shard_rows(sharding, arrays)
-        size = examples.size
+        examples, size = _fill_up(arrays, batch_size, params), num_examples(arrays)
     else:
-        size, examples = arrays[0].shape[0], _shard_filled(sharding, arrays, batch_size)
+        examples, size = _shard_filled(sharding, arrays, batch_size)
     values = _evaluate(network, loss, pairs, batch_size, params, examples, np.int32(size))
     return {name: float(value) for name, value in values.items()}
 

@@ -80,9 +80,9 @@ LOOPS = [
     pytest.param(fit_to_validation, 4, id="fit_to_validation", marks=SLOW),
     pytest.param(fit_on_more_rows, 4, id="fit_on_more_rows", marks=SLOW),
     pytest.param(fit_a_stream, 4, id="fit_a_stream", marks=SLOW),
-    pytest.param(epoch, 4, id="epoch"),
-    pytest.param(sweep, 4, id="sweep"),
-    pytest.param(evaluate, 16, id="evaluate"),
+    pytest.param(epoch, 4, id="epoch", marks=SLOW),
+    pytest.param(sweep, 4, id="sweep", marks=SLOW),
+    pytest.param(evaluate, 16, id="evaluate", marks=SLOW),
     pytest.param(predict_more_rows, 20, id="predict_more_rows"),
 ]
 
@@ -127,6 +127,7 @@ def test_a_second_fit_of_the_same_compiles_nothing(caplog):
     assert programs_compiled(caplog, train) == 0
 
 
+@pytest.mark.slow
 def test_networks_that_take_turns_compile_once(caplog):
     pairs = [(network(i), fnn.sgd(0.1)) for i in range(4)]
 
@@ -174,6 +175,7 @@ def test_rows_that_fill_up_hold_what_the_network_takes():
         np.testing.assert_allclose(fnn.predict(log, (), np.full((5, 2), np.e, "float32")), np.ones((5, 2)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fits_in_two_threads():
     expected = fnn.fit(network(), LOSS, fnn.sgd(0.1), (X, Y), **OPTIONS)
     results, net, optimizer = [None] * 4, network(), fnn.sgd(0.1)

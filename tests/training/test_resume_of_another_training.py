@@ -23,6 +23,7 @@ def test_another_optimizer_is_refused_and_the_error_says_how_to_go_on(tmp_path):
         assert int(small_fit(optimizer=make(0.9), checkpoint_dir=tmp_path, resume=True).state.step) == 4
 
 
+@pytest.mark.slow
 def test_another_start_with_the_same_key_is_refused(tmp_path):
     start = fnn.init_state(SMALL, SGD, jax.random.key(0))
     other = start._replace(params=jax.tree.map(lambda leaf: leaf + 1, start.params))
@@ -66,6 +67,7 @@ def test_early_stopping_goes_on_over_a_change(tmp_path):
     assert len(longer.history["cost"]) > ran
 
 
+@pytest.mark.slow
 def test_new_numbers_replace_those_in_the_state(tmp_path):
     make = OPTIMIZERS["inject_hyperparams in a chain"]
     small_fit(optimizer=make(0.9), checkpoint_dir=tmp_path, epochs=1)
@@ -85,6 +87,7 @@ def test_allow_changes_takes_names():
     assert "key" not in CHANGEABLE
 
 
+@pytest.mark.slow
 def test_inside_an_epoch_the_batches_stay(tmp_path):
     def stop(epoch, logs, state):
         raise RuntimeError

@@ -45,6 +45,7 @@ def test_classes_are_written_as_they_are_read(classes, found, tmp_path, capsys):
     assert {line.split(",")[1] for line in lines} <= set(classes)
 
 
+@pytest.mark.slow
 def test_identifiers_in_arrays_are_not_merged(tmp_path, capsys):
     path, labels = tmp_path / "ids.npz", np.array([2**63 + 1, 2**63 + 2] * 30, np.uint64)
     np.savez(path, x=np.random.default_rng(0).normal(size=(60, 2)), y=labels)
@@ -55,6 +56,7 @@ def test_identifiers_in_arrays_are_not_merged(tmp_path, capsys):
     assert "y: 2 classes (integers)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_prices_stay_a_quantity_and_codes_text(tmp_path, capsys):
     prices = [f"{1 + i / 10:.2f}" for i in range(30)]  # 1.10 is the number 1.1 where every value is a number
     path = write_table(tmp_path / "p.csv", prices)
