@@ -47,10 +47,16 @@ def check_coefficients(function: str, learning_rate: LearningRate, **coefficient
 
 
 def descend(learning_rate: LearningRate, step: Int[Array, ""], direction: Params, like: Params) -> Params:
-    """Return -α · direction, in the dtypes of `like`."""
+    """Return -α · direction, in the dtypes of `like`. The direction may be None for leaves that are not trained."""
     alpha = learning_rate(step) if callable(learning_rate) else learning_rate
-    narrow = lambda d, p: d.astype(p.dtype) if wide(p) == d.dtype else d
-    return jax.tree.map(lambda d, p: narrow(-jnp.asarray(alpha, d.dtype) * d, p), widened(direction), like)
+
+    def update(d: Array | None, p: Array) -> Array | None:
+        if d is None:
+            return None
+        u = -jnp.asarray(alpha, d.dtype) * d
+        return u.astype(p.dtype) if wide(p) == u.dtype else u
+
+    return jax.tree.map(update, widened(direction), like, is_leaf=lambda d: d is None)
 
 
 def updates_like(gradients: Params, params: Params | None) -> Params:

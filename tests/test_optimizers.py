@@ -158,3 +158,11 @@ def test_updates_keep_the_parameters_dtype():
     for optimizer in (fnn.sgd(0.1), fnn.momentum(0.1), fnn.nesterov(jnp.float32(0.1)), fnn.adam(lambda step: 0.1)):
         updates, _ = optimizer.update({"w": jnp.ones(3, jnp.bfloat16)}, optimizer.init(params), params)
         chex.assert_trees_all_equal_dtypes(apply_updates(params, updates), params)
+
+
+def test_leaves_without_a_gradient_are_not_updated():
+    params = {"w": jnp.ones(2), "frozen": jnp.ones(3)}
+    optimizer = fnn.sgd(0.5)
+    updates, _ = optimizer.update({"w": jnp.ones(2), "frozen": None}, optimizer.init(params), params)
+    assert updates["frozen"] is None
+    np.testing.assert_array_equal(updates["w"], [-0.5, -0.5])

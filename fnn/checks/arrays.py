@@ -26,7 +26,11 @@ def on_host(function: str, argument: str, value: Any) -> np.ndarray:
         raise fail(function, argument, "an array of this process's own rows", came="one that spans processes")
     try:
         refuse_masked(value)
-        return narrowed(np.asarray(value))
+        for_jax(value)
+        array = narrowed(np.asarray(value))
+        if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, jnp.number):
+            raise TypeError
+        return array
     except (TypeError, ValueError) as error:
         raise not_an_array(function, argument, value, error) from None
 
@@ -52,12 +56,17 @@ def _describe_no_numbers(value: Any) -> tuple[str, str | None]:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
+        if isinstance(value, tuple) and any(isinstance(part, tuple | dict) for part in value):
+            return (
+                f"a tree, {kind} of length {len(value)}",
+                "Check the order of the arguments: are these parameters?",
+            )
         return kind, "Rows must have equal lengths."
     for index, item in np.ndenumerate(array):
         if not isinstance(item, int | float | complex | np.number | np.bool_):
             place = f"column {index[1]} of row {index[0]}" if len(index) > 1 else f"row {index[0]}" if index else "it"
             return f"{kind} of dtype {array.dtype}, {place} is {str(item)[:40]!r}", advice
-    return f"{kind} of dtype {array.dtype}", None
+    return f"{kind} of dtype {array.dtype}", "Cast it first: x.astype(np.float32)." if array.dtype == object else None
 
 
 def floating(function: str, argument: str, value: Any) -> jax.Array:

@@ -70,7 +70,7 @@ def backward(
             leaf = f"dparams{jax.tree_util.keystr(path)}"
             expected = f"return {leaf} of shape {jnp.shape(param)}"
             summed = jnp.ndim(grad) == jnp.ndim(param) + 1 and jnp.shape(grad)[1:] == jnp.shape(param)
-            advice = "A sum over the batch is missing" if summed else None
+            advice = "A sum over the batch is missing." if summed else None
             raise _fail(function, "backward", argument, layer, expected, str(jnp.shape(grad)), advice=advice)
     return dparams, dx
 

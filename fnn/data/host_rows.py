@@ -42,8 +42,9 @@ def shapes_of_rows(argument: str, arrays: Sequence[Any]) -> tuple[Form, ...]:
     """Shape and dtype of one example of x, y and weight, in the dtypes that JAX has for them."""
     found = []
     for name, array in zip(NAMES, arrays, strict=False):
-        numbers = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == np.bool_
-        if not numbers or not array.shape:
+        if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != np.bool_:
+            raise checks.not_an_array("fit", f"{argument}: {name}", array, TypeError())
+        if not array.shape:
             raise checks.fail("fit", f"{argument}: {name}", "an array of numbers, (examples, …)", array, TypeError)
         if name != "y" and not jnp.issubdtype(array.dtype, jnp.floating):
             expected = "floating point (a stream, epoch -> iterator of batches, can cast what it reads)"

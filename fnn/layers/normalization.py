@@ -48,7 +48,7 @@ def _last_axis(function: str, x: Array, n: int) -> Array:
 
 
 _MORE_THAN_ONE = "of more than one value per feature in training"
-_OTHER_BATCH_SIZE = "Choose another batch_size: the last batch of an epoch has only the remaining examples"
+_OTHER_BATCH_SIZE = "Choose another batch_size: the last batch of an epoch has only the remaining examples."
 
 
 class BatchNorm(NamedTuple):

@@ -130,7 +130,7 @@ def make_run(
     if isinstance(network, Layer):
         params = jax.eval_shape(network.init, jax.random.key(0))
         for part in (arrays, held_out) if held_out else (arrays,):
-            check_targets(network, loss, params, part)
+            check_targets("make_run", network, loss, params, part)
         if not callable(l2):
             checks.number("make_run", "l2", l2, minimum=0.0)
             check_weights("make_run", "l2", l2, params, is_weight)

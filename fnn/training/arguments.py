@@ -72,7 +72,8 @@ def check_checkpoint_options(
 
 def check_callbacks(callback: Any) -> tuple[Callable, ...]:
     """The callbacks of fit, checked: a function, a sequence of them, or None."""
-    callbacks = () if callback is None else tuple(callback) if isinstance(callback, Sequence) else (callback,)
+    several = isinstance(callback, Sequence) and not isinstance(callback, str)
+    callbacks: tuple[Any, ...] = () if callback is None else tuple(callback) if several else (callback,)
     for function in callbacks:
         if isinstance(function, type) or not callable(function):
             expected = "a function of epoch, {name: value}, state, or a list of such functions"

@@ -109,10 +109,10 @@ def check_data(function: str, argument: str, data: Data, layout: Layout | None =
     return arrays
 
 
-def check_targets(network: Layer, loss: Loss, params: Params, data: Batch) -> None:
+def check_targets(function: str, network: Layer, loss: Loss, params: Params, data: Batch) -> None:
     """Let the loss check the values of the targets, if there are any, against the shape of the prediction."""
     if loss.validate is not None and not isinstance(data[1], Tracer) and data[1].shape[0]:
-        run = lambda params, x: protocol.forward("fit", "network", network, params, x)[0]
+        run = lambda params, x: protocol.forward(function, "network", network, params, x)[0]
         prediction = jax.eval_shape(run, params, data[0])
         weight = data[2] if len(data) == 3 and not isinstance(data[2], Tracer) else None
         validate = functools.partial(loss.validate, prediction.shape)

@@ -9,7 +9,7 @@ The module in which code is defined and the private names inside fnn do not matt
   wrote themselves are added to both.
 * Any other function is described by its `__qualname__`, its defaults and attributes, and the values of its closure,
   with their names. Functions that users wrote are described by the values of the globals that they read, too. The
-  module does not count: a script may become a module. The code counts only `with_code`.
+  module does not count: a script may become a module. Code is compared only if `with_code` is True.
 * A bound method is described by its function and its object, an object by its type and its state: what pickle would
   write (its attributes, if pickle cannot), and for classes that users wrote the attributes of the class. Of an object
   of another class that cannot be pickled (a lock, a file), only the type is known.

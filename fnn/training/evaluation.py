@@ -192,7 +192,7 @@ def evaluate(
 
     Args:
       network: a layer whose forward without a key acts on each row alone, as those of this library do.
-      loss: a `Loss`.
+      loss: a `Loss`. Its values and those of the metrics must each depend on their own row alone.
       params: the parameters of the network.
       data: `(x, y)` or `(x, y, weight)`.
       batch_size: at most this many examples are computed at a time, which bounds the memory. Default: all.
@@ -223,7 +223,7 @@ def evaluate(
         params = place_params(sharding, params)
     with agreement.fail_together("evaluate", spans_processes(sharding)):
         arrays = check_data("evaluate", "data", data, sharding)
-        check_targets(network, loss, params, arrays)
+        check_targets("evaluate", network, loss, params, arrays)
     if sharding is None:
         examples, size = _fill_up(arrays, batch_size, params), num_examples(arrays)
     else:

@@ -72,7 +72,8 @@ def fit(
     """Train a network and return its final state and history.
 
     Whole epochs run on the device. The host is visited only to report, to save a checkpoint, or to stop. A second call
-    with the same network, loss and optimizer (the same objects) compiles nothing.
+    with the same network, loss and optimizer (the same objects) compiles nothing, unless several other trainings ran in
+    between: the compiled programs of the last four are kept.
 
     After Ctrl-C or SIGTERM, `fit` waits for the current compiled call to finish (about a second, or one epoch if an
     epoch takes longer). It then saves a checkpoint, prints how to resume, and raises.
@@ -100,8 +101,9 @@ def fit(
       keep: keep this many of the newest checkpoints, and besides them the one with the lowest (validation) cost.
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
-      progress: print a line per report, with the seconds of the epochs since the line before (compilation counts to the
-        first), and on a terminal a progress bar. With `patience` the last line says which epoch's state is returned.
+      progress: print a line per report, with the seconds of the epochs since the line before (the first line includes
+        compilation), and on a terminal a progress bar. With `patience` the last line says which epoch's state is
+        returned.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
         to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls
@@ -121,15 +123,14 @@ def fit(
       callback_every: epochs between two calls of the callback. Default: as `report_every`.
       allow_changes: names of the arguments that may differ from those that the checkpoint was saved with, for example
         `("optimizer",)` to lower the learning rate midway. The training then goes on with the new ones, and keeps its
-        epochs, history and early stopping. Possible are network, loss, optimizer, metrics, l2, is_weight, batch_size,
+        epochs, history and early stopping. Allowed names: network, loss, optimizer, metrics, l2, is_weight, batch_size,
         patience, micro_batch_size, data, validation and state, as long as the trees of arrays stay the same. With
         `optax.inject_hyperparams`, whose numbers are part of the state, the new numbers replace the saved ones.
 
     Returns:
       FitResult(state, history). `history` maps names to NumPy arrays with one entry per epoch: "cost" (with the
       penalty) and each metric, averaged over the batches of the epoch, each evaluated before its own update; with
-      `validation` also
-      "validation_cost" (without the penalty) and "validation_…".
+      `validation` also "validation_cost" (without the penalty) and "validation_…".
 
     Raises:
       ValueError, TypeError: if an argument or the data are invalid (the message names the first bad row), or if the
@@ -194,10 +195,10 @@ def fit(
     held_out: Examples | None = None
     with agreement.fail_together("fit"):
         if source is None:
-            check_targets(network, loss, state.params, arrays)
+            check_targets("fit", network, loss, state.params, arrays)
         if validation is not None:
             held_out = check_data("fit", "validation", validation, sharding)
-            check_targets(network, loss, state.params, held_out)
+            check_targets("fit", network, loss, state.params, held_out)
     del arrays  # with `sharding`, `examples` holds copies
     saving = check_checkpoint_options(
         checkpoint_dir,

@@ -169,7 +169,7 @@ def _with_hyperparameters(saved: PyTree, fresh: PyTree) -> PyTree:
 
 
 def _check_same_training(options: CheckpointOptions, checkpoint: manifest.VerifiedCheckpoint, position: int) -> None:
-    """Raise ValueError if a checkpoint is of another training; warn if that can only be said in part."""
+    """Raise ValueError if a checkpoint is of another training; warn if the checkpoint can only be compared in part."""
     saved, current = checkpoint.manifest["configuration"], options.fingerprint
     allowed = [name for name in options.allow_changes if not (position and name in ("batch_size", "data"))]
     differences = find_differences(saved, current, allowed)

@@ -43,7 +43,8 @@ def _round_up(n: int, numbers: int) -> int:
 def may_fill_up(trees: PyTree) -> bool:
     """Return whether all leaves are values on one device each: not traced, and not on the devices of a mesh."""
     leaves = jax.tree.leaves(trees)
-    return all(isinstance(a, np.ndarray) or (not isinstance(a, Tracer) and len(a.devices()) == 1) for a in leaves)
+    on_one_device = lambda a: not isinstance(a, Tracer) and len(a.devices()) == 1
+    return all(on_one_device(a) for a in leaves if isinstance(a, jax.Array))
 
 
 def fill_up(array: Array, rows: int) -> Array:

@@ -57,7 +57,8 @@ def defer_signals(*numbers: signal.Signals) -> Iterator[Callable[[], signal.Sign
 
 
 def deferring(name: str, *numbers: signal.Signals) -> Callable[[F], F]:
-    """Return a decorator: the function runs to its end, then a signal that arrived meanwhile is raised.
+    """Return a decorator: the function runs to its end, then a signal that arrived meanwhile is raised, also in place
+    of an exception of the function.
 
     Inside a training, for example in a callback, the training handles the signal.
 
@@ -71,7 +72,13 @@ def deferring(name: str, *numbers: signal.Signals) -> Callable[[F], F]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             inner = bool(_open)
             with defer_signals(*numbers) as signalled:
-                result = function(*args, **kwargs)
+                try:
+                    result = function(*args, **kwargs)
+                except Exception as error:
+                    number = None if inner else signalled()
+                    if number is None:
+                        raise
+                    raise exception_for(number, f"{name}: stopped by {number.name}", None) from error
             number = None if inner else signalled()
             if number is not None:
                 raise exception_for(number, f"{name}: stopped by {number.name}", result)

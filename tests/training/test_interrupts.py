@@ -132,6 +132,16 @@ def test_an_interrupt_before_the_first_epoch_carries_the_start(tmp_path, capsys)
     small_fit(checkpoint_dir=tmp_path)
 
 
+def test_an_interrupt_is_not_lost_if_the_function_fails():
+    def fails(epoch, values, state):
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("a mistake of the callback")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        small_fit(callback=fails)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 def test_interrupts_that_python_ignores_are_raised_again():
     class Interrupted:
         def __del__(self):

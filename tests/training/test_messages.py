@@ -67,3 +67,28 @@ def test_results_and_states_are_not_parameters():
         ):
             with pytest.raises(TypeError, match=f"params must be the parameters of the network.*Pass {field}"):
                 call(value)
+
+
+@pytest.mark.parametrize("y", [[2**70] * 9, np.array(["a"] * 9), np.array([1.5] * 9, object)])
+def test_a_mesh_and_device_memory_refuse_what_arrays_in_memory_do(y):
+    mesh = fnn.sharding.data_parallel(jax.make_mesh((1,), ("data",)))
+    for options in ({}, {"sharding": mesh}, {"device_memory": 10**6}):
+        with pytest.raises((TypeError, ValueError), match=r"fit: data: y must be (an array of num|integers)"):
+            train(X, y, **options)
+
+
+def test_the_function_that_was_called_is_named():
+    no_key = NETWORK._replace(forward=lambda params, x: NETWORK.forward(params, x))
+    with pytest.raises(TypeError, match=r"^evaluate: the forward of network"):
+        fnn.evaluate(no_key, fnn.softmax_cross_entropy, NETWORK.init(jax.random.key(0)), (X, Y))
+
+
+def test_parameters_are_not_inputs():
+    with pytest.raises(TypeError, match=r"predict: x must be an array of numbers, got a tree.*Check the order"):
+        fnn.predict(NETWORK, X, NETWORK.init(jax.random.key(0)))
+
+
+def test_parameters_may_be_scalars():
+    scale = fnn.Layer(lambda key: 2.0, lambda s, x, key=None: (x * s, x), lambda s, x, dy: ((x * dy).sum(), dy * s))
+    for s in (2.0, np.float32(2.0)):
+        np.testing.assert_array_equal(fnn.predict(scale, s, X), 2 * X)
