@@ -22,8 +22,9 @@ def replace_rows(array: Array, weight: ArrayLike) -> Array:
     Array([2., 2., 3.], dtype=float32)
     """
     counts = jnp.asarray(weight) != 0
-    # a sum and not an index: of a batch that is sharded, only one row is communicated
-    first = _as_column(counts & (jnp.arange(counts.shape[0]) == jnp.argmax(counts)), array)
+    # a minimum and a sum, not an index: of a batch that is sharded, one number and one row are communicated
+    index = jnp.arange(counts.shape[0], dtype=jnp.int32)
+    first = _as_column(index == jnp.min(index, where=counts, initial=counts.shape[0]), array)
     zero = jnp.zeros((), array.dtype)
     row = jnp.sum(jnp.where(first, array, zero), axis=0, keepdims=True, dtype=array.dtype)
     return jnp.where(_as_column(counts, array), array, row)
