@@ -56,6 +56,12 @@ from fnn.layers.normalization import calibrate as calibrate
 from fnn.layers.normalization import layer_norm as layer_norm
 from fnn.layers.pooling import avg_pool2d as avg_pool2d
 from fnn.layers.pooling import max_pool2d as max_pool2d
+from fnn.layers.recurrent import GRU as GRU
+from fnn.layers.recurrent import LSTM as LSTM
+from fnn.layers.recurrent import RNN as RNN
+from fnn.layers.recurrent import gru as gru
+from fnn.layers.recurrent import lstm as lstm
+from fnn.layers.recurrent import rnn as rnn
 from fnn.layers.summary import Summary as Summary
 from fnn.layers.summary import count_params as count_params
 from fnn.layers.summary import summary as summary
@@ -94,6 +100,7 @@ from fnn.types import GradientTransformation as GradientTransformation
 from fnn.types import Layer as Layer
 from fnn.types import Loss as Loss
 from fnn.types import RunResult as RunResult
+from fnn.types import Stream as Stream
 from fnn.types import TrainState as TrainState
 from fnn.weights import is_weight as is_weight
 
