@@ -56,10 +56,15 @@ from fnn.layers.normalization import calibrate as calibrate
 from fnn.layers.normalization import layer_norm as layer_norm
 from fnn.layers.pooling import avg_pool2d as avg_pool2d
 from fnn.layers.pooling import max_pool2d as max_pool2d
+from fnn.layers.precision import dynamic_loss_scale as dynamic_loss_scale
+from fnn.layers.precision import mixed_precision as mixed_precision
 from fnn.layers.recurrent import GRU as GRU
 from fnn.layers.recurrent import LSTM as LSTM
 from fnn.layers.recurrent import RNN as RNN
+from fnn.layers.recurrent import Bidirectional as Bidirectional
+from fnn.layers.recurrent import bidirectional as bidirectional
 from fnn.layers.recurrent import gru as gru
+from fnn.layers.recurrent import last as last
 from fnn.layers.recurrent import lstm as lstm
 from fnn.layers.recurrent import rnn as rnn
 from fnn.layers.summary import Summary as Summary
@@ -67,8 +72,6 @@ from fnn.layers.summary import count_params as count_params
 from fnn.layers.summary import summary as summary
 from fnn.layers.wrappers import as_custom_vjp as as_custom_vjp
 from fnn.layers.wrappers import autodiff as autodiff
-from fnn.layers.wrappers import dynamic_loss_scale as dynamic_loss_scale
-from fnn.layers.wrappers import mixed_precision as mixed_precision
 from fnn.layers.wrappers import remat as remat
 from fnn.losses import binary_cross_entropy as binary_cross_entropy
 from fnn.losses import negative_log_likelihood as negative_log_likelihood

@@ -10,15 +10,16 @@ from fnn import checks
 from fnn.checks import protocol
 from fnn.dtypes import widest
 from fnn.layers.activations import identity
+from fnn.layers.streams import repeat_stream, residual_stream, serial_stream
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
-def _split(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
+def split_key(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
     """Derive one key for each of n layers. Without a key, return n times None."""
     return [None] * n if key is None else [jax.random.fold_in(key, i) for i in range(n)]
 
 
-def _calibrate(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
+def calibrated(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
     """Return the calibrated parameters of a layer, and its output y."""
     if layer.calibrate is None:
         return params, protocol.forward("calibrate", "layer", layer, params, x)[0]
@@ -56,12 +57,12 @@ def serial(*layers: Layer) -> Layer:
         return params
 
     def init(key: PRNGKey) -> Params:
-        return tuple(layer.init(k) for layer, k in zip(layers, _split(key, len(layers)), strict=True))
+        return tuple(layer.init(k) for layer, k in zip(layers, split_key(key, len(layers)), strict=True))
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
         residuals = []
-        for i, (layer, p, k) in enumerate(zip(layers, per_layer(params), _split(key, len(layers)), strict=True)):
+        for i, (layer, p, k) in enumerate(zip(layers, per_layer(params), split_key(key, len(layers)), strict=True)):
             x, r = protocol.forward("serial", f"layers[{i}]", layer, p, x, k)
             residuals.append(r)
         return x, tuple(residuals)
@@ -78,13 +79,20 @@ def serial(*layers: Layer) -> Layer:
     def calibrate(params: Params, x: Array) -> tuple[Params, Array]:
         out = []
         for layer, p in zip(layers, per_layer(params), strict=True):
-            p, x = _calibrate(layer, p, x)
+            p, x = calibrated(layer, p, x)
             out.append(p)
         return tuple(out), x
 
     has_statistics = any(layer.calibrate for layer in layers)
     return Layer(
-        init, forward, backward, calibrate if has_statistics else None, name="serial", layers=layers, combinator=serial
+        init,
+        forward,
+        backward,
+        calibrate if has_statistics else None,
+        name="serial",
+        layers=layers,
+        combinator=serial,
+        stream=serial_stream(layers, split_key),
     )
 
 
@@ -120,7 +128,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     layers = checks.layer("residual", "layer", layer), checks.layer("residual", "shortcut", shortcut)
 
     def init(key: PRNGKey) -> Residual:
-        return Residual(*(f.init(k) for f, k in zip(layers, _split(key, 2), strict=True)))
+        return Residual(*(f.init(k) for f, k in zip(layers, split_key(key, 2), strict=True)))
 
     def add(y: Array, s: Array) -> Array:
         if y.shape != s.shape:
@@ -134,8 +142,11 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         params = checks.fields("residual", params, Residual)
         (y, r), (s, q) = (
             protocol.forward("residual", name, f, p, x, k)
-            for name, f, p, k in zip(Residual._fields, layers, params, _split(key, 2), strict=True)
+            for name, f, p, k in zip(Residual._fields, layers, params, split_key(key, 2), strict=True)
         )
+        return join(x, y, s, r, q)
+
+    def join(x: Array, y: Array, s: Array, r: Residuals, q: Residuals) -> tuple[Array, Residuals]:
         return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
 
     def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Array]:
@@ -148,7 +159,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         return Residual(dp, dq), (dx + ds).astype(like.dtype)
 
     def calibrate(params: Residual, x: Array) -> tuple[Residual, Array]:
-        (p, y), (q, s) = (_calibrate(f, p, x) for f, p in zip(layers, params, strict=True))
+        (p, y), (q, s) = (calibrated(f, p, x) for f, p in zip(layers, params, strict=True))
         return Residual(p, q), add(y, s)
 
     has_statistics = any(f.calibrate for f in layers)
@@ -160,6 +171,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         name="residual",
         layers=layers,
         combinator=residual,
+        stream=residual_stream(layers, split_key, join),
     )
 
 
@@ -221,11 +233,12 @@ def repeat(layer: Layer, n: int) -> Layer:
 
     def calibrate(params: Params, x: Array) -> tuple[Params, Array]:
         def step(a: Array, p: Params):
-            p, a = _calibrate(layer, p, a)
+            p, a = calibrated(layer, p, a)
             return a, p
 
         y, params = jax.lax.scan(step, check(params, x), params, length=n)
         return params, y
 
     calibrate_or_none = calibrate if layer.calibrate else None
-    return Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", (layer,) * n, repeat)
+    copies, stream = (layer,) * n, repeat_stream(layer, n)
+    return Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", copies, repeat, stream)

@@ -1,4 +1,4 @@
-"""Recurrent layers: against PyTorch, in pieces, in narrow dtypes; and wrong copies of them are caught."""
+"""Recurrent layers: against PyTorch and in narrow dtypes; and wrong copies of them are caught."""
 
 import functools
 
@@ -18,7 +18,6 @@ CELLS = {
     "gru_reset_before": fnn.gru(6, 4, reset_after=False),
     "lstm": fnn.lstm(6, 4),
 }
-each_cell = pytest.mark.parametrize("name", CELLS)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -51,46 +50,6 @@ def test_equals_pytorch(name, layers, x64):
         for i, p in enumerate(params)
     )
     assert_close(by_hand(network, params, x, dy), (expected, x_t.grad.numpy()), "float64")
-
-
-@each_cell
-def test_pieces_equal_the_whole(name, x64):
-    """The same bits, except for a single position: XLA compiles a loop of one iteration differently (jax 0.10)."""
-    layer = CELLS[name]
-    params, x = spread_params(layer, 0, "float64"), normal(1, (3, 8, 6), "float64")
-    whole = layer.forward(params, x)[0]
-    for cuts, compare in (
-        ([5], np.testing.assert_array_equal),
-        ([1], functools.partial(assert_close, dtype="float64")),
-    ):
-        memory, pieces = layer.stream.start(params, 3), []
-        for piece in np.split(x, cuts, axis=1):
-            y, _, memory = layer.stream.advance(params, memory, piece)
-            pieces.append(y)
-        compare(jnp.concatenate(pieces, axis=1), whole)
-
-
-@each_cell
-def test_truncated_backpropagation_stops_at_the_memory(name, x64):
-    """Compare with jax.vjp of both pieces, the memory between them taken as a constant."""
-    layer = CELLS[name]
-    params, x = spread_params(layer, 0, "float64"), normal(1, (3, 7, 6), "float64")
-    dy = cotangent(layer, params, x)
-
-    def truncated(params, x):
-        y, _, memory = layer.stream.advance(params, layer.stream.start(params, 3), x[:, :4])
-        second = layer.stream.advance(params, jax.lax.stop_gradient(memory), x[:, 4:])[0]
-        return jnp.concatenate([y, second], axis=1)
-
-    @jax.jit
-    def by_pieces(params, x, dy):
-        _, first, memory = layer.stream.advance(params, layer.stream.start(params, 3), x[:, :4])
-        _, second, _ = layer.stream.advance(params, memory, x[:, 4:])
-        (dp, dx), (dq, dz) = (layer.backward(params, r, d) for r, d in ((first, dy[:, :4]), (second, dy[:, 4:])))
-        return jax.tree.map(jnp.add, dp, dq), jnp.concatenate([dx, dz], axis=1)
-
-    expected = jax.jit(lambda params, x, dy: jax.vjp(truncated, params, x)[1](dy))(params, x, dy)
-    assert_close(by_pieces(params, x, dy), expected, "float64")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

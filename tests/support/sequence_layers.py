@@ -1,10 +1,12 @@
-"""Layers on sequences, for the tests of all layers; and what is wrong in copies of them."""
+"""Layers on sequences, for the tests of all layers."""
 
 import fnn
 
 SEQUENCE = (3, 5, 6)
 
 SEQUENCE_LAYERS = {
+    "dense_positions": (fnn.dense(6, 4), SEQUENCE),
+    "dense_tiny_positions": (fnn.dense(2, 1), (3, 2, 5, 2)),
     "rnn": (fnn.rnn(6, 4), SEQUENCE),
     "rnn_relu": (fnn.rnn(6, 4, fnn.relu), SEQUENCE),
     "rnn_one_position": (fnn.rnn(6, 4), (3, 1, 6)),
@@ -15,6 +17,8 @@ SEQUENCE_LAYERS = {
     "lstm_one_position": (fnn.lstm(6, 4), (3, 1, 6)),
     "lstm_twice": (fnn.serial(fnn.lstm(6, 4), fnn.gru(4, 3)), SEQUENCE),
     "repeat_lstm": (fnn.repeat(fnn.residual(fnn.lstm(6, 6)), 2), SEQUENCE),
+    "bidirectional": (fnn.bidirectional(fnn.rnn(6, 4), fnn.rnn(6, 2)), SEQUENCE),
+    "last": (fnn.last(), SEQUENCE),
     "remat_gru": (fnn.remat(fnn.gru(6, 4)), SEQUENCE),
 }
 

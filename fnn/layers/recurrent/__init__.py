@@ -11,7 +11,8 @@ and dU inside the loop, once per position (Werbos 1990 for backpropagation throu
     rnn.py      the simple recurrent layer
     gru.py      gated recurrent units, with both places of the reset gate
     lstm.py     long short-term memory
-    products.py  the products over all positions that the cells share
+    sequences.py    bidirectional, last
+    products.py     the products over all positions that the cells share
 """
 
 from fnn.layers.recurrent.gru import GRU as GRU
@@ -20,3 +21,6 @@ from fnn.layers.recurrent.lstm import LSTM as LSTM
 from fnn.layers.recurrent.lstm import lstm as lstm
 from fnn.layers.recurrent.rnn import RNN as RNN
 from fnn.layers.recurrent.rnn import rnn as rnn
+from fnn.layers.recurrent.sequences import Bidirectional as Bidirectional
+from fnn.layers.recurrent.sequences import bidirectional as bidirectional
+from fnn.layers.recurrent.sequences import last as last

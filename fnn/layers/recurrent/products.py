@@ -15,7 +15,7 @@ from fnn.init import Initializer
 from fnn.types import PRNGKey
 
 
-def each_gate(initializer: Initializer, key: PRNGKey, n: int, gates: int) -> Float[Array, "n gates*n"]:
+def each_gate(initializer: Initializer, key: PRNGKey, n: int, gates: int) -> Float[Array, "n m"]:
     """Draw an n x n matrix for each gate, side by side: one over all gates would not be orthogonal for each."""
     return jnp.concatenate([initializer(k, (n, n)) for k in jax.random.split(key, gates)], axis=1)
 
