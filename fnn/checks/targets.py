@@ -20,15 +20,17 @@ def labels_in_range(function: str) -> Callable[[tuple[int, ...], ArrayLike], Non
     def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
         """Check labels to be in 0..k-1, distributions to be >= 0 and to sum to 1."""
         values, k = np.asarray(target), prediction_shape[-1]
-        if values.ndim == 1 and values.size and not (values.min() >= 0 and values.max() < k):
+        are_labels = values.ndim == max(1, len(prediction_shape) - 1)
+        are_distributions = values.ndim > 1 and values.ndim == len(prediction_shape)
+        if are_labels and values.size and not (values.min() >= 0 and values.max() < k):
             raise fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
-        if values.ndim == 2 and values.size and values.min() < 0:
+        if are_distributions and values.size and values.min() < 0:
             raise fail(function, "target", "distributions without negative entries", came=f"{values.min()}")
         if values.ndim > 1 and len(prediction_shape) == values.ndim and values.shape[-1] == 1 and k > 1:
             expected = f"labels of shape {values.shape[:-1]}, or distributions of shape {(*values.shape[:-1], k)}"
             raise fail(function, "target", expected, values, advice="Drop the last axis: y[..., 0].")
         sums = values.sum(axis=-1, dtype=np.float64)
-        if values.ndim == 2 and values.size and np.abs(sums - 1).max() > max(1e-3, _rounding(values.dtype)):
+        if are_distributions and values.size and np.abs(sums - 1).max() > max(1e-3, _rounding(values.dtype)):
             raise fail(function, "target", "distributions that sum to 1", came=f"{sums.min()}..{sums.max()}")
 
     return validate

@@ -130,6 +130,6 @@ CASES = [  # a call, its error, and words of the message
     (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros((6, 4), "float32")), ValueError, "softmax_cross_entropy: target distributions (6, 3) got float32 of shape (6, 4)"),
     (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros((6, 3), "int32")), TypeError, "softmax_cross_entropy: target floating point got int32"),
     (loss(fnn.softmax_cross_entropy, TARGETS, np.zeros(5, "int32")), ValueError, "softmax_cross_entropy: target (6,) got int32 of shape (5,)"),
-    (loss(fnn.softmax_cross_entropy, np.zeros(6, "float32"), LABELS), ValueError, "softmax_cross_entropy: prediction (batch, k) got float32 of shape (6,)"),
+    (loss(fnn.softmax_cross_entropy, np.zeros(6, "float32"), LABELS), ValueError, "softmax_cross_entropy: prediction (batch, ..., k) got float32 of shape (6,)"),
     (loss(fnn.negative_log_likelihood, TARGETS, np.zeros((6, 2), "float32")), ValueError, "negative_log_likelihood: target (6, 3) got float32 of shape (6, 2)"),
 ]  # fmt: skip
