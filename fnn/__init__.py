@@ -45,6 +45,8 @@ from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import dense as dense
 from fnn.layers.dense import flatten as flatten
 from fnn.layers.dropout import dropout as dropout
+from fnn.layers.embedding import Embedding as Embedding
+from fnn.layers.embedding import embedding as embedding
 from fnn.layers.models import convnet as convnet
 from fnn.layers.models import logistic_regression as logistic_regression
 from fnn.layers.models import mlp as mlp

@@ -86,6 +86,8 @@ class Layer(NamedTuple):
         result of a wrapper.
       stream: a `Stream`, for layers that can read a sequence in pieces: `forward` is then `stream.advance` from
         `stream.start`. None for every other layer.
+      vocabulary: V, if x holds integer ids in 0..V-1, as for `embedding`: `fit`, `evaluate` and others then check
+        them on the host. None if x is floating point.
     """
 
     init: Callable[..., Params]
@@ -96,6 +98,7 @@ class Layer(NamedTuple):
     layers: tuple["Layer", ...] = ()
     combinator: Callable[..., Any] | None = None
     stream: Stream | None = None
+    vocabulary: int | None = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _reduce(self, protocol, "network")

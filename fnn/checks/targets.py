@@ -1,12 +1,18 @@
-"""Checks of the values of targets, on the host: what the losses have as `validate`."""
+"""Checks of values on the host: of targets, what the losses have as `validate`; and of ids in a vocabulary."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import ArrayLike
 
+from fnn.checks.arrays import floats
 from fnn.checks.errors import fail
+
+A = TypeVar("A", jax.Array, np.ndarray)
 
 
 def _rounding(dtype: np.dtype) -> float:
@@ -46,3 +52,30 @@ def between_0_and_1(function: str) -> Callable[[tuple[int, ...], ArrayLike], Non
             raise fail(function, "target", "labels in 0..1", came=f"{values.min()}..{values.max()}")
 
     return validate
+
+
+def inputs(function: str, argument: str, x: A, vocabulary: int | None, weight: ArrayLike | None = None) -> A:
+    """Return x, after a check that it is what a network takes: floating point, or ids below `vocabulary`.
+
+    Rows of weight 0 may hold anything. Traced ids have no values to check.
+
+    >>> inputs("fit", "x", np.array([[0, 1], [2, 3]]), 3)
+    Traceback (most recent call last):
+        ...
+    ValueError: fit: x must be ids in 0..2, got 3, first in row 1
+    """
+    if vocabulary is None:
+        return floats(function, argument, x)
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise fail(function, argument, f"integer ids in 0..{vocabulary - 1}", x, TypeError)
+    if isinstance(x, Tracer) or isinstance(weight, Tracer) or not x.size:
+        return x
+    ids = np.asarray(x)
+    bad = (ids < 0) | (ids >= vocabulary)
+    if weight is not None:
+        bad &= (np.asarray(weight) != 0).reshape(-1, *(1,) * (ids.ndim - 1))
+    if bad.any():
+        first = np.unravel_index(np.argmax(bad), bad.shape)
+        came = f"{ids[first]}" + (f", first in row {first[0]}" if first else "")
+        raise fail(function, argument, f"ids in 0..{vocabulary - 1}", came=came)
+    return x

@@ -5,6 +5,7 @@
 | `dense`, `dropout`, `activations` | `dense`, `flatten`; `dropout`; the activations and `elementwise` |
 | `conv`, `pooling` | `conv2d`; `max_pool2d`, `avg_pool2d` |
 | `normalization` | `batch_norm`, `layer_norm`, `calibrate` |
+| `embedding` | `embedding` |
 | `recurrent` | `rnn`, `gru`, `lstm`; `bidirectional`, `last` |
 | `combinators` | `serial`, `residual`, `repeat`: layers made of layers |
 | `wrappers`, `precision` | `autodiff`, `as_custom_vjp`, `remat`; `mixed_precision`: a layer computed in another way |

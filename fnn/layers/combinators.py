@@ -93,6 +93,7 @@ def serial(*layers: Layer) -> Layer:
         layers=layers,
         combinator=serial,
         stream=serial_stream(layers, split_key),
+        vocabulary=layers[0].vocabulary,
     )
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, UInt16
 
 from fnn import checks
 from fnn.checks import protocol
+from fnn.checks.targets import inputs
 from fnn.dtypes import wide, widest
 from fnn.layers.normalization import BatchNorm
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
@@ -90,12 +91,13 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(params, x), computed in compute_dtype"""
-        x = checks.floating("mixed_precision", "x", x)
+        x = inputs("mixed_precision", "x", checks.array("mixed_precision", "x", x), layer.vocabulary)
         y, residuals = protocol.forward("mixed_precision", "layer", layer, lower(params), lower(x), key)
         return outputs(params, x, y, residuals)
 
     def outputs(params: Params, x: Array, y: Array, residuals: Residuals) -> tuple[Array, Residuals]:
-        return y.astype(widest(x, *jax.tree.leaves(params))), (_as_bits(residuals), x[:0], y[:0])
+        given = [leaf for leaf in (x, *jax.tree.leaves(params)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return y.astype(widest(*given)), (_as_bits(residuals), x[:0], y[:0])
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         """(dparams, dx) = backward(s dy) / s"""
@@ -105,7 +107,8 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
         scaled = (s.astype(dtype) * dy.astype(dtype)).astype(y.dtype)
         dparams, dx = protocol.backward("mixed_precision", "layer", layer, params, _from_bits(residuals), scaled)
         unscaled = lambda d: (d.astype(wide(d)) / s.astype(wide(d))).astype(d.dtype)
-        return jax.tree.map(unscaled, dparams), unscaled(dx.astype(like.dtype))
+        dparams = jax.tree.map(unscaled, dparams)
+        return dparams, dx if layer.vocabulary is not None else unscaled(dx.astype(like.dtype))
 
     def start(params: Params, batch: int) -> Any:
         assert stream is not None
@@ -113,7 +116,7 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
         assert stream is not None
-        x = checks.floating("mixed_precision", "x", x)
+        x = inputs("mixed_precision", "x", checks.array("mixed_precision", "x", x), layer.vocabulary)
         y, residuals, memory = stream.advance(lower(params), memory, lower(x), key)
         return *outputs(params, x, y, residuals), memory
 
