@@ -58,6 +58,8 @@ from fnn.layers.normalization import calibrate as calibrate
 from fnn.layers.normalization import layer_norm as layer_norm
 from fnn.layers.pooling import avg_pool2d as avg_pool2d
 from fnn.layers.pooling import max_pool2d as max_pool2d
+from fnn.layers.positions import Positions as Positions
+from fnn.layers.positions import learned_positions as learned_positions
 from fnn.layers.precision import dynamic_loss_scale as dynamic_loss_scale
 from fnn.layers.precision import mixed_precision as mixed_precision
 from fnn.layers.recurrent import GRU as GRU
@@ -69,9 +71,13 @@ from fnn.layers.recurrent import gru as gru
 from fnn.layers.recurrent import last as last
 from fnn.layers.recurrent import lstm as lstm
 from fnn.layers.recurrent import rnn as rnn
+from fnn.layers.rms_norm import RMSNorm as RMSNorm
+from fnn.layers.rms_norm import rms_norm as rms_norm
 from fnn.layers.summary import Summary as Summary
 from fnn.layers.summary import count_params as count_params
 from fnn.layers.summary import summary as summary
+from fnn.layers.swiglu import SwiGLU as SwiGLU
+from fnn.layers.swiglu import swiglu as swiglu
 from fnn.layers.wrappers import as_custom_vjp as as_custom_vjp
 from fnn.layers.wrappers import autodiff as autodiff
 from fnn.layers.wrappers import remat as remat

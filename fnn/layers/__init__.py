@@ -4,8 +4,9 @@
 |---|---|
 | `dense`, `dropout`, `activations` | `dense`, `flatten`; `dropout`; the activations and `elementwise` |
 | `conv`, `pooling` | `conv2d`; `max_pool2d`, `avg_pool2d` |
-| `normalization` | `batch_norm`, `layer_norm`, `calibrate` |
-| `embedding` | `embedding` |
+| `normalization`, `rms_norm` | `batch_norm`, `layer_norm`, `calibrate`; `rms_norm` |
+| `swiglu` | `swiglu` |
+| `embedding`, `positions` | `embedding`; `learned_positions` |
 | `recurrent` | `rnn`, `gru`, `lstm`; `bidirectional`, `last` |
 | `combinators` | `serial`, `residual`, `repeat`: layers made of layers |
 | `wrappers`, `precision` | `autodiff`, `as_custom_vjp`, `remat`; `mixed_precision`: a layer computed in another way |

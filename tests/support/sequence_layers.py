@@ -19,6 +19,9 @@ SEQUENCE_LAYERS = {
     "repeat_lstm": (fnn.repeat(fnn.residual(fnn.lstm(6, 6)), 2), SEQUENCE),
     "bidirectional": (fnn.bidirectional(fnn.rnn(6, 4), fnn.rnn(6, 2)), SEQUENCE),
     "last": (fnn.last(), SEQUENCE),
+    "rms_norm": (fnn.rms_norm(6), SEQUENCE),
+    "swiglu": (fnn.swiglu(6, 5), SEQUENCE),
+    "learned_positions": (fnn.learned_positions(7, 6), SEQUENCE),
     "remat_gru": (fnn.remat(fnn.gru(6, 4)), SEQUENCE),
 }
 
