@@ -68,8 +68,6 @@ def add_scaled_weights(tree: Params, params: Params, scale: float | Array, is_we
         if not is_weight(path, param):
             return leaf
         dtype = wide(leaf)
-        if dtype == leaf.dtype:
-            return leaf + jnp.asarray(scale, dtype) * param.astype(dtype)
         return (leaf.astype(dtype) + jnp.asarray(scale, dtype) * param.astype(dtype)).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(add, tree, params)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checks.errors import fail
-from fnn.checks.host_values import UnfitError, for_jax, narrowed, refuse_masked
+from fnn.checks.host_values import UnfitError, for_jax, narrowed
 
 A = TypeVar("A", jax.Array, np.ndarray)
 
@@ -25,9 +25,7 @@ def on_host(function: str, argument: str, value: Any) -> np.ndarray:
     if not getattr(value, "is_fully_addressable", True):
         raise fail(function, argument, "an array of this process's own rows", came="one that spans processes")
     try:
-        refuse_masked(value)
-        for_jax(value)
-        array = narrowed(np.asarray(value))
+        array = narrowed(np.asarray(for_jax(value)))
         if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, jnp.number):
             raise TypeError
         return array

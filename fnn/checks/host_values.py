@@ -92,8 +92,8 @@ def for_jax(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return narrowed(np.asarray(value)) if value.dtype.kind in "iufc" else value
     if hasattr(value, "__array__") and not hasattr(value, "__jax_array__"):
-        narrowed(np.asarray(value))
-    elif isinstance(value, list | tuple) and not any(isinstance(part, jax.Array) for part in value):
+        return narrowed(np.asarray(value))
+    if isinstance(value, list | tuple) and not any(isinstance(part, jax.Array) for part in value):
         try:
             found = np.asarray(value)
         except (TypeError, ValueError):  # jnp.asarray says what is wrong, or stacks traced arrays
