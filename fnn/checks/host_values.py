@@ -38,7 +38,7 @@ def python_scalar(value: Any) -> Any:
     return value
 
 
-def value_of(value: Any, default: float) -> float:
+def value_of(value: Any, default: int | float) -> int | float:
     """Return the value of a number or a scalar array; `default` if it is traced."""
     value = python_scalar(value)
     return value if isinstance(value, int | float) else default
