@@ -25,8 +25,6 @@ from fnn import init as init
 from fnn import sharding as sharding
 from fnn.backprop import value_and_grad as value_and_grad
 from fnn.layers.activations import elementwise as elementwise
-from fnn.layers.activations import gelu as gelu
-from fnn.layers.activations import gelu_tanh as gelu_tanh
 from fnn.layers.activations import identity as identity
 from fnn.layers.activations import leaky_relu as leaky_relu
 from fnn.layers.activations import relu as relu
@@ -36,7 +34,6 @@ from fnn.layers.activations import softmax as softmax
 from fnn.layers.activations import softplus as softplus
 from fnn.layers.activations import tanh as tanh
 from fnn.layers.combinators import Residual as Residual
-from fnn.layers.combinators import repeat as repeat
 from fnn.layers.combinators import residual as residual
 from fnn.layers.combinators import serial as serial
 from fnn.layers.conv import Conv2d as Conv2d
@@ -45,6 +42,10 @@ from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import dense as dense
 from fnn.layers.dense import flatten as flatten
 from fnn.layers.dropout import dropout as dropout
+from fnn.layers.embedding import Embedding as Embedding
+from fnn.layers.embedding import embedding as embedding
+from fnn.layers.gelu import gelu as gelu
+from fnn.layers.gelu import gelu_tanh as gelu_tanh
 from fnn.layers.models import convnet as convnet
 from fnn.layers.models import logistic_regression as logistic_regression
 from fnn.layers.models import mlp as mlp
@@ -56,13 +57,29 @@ from fnn.layers.normalization import calibrate as calibrate
 from fnn.layers.normalization import layer_norm as layer_norm
 from fnn.layers.pooling import avg_pool2d as avg_pool2d
 from fnn.layers.pooling import max_pool2d as max_pool2d
+from fnn.layers.positions import Positions as Positions
+from fnn.layers.positions import learned_positions as learned_positions
+from fnn.layers.precision import dynamic_loss_scale as dynamic_loss_scale
+from fnn.layers.precision import mixed_precision as mixed_precision
+from fnn.layers.recurrent import GRU as GRU
+from fnn.layers.recurrent import LSTM as LSTM
+from fnn.layers.recurrent import RNN as RNN
+from fnn.layers.recurrent import Bidirectional as Bidirectional
+from fnn.layers.recurrent import bidirectional as bidirectional
+from fnn.layers.recurrent import gru as gru
+from fnn.layers.recurrent import last as last
+from fnn.layers.recurrent import lstm as lstm
+from fnn.layers.recurrent import rnn as rnn
+from fnn.layers.repeat import repeat as repeat
+from fnn.layers.rms_norm import RMSNorm as RMSNorm
+from fnn.layers.rms_norm import rms_norm as rms_norm
 from fnn.layers.summary import Summary as Summary
 from fnn.layers.summary import count_params as count_params
 from fnn.layers.summary import summary as summary
+from fnn.layers.swiglu import SwiGLU as SwiGLU
+from fnn.layers.swiglu import swiglu as swiglu
 from fnn.layers.wrappers import as_custom_vjp as as_custom_vjp
 from fnn.layers.wrappers import autodiff as autodiff
-from fnn.layers.wrappers import dynamic_loss_scale as dynamic_loss_scale
-from fnn.layers.wrappers import mixed_precision as mixed_precision
 from fnn.layers.wrappers import remat as remat
 from fnn.losses import binary_cross_entropy as binary_cross_entropy
 from fnn.losses import negative_log_likelihood as negative_log_likelihood
@@ -94,6 +111,7 @@ from fnn.types import GradientTransformation as GradientTransformation
 from fnn.types import Layer as Layer
 from fnn.types import Loss as Loss
 from fnn.types import RunResult as RunResult
+from fnn.types import Stream as Stream
 from fnn.types import TrainState as TrainState
 from fnn.weights import is_weight as is_weight
 

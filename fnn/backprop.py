@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, DTypeLike, Float, PyTree
 from fnn import checks
 from fnn.checks import protocol
 from fnn.checks.host_values import value_of
+from fnn.checks.targets import inputs
 from fnn.dtypes import wide, widest
 from fnn.row_weights import cycle_rows, replace_rows, values_with_weight
 from fnn.types import Layer, Loss, Params, PRNGKey
@@ -150,6 +151,8 @@ def make_forward_backward(
     ) -> Evaluation:
         """J = Σ_i c_i L_i + λ/2 ‖W‖², dJ/dW = Σ_i c_i dL_i/dW + λ W"""
         x, y, weight = _check_batch(x, y, weight, key)
+        if network.vocabulary is not None:
+            x = inputs("value_and_grad", "x", x, network.vocabulary, weight)
         if weight is not None:
             x, y = replace(x, weight), replace_rows(y, weight)
         if micro_batch_size is not None and x.shape[0] > micro_batch_size:

@@ -10,7 +10,8 @@ a convolution is its kernel; a dense layer has none. The mean is 0, and the stan
     he       √(2 / fan_in)               keeps the mean square through a ReLU layer (He et al. 2015)
 
 Course notes sometimes call √(1 / fan_in) "Xavier", and √(2 / (fan_in + fan_out)) "He"; the names here are those of
-the papers. The *_uniform variants draw from U(-s, s) with s = √3 times the standard deviation.
+the papers. The *_uniform variants draw from U(-s, s) with s = √3 times the standard deviation. `orthogonal` draws a
+matrix that keeps lengths, for the recurrent weights of `fnn.rnn`, `fnn.gru` and `fnn.lstm`.
 """
 
 import math
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float
 
 from fnn import checks
+from fnn.dtypes import wide
 from fnn.types import PRNGKey
 
 Initializer = Callable[..., Array]
@@ -196,3 +198,30 @@ def he_uniform(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float3
     ((100, 400), 0.14)
     """
     return uniform(math.sqrt(6.0 / fans(shape)[0]))(key, shape, dtype)
+
+
+def orthogonal(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+    """Draw an orthogonal matrix uniformly (Saxe, McClelland and Ganguli 2014).
+
+    A square W has W Wᵀ = 1: it keeps the length of a vector, forward and backward, over any number of steps. Otherwise
+    the rows or the columns are orthonormal, whichever are fewer. W is the Q of A = Q R for a normal A, with the signs
+    of the diagonal of R (Mezzadri 2007). It is computed in float32 at least.
+
+    Args:
+      key: PRNG key.
+      shape: the shape (*window, n_in, n_out) of the weight, which is taken as a matrix of n_out columns.
+      dtype: its dtype.
+
+    Raises:
+      ValueError: if the shape has fewer than two axes.
+
+    >>> w = orthogonal(jax.random.key(0), (3, 3))
+    >>> bool(jnp.abs(w @ w.T - jnp.eye(3)).max() < 1e-6)
+    True
+    """
+    fans(shape)  # checks the number of axes
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    a = jax.random.normal(key, (max(rows, columns), min(rows, columns)), wide(dtype))
+    q, r = jnp.linalg.qr(a)
+    q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)[None, :]
+    return (q if rows >= columns else q.T).reshape(shape).astype(dtype)

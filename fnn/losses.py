@@ -2,13 +2,15 @@
 
 a is the prediction (z if it is a logit), y the target, and L the value of one example. `backward` takes the gradient
 dL (batch,) of the cost with respect to the values. The mean over the batch is taken in `fnn.backprop`. For the two
-losses on logits, the gradient of the mean is dZ = (A - Y) / m. Values are computed in float32 at least.
+losses on logits, the gradient of the mean is dZ = (A - Y) / m. Values are computed in float32 at least. Losses on
+classes also take one class per position of a sequence: the value of an example is then the mean over its positions.
 
 >>> values, residuals = squared_error.forward(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
 >>> values, squared_error.backward(residuals, jnp.ones(1))
 (Array([2.5], dtype=float32), Array([[1., 2.]], dtype=float32))
 """
 
+import math
 from typing import Any
 
 import jax
@@ -42,23 +44,25 @@ def _same_shape(function: str, prediction: ArrayLike, target: ArrayLike) -> tupl
 
 
 def _distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Return both as (batch, k). A label out of range becomes a row of NaN."""
+    """Return both as (batch, …, k). A label out of range becomes a row of NaN."""
     prediction, target = _prediction(function, prediction), checks.array(function, "target", target)
-    if prediction.ndim != 2:
-        raise checks.fail(function, "prediction", "of shape (batch, k)", prediction)
-    batch, k = prediction.shape
+    if prediction.ndim < 2:
+        raise checks.fail(function, "prediction", "of shape (batch, ..., k)", prediction)
+    *positions, k = prediction.shape
+    rows = ", ".join(map(str, positions)) + ("," if len(positions) == 1 else "")
     dtype = widest(prediction, jnp.float32)
-    if target.ndim == 1:
+    if target.ndim == len(positions):
         if not jnp.issubdtype(target.dtype, jnp.integer):
-            expected = f"integer labels ({batch},) or distributions ({batch}, {k})"
+            expected = f"integer labels ({rows}) or distributions {tuple(prediction.shape)}"
             raise checks.fail(function, "target", expected, target, TypeError)
-        if target.shape[0] != batch:
-            raise checks.fail(function, "target", f"of shape ({batch},)", target)
+        if target.shape != (*positions,):
+            raise checks.fail(function, "target", f"of shape ({rows})", target)
         target = target.astype(at_least_int32(target))
         valid = (target >= 0) & (target < k)
-        return prediction.astype(dtype), jnp.where(valid[:, None], jax.nn.one_hot(target, k, dtype=dtype), jnp.nan)
+        return prediction.astype(dtype), jnp.where(valid[..., None], jax.nn.one_hot(target, k, dtype=dtype), jnp.nan)
     if target.shape != prediction.shape:
-        raise checks.fail(function, "target", f"labels ({batch},) or distributions ({batch}, {k})", target)
+        expected = f"labels ({rows}) or distributions {tuple(prediction.shape)}"
+        raise checks.fail(function, "target", expected, target)
     if not jnp.issubdtype(target.dtype, jnp.floating):
         raise checks.fail(function, "target", "floating point if it holds distributions", target, TypeError)
     return prediction.astype(dtype), target.astype(dtype)
@@ -72,6 +76,17 @@ def _sum(values: Array) -> Values:
 def _as_column(dvalue: Values, like: Array) -> Array:
     """Reshape (batch,) to (batch, 1, …, 1), in the rank and dtype of `like`."""
     return dvalue.astype(like.dtype).reshape(dvalue.shape + (1,) * (like.ndim - 1))
+
+
+def _mean(values: Array) -> Values:
+    """Average over the positions, all axes but the first. Without positions, these are the values themselves."""
+    return values if values.ndim == 1 else jnp.mean(values, axis=tuple(range(1, values.ndim)))
+
+
+def _mean_backward(dvalue: Values, like: Array) -> Array:
+    """Return dL / T in the shape (batch, 1, …, 1) and the dtype of `like` (batch, …, k), of T positions"""
+    dvalue = _as_column(dvalue, like)
+    return dvalue if like.ndim == 2 else dvalue / math.prod(like.shape[1:-1])
 
 
 def _scale(residuals: tuple[Array, Array], dvalue: Values) -> Array:
@@ -108,21 +123,21 @@ def _sigmoid_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array]
 
 
 def _softmax_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
-    """L = -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z)"""
-    like, labels = jnp.asarray(z)[:0], y if jnp.ndim(y) == 1 else None
+    """L = mean_t -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z)"""
+    like, labels = jnp.asarray(z)[:0], y if jnp.ndim(y) == jnp.ndim(z) - 1 else None
     z, y = _distribution("softmax_cross_entropy", z, y)
-    z = z - jax.lax.stop_gradient(jnp.max(z, axis=1, keepdims=True))
+    z = z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
     e = jnp.exp(z)
-    total = jnp.sum(e, axis=1, keepdims=True)
-    values = jnp.sum(jnp.where(y == 0, 0, y * (jnp.log(total) - z)), axis=1)
-    mass = jnp.sum(y, axis=1, keepdims=True) if labels is None else 1
-    return values, (e, mass / total, y, like)
+    total = jnp.sum(e, axis=-1, keepdims=True)
+    values = jnp.sum(jnp.where(y == 0, 0, y * (jnp.log(total) - z)), axis=-1)
+    mass = jnp.sum(y, axis=-1, keepdims=True) if labels is None else 1
+    return _mean(values), (e, mass / total, y, like)
 
 
 def _softmax_cross_entropy_backward(residuals: tuple[Array, Array, Array, Array], dvalue: Values) -> Array:
-    """dz = dL (p Σ_k y_k - y), p = e^z / Σ_j e^z_j; this is dL (p - y) if y is a distribution"""
+    """dz = dL / T (p Σ_k y_k - y), p = e^z / Σ_j e^z_j; this is dL / T (p - y) if y is a distribution"""
     e, scale, y, like = residuals
-    dvalue = _as_column(dvalue, e)
+    dvalue = _mean_backward(dvalue, e)
     return (e * (dvalue * scale) - dvalue * y).astype(like.dtype)
 
 
@@ -149,15 +164,16 @@ def _binary_cross_entropy_backward(residuals: tuple[Array, Array], dvalue: Value
 
 
 def _negative_log_likelihood(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
-    """L = -Σ_k y_k ln a_k, which is -ln a_y if y is a label"""
+    """L = mean_t -Σ_k y_k ln a_k, which is -ln a_y if y is a label"""
     like, (a, y) = jnp.asarray(a)[:0], _distribution("negative_log_likelihood", a, y)
     log_a, slope = _log(a)
-    return -_sum(y * log_a), (-y * slope, like)
+    return _mean(-jnp.sum(y * log_a, axis=-1)), (-y * slope, like)
 
 
 def _negative_log_likelihood_backward(residuals: tuple[Array, Array], dvalue: Values) -> Array:
-    """da = -dL y / a"""
-    return _scale(residuals, dvalue)
+    """da = -dL / T y / a"""
+    slope, like = residuals
+    return (_mean_backward(dvalue, slope) * slope).astype(like.dtype)
 
 
 squared_error = Loss(_squared_error, _squared_error_backward, name="squared_error")
@@ -193,7 +209,9 @@ softmax_cross_entropy = Loss(
 
 L = -Σ_k y_k ln p_k with p = softmax(z), dz = dL (p - y)
 
-Logits have shape (batch, k). Targets are integer labels (batch,) in 0..k-1 or distributions (batch, k).
+Logits have shape (batch, k). Targets are integer labels (batch,) in 0..k-1 or distributions (batch, k). With logits
+(batch, …, k), such as those of a sequence of T positions, targets are labels (batch, …) or distributions (batch, …, k).
+L is then the mean over the positions, and dz = dL / T (p - y).
 """
 
 binary_cross_entropy = Loss(

@@ -15,11 +15,12 @@ Values = Float[Array, " batch"]
 def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     """Return 1 for each example that is classified correctly, else 0.
 
-    The predicted class is the one with the largest entry of the prediction.
+    The predicted class is the one with the largest entry of the prediction. With a class for each position of a
+    sequence, the value of an example is the share of its positions.
 
     Args:
-      prediction: scores, logits or probabilities (batch, k).
-      target: integer labels (batch,), or rows (batch, k) whose largest entry marks the class.
+      prediction: scores, logits or probabilities (batch, k), or (batch, …, k).
+      target: integer labels (batch,) or (batch, …), or rows (batch, …, k) whose largest entry marks the class.
 
     Returns:
       Values (batch,) in float32.
@@ -32,13 +33,14 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     """
     prediction = checks.array("accuracy", "prediction", prediction)
     target = checks.array("accuracy", "target", target)
-    labels = target if target.ndim == 1 else jnp.argmax(target, axis=-1)
-    if prediction.ndim != 2 or target.shape not in (prediction.shape[:1], prediction.shape):
+    labels = target if target.ndim == prediction.ndim - 1 else jnp.argmax(target, axis=-1)
+    if prediction.ndim < 2 or target.shape not in (prediction.shape[:-1], prediction.shape):
         expected = f"labels (batch,) or rows (batch, k) for a prediction (batch, k), {tuple(prediction.shape)}"
         raise checks.fail("accuracy", "target", expected, target)
     # in a dtype that holds every class: class 256 as uint8 would be class 0
     dtype = wide(labels) if jnp.issubdtype(labels.dtype, jnp.inexact) else at_least_int32(labels)
-    return (jnp.argmax(prediction, axis=-1).astype(dtype) == labels.astype(dtype)).astype(jnp.float32)
+    right = (jnp.argmax(prediction, axis=-1).astype(dtype) == labels.astype(dtype)).astype(jnp.float32)
+    return right if right.ndim == 1 else jnp.mean(right, axis=tuple(range(1, right.ndim)))
 
 
 def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:

@@ -50,6 +50,21 @@ def _reduce(value: tuple, protocol: Any, kind: str) -> Any:
     return tuple.__reduce_ex__(value, protocol)
 
 
+class Stream(NamedTuple):
+    """The functions of a layer that can read a sequence in pieces.
+
+    Attributes:
+      start: params, batch -> memory. What the layer remembers before the first position, for `batch` sequences; a
+        pytree of arrays.
+      advance: params, memory, x, key=None -> y, residuals, memory. The layer's output for the next positions
+        x (batch, time, ...), and what it remembers after them. The layer's `backward` takes these residuals too: it
+        takes the memory as a constant, which is truncated backpropagation through time.
+    """
+
+    start: Callable[..., Any]
+    advance: Callable[..., tuple[Array, Residuals, Any]]
+
+
 class Layer(NamedTuple):
     """A differentiable function with parameters, and its hand-written derivative.
 
@@ -69,6 +84,10 @@ class Layer(NamedTuple):
       layers: the layers that a combinator combines.
       combinator: the function that combined `layers`, such as `fnn.serial`. None for every other layer, and for the
         result of a wrapper.
+      stream: a `Stream`, for layers that can read a sequence in pieces: `forward` is then `stream.advance` from
+        `stream.start`. None for every other layer.
+      vocabulary: V, if x holds integer ids in 0..V-1, as for `embedding`: `fit`, `evaluate` and others then check
+        them on the host. None if x is floating point.
     """
 
     init: Callable[..., Params]
@@ -78,6 +97,8 @@ class Layer(NamedTuple):
     name: str = ""
     layers: tuple["Layer", ...] = ()
     combinator: Callable[..., Any] | None = None
+    stream: Stream | None = None
+    vocabulary: int | None = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _reduce(self, protocol, "network")

@@ -21,7 +21,7 @@ IsWeight = Callable[[tuple, Any], bool]
 
 
 def is_weight(path: tuple, leaf: Any) -> bool:
-    """Return True if a parameter is a weight: its name is `w` or begins with `w_`.
+    """Return True if a parameter is a weight: its name is `w` or `u`, or begins with `w_`.
 
     This is the default of the argument `is_weight` of `value_and_grad`, `make_step`, `fit`, `make_run` and `add_l2`.
     Pass a function of your own with the same signature if your layers name their weights differently.
@@ -33,14 +33,15 @@ def is_weight(path: tuple, leaf: Any) -> bool:
         call every matrix a weight: `lambda path, leaf: leaf.ndim >= 2`.
 
     Returns:
-      True for `w`, `w_q` or `w_hidden`; False for `b`, `gamma` or `width`, and for a leaf without a name.
+      True for `w`, `w_q` or `w_hidden`, and for `u`, the recurrent weights of `fnn.lstm`; False for `b`, `gamma` or
+      `width`, and for a leaf without a name.
 
     >>> params = {"w": 1, "w_q": 2, "b": 3, "width": 4}
     >>> [(path[-1].key, is_weight(path, leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
     [('b', False), ('w', True), ('w_q', True), ('width', False)]
     """
     name = jax.tree_util.keystr(path[-1:], simple=True)
-    return name == "w" or name.startswith("w_")
+    return name in ("w", "u") or name.startswith("w_")
 
 
 def squared_norm(params: Params, is_weight: IsWeight = is_weight) -> Float[Array, ""]:
@@ -92,5 +93,5 @@ def check_weights(
     if not any(is_weight(path, leaf) for path, leaf in leaves):
         names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
         came = f"{float(strength):g} with the parameters {names}, none of which is a weight"
-        advice = "Name the weights `w` or `w_…`, or pass a function `is_weight(path, leaf)`"
+        advice = "Name the weights `w`, `u` or `w_…`, or pass a function `is_weight(path, leaf)`"
         raise checks.fail(function, argument, "0 for a network without weights", came=came, advice=advice)

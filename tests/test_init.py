@@ -66,3 +66,17 @@ def test_he_keeps_the_scale_of_relu_layers_where_the_notes_formula_loses_it(key)
         ratios[name] = np.exp(np.mean(np.log(runs)))
     assert 0.3 < ratios["he_normal"] < 3
     assert ratios["xavier_normal"] < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 7), (2, 3, 4)])
+def test_orthogonal_matrices_have_orthonormal_rows_or_columns(shape, key, x64):
+    w = np.asarray(fnn.init.orthogonal(key, shape, "float64")).reshape(-1, shape[-1])
+    small = w.T @ w if len(w) >= shape[-1] else w @ w.T
+    np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-14)
+    assert fnn.init.orthogonal(key, shape, "bfloat16").dtype == "bfloat16"
+
+
+def test_orthogonal_matrices_are_drawn_uniformly(key):
+    """Without the signs of R, the diagonal of Q would not be symmetric about 0."""
+    w = np.asarray(jax.vmap(lambda k: fnn.init.orthogonal(k, (3, 3)))(jax.random.split(key, 2000)))
+    assert np.abs(w.mean(0)).max() < 4 / np.sqrt(3 * 2000)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
+from fnn.gradcheck import check_loss
 from tests.support.oracles import assert_close, loss_by_autodiff, loss_by_hand, normal
 from tests.support.slow import slow_except
 
@@ -61,6 +62,29 @@ def test_backward_is_the_derivative_of_forward(name, dtype, x64):
         assert_close(
             hand(loss, prediction, target, dvalue), auto(loss, prediction, target, dvalue), dtype, what=str(shape)
         )
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft"])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+def test_the_value_of_a_sequence_is_the_mean_over_its_positions(name, kind, x64):
+    loss, k = getattr(fnn, name), 5
+    prediction = softmax(normal(1, (3 * 4, k), "float64")).reshape(3, 4, k)
+    target = rng.integers(0, k, (3, 4)) if kind == "labels" else softmax(normal(3, (12, k), "float64")).reshape(3, 4, k)
+    values, residuals = loss.forward(prediction, target)
+    flat = loss.forward(prediction.reshape(12, k), target.reshape(12, *target.shape[2:]))[0]
+    assert_close(values, flat.reshape(3, 4).mean(1), "float64")
+    dvalue = normal(5, (3,), "float64")
+    assert_close(loss.backward(residuals, dvalue), loss_by_autodiff(loss, prediction, target, dvalue), "float64")
+    shares = fnn.accuracy(prediction, target)
+    np.testing.assert_allclose(
+        shares, fnn.accuracy(prediction.reshape(12, k), target.reshape(12, *target.shape[2:])).reshape(3, 4).mean(1)
+    )
+    loss.validate(prediction.shape, target)
+    wrong = target + k if kind == "labels" else 2 * target
+    with pytest.raises(ValueError, match="labels in 0..4" if kind == "labels" else "sum to 1"):
+        loss.validate(prediction.shape, wrong)
+    report = check_loss(loss._replace(backward=lambda r, d: 4 * loss.backward(r, d)), prediction, target, key=1)
+    assert [leaf.status for leaf in report.leaves] == ["FAIL"], "a sum over the positions in place of the mean"
 
 
 @pytest.mark.parametrize("name", slow_except(CASES, "squared_error", "softmax_cross_entropy"))

@@ -60,6 +60,7 @@ def names(params, is_weight=fnn.is_weight):
 def test_a_weight_is_named_w_or_begins_with_w_():
     assert names(Attention(*jnp.ones(4))) == {"w_q", "w_out"}
     assert names({"w": 1.0, "w_hidden": 1.0, "W": 1.0, "weight": 1.0, "b": 1.0, "b_w": 1.0}) == {"w", "w_hidden"}
+    assert names({"u": 1.0, "U": 1.0, "unit": 1.0}) == {"u"}
     assert not fnn.is_weight((), jnp.ones(3))
     assert names([jnp.ones(3)]) == set()
 
@@ -72,7 +73,7 @@ def test_the_weights_of_every_layer_are_its_matrices_and_kernels(name):
     repeated = name.startswith("repeat")
     for path, leaf in leaves:
         assert fnn.is_weight(path, leaf) == (leaf.ndim - repeated >= 2), path
-    assert names(params) <= {"w"}
+    assert names(params) <= {"w", "u", "w_1", "w_2"}
 
 
 def test_the_weights_of_a_masked_layer_are_those_of_a_dense_layer():

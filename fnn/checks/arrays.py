@@ -82,7 +82,7 @@ def floats(function: str, argument: str, value: A) -> A:
 def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...]) -> jax.Array:
     """Return `value` as a floating point array of this shape.
 
-    A string in `shape` stands for any size.
+    A string in `shape` stands for any size, and "..." before the last size for any number of axes.
 
     >>> import jax.numpy as jnp
     >>> shaped("dense", "x", jnp.zeros((5, 3)), ("batch", 4))
@@ -91,8 +91,9 @@ def shaped(function: str, argument: str, value: Any, shape: tuple[int | str, ...
     ValueError: dense: x must be of shape (batch, 4), got float32 of shape (5, 3)
     """
     value = floating(function, argument, value)
-    fits = value.ndim == len(shape) and all(
-        isinstance(want, str) or have == want for have, want in zip(value.shape, shape, strict=True)
+    wants = (*shape[:-2], *("",) * (value.ndim - len(shape) + 1), shape[-1]) if "..." in shape[-2:-1] else shape
+    fits = value.ndim == len(wants) and all(
+        isinstance(want, str) or have == want for have, want in zip(value.shape, wants, strict=True)
     )
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")

@@ -38,15 +38,21 @@ def on_host(argument: str, value: Any) -> Any:
         raise checks.not_an_array("fit", argument, value, error) from None
 
 
-def shapes_of_rows(argument: str, arrays: Sequence[Any]) -> tuple[Form, ...]:
-    """Shape and dtype of one example of x, y and weight, in the dtypes that JAX has for them."""
+def shapes_of_rows(argument: str, arrays: Sequence[Any], ids: bool = False) -> tuple[Form, ...]:
+    """Shape and dtype of one example of x, y and weight, in the dtypes that JAX has for them.
+
+    If `ids`, x must be integers, else floating point.
+    """
     found = []
     for name, array in zip(NAMES, arrays, strict=False):
         if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != np.bool_:
             raise checks.not_an_array("fit", f"{argument}: {name}", array, TypeError())
         if not array.shape:
             raise checks.fail("fit", f"{argument}: {name}", "an array of numbers, (examples, …)", array, TypeError)
-        if name != "y" and not jnp.issubdtype(array.dtype, jnp.floating):
+        if ids and name == "x":
+            if not jnp.issubdtype(array.dtype, jnp.integer):
+                raise checks.fail("fit", f"{argument}: x", "integer ids", array, TypeError)
+        elif name != "y" and not jnp.issubdtype(array.dtype, jnp.floating):
             expected = "floating point (a stream, epoch -> iterator of batches, can cast what it reads)"
             raise checks.fail("fit", f"{argument}: {name}", expected, array, TypeError)
         found.append(Form(array.shape[1:], host_dtype(array.dtype)))
@@ -122,8 +128,10 @@ def _release(array: Any) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def check_values(arrays: Sequence[np.ndarray], validate: Validate, where: Callable[[int], str]) -> None:
-    """Raise if values are not finite, weights are negative or targets are invalid; `where` names a row.
+def check_values(
+    arrays: Sequence[np.ndarray], validate: Validate, where: Callable[[int], str], vocabulary: int | None = None
+) -> None:
+    """Raise if values are not finite, weights negative, targets or ids invalid; `where` names a row.
 
     Rows of weight 0 may hold anything.
     """
@@ -138,6 +146,13 @@ def check_values(arrays: Sequence[np.ndarray], validate: Validate, where: Callab
     if len(arrays) == 3 and (arrays[2] < 0).any():
         bad = int(np.argmax(arrays[2] < 0))
         raise checks.fail("fit", "data: weight", "non-negative", came=f"a negative weight, first in {where(bad)}")
+    if vocabulary is not None:
+        bad = (arrays[0] < 0) | (arrays[0] >= vocabulary)
+        bad = bad.reshape(len(bad), -1) & (np.ones((1, 1), bool) if weight is None else (weight != 0)[:, None])
+        if bad.any():
+            row = int(np.argmax(bad.any(axis=1)))
+            came = f"{arrays[0].reshape(len(bad), -1)[row][bad[row]][0]}, first in {where(row)}"
+            raise checks.fail("fit", "data: x", f"ids in 0..{vocabulary - 1}", came=came)
     validate_targets(validate, arrays[1], weight, where)
 
 

@@ -46,12 +46,14 @@ class Source(NamedTuple):
     about: Callable[[], list[str]]
 
 
-def source(data: Any, batch_size: int, device_memory: int | None, window: int | None) -> Source | None:
+def source(
+    data: Any, batch_size: int, device_memory: int | None, window: int | None, vocabulary: int | None = None
+) -> Source | None:
     """The data of `fit` as a Source; None if they are arrays for the device."""
     memory = None if device_memory is None else checks.positive_int("fit", "device_memory", device_memory)
     window = None if window is None else checks.positive_int("fit", "window", window)
     if callable(data):
-        return _of_batches(data, batch_size, _MEMORY if memory is None else memory, window)
+        return _of_batches(data, batch_size, _MEMORY if memory is None else memory, window, vocabulary)
     if hasattr(data, "__next__"):
         expected = "arrays, or a function epoch -> iterator of batches (an iterator serves one epoch only)"
         raise checks.fail("fit", "data", expected, error=TypeError, came=type(data).__name__)
@@ -62,11 +64,11 @@ def source(data: Any, batch_size: int, device_memory: int | None, window: int | 
             )
         return None
     arrays = _parts("data", unpack_batch("fit", data))
-    size, like = check_examples("fit", arrays), host_rows.shapes_of_rows("data", arrays)
+    size, like = check_examples("fit", arrays), host_rows.shapes_of_rows("data", arrays, vocabulary is not None)
     check_batch_size("fit", batch_size, size)
     if size * host_rows.row_bytes(like) <= memory and (window is None or window >= size):
         return None
-    return _of_arrays(arrays, like, batch_size, memory, window)
+    return _of_arrays(arrays, like, batch_size, memory, window, vocabulary)
 
 
 def blank(like: Sequence[Form], rows: int) -> Batch:
@@ -87,7 +89,9 @@ def _steps(like: Sequence[Form], batch_size: int, memory: int) -> int:
     return memory // (2 * batch)
 
 
-def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, window: int | None) -> Source:
+def _of_arrays(
+    arrays: list[Any], like: Any, batch_size: int, memory: int, window: int | None, vocabulary: int | None
+) -> Source:
     size, row_bytes = arrays[0].shape[0], host_rows.row_bytes(like)
     steps = min(_steps(like, batch_size, memory), -(-size // batch_size))
     window = steps * batch_size if window is None else window
@@ -100,7 +104,7 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
             index, buffer = index[order], next(buffers)
             read = host_rows.read_all(arrays, index, buffer)
             if validate is not None:
-                host_rows.check_values(read, validate, lambda bad, index=index: f"row {index[bad]}")
+                host_rows.check_values(read, validate, lambda bad, index=index: f"row {index[bad]}", vocabulary)
             rank = np.empty(len(order), np.int32)
             rank[order] = np.arange(len(order), dtype=np.int32)
             left -= len(order)
@@ -112,15 +116,17 @@ def _of_arrays(arrays: list[Any], like: Any, batch_size: int, memory: int, windo
     return Source(like, size, steps, pieces, about)
 
 
-def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None) -> Source:
-    first = _batches(stream, 0, None)
-    like, given = host_rows.shapes_of_rows("data", next(_checked(first, 0, batch_size, None))), first
+def _of_batches(
+    stream: Callable[[int], Any], batch_size: int, memory: int, window: int | None, vocabulary: int | None
+) -> Source:
+    first, ids = _batches(stream, 0, None), vocabulary is not None
+    like, given = host_rows.shapes_of_rows("data", next(_checked(first, 0, batch_size, None, ids)), ids), first
     steps = _steps(like, batch_size, memory)
     if isinstance(given, Generator):
         given.close()
 
     def pieces(key: PRNGKey, epoch: int, position: int, validate: Validate | None) -> Generator[Piece, None, None]:
-        batches = _checked(_batches(stream, epoch, given), epoch, batch_size, like)
+        batches = _checked(_batches(stream, epoch, given), epoch, batch_size, like, ids)
         if window is not None:
             batches = _shuffle_within(batches, key, epoch, batch_size, max(1, window // batch_size))
         buffers, filled = host_rows.allocate_two(like, steps * batch_size), 0
@@ -128,7 +134,7 @@ def _of_batches(stream: Callable[[int], Any], batch_size: int, memory: int, wind
         for number, batch in itertools.islice(enumerate(batches), position, None):
             if validate is not None:
                 where = f"of batch {number + 1} of epoch {epoch + 1}"
-                host_rows.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}")
+                host_rows.check_values(batch, validate, lambda bad, where=where: f"row {bad} {where}", vocabulary)
             if filled == steps * batch_size:
                 yield Piece(buffer, np.arange(filled, dtype=np.int32), False)
                 buffer, filled = next(buffers), 0
@@ -158,7 +164,9 @@ def _batches(stream: Callable[[int], Any], epoch: int, earlier: Any) -> Iterator
     return iterator
 
 
-def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Form, ...] | None) -> Iterator[HostRows]:
+def _checked(
+    batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Form, ...] | None, ids: bool = False
+) -> Iterator[HostRows]:
     """The batches as NumPy arrays, checked: shapes as in the first one, and only the last one smaller."""
     short: int | None = None
     number = 0
@@ -168,7 +176,7 @@ def _checked(batches: Iterator[Any], epoch: int, batch_size: int, like: tuple[Fo
             came = type(batch).__name__
             raise checks.fail("fit", name, "(x, y) or (x, y, weight)", error=TypeError, came=came)
         arrays = _parts(name, batch)
-        found = host_rows.shapes_of_rows(name, arrays)
+        found = host_rows.shapes_of_rows(name, arrays, ids)
         like = found if like is None else like
         if len(found) != len(like):
             raise checks.fail("fit", name, f"of {len(like)} arrays, as the first one", came=f"{len(found)}")

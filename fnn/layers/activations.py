@@ -4,7 +4,6 @@ z is the input of an activation and a its output, of any shape; dz and da are gr
 them. Each forward keeps as residuals what is cheapest for its backward: the probabilities of softmax, a mask of ReLU.
 """
 
-import math
 from collections.abc import Callable
 
 import jax
@@ -13,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from fnn import checks
 from fnn.dtypes import widened
+from fnn.layers.streams import per_position
 from fnn.types import Layer, Residuals
 
 Floats = Float[Array, "..."]
@@ -31,6 +31,11 @@ def parameterless(
         return (), backward(residuals, dy)
 
     return Layer(lambda key: (), layer_forward, layer_backward, name=name)
+
+
+def activation(name: str, forward: Callable, backward: Callable) -> Layer:
+    """Make a layer of functions as `parameterless` does, one that acts on each position of a sequence alone."""
+    return per_position(parameterless(name, forward, backward))
 
 
 def elementwise(f: Callable[[Floats], Floats], df: Callable[[Floats], Floats]) -> Layer:
@@ -70,7 +75,7 @@ def elementwise(f: Callable[[Floats], Floats], df: Callable[[Floats], Floats]) -
     def backward(z: Floats, da: Floats) -> Floats:
         return da * same_shape("df", df(z), z)
 
-    return parameterless(f"elementwise({getattr(f, '__name__', 'f')})", forward, backward)
+    return activation(f"elementwise({getattr(f, '__name__', 'f')})", forward, backward)
 
 
 def _identity(z: Floats) -> tuple[Floats, None]:
@@ -83,7 +88,7 @@ def _identity_backward(_: None, da: Floats) -> Floats:
     return da
 
 
-identity = parameterless("identity", _identity, _identity_backward)
+identity = activation("identity", _identity, _identity_backward)
 """The identity: a = z, dz = da."""
 
 
@@ -98,7 +103,7 @@ def _sigmoid_backward(a: Floats, da: Floats) -> Floats:
     return da * (a * (1 - a))
 
 
-sigmoid = parameterless("sigmoid", _sigmoid, _sigmoid_backward)
+sigmoid = activation("sigmoid", _sigmoid, _sigmoid_backward)
 """The logistic function: a = σ(z) = 1 / (1 + e^-z), dz = da ∘ a (1 - a)."""
 
 
@@ -113,7 +118,7 @@ def _tanh_backward(a: Floats, da: Floats) -> Floats:
     return da * (1 - a * a)
 
 
-tanh = parameterless("tanh", _tanh, _tanh_backward)
+tanh = activation("tanh", _tanh, _tanh_backward)
 """The hyperbolic tangent: a = tanh(z), dz = da ∘ (1 - a²). See LeCun et al. (1998)."""
 
 
@@ -127,7 +132,7 @@ def _relu_backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
     return jnp.where(positive, da, 0)
 
 
-relu = parameterless("relu", _relu, _relu_backward)
+relu = activation("relu", _relu, _relu_backward)
 """The rectified linear unit: a = max(0, z), dz = da where z > 0, else 0. See Nair and Hinton (2010)."""
 
 
@@ -154,7 +159,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     def backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
         return jnp.where(positive, da, jnp.asarray(slope, da.dtype) * da)
 
-    return parameterless(f"leaky_relu({slope})", forward, backward)
+    return activation(f"leaky_relu({slope})", forward, backward)
 
 
 def _softplus(z: Floats) -> tuple[Floats, Floats]:
@@ -168,7 +173,7 @@ def _softplus_backward(s: Floats, da: Floats) -> Floats:
     return da * s
 
 
-softplus = parameterless("softplus", _softplus, _softplus_backward)
+softplus = activation("softplus", _softplus, _softplus_backward)
 """A smooth ReLU: a = ln(1 + e^z), dz = da ∘ σ(z). See Dugas et al. (2001)."""
 
 
@@ -184,48 +189,8 @@ def _silu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
     return da * (s * (1 + z * (1 - s)))
 
 
-silu = parameterless("silu", _silu, _silu_backward)
+silu = activation("silu", _silu, _silu_backward)
 """SiLU, also called swish: a = z σ(z). See Hendrycks and Gimpel (2016), Ramachandran et al. (2017)."""
-
-
-_ROOT_HALF = math.sqrt(0.5)
-
-
-def _gelu(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """a = z Φ(z), Φ the standard normal distribution function"""
-    phi = 0.5 * jax.lax.erfc(z * -_ROOT_HALF)
-    return z * phi, (z, phi)
-
-
-def _gelu_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
-    """dz = da ∘ (Φ(z) + z e^(-z²/2) / √2π)"""
-    z, phi = residuals
-    u = z * -_ROOT_HALF  # in this form XLA computes e^(-u²) once, for erfc and here
-    return da * (phi + z * (jnp.exp(-(u * u)) * (1 / math.sqrt(2 * math.pi))))
-
-
-gelu = parameterless("gelu", _gelu, _gelu_backward)
-"""GELU: a = z Φ(z), dz = da ∘ (Φ(z) + z Φ'(z)). See Hendrycks and Gimpel (2016)."""
-
-_C = math.sqrt(2 / math.pi)
-
-
-def _gelu_tanh(z: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """a = z/2 (1 + t), t = tanh(√(2/π) (z + 0.044715 z³))"""
-    wide = widened(z)  # z² overflows in float16 above 255
-    t = jnp.tanh(wide * (_C + (0.044715 * _C) * (wide * wide)))
-    return (wide * (0.5 + 0.5 * t)).astype(z.dtype), (z, t.astype(z.dtype))
-
-
-def _gelu_tanh_backward(residuals: tuple[Floats, Floats], da: Floats) -> Floats:
-    """dz = da ∘ ((1 + t)/2 + z/2 (1 - t²) √(2/π) (1 + 3·0.044715 z²))"""
-    dtype = da.dtype
-    (z, t), da = widened(residuals), widened(da)
-    return (da * (0.5 + 0.5 * t + z * ((1 - t * t) * (0.5 * _C + (1.5 * 0.044715 * _C) * (z * z))))).astype(dtype)
-
-
-gelu_tanh = parameterless("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)
-"""The tanh approximation of GELU: a = z/2 (1 + tanh(√(2/π) (z + 0.044715 z³))). See Hendrycks and Gimpel (2016)."""
 
 
 def _softmax(z: Floats) -> tuple[Floats, Floats]:
@@ -240,7 +205,7 @@ def _softmax_backward(a: Floats, da: Floats) -> Floats:
     return (a * (da - jnp.sum(da * a, axis=-1, keepdims=True))).astype(dtype)
 
 
-softmax = parameterless("softmax", _softmax, _softmax_backward)
+softmax = activation("softmax", _softmax, _softmax_backward)
 """Softmax over the last axis: a_k = e^z_k / Σ_j e^z_j, dz = a ∘ (da - Σ_j da_j a_j). See Bridle (1990).
 
 To train a classifier, end the network in logits and use `softmax_cross_entropy`, which is more accurate.

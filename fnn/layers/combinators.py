@@ -1,9 +1,8 @@
-"""Combinators make one layer of several: in sequence, residual, or repeated."""
+"""Combinators make one layer of several: in sequence, or beside a shortcut."""
 
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jaxtyping import Array
 
 from fnn import checks
@@ -11,15 +10,16 @@ from fnn.checks import protocol
 from fnn.dtypes import widest
 from fnn.layers.activations import identity
 from fnn.layers.equal_layers import init_each
+from fnn.layers.streams import residual_stream, serial_stream
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
-def _split(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
+def split_key(key: PRNGKey | None, n: int) -> list[PRNGKey | None]:
     """Derive one key for each of n layers. Without a key, return n times None."""
     return [None] * n if key is None else [jax.random.fold_in(key, i) for i in range(n)]
 
 
-def _calibrate(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
+def calibrated(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
     """Return the calibrated parameters of a layer, and its output y."""
     if layer.calibrate is None:
         return params, protocol.forward("calibrate", "layer", layer, params, x)[0]
@@ -62,7 +62,7 @@ def serial(*layers: Layer) -> Layer:
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
         residuals = []
-        for i, (layer, p, k) in enumerate(zip(layers, per_layer(params), _split(key, len(layers)), strict=True)):
+        for i, (layer, p, k) in enumerate(zip(layers, per_layer(params), split_key(key, len(layers)), strict=True)):
             x, r = protocol.forward("serial", f"layers[{i}]", layer, p, x, k)
             residuals.append(r)
         return x, tuple(residuals)
@@ -85,13 +85,21 @@ def serial(*layers: Layer) -> Layer:
     def calibrate(params: Params, x: Array) -> tuple[Params, Array]:
         out = []
         for layer, p in zip(layers, per_layer(params), strict=True):
-            p, x = _calibrate(layer, p, x)
+            p, x = calibrated(layer, p, x)
             out.append(p)
         return tuple(out), x
 
     has_statistics = any(layer.calibrate for layer in layers)
     return Layer(
-        init, forward, backward, calibrate if has_statistics else None, name="serial", layers=layers, combinator=serial
+        init,
+        forward,
+        backward,
+        calibrate if has_statistics else None,
+        name="serial",
+        layers=layers,
+        combinator=serial,
+        stream=serial_stream(layers, split_key),
+        vocabulary=layers[0].vocabulary,
     )
 
 
@@ -127,7 +135,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     layers = checks.layer("residual", "layer", layer), checks.layer("residual", "shortcut", shortcut)
 
     def init(key: PRNGKey) -> Residual:
-        each = zip(Residual._fields, layers, _split(key, 2), strict=True)
+        each = zip(Residual._fields, layers, split_key(key, 2), strict=True)
         return Residual(*(protocol.init("residual", name, f, k) for name, f, k in each))
 
     def add(y: Array, s: Array) -> Array:
@@ -142,8 +150,11 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         params = checks.fields("residual", params, Residual)
         (y, r), (s, q) = (
             protocol.forward("residual", name, f, p, x, k)
-            for name, f, p, k in zip(Residual._fields, layers, params, _split(key, 2), strict=True)
+            for name, f, p, k in zip(Residual._fields, layers, params, split_key(key, 2), strict=True)
         )
+        return join(x, y, s, r, q)
+
+    def join(x: Array, y: Array, s: Array, r: Residuals, q: Residuals) -> tuple[Array, Residuals]:
         return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
 
     def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Array]:
@@ -156,7 +167,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         return Residual(dp, dq), (dx + ds).astype(like.dtype)
 
     def calibrate(params: Residual, x: Array) -> tuple[Residual, Array]:
-        (p, y), (q, s) = (_calibrate(f, p, x) for f, p in zip(layers, params, strict=True))
+        (p, y), (q, s) = (calibrated(f, p, x) for f, p in zip(layers, params, strict=True))
         return Residual(p, q), add(y, s)
 
     has_statistics = any(f.calibrate for f in layers)
@@ -168,72 +179,5 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         name="residual",
         layers=layers,
         combinator=residual,
+        stream=residual_stream(layers, split_key, join),
     )
-
-
-def repeat(layer: Layer, n: int) -> Layer:
-    """Compose n copies of a layer, each with its own parameters, as one `lax.scan`.
-
-    a_0 = x, a_l = f(params_l, a_{l-1}), y = a_n. The time to compile does not grow with n.
-
-    Args:
-      layer: the layer f. Its output must have the shape of its input.
-      n: the number of copies.
-
-    Returns:
-      A Layer. Its parameters, residuals and gradients are those of `layer` with a leading axis of size n.
-
-    Raises:
-      ValueError: if f changes the shape of x, or a parameter lacks the leading axis.
-
-    >>> from fnn.layers.dense import dense
-    >>> deep = repeat(serial(dense(3, 3), identity), 100)
-    >>> deep.init(jax.random.key(0))[0].w.shape
-    (100, 3, 3)
-    """
-    layer, n = checks.layer("repeat", "layer", layer), checks.positive_int("repeat", "n", n)
-
-    def init(key: PRNGKey) -> Params:
-        return jax.vmap(lambda k: protocol.init("repeat", "layer", layer, k))(jax.random.split(key, n))
-
-    def check(params: Params, x: Array) -> Array:
-        wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]
-        if wrong:
-            raise checks.fail("repeat", "params", f"a tree of leaves with a leading axis of {n}", wrong[0])
-        first = jax.tree.map(lambda leaf: leaf[0], params)
-        y = jax.eval_shape(lambda p, x: protocol.forward("repeat", "layer", layer, p, x)[0], first, x)
-        if y.shape != x.shape:
-            raise checks.fail("repeat", "the layer's output", f"of the shape of its input, {tuple(x.shape)}", y)
-        return x.astype(y.dtype)
-
-    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
-        """a_l = f(params_l, a_{l-1}), a_0 = x"""
-        keys = None if key is None else jax.random.split(key, n)
-
-        def step(a: Array, xs):
-            return protocol.forward("repeat", "layer", layer, xs[0], a, xs[1])
-
-        y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n)
-        return y, (residuals, x[:0])
-
-    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
-        """da_{l-1} = da_l ∂f/∂a_{l-1}, from the last copy to the first"""
-        residuals, like = residuals
-
-        def step(da: Array, xs):
-            dp, da = protocol.backward("repeat", "layer", layer, xs[0], xs[1], da)
-            return da, dp
-
-        dx, dparams = jax.lax.scan(step, dy, (params, residuals), length=n, reverse=True)
-        return dparams, dx.astype(like.dtype)
-
-    def calibrate(params: Params, x: Array) -> tuple[Params, Array]:
-        def step(a: Array, p: Params):
-            p, a = _calibrate(layer, p, a)
-            return a, p
-
-        y, params = jax.lax.scan(step, check(params, x), params, length=n)
-        return params, y
-
-    calibrate_or_none = calibrate if layer.calibrate else None
-    return Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", (layer,) * n, repeat)

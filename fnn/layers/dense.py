@@ -1,12 +1,13 @@
 """Dense layers, and flatten. Each backward is under its forward.
 
 X (batch, n_in) has one example per row, W is (n_in, n_out), b (n_out,). dX is the gradient of the cost with respect
-to X, and so on.
+to X, and so on. On sequences X (batch, time, n_in) a dense layer acts on each position alone.
 """
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fnn import checks
@@ -14,6 +15,7 @@ from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.activations import parameterless
 from fnn.layers.matmul import column_sum, matmul, weight_gradient
+from fnn.layers.streams import per_position
 from fnn.types import Layer, PRNGKey
 
 
@@ -29,19 +31,20 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
 
     dW = Xᵀ dZ, db = Σ_batch dZ, dX = dZ Wᵀ
 
+    The sums of dW and db are over the batch and all other axes but the last.
+
     Args:
-      n_in: number of inputs per example.
-      n_out: number of outputs per example.
+      n_in: number of inputs, the size of the last axis of x.
+      n_out: number of outputs, the size of the last axis of z.
       w_init: initialiser of W, such as `fnn.init.he_normal`.
       b_init: initialiser of b.
 
     Returns:
-      A Layer with parameters `Dense(w, b)`, from x (batch, n_in) to z (batch, n_out).
+      A Layer with parameters `Dense(w, b)`, from x (batch, …, n_in) to z (batch, …, n_out), of two axes or more.
 
     Raises:
       ValueError: if a size is not positive, or x or a parameter has another shape.
 
-    >>> import jax.numpy as jnp
     >>> layer = dense(3, 2)
     >>> z, residuals = layer.forward(layer.init(jax.random.key(0)), jnp.ones((5, 3)))
     >>> z.shape
@@ -57,9 +60,9 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
         """Z = X W + b"""
         checks.fields("dense", params, Dense, w=(n_in, n_out), b=(n_out,))
         w, b = params.w, params.b
-        x = checks.shaped("dense", "x", x, ("batch", n_in))
+        x = checks.shaped("dense", "x", x, ("batch", "...", n_in))
         dtype = widest(x, w, b)
-        return matmul(x.astype(dtype), w.astype(dtype)) + b.astype(dtype)[None, :], x
+        return matmul(x.astype(dtype), w.astype(dtype)) + jnp.expand_dims(b.astype(dtype), range(x.ndim - 1)), x
 
     def backward(params: Dense, x: Array, dz: Array) -> tuple[Dense, Array]:
         """dW = Xᵀ dZ, db = Σ_batch dZ, dX = dZ Wᵀ"""
@@ -69,7 +72,7 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
         dx = matmul(dz, w.astype(dz.dtype).T).astype(x.dtype)
         return Dense(dw, db), dx
 
-    return Layer(init, forward, backward, name=f"dense({n_in}, {n_out})")
+    return per_position(Layer(init, forward, backward, name=f"dense({n_in}, {n_out})"))
 
 
 def _flatten(x: Array) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from fnn import checks
+from fnn.layers.streams import per_position
 from fnn.types import Layer, Params, PRNGKey
 
 
@@ -44,4 +45,4 @@ def dropout(rate: float) -> Layer:
         """dx = dy ∘ mask / (1 - rate)"""
         return (), dy if mask is None else jnp.where(mask, dy / keep, 0)
 
-    return Layer(lambda key: (), forward, backward, name=f"dropout({rate})")
+    return per_position(Layer(lambda key: (), forward, backward, name=f"dropout({rate})"))

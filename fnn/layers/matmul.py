@@ -1,4 +1,9 @@
-"""The matrix products of a dense layer, in the forms that XLA compiles best."""
+"""The matrix products of a dense layer, in the forms that XLA compiles best.
+
+X is (batch, n) or (batch, …, n); the sums of gradients are over all axes but the last.
+"""
+
+import string
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +20,7 @@ def _tiny(w: Array) -> bool:
     return 0 < w.size <= _TINY
 
 
-def matmul(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, "batch m"]:
+def matmul(x: Float[Array, "batch ... n"], w: Float[Array, "n m"]) -> Float[Array, "batch ... m"]:
     """Return X W; for a tiny W as Σ_i x_i w_i, columns of X times rows of W.
 
     The sum is a third faster for a thousand such networks under vmap (jax 0.10, CPU).
@@ -23,13 +28,13 @@ def matmul(x: Float[Array, "batch n"], w: Float[Array, "n m"]) -> Float[Array, "
     >>> matmul(jnp.ones((3, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]))[0]
     Array([4., 6.], dtype=float32)
     """
-    if not _tiny(w):
+    if not _tiny(w) or x.ndim > 2:
         return x @ w
     terms = [x[:, i, None] * w[None, i, :] for i in range(w.shape[0])]
     return sum(terms[1:], start=terms[0])
 
 
-def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
+def column_sum(dz: Float[Array, "batch ... m"], w: Array) -> Float[Array, " m"]:
     """Return Σ_batch dZ, the gradient of the bias that belongs to W.
 
     For a tiny W it is a product with a vector of ones. XLA would compute dZ a second time for a sum (jax 0.10, CPU).
@@ -37,12 +42,12 @@ def column_sum(dz: Float[Array, "batch m"], w: Array) -> Float[Array, " m"]:
     >>> column_sum(jnp.ones((3, 2)), jnp.ones((1, 2)))
     Array([3., 3.], dtype=float32)
     """
-    if not _tiny(w):
-        return jnp.sum(dz, axis=0)
+    if not _tiny(w) or dz.ndim > 2:
+        return jnp.sum(dz, axis=tuple(range(dz.ndim - 1)))
     return jnp.ones(dz.shape[:1], dz.dtype) @ dz
 
 
-def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: Array) -> Float[Array, "n m"]:
+def weight_gradient(x: Float[Array, "batch ... n"], dz: Float[Array, "batch ... m"], w: Array) -> Float[Array, "n m"]:
     """Return Xᵀ dZ in the dtype of W.
 
     For a tiny W with one output it is computed as the column sums of X ∘ dZ. For a few examples on the CPU it is
@@ -52,6 +57,9 @@ def weight_gradient(x: Float[Array, "batch n"], dz: Float[Array, "batch m"], w: 
     >>> weight_gradient(jnp.ones((3, 2)), jnp.ones((3, 1)), jnp.ones((2, 1)))[:, 0]
     Array([3., 3.], dtype=float32)
     """
+    if x.ndim > 2:
+        positions = string.ascii_lowercase[: x.ndim - 1]
+        return contract(f"{positions}y,{positions}z->yz", x, dz, like=w)
     if w.shape[1] == 1 and _tiny(w):
         dtype = widest(x, dz, w)
         return column_sum(x.astype(dtype) * dz.astype(dtype), w)[:, None].astype(w.dtype)

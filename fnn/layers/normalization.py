@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from fnn import checks
 from fnn.dtypes import wide, widened, widest
+from fnn.layers.streams import per_position
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -202,7 +203,7 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
         dx = _normalize_backward(xhat, inverse, dy * _as_row(gamma, dy), (-1,))
         return LayerNorm(_sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)), dx.astype(like.dtype)
 
-    return Layer(init, forward, backward, name=f"layer_norm({n})")
+    return per_position(Layer(init, forward, backward, name=f"layer_norm({n})"))
 
 
 def calibrate(network: Layer, params: Params, x: Array) -> Params:

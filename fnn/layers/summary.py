@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layers.combinators import repeat, residual, serial
+from fnn.layers.combinators import residual, serial
+from fnn.layers.repeat import repeat
 from fnn.types import Layer, Params
 
 
@@ -116,7 +117,7 @@ def summary(network: Layer, input_shape: Sequence[int]) -> Summary:
     if not isinstance(input_shape, Sequence) or len(input_shape) < 1:
         raise checks.fail("summary", "input_shape", "a shape, batch first", input_shape, TypeError)
     shape = tuple(checks.positive_int("summary", "input_shape", n) for n in input_shape)
-    x, rows = jax.ShapeDtypeStruct(shape, jnp.float32), []
+    x, rows = jax.ShapeDtypeStruct(shape, jnp.float32 if network.vocabulary is None else jnp.int32), []
     for layer in _leaves(network):
         params, y = jax.eval_shape(layer.init, jax.random.key(0)), _output(layer, x)
         rows.append(Row(layer.name, tuple(y.shape), count_params(params), _flops(layer, x)))

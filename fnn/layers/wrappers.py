@@ -1,20 +1,14 @@
-"""Wrappers take a layer and return a layer: autodiff, precision, memory."""
+"""Wrappers take a layer and return a layer: autodiff, custom_vjp, remat."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, UInt16
+from jaxtyping import Array
 
 from fnn import checks
 from fnn.checks import protocol
-from fnn.dtypes import wide, widest
-from fnn.layers.normalization import BatchNorm
-from fnn.types import Layer, Params, PRNGKey, Residuals
-
-LossScale = Callable[[Array], Array]
-"""dy -> s, the factor by which `mixed_precision` scales gradients"""
+from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 
 def autodiff(layer: Layer) -> Layer:
@@ -37,7 +31,7 @@ def autodiff(layer: Layer) -> Layer:
     [[0.47942555]]
     [[0.87758255]]
     """
-    checks.layer("autodiff", "layer", layer)
+    stream = checks.layer("autodiff", "layer", layer).stream
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         run = lambda params, x: protocol.forward("autodiff", "layer", layer, params, x, key)[0]
@@ -46,7 +40,19 @@ def autodiff(layer: Layer) -> Layer:
     def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Array]:
         return vjp(dy)
 
-    return layer._replace(forward=forward, backward=backward, name=f"autodiff({layer.name})", combinator=None)
+    def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
+        assert stream is not None
+        inner = stream.advance
+
+        def run(params: Params, x: Array) -> tuple[Array, Any]:
+            y, _, after = inner(params, memory, x, key)
+            return y, after
+
+        return jax.vjp(run, params, x, has_aux=True)
+
+    name = f"autodiff({layer.name})"
+    both = None if stream is None else Stream(stream.start, advance)
+    return layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both)
 
 
 def as_custom_vjp(layer: Layer) -> Callable[..., Array]:
@@ -83,125 +89,6 @@ def as_custom_vjp(layer: Layer) -> Callable[..., Array]:
     return f
 
 
-class _Bits(NamedTuple):
-    """A bfloat16 array as its bits.
-
-    XLA's CPU backend would keep the array itself as float32 across a scan (jax 0.10).
-    """
-
-    bits: UInt16[Array, "..."]
-
-
-def _as_bits(tree: Residuals) -> Residuals:
-    bits = lambda leaf: _Bits(jax.lax.bitcast_convert_type(leaf, jnp.uint16))
-    return jax.tree.map(lambda leaf: bits(leaf) if leaf.dtype == jnp.bfloat16 else leaf, tree)
-
-
-def _from_bits(tree: Residuals) -> Residuals:
-    is_bits = lambda leaf: isinstance(leaf, _Bits)
-    array = lambda leaf: jax.lax.bitcast_convert_type(leaf.bits, jnp.bfloat16) if is_bits(leaf) else leaf
-    return jax.tree.map(array, tree, is_leaf=is_bits)
-
-
-def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | LossScale = 1.0) -> Layer:
-    """Compute a layer in a narrower dtype than that of its parameters.
-
-    Parameters, their gradients, y and dx keep their dtypes. Inside, copies of the parameters and of x are cast to
-    `compute_dtype`, so residuals take half the memory. dW and db are accumulated in float32.
-
-    Gradients below 2^-24 vanish in float16. Backward is linear in dy, so it is computed for s·dy and its results are
-    divided by the loss scale s: (dparams, dx) = backward(s dy) / s. bfloat16 has the range of float32 and needs no
-    loss scale (Micikevicius et al. 2018).
-
-    Normalization layers and average pooling compute in float32 inside too, and `batch_norm` keeps its population
-    statistics as they are. Outside, their inputs are not rounded either. On a CPU, wrap the layer inside a repetition,
-    `repeat(mixed_precision(block, dtype), n)`: XLA would otherwise keep float32 copies (jax 0.10).
-
-    Args:
-      layer: the layer, or a whole network.
-      compute_dtype: the floating point dtype to compute in, such as `jnp.bfloat16`.
-      loss_scale: the factor s, a power of two; or a function dy -> s, such as `dynamic_loss_scale()`.
-
-    Returns:
-      A Layer with the same parameters.
-
-    Raises:
-      ValueError: if `compute_dtype` is not a floating point dtype, or `loss_scale` is not positive.
-
-    >>> import fnn
-    >>> layer = mixed_precision(fnn.mlp([3, 4, 2]), jnp.bfloat16)
-    >>> params, x = layer.init(jax.random.key(0)), jnp.ones((5, 3))
-    >>> y, residuals = layer.forward(params, x)
-    >>> dparams, dx = layer.backward(params, residuals, y)
-    >>> {leaf.dtype.name for leaf in jax.tree.leaves((params, y, dparams, dx))}
-    {'float32'}
-    """
-    checks.layer("mixed_precision", "layer", layer)
-    if not jnp.issubdtype(compute_dtype, jnp.floating):
-        raise checks.fail("mixed_precision", "compute_dtype", "a floating dtype, such as jnp.bfloat16", compute_dtype)
-    if not callable(loss_scale):
-        checks.number("mixed_precision", "loss_scale", loss_scale, minimum=0.0)
-        if loss_scale == 0:
-            raise checks.fail("mixed_precision", "loss_scale", "above 0", loss_scale)
-    scale_of = loss_scale if callable(loss_scale) else lambda dy: jnp.asarray(loss_scale, wide(dy))
-
-    def lower(tree: Params) -> Params:
-        is_batch_norm = lambda node: isinstance(node, BatchNorm)
-        return jax.tree.map(lower_node, tree, is_leaf=is_batch_norm)
-
-    def lower_node(node: Params) -> Params:
-        if isinstance(node, BatchNorm):  # a variance above 65504 would be infinite in float16
-            return node._replace(gamma=lower_node(node.gamma), beta=lower_node(node.beta))
-        return node.astype(compute_dtype) if jnp.issubdtype(node.dtype, jnp.floating) else node
-
-    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
-        """y = f(params, x), computed in compute_dtype"""
-        x = checks.floating("mixed_precision", "x", x)
-        y, residuals = protocol.forward("mixed_precision", "layer", layer, lower(params), lower(x), key)
-        return y.astype(widest(x, *jax.tree.leaves(params))), (_as_bits(residuals), x[:0], y[:0])
-
-    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
-        """(dparams, dx) = backward(s dy) / s"""
-        residuals, like, y = residuals
-        s = scale_of(dy)
-        dtype = widest(s, wide(dy))  # 2^16, and 2^32 where gradients are tiny, are infinite in float16
-        scaled = (s.astype(dtype) * dy.astype(dtype)).astype(y.dtype)
-        dparams, dx = protocol.backward("mixed_precision", "layer", layer, params, _from_bits(residuals), scaled)
-        unscaled = lambda d: (d.astype(wide(d)) / s.astype(wide(d))).astype(d.dtype)
-        return jax.tree.map(unscaled, dparams), unscaled(dx.astype(like.dtype))
-
-    name = f"mixed_precision({layer.name}, {jnp.dtype(compute_dtype).name})"
-    return layer._replace(forward=forward, backward=backward, name=name, combinator=None)
-
-
-def dynamic_loss_scale(target: float = 2.0**8) -> LossScale:
-    """Return a loss scale for `mixed_precision` that adapts to the gradient.
-
-    The scale s is the power of two for which target/2 < max |s dy| <= target. It needs no state, and no step is lost
-    to find it. The largest float16 number is 65504, about 2^16. With the default target of 2^8, gradients can
-    therefore grow 256-fold inside the network. s is 1 if dy is zero or not finite.
-
-    Args:
-      target: the upper bound of the largest |s dy|; at least 2^-14.
-
-    Returns:
-      A function dy -> s.
-
-    >>> float(dynamic_loss_scale(1.0)(jnp.array([0.0, 3e-5])))
-    32768.0
-    """
-    checks.number("dynamic_loss_scale", "target", target, minimum=2.0**-14)
-
-    def scale(dy: Array) -> Float[Array, ""]:
-        largest = jnp.max(jnp.abs(dy), initial=0.0).astype(jnp.float32)
-        usable = (largest > 0) & jnp.isfinite(largest)
-        power = jnp.floor(jnp.log2(target / jnp.where(usable, largest, 1.0)))
-        power = jnp.clip(power, -100.0, 100.0).astype(jnp.int32)
-        return jnp.where(usable, jnp.ldexp(jnp.ones((), jnp.float32), power), 1.0).astype(wide(dy))
-
-    return scale
-
-
 def remat(layer: Layer) -> Layer:
     """Keep only the input of a layer, and recompute its residuals in backward.
 
@@ -216,22 +103,32 @@ def remat(layer: Layer) -> Layer:
     Returns:
       A Layer with the same parameters, outputs and gradients, bit for bit.
 
-    >>> import fnn
+    >>> import jax.numpy as jnp, fnn
     >>> layer = remat(fnn.mlp([3, 4, 2]))
     >>> y, residuals = layer.forward(layer.init(jax.random.key(0)), jnp.ones((5, 3)))
     >>> [leaf.shape for leaf in jax.tree.leaves(residuals)]
     [(5, 3)]
     """
-    checks.layer("remat", "layer", layer)
+    stream = checks.layer("remat", "layer", layer).stream
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         return protocol.forward("remat", "layer", layer, params, x, key)[0], (x, key)
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
-        x, key = residuals
+        x, key, *memory = residuals
         # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)
         x, dy = jax.lax.optimization_barrier((x, dy))
-        _, residuals = protocol.forward("remat", "layer", layer, params, x, key)
+        if memory and stream is not None:
+            _, residuals, _ = stream.advance(params, memory[0], x, key)
+        else:
+            _, residuals = protocol.forward("remat", "layer", layer, params, x, key)
         return protocol.backward("remat", "layer", layer, params, residuals, dy)
 
-    return layer._replace(forward=forward, backward=backward, name=f"remat({layer.name})", combinator=None)
+    def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
+        assert stream is not None
+        y, _, after = stream.advance(params, memory, x, key)
+        return y, (x, key, memory), after
+
+    both = None if stream is None else Stream(stream.start, advance)
+    name = f"remat({layer.name})"
+    return layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both)

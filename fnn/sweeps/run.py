@@ -124,8 +124,9 @@ def make_run(
     pairs = metric_pairs("make_run", loss, metrics)
     check_is_weight("make_run", is_weight)
     epochs = checks.positive_int("make_run", "epochs", epochs)
-    arrays = check_data("make_run", "data", data)
-    held_out = None if validation is None else check_data("make_run", "validation", validation)
+    vocabulary = network.vocabulary if isinstance(network, Layer) else None
+    arrays = check_data("make_run", "data", data, None, vocabulary)
+    held_out = None if validation is None else check_data("make_run", "validation", validation, None, vocabulary)
     batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
     if isinstance(network, Layer):
         params = jax.eval_shape(network.init, jax.random.key(0))

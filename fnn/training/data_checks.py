@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from fnn import checks
 from fnn.checks import protocol
+from fnn.checks.targets import inputs
 from fnn.data.arrays import check_examples, unpack_batch
 from fnn.data.host_rows import validate_targets
 from fnn.sharding.layout import Layout
@@ -83,18 +84,24 @@ def _first_not_finite(array: Array | np.ndarray, weight: Array | np.ndarray | No
     return int(np.argmax(bad)) if bad.any() else None
 
 
-def check_data(function: str, argument: str, data: Data, layout: Layout | None = None) -> Batch:
-    """Check (x, y) or (x, y, weight): x floating, equal lengths, everything finite in the rows with weight.
+def check_data(
+    function: str, argument: str, data: Data, layout: Layout | None = None, vocabulary: int | None = None
+) -> Batch:
+    """Check (x, y) or (x, y, weight): equal lengths, x floating or ids of the vocabulary, all finite in the rows with
+    weight.
 
     Returns: the arrays, on the device; if there is a layout, on the host: no device needs memory for all of them.
     """
     parts = zip(("x", "y", "weight"), unpack_batch(function, data), strict=True)
     named = {name: as_array(layout)(function, f"{argument}: {name}", part) for name, part in parts if part is not None}
-    for name in named.keys() - {"y"}:
-        checks.floats(function, f"{argument}: {name}", named[name])
+    weight = named.get("weight")
+    if weight is not None:
+        checks.floats(function, f"{argument}: weight", weight)
+    if vocabulary is None:
+        checks.floats(function, f"{argument}: x", named["x"])
     arrays: Batch = tuple(named.values())
     check_examples(function, arrays, min_rows(layout))
-    weight = named.get("weight")
+    inputs(function, f"{argument}: x", named["x"], vocabulary, weight)
     for name, array in named.items():
         if isinstance(array, Tracer):
             continue  # inside jit there are no values to check

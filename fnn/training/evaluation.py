@@ -15,6 +15,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from fnn import checks
 from fnn.backprop import weighted_mean
 from fnn.checks import protocol
+from fnn.checks.targets import inputs
 from fnn.data.arrays import check_examples, unpack_batch
 from fnn.dtypes import widest
 from fnn.sharding import agreement
@@ -89,7 +90,8 @@ def predict(
     Args:
       network: a layer whose forward without a key acts on each row alone, as those of this library do.
       params: its parameters.
-      x: inputs (examples, …), floating point. Inside `jax.jit`, x is not filled up.
+      x: inputs (examples, …), floating point; or ids, for a network that begins with an `embedding`. Inside `jax.jit`,
+        x is not filled up.
       batch_size: at most this many rows are computed at a time, which bounds the memory. Default: all rows.
       sharding: a layout of `fnn.sharding`. Each device of the mesh then computes its share of the rows.
 
@@ -106,7 +108,7 @@ def predict(
     batch_size = _optional("predict", batch_size)
     sharding = None if sharding is None else check_layout("predict", sharding)
     with agreement.fail_together("predict", spans_processes(sharding)):
-        examples: Batch = (checks.floats("predict", "x", as_array(sharding)("predict", "x", x)),)
+        examples: Batch = (inputs("predict", "x", as_array(sharding)("predict", "x", x), network.vocabulary),)
         check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
         _check_not_sharded("predict", params)
@@ -222,7 +224,7 @@ def evaluate(
             agreement.assert_same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
         params = place_params(sharding, params)
     with agreement.fail_together("evaluate", spans_processes(sharding)):
-        arrays = check_data("evaluate", "data", data, sharding)
+        arrays = check_data("evaluate", "data", data, sharding, network.vocabulary)
         check_targets("evaluate", network, loss, params, arrays)
     if sharding is None:
         examples, size = _fill_up(arrays, batch_size, params), num_examples(arrays)

@@ -177,10 +177,10 @@ def fit(
         if callable(data) or device_memory is not None or window is not None:
             got = "a stream" if callable(data) else f"device_memory={device_memory}, window={window}"
             raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=got)
-    source = streams.source(data, program.batch_size, device_memory, window)
+    source = streams.source(data, program.batch_size, device_memory, window, network.vocabulary)
     if source is None:
         with agreement.fail_together("fit"):
-            arrays = check_data("fit", "data", cast("Data", data), sharding)
+            arrays = check_data("fit", "data", cast("Data", data), sharding, network.vocabulary)
     else:
         arrays = streams.blank(source.like, program.batch_size)
     examples: Examples = arrays if sharding is None else place(sharding, arrays)
@@ -197,7 +197,7 @@ def fit(
         if source is None:
             check_targets("fit", network, loss, state.params, arrays)
         if validation is not None:
-            held_out = check_data("fit", "validation", validation, sharding)
+            held_out = check_data("fit", "validation", validation, sharding, network.vocabulary)
             check_targets("fit", network, loss, state.params, held_out)
     del arrays  # with `sharding`, `examples` holds copies
     saving = check_checkpoint_options(

@@ -21,6 +21,7 @@ from tests.support.oracles import (
     normal,
     spread_params,
 )
+from tests.support.sequence_layers import SEQUENCE_LAYERS, SLOW
 from tests.support.slow import slow_except
 
 VECTOR, IMAGE = (5, 6), (3, 7, 6, 2)
@@ -61,6 +62,7 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
     "layer_norm": (fnn.layer_norm(6), VECTOR),
     "layer_norm_images": (fnn.layer_norm(2), IMAGE),
     "batch_norm_network": (fnn.serial(fnn.dense(6, 6), fnn.batch_norm(6), fnn.tanh), VECTOR),
+    **SEQUENCE_LAYERS,
 }
 # layers that behave differently with a key and without one
 RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network"}
@@ -89,7 +91,7 @@ def pick(tree, i):
     ("name", "training", "dtype"),
     slow_except(
         [(*mode, dtype) for dtype in ("float64", "float32") for mode in MODES],
-        *[(*mode, "float64") for mode in MODES],
+        *[(*mode, "float64") for mode in MODES if mode[0] not in SLOW],
         *[
             (*mode, "float32")
             for mode in MODES

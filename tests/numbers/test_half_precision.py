@@ -126,7 +126,7 @@ def test_loss_scales_above_the_range_of_float16():
     y, residuals = layer.forward(params, jnp.ones((1, 2), jnp.float16))
     dparams, _ = layer.backward(params, residuals, jnp.full_like(y, 2.0**-14))
     np.testing.assert_allclose(dparams.b, 2.0**-14, rtol=1e-3)
-    assert np.isfinite(fnn.layers.wrappers.dynamic_loss_scale()(jnp.full(3, 6e-8, jnp.float16)))
+    assert np.isfinite(fnn.dynamic_loss_scale()(jnp.full(3, 6e-8, jnp.float16)))
 
 
 def test_a_softmax_of_more_classes_than_the_largest_float16():

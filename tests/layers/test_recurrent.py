@@ -1,0 +1,102 @@
+"""Recurrent layers: against PyTorch and in narrow dtypes; and wrong copies of them are caught."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.gradcheck import check_layer
+from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
+from tests.support.wrong_recurrent import WRONG
+
+CELLS = {
+    "rnn": fnn.rnn(6, 4),
+    "gru": fnn.gru(6, 4),
+    "gru_reset_before": fnn.gru(6, 4, reset_after=False),
+    "lstm": fnn.lstm(6, 4),
+}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_equals_pytorch(name, layers, x64):
+    torch = pytest.importorskip("torch")
+    network = fnn.serial(CELLS[name], *[getattr(fnn, name)(4, 4)] * (layers - 1))
+    params, x = spread_params(network, 0, "float64"), normal(1, (3, 5, 6), "float64")
+    dy = cotangent(network, params, x)
+    theirs = getattr(torch.nn, name.upper())(6, 4, num_layers=layers, batch_first=True, dtype=torch.float64)
+    for i, p in enumerate(params):
+        b_hh = np.zeros_like(p.b)
+        if name == "gru":
+            b_hh[8:] = p.c
+        parts = {"weight_ih": p.w.T, "weight_hh": p.u.T, "bias_ih": p.b, "bias_hh": b_hh}
+        for part, value in parts.items():
+            getattr(theirs, f"{part}_l{i}").data = torch.tensor(np.array(value))
+    x_t = torch.tensor(x, requires_grad=True)
+    y_t = theirs(x_t)[0]
+    y_t.backward(torch.tensor(dy))
+    assert_close(network.forward(params, x)[0], y_t.detach().numpy(), "float64")
+    grad = lambda part, i: getattr(theirs, f"{part}_l{i}").grad.numpy()
+    expected = tuple(
+        type(p)(
+            grad("weight_ih", i).T,
+            grad("weight_hh", i).T,
+            grad("bias_ih", i),
+            *[grad("bias_hh", i)[8:]] * (name == "gru"),
+        )
+        for i, p in enumerate(params)
+    )
+    assert_close(by_hand(network, params, x, dy), (expected, x_t.grad.numpy()), "float64")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_mixed_precision_is_close(name, dtype):
+    layer = CELLS[name]
+    narrow = fnn.mixed_precision(layer, dtype)
+    params, x = spread_params(layer, 0), normal(1, (3, 9, 6))
+    dy = cotangent(layer, params, x)
+    got, expected = (jax.jit(functools.partial(by_hand, f))(params, x, dy) for f in (narrow, layer))
+    assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {np.dtype("float32")}
+    difference = largest(jax.tree.map(jnp.subtract, got, expected))
+    assert difference <= 6 * float(jnp.finfo(dtype).eps) * largest(expected)
+
+
+def test_the_cell_of_an_lstm_is_in_float32():
+    params = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), spread_params(CELLS["lstm"], 0))
+    memory = jax.eval_shape(lambda p: CELLS["lstm"].stream.start(p, 2), params)
+    after = jax.eval_shape(CELLS["lstm"].stream.advance, params, memory, jnp.zeros((2, 3, 6), "bfloat16"))
+    assert after[0].dtype == memory.h.dtype == jnp.bfloat16
+    assert after[2].c.dtype == memory.c.dtype == jnp.float32
+
+
+def test_initial_parameters(key):
+    params = fnn.lstm(6, 4, forget_bias=2.0).init(key)
+    np.testing.assert_array_equal(params.b, [0] * 4 + [2] * 4 + [0] * 8)
+    for u in (*np.split(params.u, 4, axis=1), *np.split(fnn.gru(6, 4).init(key).u, 3, axis=1)):
+        np.testing.assert_allclose(u @ u.T, np.eye(4), atol=1e-6)
+    assert fnn.gru(6, 4, reset_after=False).init(key).c is None
+
+
+def test_explicit_axes_of_a_mesh(key):
+    """The memory that a scan carries must have the sharding of the rows."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    layer, x = CELLS["lstm"], normal(1, (4, 3, 6))
+    params = spread_params(layer, 0)
+    expected = layer.forward(params, x)[0]
+    with jax.set_mesh(mesh):
+        rows = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+        y = jax.jit(lambda params, x: layer.forward(params, x)[0])(params, rows)
+    assert y.sharding.spec[0] == "data"
+    assert_close(y, expected, "float32")
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_wrong_recurrent_layers_are_caught(fault):
+    """The checker must name every leaf that the fault changes, and no other one."""
+    layer, leaves = WRONG[fault]
+    report = check_layer(layer, spread_params(layer, 0), normal(1, (3, 5, 6)), key=3, checks=("reference",))
+    assert {leaf.path for leaf in report.leaves if leaf.status == "FAIL"} == leaves, report.summary()

@@ -1,0 +1,28 @@
+"""Layers on sequences, for the tests of all layers."""
+
+import fnn
+
+SEQUENCE = (3, 5, 6)
+
+SEQUENCE_LAYERS = {
+    "dense_positions": (fnn.dense(6, 4), SEQUENCE),
+    "dense_tiny_positions": (fnn.dense(2, 1), (3, 2, 5, 2)),
+    "rnn": (fnn.rnn(6, 4), SEQUENCE),
+    "rnn_relu": (fnn.rnn(6, 4, fnn.relu), SEQUENCE),
+    "rnn_one_position": (fnn.rnn(6, 4), (3, 1, 6)),
+    "gru": (fnn.gru(6, 4), SEQUENCE),
+    "gru_reset_before": (fnn.gru(6, 4, reset_after=False), SEQUENCE),
+    "gru_one_position": (fnn.gru(6, 4), (3, 1, 6)),
+    "lstm": (fnn.lstm(6, 4), SEQUENCE),
+    "lstm_one_position": (fnn.lstm(6, 4), (3, 1, 6)),
+    "lstm_twice": (fnn.serial(fnn.lstm(6, 4), fnn.gru(4, 3)), SEQUENCE),
+    "repeat_lstm": (fnn.repeat(fnn.residual(fnn.lstm(6, 6)), 2), SEQUENCE),
+    "bidirectional": (fnn.bidirectional(fnn.rnn(6, 4), fnn.rnn(6, 2)), SEQUENCE),
+    "last": (fnn.last(), SEQUENCE),
+    "rms_norm": (fnn.rms_norm(6), SEQUENCE),
+    "swiglu": (fnn.swiglu(6, 5), SEQUENCE),
+    "learned_positions": (fnn.learned_positions(7, 6), SEQUENCE),
+    "remat_gru": (fnn.remat(fnn.gru(6, 4)), SEQUENCE),
+}
+
+SLOW = {name for name in SEQUENCE_LAYERS if "one_position" in name} | {"rnn_relu", "repeat_lstm", "lstm_twice"}
