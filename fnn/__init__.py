@@ -84,10 +84,13 @@ from fnn.layers.wrappers import remat as remat
 from fnn.losses import binary_cross_entropy as binary_cross_entropy
 from fnn.losses import negative_log_likelihood as negative_log_likelihood
 from fnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
+from fnn.losses import smoothed_cross_entropy as smoothed_cross_entropy
 from fnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from fnn.losses import squared_error as squared_error
+from fnn.losses import token_cross_entropy as token_cross_entropy
 from fnn.metrics import accuracy as accuracy
 from fnn.metrics import binary_accuracy as binary_accuracy
+from fnn.metrics import token_accuracy as token_accuracy
 from fnn.optimizers import adam as adam
 from fnn.optimizers import add_l2 as add_l2
 from fnn.optimizers import heavy_ball as heavy_ball

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from fnn import checks
 from fnn.dtypes import at_least_int32, wide
@@ -41,6 +41,51 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     dtype = wide(labels) if jnp.issubdtype(labels.dtype, jnp.inexact) else at_least_int32(labels)
     right = (jnp.argmax(prediction, axis=-1).astype(dtype) == labels.astype(dtype)).astype(jnp.float32)
     return right if right.ndim == 1 else jnp.mean(right, axis=tuple(range(1, right.ndim)))
+
+
+def token_accuracy(ignore: int = -100) -> Callable[[Array, Array], Values]:
+    """Return a metric: the share of an example's tokens that are predicted correctly.
+
+    Args:
+      ignore: the label of tokens that do not count, as for `fnn.token_cross_entropy`.
+
+    Returns:
+      A function of a prediction (batch, …, k) and integer labels (batch, …), that returns values (batch,) in float32.
+      The value of an example without tokens is 0.
+
+    Raises:
+      TypeError: if `ignore` is not an integer.
+
+    >>> token_accuracy()(jnp.array([[[1.0, 3.0], [2.0, 0.0], [2.0, 0.0]]]), jnp.array([[1, 1, -100]]))
+    Array([0.5], dtype=float32)
+    """
+    ignore = checks.integer("token_accuracy", "ignore", ignore)
+
+    def share(prediction: ArrayLike, target: ArrayLike) -> Values:
+        prediction = checks.array("accuracy", "prediction", prediction)
+        target = checks.array("accuracy", "target", target)
+        if prediction.ndim < 2 or target.shape != prediction.shape[:-1]:
+            expected = f"labels for each position of the prediction {tuple(prediction.shape)}"
+            raise checks.fail("accuracy", "target", expected, target)
+        dtype, w = at_least_int32(target), not_ignored(target, ignore)
+        right = w & (jnp.argmax(prediction, axis=-1).astype(dtype) == target.astype(dtype))
+        axes = tuple(range(1, w.ndim))
+        n = jnp.maximum(jnp.sum(w, axes, dtype=jnp.float32), 1)
+        return jnp.sum(right, axes, dtype=jnp.float32) / n
+
+    return share
+
+
+def not_ignored(labels: Int[Array, "..."], ignore: int) -> Bool[Array, "..."]:
+    """Return where a label is not `ignore`. A dtype that cannot hold that number has no such label.
+
+    >>> not_ignored(jnp.array([3, -100]), -100), not_ignored(jnp.array([156], jnp.uint8), -100)
+    (Array([ True, False], dtype=bool), Array([ True], dtype=bool))
+    """
+    limits = jnp.iinfo(labels.dtype)
+    if not limits.min <= ignore <= limits.max:
+        return jnp.ones_like(labels, bool)
+    return labels != jnp.asarray(ignore, labels.dtype)
 
 
 def binary_accuracy(threshold: float) -> Callable[[Array, Array], Values]:

@@ -21,6 +21,7 @@ from fnn.checks.arrays import shaped as shaped
 from fnn.checks.errors import describe as describe
 from fnn.checks.errors import fail as fail
 from fnn.checks.scalars import fraction as fraction
+from fnn.checks.scalars import integer as integer
 from fnn.checks.scalars import number as number
 from fnn.checks.scalars import pair as pair
 from fnn.checks.scalars import positive_int as positive_int

@@ -22,6 +22,17 @@ def positive_int(function: str, argument: str, value: Any) -> int:
     return number
 
 
+def integer(function: str, argument: str, value: Any) -> int:
+    """Return `value` as an int of any sign. Booleans and fractions are errors."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise fail(function, argument, "an integer", value, TypeError)
+    return number
+
+
 def pair(function: str, argument: str, value: Any) -> tuple[int, int]:
     """Return an int, or a pair of ints, as (height, width)."""
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)

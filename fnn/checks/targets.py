@@ -20,16 +20,18 @@ def _rounding(dtype: np.dtype) -> float:
     return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
 
 
-def labels_in_range(function: str) -> Callable[[tuple[int, ...], ArrayLike], None]:
-    """Return the check of losses whose targets are labels or distributions."""
+def labels_in_range(function: str, ignore: int | None = None) -> Callable[[tuple[int, ...], ArrayLike], None]:
+    """Return the check of losses whose targets are labels or distributions; the label `ignore` is valid too."""
 
     def validate(prediction_shape: tuple[int, ...], target: ArrayLike) -> None:
         """Check labels to be in 0..k-1, distributions to be >= 0 and to sum to 1."""
         values, k = np.asarray(target), prediction_shape[-1]
         are_labels = values.ndim == max(1, len(prediction_shape) - 1)
         are_distributions = values.ndim > 1 and values.ndim == len(prediction_shape)
-        if are_labels and values.size and not (values.min() >= 0 and values.max() < k):
-            raise fail(function, "target", f"labels in 0..{k - 1}", came=f"{values.min()}..{values.max()}")
+        labels = values if ignore is None else values[values != ignore]
+        if are_labels and labels.size and not (labels.min() >= 0 and labels.max() < k):
+            expected = f"labels in 0..{k - 1}" + ("" if ignore is None else f" or {ignore}")
+            raise fail(function, "target", expected, came=f"{labels.min()}..{labels.max()}")
         if are_distributions and values.size and values.min() < 0:
             raise fail(function, "target", "distributions without negative entries", came=f"{values.min()}")
         if values.ndim > 1 and len(prediction_shape) == values.ndim and values.shape[-1] == 1 and k > 1:

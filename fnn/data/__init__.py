@@ -8,6 +8,7 @@ to costs and gradients.
     y = fnn.data.one_hot(labels, k)
     train, test = fnn.data.split(key, (x, y), (0.8, 0.2), stratify=y)
     for x, y in fnn.data.batches(key, (x, y), 32): …        one shuffled epoch, for a loop of your own
+    weight = fnn.data.token_weights(y)                      tokens per sequence: (x, y, weight) gives the token mean
 
 Data larger than the device. With `fit(..., device_memory=2**30)`, arrays of more bytes than that stay on the host or
 in a file (`np.load(..., mmap_mode="r")`). A background thread reads and sends the next chunk of steps while the device
@@ -41,3 +42,4 @@ from fnn.data.arrays import split as split
 from fnn.data.standardization import Standardization as Standardization
 from fnn.data.standardization import fit_standardization as fit_standardization
 from fnn.data.standardization import standardize as standardize
+from fnn.data.tokens import token_weights as token_weights

@@ -9,13 +9,13 @@ from experiments.claims import evidence
 
 MUTATIONS = {  # claim whose tests must fail: (file of fnn, pattern to find, replacement)
     "C018": ("backprop", r"1 / values\.shape\[0\]", "1.0"),
-    "C025": ("losses", r"dvalue \* e\) / \(1 \+ e\) - dvalue \* y", "dvalue * e) / (1 + e) + dvalue * y"),
-    "C033": ("losses", r"e \* \(dvalue \* scale\) - dvalue \* y", "e * (dvalue * scale) - 1"),
+    "C025": ("losses/entries", r"dvalue \* e\) / \(1 \+ e\) - dvalue \* y", "dvalue * e) / (1 + e) + dvalue * y"),
+    "C033": ("losses/classes", r"e \* \(dvalue \* scale\) - dvalue \* y", "e * (dvalue * scale) - 1"),
     "C081": ("layers/activations", r"da \* \(a \* \(1 - a\)\)", "da * (a * (1 + a))"),
     "C086": ("layers/activations", r"da \* \(1 - a \* a\)", "da * (1 - a)"),
     "C092": ("layers/activations", r"jax\.nn\.relu\(z\), z > 0", "jax.nn.relu(z), z >= 0"),
-    "C110": ("losses", r"0\.5 \* _sum\(difference", "1.0 * _sum(difference"),
-    "C111": ("losses", r"values = _sum\(jnp\.maximum", "values = -_sum(jnp.maximum"),
+    "C110": ("losses/entries", r"0\.5 \* sum_entries\(difference", "1.0 * sum_entries(difference"),
+    "C111": ("losses/entries", r"values = sum_entries\(jnp\.maximum", "values = -sum_entries(jnp.maximum"),
     "C134": ("layers/dense", r"( +db = .+)\.astype\(b\.dtype\)\n", r"\1.astype(b.dtype) / dz.shape[0]\n"),
     "C139": ("layers/dense", r"( +dx = .+\bdz\b.+)\bw\.astype", r"\1dw.astype"),
     "C166": ("init", r"2\.0 / fans\(shape\)\[0\]", "2.0 / sum(fans(shape))"),
