@@ -169,8 +169,7 @@ def validate_targets(validate: Validate, targets: np.ndarray, weight: Any, where
         if targets.ndim > 1 and _is_refused(validate, targets[:0]):
             raise  # for their shape, which is that of every row
         row = bisect.bisect(range(len(targets)), False, key=lambda row: _is_refused(validate, targets[: row + 1]))
-        per_row = targets.ndim == 1 or targets.dtype.kind == "f"  # other targets are refused for their shape
-        if not per_row or row == len(targets):
+        if row == len(targets):
             raise
         if weight is not None and weight[row] == 0:
             row = int(np.argmax(weight != 0))  # the row that took its place
