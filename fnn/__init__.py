@@ -33,6 +33,8 @@ from fnn.layers.activations import silu as silu
 from fnn.layers.activations import softmax as softmax
 from fnn.layers.activations import softplus as softplus
 from fnn.layers.activations import tanh as tanh
+from fnn.layers.attention import Attention as Attention
+from fnn.layers.attention import attention as attention
 from fnn.layers.combinators import Residual as Residual
 from fnn.layers.combinators import residual as residual
 from fnn.layers.combinators import serial as serial
@@ -78,6 +80,10 @@ from fnn.layers.summary import count_params as count_params
 from fnn.layers.summary import summary as summary
 from fnn.layers.swiglu import SwiGLU as SwiGLU
 from fnn.layers.swiglu import swiglu as swiglu
+from fnn.layers.tied_embedding import TiedEmbedding as TiedEmbedding
+from fnn.layers.tied_embedding import tied_embedding as tied_embedding
+from fnn.layers.transformer import gpt as gpt
+from fnn.layers.transformer import transformer_block as transformer_block
 from fnn.layers.wrappers import as_custom_vjp as as_custom_vjp
 from fnn.layers.wrappers import autodiff as autodiff
 from fnn.layers.wrappers import remat as remat

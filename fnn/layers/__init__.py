@@ -8,6 +8,9 @@
 | `normalization`, `rms_norm` | `batch_norm`, `layer_norm`, `calibrate`; `rms_norm` |
 | `swiglu` | `swiglu` |
 | `embedding`, `positions` | `embedding`; `learned_positions` |
+| `tied_embedding` | `tied_embedding` |
+| `attention` | `attention` |
+| `transformer` | `transformer_block`, `gpt` |
 | `recurrent` | `rnn`, `gru`, `lstm`; `bidirectional`, `last` |
 | `combinators`, `repeat` | `serial`, `residual`; `repeat`: layers made of layers |
 | `wrappers`, `precision` | `autodiff`, `as_custom_vjp`, `remat`; `mixed_precision`: a layer computed in another way |

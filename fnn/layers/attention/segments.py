@@ -1,0 +1,121 @@
+"""Softmax attention that recomputes its probabilities, for long sequences. Its backward is under its forward.
+
+It saves Q, K, V, O and the log-sum-exp ℓ of each row of S, and computes P = e^(S - ℓ) again in the backward pass (Dao
+et al. 2022). Memory is linear in time. The positions are cut into blocks, whose scores are computed one after the other
+in a scan; and the blocks into segments, whose keys end where they end: scores past the diagonal are computed inside a
+segment only.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fnn.dtypes import wide
+from fnn.layers.attention import core
+from fnn.layers.attention.core import Keys, Queries, log_sum_exp, product, scores, up_to
+
+BLOCK, SEGMENTS = 32, 8
+
+
+class Segment(NamedTuple):
+    """The positions start..stop-1, and how many keys they see."""
+
+    start: int
+    stop: int
+    keys: int
+
+
+def cut(time: int, keys: int, skip: bool) -> list[Segment]:
+    """Return the segments: one with all keys, or if keys past the diagonal are skipped, several of whole blocks."""
+    if not skip:
+        return [Segment(0, time, keys)]
+    length = -(-time // (BLOCK * SEGMENTS)) * BLOCK
+    return [Segment(i, min(i + length, time), min(i + length, time)) for i in range(0, time, length)]
+
+
+def scan_blocks(step: Callable, carry: Any, segment: Segment, *arrays: Array) -> tuple[Any, Any]:
+    """Run step: carry, first, *blocks -> carry, y over the blocks of a segment, which begin at position `first`.
+
+    Arrays and y are (batch, groups, queries, time, ...). What no block divides is a shorter last block.
+    """
+    n, rest = divmod(segment.stop - segment.start, BLOCK)
+    whole, parts = segment.start + n * BLOCK, []
+    if n:
+        split = lambda a: jnp.moveaxis(
+            a[:, :, :, segment.start : whole].reshape(*a.shape[:3], n, BLOCK, *a.shape[4:]), 3, 0
+        )
+        first = segment.start + BLOCK * jnp.arange(n, dtype=jnp.int32)
+        carry, ys = jax.lax.scan(lambda c, xs: step(c, *xs), carry, (first, *map(split, arrays)))
+        join = lambda y: jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], n * BLOCK, *y.shape[5:])
+        parts.append(jax.tree.map(join, ys))
+    if rest:
+        carry, y = step(carry, jnp.int32(whole), *(a[:, :, :, whole : segment.stop] for a in arrays))
+        parts.append(y)
+    return carry, concatenate(parts)
+
+
+def concatenate(parts: list[Any]) -> Any:
+    """Join trees of arrays (batch, groups, queries, time, ...) along time."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=3) if len(leaves) > 1 else leaves[0], *parts)
+
+
+def attend(
+    q: Queries, k: Keys, v: Keys, causal: bool, position: Array | None = None
+) -> tuple[Queries, Float[Array, "batch groups queries time 1"]]:
+    """S = Q Kᵀ / √d, P = e^(S - ℓ), O = P V; returns O, ℓ.
+
+    Args:
+      q, k, v: Q, K, V.
+      causal: whether a position sees the keys up to it alone.
+      position: the position of the first row of Q among the keys; None for 0.
+    """
+
+    def block(segment: Segment) -> Any:
+        ks, vs = k[:, :, : segment.keys], v[:, :, : segment.keys]
+
+        def step(carry: Any, first: Array, q: Queries) -> tuple[Any, tuple[Queries, Array]]:
+            e, lse = log_sum_exp(scores(q, ks, visible(causal, position, first, q, ks)))
+            total = jnp.sum(e, -1, keepdims=True)
+            o = product("bgqtk,bgkd->bgqtd", e.astype(v.dtype), vs) / jnp.where(total == 0, 1, total)
+            return (), (o.astype(q.dtype), lse)
+
+        return scan_blocks(step, (), segment, q)[1]
+
+    return concatenate([block(segment) for segment in cut(q.shape[3], k.shape[2], causal and position is None)])
+
+
+def visible(causal: bool, position: Array | None, first: Array, q: Queries, k: Keys) -> Array | None:
+    """Return which keys the rows of a block see, which begins at row `first` of Q."""
+    if not causal:
+        return None
+    rows = first + jnp.arange(q.shape[3], dtype=jnp.int32)
+    return up_to(rows if position is None else position + rows, k.shape[2])
+
+
+def attend_backward(
+    q: Queries, k: Keys, v: Keys, o: Queries, lse: Array, do: Queries, causal: bool, position: Array | None = None
+) -> tuple[Queries, Keys, Keys]:
+    """P = e^(S - ℓ), and dQ, dK, dV as in `core.attend_backward`, with sums of dK and dV over the blocks"""
+    dtype = wide(q)
+
+    def block(segment: Segment) -> tuple[tuple[Keys, Keys], Queries]:
+        ks, vs = k[:, :, : segment.keys], v[:, :, : segment.keys]
+
+        def step(
+            carry: tuple[Keys, Keys], first: Array, q: Queries, o: Queries, lse: Array, do: Queries
+        ) -> tuple[tuple[Keys, Keys], Queries]:
+            p = jnp.exp(scores(q, ks, visible(causal, position, first, q, ks)) - lse).astype(q.dtype)
+            dq, dk, dv = core.attend_backward(q, ks, vs, o, p, do)
+            return (carry[0] + dk, carry[1] + dv), dq
+
+        return scan_blocks(step, (jnp.zeros_like(ks, dtype), jnp.zeros_like(vs, dtype)), segment, q, o, lse, do)
+
+    dk, dv, dqs = jnp.zeros_like(k, dtype), jnp.zeros_like(v, dtype), []
+    for segment in cut(q.shape[3], k.shape[2], causal and position is None):
+        (more_dk, more_dv), dq = block(segment)
+        dk, dv = dk.at[:, :, : segment.keys].add(more_dk), dv.at[:, :, : segment.keys].add(more_dv)
+        dqs.append(dq)
+    return concatenate(dqs), dk, dv
