@@ -59,7 +59,7 @@ def scan_blocks(step: Callable, carry: Any, segment: Segment, *arrays: Array) ->
 
 def concatenate(parts: list[Any]) -> Any:
     """Join trees of arrays (batch, groups, queries, time, ...) along time."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=3) if len(leaves) > 1 else leaves[0], *parts)
+    return jax.tree.map(lambda leaf, *more: jnp.concatenate([leaf, *more], axis=3) if more else leaf, *parts)
 
 
 def attend(
