@@ -5,12 +5,15 @@
 
 NAMES = (
     "activation_speed",
+    "adding_problem",
     "batch_sizes",
     "cats_and_networks",
     "dead_relu",
     "depth_and_pieces",
+    "digits_by_rows",
     "edge_filters",
     "features_by_layer",
+    "gradients_through_time",
     "house_prices",
     "initial_scale",
     "learning_rates",
@@ -36,5 +39,6 @@ NAMES = (
     "variance_through_layers",
     "vectorisation",
     "weight_decay",
+    "weight_gradient_outside_scan",
     "zero_centring",
 )  # fmt: skip

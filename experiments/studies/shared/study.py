@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 class Study(NamedTuple):
     """An experiment on claims of the notes.
 
-    id        its number, X01 to X33; `name` is the module's name
+    id        its number, X01 to X37; `name` is the module's name
     claims    the ids of the claims that it shows
     run       config -> Outcome
     quick     a config that takes about ten seconds and still checks all criteria
