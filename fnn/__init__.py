@@ -24,6 +24,9 @@ from fnn import data as data
 from fnn import init as init
 from fnn import sharding as sharding
 from fnn.backprop import value_and_grad as value_and_grad
+from fnn.generation import Beams as Beams
+from fnn.generation import beam_search as beam_search
+from fnn.generation import sample as sample
 from fnn.layers.activations import elementwise as elementwise
 from fnn.layers.activations import identity as identity
 from fnn.layers.activations import leaky_relu as leaky_relu
@@ -75,6 +78,7 @@ from fnn.layers.recurrent import rnn as rnn
 from fnn.layers.repeat import repeat as repeat
 from fnn.layers.rms_norm import RMSNorm as RMSNorm
 from fnn.layers.rms_norm import rms_norm as rms_norm
+from fnn.layers.streams import start_memory as start_memory
 from fnn.layers.summary import Summary as Summary
 from fnn.layers.summary import count_params as count_params
 from fnn.layers.summary import summary as summary

@@ -23,7 +23,7 @@ GROUPS = (
     ("data",),
     ("checkpoint", "sharded_checkpoint"),
     ("training",),
-    ("sweeps",),
+    ("sweeps", "generation"),
 )
 LEVELS = {name: level for level, names in enumerate(GROUPS) for name in names}
 # What experiments may import of fnn besides the names of `import fnn` itself.

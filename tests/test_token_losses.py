@@ -72,7 +72,7 @@ def test_values_and_gradients_equal_pytorch_and_optax(epsilon, x64):
     cost.backward()
     loss, weight = fnn.token_cross_entropy(label_smoothing=epsilon), fnn.data.token_weights(y)
     values, residuals = loss.forward(z, y)
-    share = np.asarray(weight / weight.sum(), "float64")
+    share = np.asarray(weight, "float64") / weight.sum().item()
     assert_close(values @ share, np.float64(cost.item()), "float64")
     assert_close(loss.backward(residuals, share), logits.grad.numpy(), "float64")
     rows, targets = z.reshape(-1, K), np.eye(K)[np.maximum(y, 0).reshape(-1)]

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from jaxtyping import Array
 
+from fnn import checks
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 Keys = Callable[[PRNGKey | None, int], Sequence[PRNGKey | None]]
@@ -72,3 +74,50 @@ def residual_stream(
         return *join(x, y, s, r, t), (m, n)
 
     return Stream(start, advance)
+
+
+def stream_of(function: str, network: Layer) -> Stream:
+    """Return the stream of a network. If it has none, raise an error that names the layer without one."""
+    if network.stream is None:
+        inner = network
+        while missing := [layer for layer in inner.layers if layer.stream is None]:
+            inner = missing[0]
+        name = inner.name or "a layer without a name"
+        came = (
+            f"{name}, which has no stream" if inner is network else f"{network.name} with {name}, which has no stream"
+        )
+        raise checks.fail(function, "network", "made of layers that read a sequence in pieces", came=came)
+    return network.stream
+
+
+def start_memory(network: Layer, params: Params, batch: int) -> Any:
+    """Return what a network remembers before the first position of a sequence.
+
+    Args:
+      network: a layer that can read a sequence in pieces, with a `fnn.Stream`.
+      params: its parameters.
+      batch: the number of sequences.
+
+    Returns:
+      The memory, a pytree of arrays: what `network.stream.advance` and the step of `fnn.make_stream_step` take.
+
+    Raises:
+      ValueError: if a layer of the network has no stream, or `batch` is not positive.
+
+    >>> import fnn
+    >>> network = fnn.serial(fnn.gru(3, 4), fnn.dense(4, 2))
+    >>> start_memory(network, network.init(jax.random.key(0)), 5)[0].shape
+    (5, 4)
+    """
+    stream = stream_of("start_memory", checks.layer("start_memory", "network", network))
+    return stream.start(checks.params("start_memory", params), checks.positive_int("start_memory", "batch", batch))
+
+
+def batch_axes(stream: Stream, params: Params) -> list[int | None]:
+    """Return the axis of each leaf of the memory that counts the sequences. None if they share it, as a position."""
+    two, three = (jax.tree.leaves(jax.eval_shape(lambda p, n=n: stream.start(p, n), params)) for n in (2, 3))
+    axes = []
+    for a, b in zip(two, three, strict=True):
+        differing = [axis for axis, sizes in enumerate(zip(a.shape, b.shape, strict=True)) if len(set(sizes)) > 1]
+        axes.append(differing[0] if differing else None)
+    return axes

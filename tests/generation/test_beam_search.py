@@ -1,0 +1,70 @@
+"""Beam search: equal to an exhaustive search, and to the greedy continuation with one beam."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from tests.generation.test_sample import KEY, LSTM, NETWORKS, PROMPT, K
+from tests.support.oracles import spread_params
+from tests.support.slow import slow_except
+
+SMALL = fnn.serial(fnn.embedding(K, 4), fnn.learned_positions(9, 4), fnn.gru(4, 5), fnn.dense(5, 3))
+
+
+def log_probs(network, params, prompt, continuations):
+    """The log-probability of each continuation (rows, n) of one prompt (time,), by the whole sequence."""
+    rows, n = continuations.shape
+    ids = np.concatenate([np.tile(prompt, (rows, 1)), continuations], axis=1)
+    log_p = jax.nn.log_softmax(network.forward(params, ids)[0])[:, len(prompt) - 1 : -1]
+    return np.asarray(
+        jnp.sum(jnp.take_along_axis(log_p, jnp.asarray(continuations)[..., None], axis=-1)[..., 0], axis=1)
+    )
+
+
+def test_as_many_beams_as_continuations_are_an_exhaustive_search():
+    params = spread_params(SMALL, 0)
+    every = np.array([*itertools.product(range(3), repeat=4)])
+    found = fnn.beam_search(SMALL, params, PROMPT, 4, beams=27)
+    whole = fnn.beam_search(SMALL, params, PROMPT, 4, beams=81)
+    for row, prompt in enumerate(PROMPT):
+        scores = log_probs(SMALL, params, prompt, every)
+        order = np.argsort(-scores)
+        np.testing.assert_allclose(found.log_probs[row], scores[order[:27]], rtol=1e-5)
+        np.testing.assert_array_equal(found.ids[row, 0], every[order[0]])
+        np.testing.assert_allclose(np.exp(whole.log_probs[row]).sum(), 1, rtol=1e-5)
+        assert {tuple(ids) for ids in np.asarray(whole.ids[row]).tolist()} == {*map(tuple, every.tolist())}
+
+
+@pytest.mark.parametrize("name", slow_except(NETWORKS, "lstm"))
+def test_one_beam_is_greedy_and_scores_are_those_of_the_ids(name):
+    network = NETWORKS[name]
+    params = spread_params(network, 0)
+    greedy = fnn.sample(network, params, PROMPT, 5, None, temperature=0)
+    np.testing.assert_array_equal(fnn.beam_search(network, params, PROMPT, 5, beams=1).ids[:, 0], greedy)
+    if name != "bfloat16":
+        found = fnn.beam_search(network, params, PROMPT, 5, beams=3)
+        for row, prompt in enumerate(PROMPT):
+            scores = log_probs(network, params, prompt, np.asarray(found.ids[row]))
+            np.testing.assert_allclose(found.log_probs[row], scores, rtol=1e-4)
+            assert (np.diff(scores) <= 1e-5).all()
+
+
+def test_refused():
+    params = spread_params(LSTM, 0)
+    for arguments, error, message in (
+        ({"beams": 0}, ValueError, "beam_search: beams must be a positive integer"),
+        (
+            {"beams": 8, "n": 1},
+            ValueError,
+            "beam_search: beams must be at most the number of continuations, 7, got int 8",
+        ),
+        ({"prompt": [[K]]}, ValueError, "beam_search: prompt must be ids in 0..6"),
+        ({"n": 0}, ValueError, "beam_search: n must be a positive integer"),
+        ({"prompt": KEY}, TypeError, "beam_search: prompt must be"),
+    ):
+        with pytest.raises(error, match=message):
+            fnn.beam_search(**{"network": LSTM, "params": params, "prompt": PROMPT, "n": 2, "beams": 2} | arguments)
