@@ -26,6 +26,7 @@ EXPERIMENTS = {
     "data": "experiments.data.datasets",
     "train": "experiments.tabular.train",
     "predict": "experiments.tabular.predict",
+    "text": "experiments.text.text",
     "planar": "experiments.examples.planar",
     "housing": "experiments.examples.housing",
     "animals": "experiments.examples.animals",

@@ -3,9 +3,9 @@
     python -m experiments data
     python -m experiments data --download
 
-Data sets that come with scikit-learn and synthetic ones are always available. MNIST and the cat images
-are looked up in the folder that the environment variable FNN_DATA names, then in the cache. --download
-fetches those that are in neither, 14 MB in total, and verifies their SHA-256.
+Data sets that come with scikit-learn and synthetic ones are always available. MNIST, the cat images and
+tiny Shakespeare are looked up in the folder that the environment variable FNN_DATA names, then in the
+cache. --download fetches those that are in neither, 15 MB in total, and verifies their SHA-256.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.data import bundled, cats, downloads, mnist
+from experiments.data import bundled, cats, downloads, mnist, texts
 from experiments.data.downloads import Source
 from experiments.errors import DataError, ExperimentError, needs
 
@@ -45,11 +45,27 @@ class Download(NamedTuple):
     size: str
     source: Callable[[], Source]
     load: Callable[[], Any]
+    examples: Callable[[Any], str]
+
+
+def count_images(loaded: Any) -> str:
+    """Format the numbers of training and test images."""
+    return f"{len(loaded.train_y):,} + {len(loaded.test_y):,}"
+
+
+def count_characters(loaded: texts.Text) -> str:
+    """Format the length of a text."""
+    return f"{len(loaded.characters):,}"
 
 
 DOWNLOADS = {
-    "mnist": Download("handwritten digits, 10 classes", "784 (28x28)", "11 MB", mnist.source, mnist.load_mnist),
-    "cats": Download("photographs, cat or not", "64x64x3", "3 MB", cats.source, cats.load_cats),
+    "mnist": Download(
+        "handwritten digits, 10 classes", "784 (28x28)", "11 MB", mnist.source, mnist.load_mnist, count_images
+    ),
+    "cats": Download("photographs, cat or not", "64x64x3", "3 MB", cats.source, cats.load_cats, count_images),
+    "shakespeare": Download(
+        "plays: a text", "character", "1 MB", texts.source, texts.load_shakespeare, count_characters
+    ),
 }
 
 
@@ -79,6 +95,7 @@ def local_rows() -> Iterator[Row]:
         yield Row(name, content, f"{len(x):,}", "x".join(map(str, x.shape[1:])), "comes with scikit-learn")
     for name, (content, shape) in GENERATED.items():
         yield Row(name, content, "any", shape, "generated from a seed")
+    yield Row("topics", "Python's help texts", count_characters(texts.topics()), "character", "comes with Python")
 
 
 def download_row(name: str, data: Download, download: bool) -> tuple[Row, str]:
@@ -92,8 +109,7 @@ def download_row(name: str, data: Download, download: bool) -> tuple[Row, str]:
         return Row(name, data.content, "-", data.shape, "cannot be used: see below"), str(error)
     paths = downloads.find(data.source()) or {}
     folder = next(iter(paths.values()), Path()).parent
-    examples = f"{len(loaded.train_y):,} + {len(loaded.test_y):,}"
-    return Row(name, data.content, examples, data.shape, f"{folder}, verified"), ""
+    return Row(name, data.content, data.examples(loaded), data.shape, f"{folder}, verified"), ""
 
 
 def main(config: Config) -> None:

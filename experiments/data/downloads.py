@@ -7,8 +7,9 @@ after its content is verified, so the cache never holds an incomplete file.
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from experiments.errors import DataError, needs
@@ -26,6 +27,7 @@ class Source(NamedTuple):
     mirrors   URL prefixes of the files, tried in order
     folders   subfolders of $FNN_DATA to search besides $FNN_DATA itself
     verify    (path, name) -> raises DataError unless the content is that of the file of this name
+    remote    the names of files that are called otherwise on the mirrors
     """
 
     title: str
@@ -34,6 +36,7 @@ class Source(NamedTuple):
     mirrors: Sequence[str]
     folders: Sequence[str]
     verify: Callable[[Path, str], Any]
+    remote: Mapping[str, str] = MappingProxyType({})
 
 
 def cache() -> Path:
@@ -89,7 +92,7 @@ def _download(source: Source, name: str) -> Path:
                 try:
                     with _progress(path.name) as bar:
                         download = pooch.HTTPDownloader(progressbar=cast(Any, bar), timeout=_WAIT)
-                        download(f"{mirror}{path.name}", str(part), None)
+                        download(f"{mirror}{source.remote.get(name, path.name)}", str(part), None)
                     source.verify(part, name)
                 except DataError as error:
                     failures.append(f"{mirror}: {error}")

@@ -13,7 +13,7 @@ from experiments.wording import counted
 from tests.support.commands import command, write_table
 
 # Flags for which a value of this kind is valid.
-ZERO = {"seed", "l2", "dropout", "noise", "strength", "latency", "house", "warm_up", "beta"}
+ZERO = {"seed", "l2", "dropout", "noise", "strength", "latency", "house", "warm_up", "beta", "temperature"}
 NEGATIVE = {"house"}
 
 
