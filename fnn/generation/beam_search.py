@@ -99,10 +99,9 @@ def _beam_search(
         return (found, of_each_beam(memory, parents)), is_usable(logits)
 
     logits, memory = next_logits(stream, params, stream.start(params, batch), prompt)
-    if beams > logits.shape[-1] ** n:
-        raise checks.fail(
-            "beam_search", "beams", f"at most the number of continuations, {logits.shape[-1] ** n}", beams
-        )
+    continuations = logits.shape[-1] ** n
+    if beams > continuations:
+        raise checks.fail("beam_search", "beams", f"at most the number of continuations, {continuations}", beams)
     first = jnp.repeat(jnp.arange(batch, dtype=jnp.int32), beams)
     # all beams begin as the same empty continuation: all but one have probability 0
     alone = jnp.where(jnp.arange(beams, dtype=jnp.int32) == 0, 0, -jnp.inf).astype(logits.dtype)

@@ -82,10 +82,8 @@ def stream_of(function: str, network: Layer) -> Stream:
         inner = network
         while missing := [layer for layer in inner.layers if layer.stream is None]:
             inner = missing[0]
-        name = inner.name or "a layer without a name"
-        came = (
-            f"{name}, which has no stream" if inner is network else f"{network.name} with {name}, which has no stream"
-        )
+        names = [layer.name or "a layer without a name" for layer in (network, inner)]
+        came = f"{' with '.join(names if inner is not network else names[:1])}, which has no stream"
         raise checks.fail(function, "network", "made of layers that read a sequence in pieces", came=came)
     return network.stream
 

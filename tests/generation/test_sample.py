@@ -157,5 +157,5 @@ def test_a_network_that_returns_nan_is_named():
     params = spread_params(POSITIONS, 0)
     room = room._replace(forward=lambda params, x, key=None: (jnp.zeros((*x.shape, K)), ()))
     assert fnn.sample(room, params, PROMPT, 3, KEY).shape == (2, 3)
-    with pytest.raises(ValueError, match="must be a distribution over ids .*after 5 positions"):
+    with pytest.raises(ValueError, match=r"must be a distribution over ids .*after 6 positions"):
         fnn.sample(room, params, PROMPT, 4, KEY)
