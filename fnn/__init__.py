@@ -119,6 +119,7 @@ from fnn.training.evaluation import predict as predict
 from fnn.training.fit import fit as fit
 from fnn.training.step import init_state as init_state
 from fnn.training.step import make_step as make_step
+from fnn.training.stream_step import make_stream_step as make_stream_step
 from fnn.types import FitResult as FitResult
 from fnn.types import GradientTransformation as GradientTransformation
 from fnn.types import Layer as Layer

@@ -16,21 +16,22 @@ from fnn.checks import protocol
 from fnn.checks.host_values import value_of
 from fnn.checks.targets import inputs
 from fnn.dtypes import wide, widest
-from fnn.row_weights import cycle_rows, replace_rows, values_with_weight
+from fnn.row_weights import cycle_rows, finite_rows, replace_rows, values_with_weight
 from fnn.types import Layer, Loss, Params, PRNGKey
 from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight, squared_norm
 
 
 class Evaluation(NamedTuple):
-    """The cost of a batch, the predictions it was computed from, and its gradient."""
+    """The cost of a batch, the predictions it was computed from, its gradient, and a stream's memory after it."""
 
     cost: Float[Array, ""]
     prediction: Array
     dparams: Params
+    memory: Any = None
 
 
 ForwardBackward = Callable[..., Evaluation]
-"""(params, x, y, weight=None, key=None) -> Evaluation"""
+"""(params, x, y, weight=None, key=None, memory=None) -> Evaluation; given a memory, x goes on from there"""
 
 
 def example_weights(values: Array, weight: ArrayLike | None) -> Array:
@@ -136,35 +137,43 @@ def make_forward_backward(
         micro_batch_size = checks.positive_int("value_and_grad", "micro_batch_size", micro_batch_size)
     replace = replace_rows if network.calibrate is None else cycle_rows
 
-    def one_pass(params: Params, x: Array, y: Array, weight: Array | None, key: PRNGKey | None) -> Evaluation:
-        """J = Σ_i c_i L_i, dJ/dW = Σ_i c_i dL_i/dW"""
-        prediction, network_residuals = protocol.forward("value_and_grad", "network", network, params, x, key)
+    def forward(params: Params, x: Array, key: PRNGKey | None, memory: Any) -> tuple[Array, Any, Any]:
+        if memory is not None and network.stream is not None:
+            return network.stream.advance(params, memory, x, key)
+        return *protocol.forward("value_and_grad", "network", network, params, x, key), None
+
+    def one_pass(
+        params: Params, x: Array, y: Array, weight: Array | None, key: PRNGKey | None, memory: Any = None
+    ) -> Evaluation:
+        """J = Σ_i c_i L_i, dJ/dW = Σ_i c_i dL_i/dW, where a memory is a constant"""
+        prediction, network_residuals, memory = forward(params, x, key, memory)
         values, loss_residuals = protocol.loss_forward("value_and_grad", loss, prediction, y)
         values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
         shares = example_weights(values, weight)
         dprediction = protocol.loss_backward("value_and_grad", loss, loss_residuals, shares, prediction)
         dparams, _ = protocol.backward("value_and_grad", "network", network, params, network_residuals, dprediction)
-        return Evaluation(weighted_mean(values, weight), prediction, dparams)
+        return Evaluation(weighted_mean(values, weight), prediction, dparams, memory)
 
     def forward_backward(
-        params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
+        params: Params, x: ArrayLike, y: ArrayLike, weight: Any = None, key: PRNGKey | None = None, memory: Any = None
     ) -> Evaluation:
         """J = Σ_i c_i L_i + λ/2 ‖W‖², dJ/dW = Σ_i c_i dL_i/dW + λ W"""
         x, y, weight = _check_batch(x, y, weight, key)
         if network.vocabulary is not None:
             x = inputs("value_and_grad", "x", x, network.vocabulary, weight)
         if weight is not None:
-            x, y = replace(x, weight), replace_rows(y, weight)
+            x = replace(x, weight) if memory is None else finite_rows(x, weight, network.vocabulary)
+            y = replace_rows(y, weight)
         if micro_batch_size is not None and x.shape[0] > micro_batch_size:
             evaluation = sum_micro_batches(one_pass, micro_batch_size, params, x, y, weight, key)
         else:
-            evaluation = one_pass(params, x, y, weight, key)
-        cost, prediction, dparams = evaluation.cost, evaluation.prediction, evaluation.dparams
+            evaluation = one_pass(params, x, y, weight, key, memory)
+        cost, dparams = evaluation.cost, evaluation.dparams
         if penalised:
             check_weights("value_and_grad", "l2", l2, params, is_weight)
             cost = cost + jnp.asarray(0.5 * l2, cost.dtype) * squared_norm(params, is_weight).astype(cost.dtype)
             dparams = add_scaled_weights(dparams, params, l2, is_weight)
-        return Evaluation(cost, prediction, dparams)
+        return evaluation._replace(cost=cost, dparams=dparams)
 
     return forward_backward
 

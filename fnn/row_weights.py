@@ -30,6 +30,19 @@ def replace_rows(array: Array, weight: ArrayLike) -> Array:
     return jnp.where(_as_column(counts, array), array, row)
 
 
+def finite_rows(x: Array, weight: ArrayLike, vocabulary: int | None) -> Array:
+    """Replace by 0 what is not finite, or is no id of the vocabulary, in the rows without weight.
+
+    This is for networks that carry memory from batch to batch: such a row has no part in the cost, but is read.
+
+    >>> finite_rows(jnp.array([[jnp.nan, 2.0], [3.0, 4.0]]), jnp.array([0.0, 1.0]), None)
+    Array([[0., 2.],
+           [3., 4.]], dtype=float32)
+    """
+    valid = jnp.isfinite(x) if vocabulary is None else (x >= 0) & (x <= min(vocabulary - 1, jnp.iinfo(x.dtype).max))
+    return jnp.where(valid | _as_column(jnp.asarray(weight) != 0, x), x, jnp.zeros((), x.dtype))
+
+
 def cycle_rows(x: Array, weight: ArrayLike) -> Array:
     """Replace the rows without weight by those that have weight, in turn.
 

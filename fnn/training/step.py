@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from fnn import checks
-from fnn.backprop import make_forward_backward, total_weight, weighted_mean
+from fnn.backprop import Evaluation, make_forward_backward, total_weight, weighted_mean
 from fnn.checks import protocol
 from fnn.data.arrays import unpack_batch
 from fnn.data.order import init_key, step_key
@@ -96,6 +96,23 @@ def metric_values(function: str, metrics: Metrics, prediction: Array, target: Ar
     }
 
 
+def update_state(
+    optimizer: GradientTransformation, state: TrainState, evaluate: Callable[[Params], Evaluation]
+) -> tuple[TrainState, Evaluation]:
+    """Return the state after one update, and the evaluation at the parameters before it."""
+    evaluation = evaluate(state.params)
+    updates, opt_state = optimizer.update(
+        evaluation.dparams,
+        state.opt_state,
+        state.params,
+        value=evaluation.cost,
+        grad=evaluation.dparams,
+        value_fn=lambda params: evaluate(params).cost,
+    )
+    params = apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.step + 1, state.key), evaluation
+
+
 def make_logging_step(
     network: Layer,
     loss: Loss,
@@ -113,21 +130,10 @@ def make_logging_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
         x, y, weight = unpack_batch("step", batch)
         key = step_key(state.key, state.step)
-        evaluation = forward_backward(state.params, x, y, weight, key)
-        cost = evaluation.cost
-        updates, opt_state = optimizer.update(
-            evaluation.dparams,
-            state.opt_state,
-            state.params,
-            value=cost,
-            grad=evaluation.dparams,
-            value_fn=lambda params: forward_backward(params, x, y, weight, key).cost,
-        )
+        state, evaluation = update_state(optimizer, state, lambda params: forward_backward(params, x, y, weight, key))
         values = metric_values("step", metrics, evaluation.prediction, y)
-        logs = {"cost": cost} | {name: weighted_mean(value, weight) for name, value in values.items()}
-        total = total_weight(x, weight, cost.dtype)
-        params = apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.step + 1, state.key), (total, logs)
+        logs = {"cost": evaluation.cost} | {name: weighted_mean(value, weight) for name, value in values.items()}
+        return state, (total_weight(x, weight, evaluation.cost.dtype), logs)
 
     return step
 
