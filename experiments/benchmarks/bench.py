@@ -5,7 +5,8 @@
 Each peer runs in its own process. Rounds are interleaved: in each round every peer of a workload does one unit (an
 epoch), one peer at a time, and the order alternates from round to round. Start-up, compilation and one warm-up unit are
 not timed. All peers start from the same weights, and their final test accuracies must agree. The peers are JAX by
-hand, Flax NNX, Equinox, PyTorch (eager and torch.compile), scikit-learn and NumPy. Peers that are not installed
+hand, Flax NNX, Equinox, PyTorch (eager and torch.compile), scikit-learn and NumPy. On recurrent networks PyTorch runs
+twice: its threads spin while they wait, which is its default, or wait passively. Peers that are not installed
 (pip install -e '.[bench]') are skipped and listed. The data are MNIST if it is found in $FNN_DATA or in the cache, and
 otherwise synthetic images of the same shapes.
 
@@ -79,7 +80,9 @@ def run_workload(
 
     with processes.stopping(workers):
         for name in (name for name in names if not rows[name].skipped):
-            workers[name] = processes.start(name, ["--work", work.name, "--peer", name, *flags], scratch)
+            workers[name] = processes.start(
+                name, ["--work", work.name, "--peer", name, *flags], scratch, variables=dict(PEERS[name].variables)
+            )
             ready = attempt(name, None)
             if ready is not None:
                 fields = {key: ready[key] for key in ("first_unit", "scale", "note")}
@@ -103,7 +106,8 @@ def with_times(row: Row, units: list[dict[str, Any]]) -> Row:
     if row.failed or row.skipped:
         return row
     parts = {name: tuple(unit["parts"][name] for unit in units) for name in (units[0]["parts"] if units else ())}
-    return row._replace(seconds=tuple(unit["seconds"] * row.scale for unit in units), parts=parts)
+    seconds, cpu = (tuple(unit[kind] * row.scale for unit in units) for kind in ("seconds", "cpu"))
+    return row._replace(seconds=seconds, cpu=cpu, parts=parts)
 
 
 def as_json(work: Workload, rows: Rows) -> dict[str, Any]:

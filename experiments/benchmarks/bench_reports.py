@@ -12,6 +12,7 @@ from experiments.benchmarks.timings import (
     Row,
     Rows,
     accuracy,
+    cpu_ratio,
     disagreement,
     gflops,
     growth,
@@ -108,6 +109,10 @@ def remarks(work: Workload, rows: Rows) -> list[str]:
     if work.kind == "growth" and rows["fnn"].seconds:
         power, _ = growth(rows["fnn"])
         lines.append(f"the time of an epoch grows as its number of examples to the power {power:.3f}")
+    cpu = {PEERS[name].label: cpu_ratio(rows, name) for name in compared(rows) if name != "fnn"}
+    listed = [f"{label} {three_digits(value)}" for label, value in cpu.items() if value]
+    if listed:
+        lines.append(f"CPU time of all threads / fnn's: {', '.join(listed)}")
     shares = {rate: ratio(rows, rate) for rate in RATES}
     listed = [f"{100 * share:.0f} % of {PEERS[rate].label}" for rate, share in shares.items() if share]
     if listed:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.timings import Rows, growth, ratio
+from experiments.benchmarks.timings import Rows, cpu_ratio, growth, ratio
 
 
 class Goal(NamedTuple):
@@ -50,6 +50,24 @@ def fastest_ratio(*peers: str) -> Callable[[Rows], float | None]:
     return measure
 
 
+def cpu_time_ratio(peer: str) -> Callable[[Rows], float | None]:
+    """Return a measure: the median CPU time of the peer / that of fnn."""
+    return lambda rows: cpu_ratio(rows, peer)
+
+
+def part_ratio(peer: str, part: str) -> Callable[[Rows], float | None]:
+    """Return a measure: the median of a part of the peer's unit / that of fnn's."""
+
+    def measure(rows: Rows) -> float | None:
+        ours, theirs = (
+            [value for value in rows[name].parts.get(part, ()) if value] if name in rows else []
+            for name in (peer, "fnn")
+        )
+        return float(np.median(ours) / np.median(theirs)) if ours and theirs else None
+
+    return measure
+
+
 def share_of_products(rows: Rows) -> float | None:
     """Return fnn's rate in percent of the best measured rate of matrix products."""
     shares = [value for rate in ("products", "square") if (value := ratio(rows, rate)) is not None]
@@ -84,6 +102,8 @@ def growth_measure(index: int, factor: float) -> Callable[[Rows], float | None]:
     return measure
 
 
+LIBRARIES = ("flax", "equinox", "torch", "torch-passive")
+MEMORY = "temporary MiB"
 GOALS = (
     Goal("sigmoid", "time of PyTorch over fnn's, at least", "x", time_ratio("torch"), least=6),
     Goal("sigmoid", "time of the NumPy loop over fnn's, at least", "x", time_ratio("numpy"), least=2.5),
@@ -106,6 +126,15 @@ GOALS = (
     Goal("nets", "time of PyTorch, one after another over fnn's, at least", "x", time_ratio("torch"), least=5),
     Goal("planar", "time of PyTorch, one after another over fnn's, at least", "x", time_ratio("torch"), least=100),
     Goal("sweep", "seconds for all, compiled, at most", "s", median_seconds, most=5),
+    *(
+        goal
+        for work, least in (("lstm", 1.2), ("gru", 1.4))
+        for goal in (
+            Goal(work, "CPU time of jax.grad over fnn's, at least", "x", cpu_time_ratio("fnn-autodiff"), least=least),
+            Goal(work, "memory of jax.grad over fnn's, at least", "x", part_ratio("fnn-autodiff", MEMORY), least=1.05),
+            Goal(work, "time of the fastest library over fnn's, at least", "x", fastest_ratio(*LIBRARIES), least=1.0),
+        )
+    ),
     Goal(
         "start", "seconds to the end of the first epoch, nothing cached, at most", "s", median_of_part("cold"), most=5
     ),

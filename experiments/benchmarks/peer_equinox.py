@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.peers import Job
+from experiments.benchmarks.sequences import recurrent_weights
 from experiments.benchmarks.workloads import Data, Workload, initial_weights
 
 ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
@@ -45,8 +46,40 @@ class Network(eqx.Module):
         return self.dense[-1](x)
 
 
-def make_network(work: Workload) -> Network:
+class LastState(eqx.Module):
+    """A recurrent layer, and a linear one on its last state: one sequence at a time."""
+
+    cell: eqx.Module
+    head: eqx.nn.Linear
+
+    def __init__(self, work: Workload):
+        key, (n_in, n, k) = jax.random.key(0), work.sizes  # the random weights are replaced
+        self.cell = (eqx.nn.LSTMCell if work.cell == "lstm" else eqx.nn.GRUCell)(n_in, n, key=key)
+        self.head = eqx.nn.Linear(n, k, key=key)
+
+    def __call__(self, x):
+        state = jnp.zeros(self.cell.hidden_size)
+        state = (state, state) if isinstance(self.cell, eqx.nn.LSTMCell) else state
+        state, _ = jax.lax.scan(lambda state, x: (self.cell(x, state), None), state, x)
+        return self.head(state[0] if isinstance(state, tuple) else state)
+
+
+def make_recurrent(work: Workload) -> LastState:
+    """Return the recurrent network with the workload's initial weights in Equinox's layout."""
+    w, u, b, c, v, d = recurrent_weights(work)
+
+    def where(model):
+        inner = [model.cell.bias_n] if work.cell == "gru" else []
+        return [model.cell.weight_ih, model.cell.weight_hh, model.cell.bias, *inner, model.head.weight, model.head.bias]
+
+    leaves = [w.T, u.T, b, *([c] if work.cell == "gru" else []), v.T, d]
+    return eqx.tree_at(where, LastState(work), [jnp.array(leaf) for leaf in leaves])
+
+
+def make_network(work: Workload) -> Network | LastState:
     """Return the network with the workload's initial weights in Equinox's layout."""
+    if work.kind == "recurrent":
+        return make_recurrent(work)
     model, weights = Network(work), initial_weights(work)
     convolutions, dense = weights[: len(work.filters)], weights[len(work.filters) :]
     leaves = []

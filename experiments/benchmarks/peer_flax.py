@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 
 from experiments.benchmarks.peers import Job
+from experiments.benchmarks.sequences import recurrent_weights
 from experiments.benchmarks.workloads import Data, Workload, initial_weights
 
 ACTIVATIONS = {"relu": nnx.relu, "sigmoid": nnx.sigmoid}
@@ -41,12 +42,38 @@ class Network(nnx.Module):
         return self.dense[-1](x)
 
 
+class LastState(nnx.Module):
+    """A recurrent layer, and a linear one on its output at the last position."""
+
+    def __init__(self, name: str, work: Workload, rngs: nnx.Rngs):
+        n_in, n, k = work.sizes
+        lstm = nnx.LSTMCell if name == "flax-lstm-cell" else nnx.OptimizedLSTMCell
+        self.rnn = nnx.RNN((lstm if work.cell == "lstm" else nnx.GRUCell)(n_in, n, rngs=rngs))
+        self.head = nnx.Linear(n, k, rngs=rngs)
+        w, u, b, _, v, d = map(jnp.array, recurrent_weights(work))  # the GRU has no inner bias
+        cell = self.rnn.cell
+        if name == "flax-lstm-cell":
+            parts = zip("ifgo", *(jnp.split(array, 4, axis=-1) for array in (w, u, b)), strict=True)
+            for gate, w_gate, u_gate, b_gate in parts:
+                inputs = cell.if_ if gate == "f" else getattr(cell, f"i{gate}")
+                state = getattr(cell, f"h{gate}")
+                inputs.kernel[...], state.kernel[...], state.bias[...] = w_gate, u_gate, b_gate
+        else:
+            cell.dense_i.kernel[...], cell.dense_h.kernel[...] = w, u
+            (cell.dense_h if work.cell == "lstm" else cell.dense_i).bias[...] = b
+        self.head.kernel[...], self.head.bias[...] = v, d
+
+    def __call__(self, x):
+        carry = self.rnn.cell.initialize_carry((x.shape[0], x.shape[2]), nnx.Rngs(0))
+        return self.head(self.rnn(x, initial_carry=carry)[:, -1])
+
+
 def images(work: Workload, x: np.ndarray) -> jax.Array:
     """Return rows of pixels on the device, as images for a cnn."""
     return jnp.asarray(x.reshape(-1, 28, 28, 1) if work.kind == "cnn" else x)
 
 
-def train(work: Workload, data: Data) -> Job:
+def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch.
 
     A step selects its batch from the data on the device, so a call passes indices only.
@@ -66,7 +93,7 @@ def train(work: Workload, data: Data) -> Job:
         optimizer.update(model, grads)
         return value
 
-    model = Network(work, nnx.Rngs(0))
+    model = LastState(name, work, nnx.Rngs(0)) if work.kind == "recurrent" else Network(work, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.sgd(work.learning_rate), wrt=nnx.Param)
     step = nnx.cached_partial(train_step, model, optimizer)
     start = jax.tree.map(jnp.copy, nnx.state(model, nnx.Param))
@@ -101,4 +128,4 @@ def predict_only(work: Workload, data: Data) -> Job:
 
 def make(name: str, work: Workload, data: Data) -> Job:
     """Return Flax's job for a workload."""
-    return predict_only(work, data) if work.kind == "predict" else train(work, data)
+    return predict_only(work, data) if work.kind == "predict" else train(name, work, data)

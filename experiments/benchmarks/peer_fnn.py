@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,21 +17,34 @@ import numpy as np
 
 import fnn
 from experiments.benchmarks.peers import Job
+from experiments.benchmarks.sequences import recurrent_weights
 from experiments.benchmarks.workloads import Data, Workload, hyperparameters, initial_weights, stacked_weights
 from fnn.types import Params
 
 ACTIVATIONS = {"relu": fnn.relu, "sigmoid": fnn.sigmoid, "tanh": fnn.tanh}
+CELLS = {"lstm": fnn.lstm, "gru": fnn.gru}
 LOSSES = {"softmax": fnn.softmax_cross_entropy, "sigmoid": fnn.sigmoid_cross_entropy}
 
 
 def make_network(name: str, work: Workload) -> fnn.Layer:
     """Return the network of a workload."""
     activation = ACTIVATIONS[work.activation]
-    if work.kind == "cnn":
+    if work.kind == "recurrent":
+        n_in, n, k = work.sizes
+        network = fnn.serial(CELLS[work.cell](n_in, n), fnn.last(), fnn.dense(n, k))
+    elif work.kind == "cnn":
         network = fnn.convnet((28, 28, 1), work.filters, 5, work.sizes[1:], activation)
     else:
         network = fnn.mlp(work.sizes, activation)
     return fnn.autodiff(network) if name == "fnn-autodiff" else network
+
+
+def initial_params(network: fnn.Layer, work: Workload) -> Params:
+    """Return the workload's initial weights in the tree of the network's parameters."""
+    if work.kind != "recurrent":
+        return as_params(network, initial_weights(work))
+    w, u, b, c, v, d = map(jnp.array, recurrent_weights(work))
+    return (fnn.LSTM(w, u, b) if work.cell == "lstm" else fnn.GRU(w, u, b, c)), (), fnn.Dense(v, d)
 
 
 def as_params(network: fnn.Layer, weights: list[tuple[np.ndarray, np.ndarray]]) -> Params:
@@ -47,28 +61,38 @@ def images(work: Workload, x: np.ndarray) -> jax.Array:
 def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
     network, optimizer = make_network(name, work), fnn.sgd(work.learning_rate)
-    epoch = fnn.make_epoch(fnn.make_step(network, LOSSES[work.loss], optimizer), work.batch)
+    step = fnn.make_step(network, LOSSES[work.loss], optimizer)
+    epoch = fnn.make_epoch(step, work.batch)
     x, y = images(work, data.x), jnp.asarray(data.y)
 
     def fresh() -> fnn.TrainState:
         drawn = fnn.init_state(network, optimizer, jax.random.key(0))
-        return drawn._replace(params=as_params(network, initial_weights(work)))
+        return drawn._replace(params=initial_params(network, work))
 
     state = fresh()
+    parts = {"temporary MiB": temporary(step, state, (x, y), work.batch)} if work.kind == "recurrent" else None
 
     def reset() -> None:
         nonlocal state
         state = fresh()
 
-    def unit() -> None:
+    def unit() -> dict[str, float] | None:
         nonlocal state
         state, costs = epoch(state, (x, y))
         jax.block_until_ready((state, costs))
+        return parts
 
     def predict() -> np.ndarray:
         return np.asarray(fnn.predict(network, state.params, images(work, data.test_x), batch_size=1000))
 
     return Job(unit, reset, predict)
+
+
+def temporary(step: Callable, state: fnn.TrainState, data: tuple[jax.Array, jax.Array], batch: int) -> float:
+    """Return the temporary memory of a compiled step in MiB, by XLA's count."""
+    x, y = (jax.ShapeDtypeStruct((batch, *array.shape[1:]), array.dtype) for array in data)
+    analysis = jax.jit(step).lower(state, (x, y)).compile().memory_analysis()
+    return analysis.temp_size_in_bytes / 2**20 if analysis else float("nan")
 
 
 def predict_only(name: str, work: Workload, data: Data) -> Job:
@@ -170,6 +194,7 @@ def start(name: str, work: Workload, data: Data) -> Job:
 _KINDS = {
     "mlp": train,
     "cnn": train,
+    "recurrent": train,
     "predict": predict_only,
     "nets": many,
     "planar": many,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiments.benchmarks.peers import Job
+from experiments.benchmarks.sequences import recurrent_weights
 from experiments.benchmarks.workloads import Data, Weights, Workload, hyperparameters, initial_weights, stacked_weights
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -23,6 +24,32 @@ def wait() -> None:
     """Wait until the device has finished."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
+
+
+class LastState(nn.Module):
+    """A recurrent layer, and a linear one on its output at the last position."""
+
+    def __init__(self, work: Workload):
+        super().__init__()
+        n_in, n, k = work.sizes
+        weights = recurrent_weights(work)
+        self.cell = {"lstm": nn.LSTM, "gru": nn.GRU}[work.cell](n_in, n, batch_first=True)
+        self.head = nn.Linear(n, k)
+        with torch.no_grad():
+            inner = np.zeros_like(weights.b)
+            if work.cell == "gru":
+                inner[2 * n :] = weights.c
+            cell = (weights.w.T, weights.u.T, weights.b, inner)
+            for parameter, value in zip(self.parameters(), (*cell, weights.v.T, weights.d), strict=True):
+                parameter.copy_(torch.from_numpy(value.copy()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+def initial_network(work: Workload) -> nn.Module:
+    """Return the network with the workload's initial weights."""
+    return LastState(work).to(DEVICE) if work.kind == "recurrent" else make_network(work, initial_weights(work))
 
 
 def make_network(work: Workload, weights: Weights) -> nn.Sequential:
@@ -101,12 +128,12 @@ def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
     torch.manual_seed(0)
     x, y = tensors(work, data)
-    network = make_network(work, initial_weights(work))
+    network = initial_network(work)
     optimizer = torch.optim.SGD(network.parameters(), lr=work.learning_rate, fused=True)
     step = make_step(work, network, optimizer, name == "torch-compile")
 
     def reset() -> None:
-        network.load_state_dict(make_network(work, initial_weights(work)).state_dict())
+        network.load_state_dict(initial_network(work).state_dict())
 
     def unit() -> None:
         run_epoch(work, step, x, y)
@@ -168,5 +195,5 @@ def many(name: str, work: Workload, data: Data) -> Job:
 
 def make(name: str, work: Workload, data: Data) -> Job:
     """Return PyTorch's job for a workload."""
-    kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
+    kinds = {"mlp": train, "cnn": train, "recurrent": train, "predict": predict_only, "nets": many, "planar": many}
     return kinds[work.kind](name, work, data)

@@ -36,24 +36,30 @@ class Peer(NamedTuple):
     module    the module that defines `make(name, work, data)`
     kinds     the kinds of workloads that it implements
     needs     modules that must be installed
+    variables environment variables of its process
     """
 
     label: str
     module: str
     kinds: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 _NETWORKS = ("mlp", "cnn", "predict")
 
 PEERS = {
-    "fnn": Peer("fnn", "peer_fnn", (*_NETWORKS, "nets", "planar", "sweep", "growth", "start")),
-    "fnn-autodiff": Peer("jax.grad of fnn's forward", "peer_fnn", ("mlp", "cnn")),
+    "fnn": Peer("fnn", "peer_fnn", (*_NETWORKS, "nets", "planar", "sweep", "growth", "start", "recurrent")),
+    "fnn-autodiff": Peer("jax.grad of fnn's forward", "peer_fnn", ("mlp", "cnn", "recurrent")),
     "jax": Peer("JAX by hand + optax", "peer_jax", (*_NETWORKS, "nets", "planar"), ("optax",)),
     "jax-scan": Peer("JAX, lax.conv inside a scan", "peer_jax", ("cnn",), ("optax",)),
-    "flax": Peer("Flax NNX + optax", "peer_flax", _NETWORKS, ("flax", "optax")),
-    "equinox": Peer("Equinox + optax", "peer_equinox", _NETWORKS, ("equinox", "optax")),
-    "torch": Peer("PyTorch", "peer_torch", (*_NETWORKS, "nets", "planar"), ("torch",)),
+    "flax": Peer("Flax NNX + optax", "peer_flax", (*_NETWORKS, "recurrent"), ("flax", "optax")),
+    "flax-lstm-cell": Peer("Flax NNX, LSTMCell", "peer_flax", ("recurrent",), ("flax", "optax")),
+    "equinox": Peer("Equinox + optax", "peer_equinox", (*_NETWORKS, "recurrent"), ("equinox", "optax")),
+    "torch": Peer("PyTorch", "peer_torch", (*_NETWORKS, "nets", "planar", "recurrent"), ("torch",)),
+    "torch-passive": Peer(
+        "PyTorch, threads wait passively", "peer_torch", ("recurrent",), ("torch",), (("OMP_WAIT_POLICY", "PASSIVE"),)
+    ),
     "torch-compile": Peer("PyTorch, torch.compile", "peer_torch", _NETWORKS, ("torch",)),
     "sklearn": Peer("scikit-learn", "peer_sklearn", ("mlp", "predict"), ("sklearn",)),
     "numpy": Peer("NumPy loop", "peer_numpy", ("mlp", "predict")),
@@ -80,7 +86,8 @@ def reason_to_skip(name: str, work: Workload) -> str:
         return f"not installed: {', '.join(missing)}"
     if name == "torch-compile" and find_compiler() is None:
         return "no C++ compiler"
-    if work.kind not in peer.kinds or (name in RATES and not work.rates):
+    other_cell = name == "flax-lstm-cell" and work.cell != "lstm"
+    if work.kind not in peer.kinds or (name in RATES and not work.rates) or other_cell:
         return "not implemented for this workload"
     return ""
 

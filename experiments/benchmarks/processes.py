@@ -10,8 +10,9 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from experiments.errors import ExperimentError
@@ -36,7 +37,7 @@ class Worker(NamedTuple):
     errors: Path
 
 
-def environment(scratch: Path) -> dict[str, str]:
+def environment(scratch: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker: the checkout is importable and no compilation cache is reused.
 
     PyTorch's cache is in the scratch folder, and JAX's is off. Python writes bytecode, as it does by default;
@@ -49,11 +50,18 @@ def environment(scratch: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share an accelerator
+        **variables,
     }
 
 
-def start(name: str, flags: list[str], scratch: Path, command: tuple[str, ...] = COMMAND) -> Worker:
-    """Start a worker.
+def start(
+    name: str,
+    flags: list[str],
+    scratch: Path,
+    command: tuple[str, ...] = COMMAND,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Worker:
+    """Start a worker, with environment variables of its own.
 
     Its standard error is written to a file in the folder `scratch`.
     """
@@ -65,7 +73,7 @@ def start(name: str, flags: list[str], scratch: Path, command: tuple[str, ...] =
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
-            env=environment(scratch),
+            env=environment(scratch, variables),
         )
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(process, lines), daemon=True).start()

@@ -12,6 +12,7 @@ class Row(NamedTuple):
     """The results of a peer on a workload.
 
     seconds       of each round, scaled to the whole unit
+    cpu           seconds of CPU time of each round, of all threads, scaled in the same way
     first_unit    seconds of the first unit, which compiles
     scale         number of the peer's units in a unit of the workload
     note          what was scaled, in words
@@ -23,6 +24,7 @@ class Row(NamedTuple):
 
     peer: str
     seconds: tuple[float, ...] = ()
+    cpu: tuple[float, ...] = ()
     first_unit: float | None = None
     scale: float = 1.0
     note: str = ""
@@ -78,6 +80,14 @@ def ratio(rows: Rows, peer: str, base: str = "fnn") -> float | None:
         return None
     numbers = summary(ours, theirs)
     return None if numbers is None else numbers.ratio
+
+
+def cpu_ratio(rows: Rows, peer: str) -> float | None:
+    """Return the median of the peer's CPU time / that of fnn's, or None if one of them has none."""
+    ours, theirs = rows.get(peer), rows.get("fnn")
+    if not (ours and theirs and ours.cpu and theirs.cpu):
+        return None
+    return float(np.median(ours.cpu) / np.median(theirs.cpu))
 
 
 def gflops(work: Workload, row: Row) -> float | None:

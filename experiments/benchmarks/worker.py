@@ -53,9 +53,10 @@ def answer(job: peers.Job, data: Data, command: str) -> dict[str, Any]:
     """Execute a command and return the answer."""
     if command == "go":
         gc.collect()
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         parts = job.unit()
-        return {"seconds": time.perf_counter() - start, "parts": finite_or_none(parts)}
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        return {"seconds": seconds, "cpu": cpu, "parts": finite_or_none(parts)}
     if command == "end":
         logits = job.predict() if job.predict else None
         values = [] if logits is None else accuracies(logits, data.test_labels)

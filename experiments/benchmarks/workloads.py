@@ -16,13 +16,15 @@ Weights = list[tuple[np.ndarray, np.ndarray]]
 class Workload(NamedTuple):
     """A network, its data and its training. A unit of time is an epoch unless `unit` says otherwise.
 
-    kind       what a peer must support: mlp, cnn, predict, nets, planar, sweep, growth, start
+    kind       what a peer must support: mlp, cnn, predict, nets, planar, sweep, growth, start, recurrent
     sizes      units per layer, input first; for a cnn those of its dense part
     loss       softmax: cross-entropy of integer labels; sigmoid: cross-entropy summed over independent labels
     networks   number of networks trained at once
     rounds     maximum number of rounds
     rates      whether the rate of matrix products is measured as well
     tolerance  accepted difference of final accuracies between peers
+    cell       the recurrent layer: lstm or gru
+    positions  length of a sequence
     """
 
     name: str
@@ -42,6 +44,8 @@ class Workload(NamedTuple):
     unit: str = "epoch"
     rates: bool = False
     tolerance: float = 0.015
+    cell: str = ""
+    positions: int = 1
 
 
 _ALL = (
@@ -70,6 +74,10 @@ _ALL = (
              unit="100 epochs of all"),
     Workload("growth", "an epoch of 784-30-10, batch 10, on 1,000 to 60,000 examples", "growth", sizes=(784, 30, 10),
              activation="sigmoid", loss="sigmoid", batch=10, examples=60000, unit="all sizes"),
+    Workload("lstm", "LSTM of 128 units, 64 inputs, 100 positions, batch 64, 8 steps", "recurrent", data="sequences",
+             sizes=(64, 128, 10), cell="lstm", positions=100, batch=64, examples=512, unit="8 steps", tolerance=0.03),
+    Workload("gru", "GRU of 256 units, 64 inputs, 50 positions, batch 32, 8 steps", "recurrent", data="sequences",
+             sizes=(64, 256, 10), cell="gru", positions=50, batch=32, examples=256, unit="8 steps", tolerance=0.03),
     Workload("start", "start of a process to the end of the first digits epoch", "start", rounds=5, unit="cold start"),
 )  # fmt: skip
 
@@ -115,7 +123,10 @@ def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray]
         flower = generators.planar_flower(0)
         x, y = flower.x, flower.y
         return {"train_x": x, "train_y": y, "test_x": x, "test_y": y}, "the planar flower (tested on its own points)"
-    if name == "clouds":
+    if name == "sequences":
+        x, y = generators.labelled_sequences(0, examples + 256)
+        n, source = examples, "synthetic sequences of ten classes"
+    elif name == "clouds":
         clouds = generators.two_clouds(0, 4048, 12288)
         x, y, n, source = clouds.x, clouds.y, 2048, "two synthetic clouds"
     else:
@@ -142,6 +153,8 @@ def load(work: Workload, folder: Path | None) -> Data:
         keys = ("train_x", "train_y", "test_x", "test_y")
         arrays = {key: np.load(folder / f"{work.data}-{key}.npy") for key in keys}
     x, y = arrays["train_x"][: work.examples], arrays["train_y"][: work.examples]
+    if work.kind == "recurrent":
+        arrays["test_x"], x = arrays["test_x"][:, : work.positions], x[:, : work.positions]
     outputs = work.sizes[-1]
     if work.loss == "sigmoid":
         y = (y[:, None] if outputs == 1 else y[:, None] == np.arange(outputs)).astype(np.float32)
@@ -186,8 +199,17 @@ def hyperparameters(work: Workload) -> dict[str, np.ndarray]:
     return {name: value.astype(np.float32) for name, value in values.items()}
 
 
+def gates(work: Workload) -> int:
+    """Return the number of blocks of n columns in the weights of a recurrent layer."""
+    return {"lstm": 4, "gru": 3}[work.cell]
+
+
 def flops(work: Workload) -> float:
     """Return the FLOPs of a unit's matrix products: forward, dW, and dX except for the first layer."""
+    if work.kind == "recurrent":
+        n_in, n, k = work.sizes
+        per_position = gates(work) * n * (2 * n_in + 3 * n)
+        return 2.0 * (work.positions * per_position + 3 * n * k) * work.examples
     side, products = 28, []
     for c_in, c_out in itertools.pairwise((1, *work.filters)):
         side -= 4

@@ -132,3 +132,21 @@ def moons(seed: int, n: int = 400, noise: float = 0.2) -> Classified:
     t = np.concatenate([np.linspace(0, np.pi, n - n // 2), np.linspace(0, np.pi, n // 2)])
     x = np.where(y[:, None] == 0, np.stack([np.cos(t), np.sin(t)], 1), np.stack([1 - np.cos(t), 0.5 - np.sin(t)], 1))
     return Classified((x + noise * rng.standard_normal((n, 2))).astype(np.float32), y)
+
+
+def labelled_sequences(
+    seed: int, n: int, positions: int = 100, features: int = 64
+) -> tuple[Float32[np.ndarray, "n positions features"], Int32[np.ndarray, " n"]]:
+    """Generate sequences of ten classes: normal noise around a direction of the class, which turns with the position.
+
+    >>> x, y = labelled_sequences(0, 20, 5, 3)
+    >>> x.shape, x.dtype, y.shape, y.dtype
+    ((20, 5, 3), dtype('float32'), (20,), dtype('int32'))
+    """
+    rng = np.random.default_rng(seed)
+    y = rng.integers(10, size=n, dtype=np.int32)
+    start, end = rng.standard_normal((2, 10, 1, features), np.float32)
+    turn = np.linspace(0, np.pi / 2, positions, dtype=np.float32)[:, None]
+    x = rng.standard_normal((n, positions, features), np.float32)
+    x += 0.5 * (np.cos(turn) * start + np.sin(turn) * end)[y]
+    return x, y

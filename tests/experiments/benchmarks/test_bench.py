@@ -29,6 +29,8 @@ def test_flops_are_those_of_the_products():
     cnn = WORKLOADS["cnn"]._replace(examples=1)
     first, second = 24 * 24 * 25 * 20, 8 * 8 * 25 * 20 * 40
     assert flops(cnn) == 2 * (2 * first + 3 * (second + 640 * 100 + 100 * 10))
+    lstm = WORKLOADS["lstm"]._replace(examples=1)
+    assert flops(lstm) == 2 * (100 * 512 * (2 * 64 + 3 * 128) + 3 * 128 * 10)
     assert flops(WORKLOADS["nets"]) == 64 * 10000 * flops(work)
 
 
@@ -87,6 +89,10 @@ def test_ratios_are_of_medians_their_spread_of_rounds():
     assert timings.summary(ROWS["flax"], ROWS["fnn"]) is None
     assert timings.ratio(ROWS, "jax") is None
     assert timings.ratio(ROWS, "absent") is None
+    timed = {"fnn": Row("fnn", cpu=(1.0, 2.0, 9.0)), "torch": Row("torch", cpu=(3.0, 3.0, 4.0)), "jax": Row("jax")}
+    assert timings.cpu_ratio(timed, "torch") == 1.5
+    assert timings.cpu_ratio(timed, "jax") is None
+    assert timings.cpu_ratio(timed, "absent") is None
 
 
 def test_accuracies_that_differ_are_named():
@@ -120,6 +126,20 @@ def test_goals_are_met_missed_or_not_measured():
     assert {goal.work for goal in goals.GOALS} <= set(WORKLOADS)
 
 
+def test_goals_of_recurrent_networks():
+    times = {"fnn": 1.0, "fnn-autodiff": 1.3, "flax": 1.1, "equinox": 1.2, "torch": 9.0, "torch-passive": 0.9}
+    rows = {
+        name: Row(name, (value,), cpu=(value,), parts={"temporary MiB": (10 * value,)}) for name, value in times.items()
+    }
+    found = {(v.work, v.text.split(" over")[0]): (v.value, v.met) for v in goals.judge({"lstm": rows, "gru": rows})}
+    assert found["lstm", "CPU time of jax.grad"] == (pytest.approx(1.3), True)
+    assert found["gru", "CPU time of jax.grad"] == (pytest.approx(1.3), False)
+    assert found["lstm", "memory of jax.grad"] == (pytest.approx(1.3), True)
+    assert found["lstm", "time of the fastest library"] == (pytest.approx(0.9), False)
+    without = {name: row for name, row in rows.items() if name != "fnn-autodiff"}
+    assert {v.met for v in goals.judge({"gru": without}) if "jax.grad" in v.text} == {None}
+
+
 def test_answers_of_the_right_form():
     labels = np.array([1, 0, 1])
     logits = np.array([[[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]])
@@ -133,8 +153,8 @@ def test_answers_of_the_right_form():
         worker.answer(job, Data(*[labels] * 4), "stop")
 
 
-def fake(tmp_path: Path, body: str) -> processes.Worker:
-    return processes.start("fake", [], tmp_path, (sys.executable, "-S", "-c", body))
+def fake(tmp_path: Path, body: str, **variables: str) -> processes.Worker:
+    return processes.start("fake", [], tmp_path, (sys.executable, "-S", "-c", body), variables)
 
 
 def test_a_worker_answers_line_by_line(tmp_path):
@@ -153,6 +173,13 @@ def test_a_worker_keeps_bytecode_and_knows_no_cache_of_jaxs(tmp_path, monkeypatc
     )
     running = fake(tmp_path, body)
     assert processes.ask(running, "go", 30) == {"without bytecode": False, "cached": False}
+    processes.stop(running)
+
+
+def test_a_worker_has_the_environment_variables_of_its_peer(tmp_path):
+    body = "import os; input(); print('{\"waits\": \"' + os.environ['OMP_WAIT_POLICY'] + '\"}', flush=True)"
+    running = fake(tmp_path, body, **dict(peers.PEERS["torch-passive"].variables))
+    assert processes.ask(running, "go", 30) == {"waits": "PASSIVE"}
     processes.stop(running)
 
 
