@@ -11,8 +11,9 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
 
 _DELAY = 0.01  # seconds until an interrupt is raised again
 
@@ -32,10 +33,8 @@ def redeliver_interrupts() -> Iterator[None]:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             before(unraisable)
             return
-        timer = threading.Timer(_DELAY, _thread.interrupt_main)  # at once, it would be ignored again
-        timer.daemon = True
-        pending.append(timer)
-        timer.start()
+        pending.append(threading.Thread(target=_interrupt_main_after, args=(hook.__code__,), daemon=True))
+        pending[-1].start()
 
     sys.unraisablehook = hook
     try:
@@ -47,6 +46,18 @@ def redeliver_interrupts() -> Iterator[None]:
         finally:
             if sys.unraisablehook is hook:
                 sys.unraisablehook = before
+
+
+def _interrupt_main_after(hook: CodeType) -> None:
+    """Raise KeyboardInterrupt in the main thread once it has left the hook, in which it would be ignored again."""
+    main, inside = threading.main_thread().ident or 0, True
+    while inside:
+        time.sleep(_DELAY)
+        frame = sys._current_frames().get(main)
+        while frame is not None and frame.f_code is not hook:
+            frame = frame.f_back
+        inside = frame is not None
+    _thread.interrupt_main()
 
 
 @contextlib.contextmanager

@@ -142,7 +142,7 @@ def test_an_interrupt_is_not_lost_if_the_function_fails():
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_interrupts_that_python_ignores_are_raised_again():
+def test_interrupts_that_python_ignores_are_raised_again(monkeypatch):
     class Interrupted:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
@@ -154,6 +154,11 @@ def test_interrupts_that_python_ignores_are_raised_again():
     assert sys.unraisablehook is before
     with pytest.raises(KeyboardInterrupt), redeliver_interrupts():
         Interrupted()
+    start = threading.Thread.start
+    with monkeypatch.context() as patch:  # the hook takes long, as on a busy machine
+        patch.setattr(threading.Thread, "start", lambda thread: (start(thread), time.sleep(0.1)))
+        with pytest.raises(KeyboardInterrupt), redeliver_interrupts():
+            go_on()
     ignored, failed = [], type("Failed", (), {"__del__": lambda self: [][0]})
     sys.unraisablehook = ignored.append
     try:
