@@ -35,3 +35,11 @@ def test_the_first_two_commands():
         "pip install -e '.[experiments]' && python -m experiments digits",
         "pip install -e '.[test]' && python -m pytest",
     ]
+
+
+def test_lines_of_the_lstm():
+    source = (Path(fnn.__file__).parent / "layers" / "recurrent" / "lstm.py").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```py\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) == 8
+    for line in lines:
+        assert line.rstrip("…)") in source

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import figures
 
-WIDTH, LINES = 58, 15  # of the sample
+WIDTH, LINES = 70, 15  # of the sample
 
 
 def draw(

@@ -13,8 +13,8 @@ interrupted training.
 
 Writes figure.png, history.csv, sample.txt, params.safetensors and run.json to results/text.
 
-To expect, after 2,000 steps, in about two minutes on two cores: 1.7 nats per character on Python's help
-texts with a gpt, 1.9 on tiny Shakespeare with a gpt or an lstm.
+To expect in the validation, after 2,000 steps, which take two to three minutes on two cores: 1.32 nats per
+character on Python's help texts. On tiny Shakespeare 1.78 with a gpt, 1.65 with an lstm.
 """
 
 import math
