@@ -1,7 +1,9 @@
 """Code that the examples share: flags, training, evaluation, result files."""
 
+import contextlib
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import numpy as np
 
 import fnn
 from experiments import STARTED, figures, reports
-from experiments.errors import ExperimentError, at_least, positive, usage
+from experiments.errors import ExperimentError, UsageError, at_least, positive, usage
 from fnn.sharding import Layout
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Params
 
@@ -89,6 +91,26 @@ try a smaller --learning-rate
     if not cost <= DIVERGED * guessing:
         costs = f"the cost is {cost:.3g}, that of a constant prediction {guessing:.3g}"
         raise ExperimentError(f"the training diverged: {costs}: try a smaller --learning-rate")
+
+
+@contextlib.contextmanager
+def checkpoint_errors(folder: Path | None) -> Iterator[None]:
+    """Turn errors of `fnn.fit` about the folder that --checkpoints names into ExperimentErrors of one line."""
+    try:
+        yield
+    except OSError as error:
+        if folder is None:
+            raise
+        raise UsageError(f"--checkpoints: {error.filename or folder}: {error.strerror or error}") from None
+    except (fnn.checkpoint.LockedError, fnn.checkpoint.DamagedError, fnn.checkpoint.NewerFormatError) as error:
+        raise ExperimentError(f"--checkpoints: {error}") from None
+    except ValueError as error:
+        reason = str(error)
+        if not reason.startswith(("fit: checkpoint_dir must", "fit: epochs must")):
+            raise
+        reason = re.sub(r"^fit: (checkpoint_dir )?|(\.)? To (go on|start a new).*$", "", reason, flags=re.DOTALL)
+        advice = "repeat the flags of that training, or name another folder"
+        raise UsageError(f"--checkpoints: {reason}; {advice}") from None
 
 
 def fit_best_start(

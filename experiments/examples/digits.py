@@ -130,22 +130,23 @@ def train(
     make_optimizer, default_rate = OPTIMIZERS[config.optimizer]
     rate = default_rate if config.learning_rate is None else config.learning_rate
     try:
-        result = fnn.fit(
-            network,
-            LOSS,
-            make_optimizer(rate),
-            data["train"],
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            key=key,
-            l2=config.l2,
-            validation=data["validation"],
-            patience=config.patience,
-            report_every=max(1, config.epochs // 10),
-            checkpoint_dir=config.checkpoints,
-            resume=config.checkpoints is not None,
-            sharding=layout,
-        )
+        with common.checkpoint_errors(config.checkpoints):
+            result = fnn.fit(
+                network,
+                LOSS,
+                make_optimizer(rate),
+                data["train"],
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                key=key,
+                l2=config.l2,
+                validation=data["validation"],
+                patience=config.patience,
+                report_every=max(1, config.epochs // 10),
+                checkpoint_dir=config.checkpoints,
+                resume=config.checkpoints is not None,
+                sharding=layout,
+            )
     except FloatingPointError as error:
         raise ExperimentError(f"{error}: try a --learning-rate below {rate:g}") from None
     kept = result.history["cost"][-1] if config.patience is None else result.history["validation_cost"].min()

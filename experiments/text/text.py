@@ -140,20 +140,21 @@ def train(config: Config, model: Model, network: Layer, ids: np.ndarray, held_ou
         print("\n".join(f"    | {line}" for line in "".join(written).strip("\n").split("\n")), flush=True)
 
     try:
-        return fnn.fit(
-            network,
-            LOSS,
-            make_optimizer(rate, config.steps),
-            random_batches(ids, model.block, config.batch_size, config.steps, per_epoch, config.seed),
-            epochs=math.ceil(config.steps / per_epoch),
-            batch_size=config.batch_size,
-            key=key,
-            validation=in_a_row(held_out, model.block),
-            metrics={},
-            checkpoint_dir=config.checkpoints,
-            resume=config.checkpoints is not None,
-            callback=show,
-        )
+        with common.checkpoint_errors(config.checkpoints):
+            return fnn.fit(
+                network,
+                LOSS,
+                make_optimizer(rate, config.steps),
+                random_batches(ids, model.block, config.batch_size, config.steps, per_epoch, config.seed),
+                epochs=math.ceil(config.steps / per_epoch),
+                batch_size=config.batch_size,
+                key=key,
+                validation=in_a_row(held_out, model.block),
+                metrics={},
+                checkpoint_dir=config.checkpoints,
+                resume=config.checkpoints is not None,
+                callback=show,
+            )
     except FloatingPointError as error:
         raise ExperimentError(f"{error}: try a --learning-rate below {rate:g}") from None
 

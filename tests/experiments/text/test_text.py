@@ -63,6 +63,18 @@ def test_a_second_run_resumes(text_file, tmp_path, capsys):
     assert command(arguments) == 0
     assert "resum" in capsys.readouterr().out
     assert (tmp_path / "text" / "history.csv").read_bytes() == first
+    assert command([*arguments, "--learning-rate", "0.01"]) == 2
+    error = capsys.readouterr().err
+    assert "--checkpoints: must be a folder of checkpoints of this same training" in error
+    assert error.endswith("repeat the flags of that training, or name another folder\n")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["text", pytest.param("digits", marks=pytest.mark.slow)])
+def test_checkpoints_in_what_is_no_folder(name, text_file, tmp_path, capsys):
+    arguments = ["--data", text_file, *SMALL] if name == "text" else ["--epochs", 1]
+    assert command([name, *arguments, "--results", tmp_path, "--checkpoints", text_file]) == 2
+    assert f"--checkpoints: {text_file}: must be a folder, got a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
