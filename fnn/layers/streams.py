@@ -26,6 +26,18 @@ def _no_memory(params: Params, batch: int) -> tuple:
     return ()
 
 
+def sharded_like(memory: Array, x: Array) -> Array:
+    """Return a memory (batch, …) with the sharding of the rows of x on a mesh with Explicit axes.
+
+    There the sharding belongs to the type of an array, which must not change in a scan or an update.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not mesh.explicit_axes:
+        return memory
+    spec = jax.sharding.PartitionSpec(jax.typeof(x).sharding.spec[0], *[None] * (memory.ndim - 1))
+    return jax.sharding.reshard(memory, jax.sharding.NamedSharding(mesh, spec))
+
+
 def serial_stream(layers: Sequence[Layer], keys: Keys) -> Stream | None:
     """Return the stream of layers in sequence, whose memory is a tuple with one entry per layer.
 

@@ -65,10 +65,11 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
     **SEQUENCE_LAYERS,
 }
 # layers that behave differently with a key and without one
-RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network"}
+RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network", "transformer_block"}
 MODES = [(name, training) for name in LAYERS for training in ((True, False) if name in RANDOM else (False,))]
-# these amplify rounding errors where a variance is small: their tolerance is the measured conditioning
-NORMALISERS = {name for name in LAYERS if "norm" in name}
+# these amplify rounding errors where a variance is small or a softmax has one large entry: their tolerance is the
+# measured conditioning
+NORMALISERS = {name for name in LAYERS if any(part in name for part in ("norm", "attention", "block"))}
 # in training, they refuse a batch of one vector
 ONE_VALUE_REFUSED = {"batch_norm", "batch_norm_network"}
 

@@ -23,6 +23,16 @@ SEQUENCE_LAYERS = {
     "swiglu": (fnn.swiglu(6, 5), SEQUENCE),
     "learned_positions": (fnn.learned_positions(7, 6), SEQUENCE),
     "remat_gru": (fnn.remat(fnn.gru(6, 4)), SEQUENCE),
+    "attention": (fnn.attention(6, 2), SEQUENCE),
+    "attention_all_keys": (fnn.attention(6, 3, causal=False, bias=False), SEQUENCE),
+    "attention_rotary_groups": (fnn.attention(8, 4, rotary=True, kv_heads=2), (3, 5, 8)),
+    "attention_long": (fnn.attention(4, 2, rotary=True, kv_heads=1), (2, 130, 4)),
+    "transformer_block": (fnn.transformer_block(6, 2, dropout=0.2), SEQUENCE),
+    "repeat_transformer_block": (fnn.repeat(fnn.transformer_block(6, 2), 2), SEQUENCE),
 }
 
-SLOW = {name for name in SEQUENCE_LAYERS if "one_position" in name} | {"rnn_relu", "repeat_lstm", "lstm_twice"}
+SLOW = {name for name in SEQUENCE_LAYERS if any(part in name for part in ("one_position", "attention_", "block"))} | {
+    "rnn_relu",
+    "repeat_lstm",
+    "lstm_twice",
+}

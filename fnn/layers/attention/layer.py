@@ -13,6 +13,7 @@ from fnn.layers.attention import core, segments
 from fnn.layers.attention.cache import AttentionMemory, positions_of, read, write
 from fnn.layers.attention.rotary import angles, rotate, rotate_backward
 from fnn.layers.matmul import weight_gradient
+from fnn.layers.streams import sharded_like
 from fnn.types import Layer, PRNGKey, Residuals, Stream
 
 LONG = 128
@@ -119,12 +120,19 @@ def attention(
         empty = jnp.zeros((batch, groups, capacity or 0, d_head), params.w_qkv.dtype)
         return AttentionMemory(empty, empty, jnp.zeros((), jnp.int32))
 
+    def remembered(memory: AttentionMemory, x: Array) -> AttentionMemory:
+        shape = (x.shape[0], groups, capacity or 0, d_head)
+        if not isinstance(memory, AttentionMemory):
+            raise checks.fail("attention", "memory", "what start or advance returned", memory, TypeError)
+        k, v = (checks.shaped("attention", f"memory.{name}", getattr(memory, name), shape) for name in ("k", "v"))
+        return memory._replace(k=sharded_like(k, x), v=sharded_like(v, x))
+
     def advance(
         params: Attention, memory: AttentionMemory, x: Array, key: PRNGKey | None = None
     ) -> tuple[Array, Residuals, AttentionMemory]:
         """As in `forward`, where the keys and values of earlier positions come from the memory"""
         params, x = check(params, x)
-        position = memory.position
+        memory, position = remembered(memory, x), memory.position
         q, new_k, new_v = project(params, x, position, widest(x, memory.k, *jax.tree.leaves(params)))
         k, v = write(memory.k, new_k, position), write(memory.v, new_v, position)
         inside = positions_of(position, x.shape[1]) < k.shape[2]

@@ -17,7 +17,8 @@ from fnn.dtypes import wide
 from fnn.layers.attention import core
 from fnn.layers.attention.core import Keys, Queries, log_sum_exp, product, scores, up_to
 
-BLOCK, SEGMENTS = 32, 8
+BLOCK, SEGMENTS = 64, 4
+"""Positions of a block, and largest number of segments; more of them compute fewer scores, but compile for longer."""
 
 
 class Segment(NamedTuple):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from fnn import checks
 from fnn.dtypes import contract, wide, widest
 from fnn.init import Initializer
+from fnn.layers.streams import sharded_like
 from fnn.types import PRNGKey
 
 
@@ -26,16 +27,8 @@ def swap(a: Float[Array, "a b ..."]) -> Float[Array, "b a ..."]:
 
 
 def memory_of(function: str, memory: Any, x: Array, n: int, dtype: Any) -> Float[Array, "batch n"]:
-    """Return a memory (batch, n) in the given dtype, for the sequences of x.
-
-    On a mesh with Explicit axes it gets the sharding of the rows of x, since a scan keeps the type of its carry.
-    """
-    memory = checks.shaped(function, "memory", memory, (x.shape[0], n)).astype(dtype)
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not mesh.explicit_axes:
-        return memory
-    spec = jax.sharding.PartitionSpec(jax.typeof(x).sharding.spec[0], None)
-    return jax.sharding.reshard(memory, jax.sharding.NamedSharding(mesh, spec))
+    """Return a memory (batch, n) in the given dtype, for the sequences of x and sharded as they are."""
+    return sharded_like(checks.shaped(function, "memory", memory, (x.shape[0], n)).astype(dtype), x)
 
 
 def project(x: Float[Array, "batch time n_in"], w: Array, b: Array, dtype: Any) -> Float[Array, "time batch m"]:
