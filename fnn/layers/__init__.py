@@ -4,7 +4,7 @@
 |---|---|
 | `dense`, `dropout` | `dense`, `flatten`; `dropout` |
 | `activations`, `gelu` | the activations, `elementwise`; `gelu`, `gelu_tanh` |
-| `conv`, `pooling` | `conv2d`; `max_pool2d`, `avg_pool2d` |
+| `conv`, `conv1d`, `pooling` | `conv2d`; `conv1d`; `max_pool2d`, `avg_pool2d` |
 | `normalization`, `rms_norm` | `batch_norm`, `layer_norm`, `calibrate`; `rms_norm` |
 | `swiglu` | `swiglu` |
 | `embedding`, `positions` | `embedding`; `learned_positions` |

@@ -22,6 +22,9 @@ SEQUENCE_LAYERS = {
     "rms_norm": (fnn.rms_norm(6), SEQUENCE),
     "swiglu": (fnn.swiglu(6, 5), SEQUENCE),
     "learned_positions": (fnn.learned_positions(7, 6), SEQUENCE),
+    "conv1d": (fnn.conv1d(6, 4, 3, padding="SAME"), SEQUENCE),
+    "conv1d_causal": (fnn.conv1d(6, 4, 2, dilation=2, causal=True), SEQUENCE),
+    "conv1d_stride": (fnn.conv1d(6, 4, 2, stride=2, dilation=2), SEQUENCE),
     "remat_gru": (fnn.remat(fnn.gru(6, 4)), SEQUENCE),
     "attention": (fnn.attention(6, 2), SEQUENCE),
     "attention_all_keys": (fnn.attention(6, 3, causal=False, bias=False), SEQUENCE),
@@ -35,4 +38,6 @@ SLOW = {name for name in SEQUENCE_LAYERS if any(part in name for part in ("one_p
     "rnn_relu",
     "repeat_lstm",
     "lstm_twice",
+    "conv1d",
+    "conv1d_stride",
 }

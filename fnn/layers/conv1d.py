@@ -1,0 +1,175 @@
+"""Convolution over the positions of a sequence x (batch, time, channels). The backward is under its forward."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fnn import checks
+from fnn.dtypes import widest
+from fnn.init import Initializer, lecun_normal, zeros
+from fnn.layers.correlation import correlate, correlate_backward
+from fnn.types import Layer, PRNGKey, Stream
+
+_NO_PADS = ((0, 0), (0, 0))
+
+
+class Conv1d(NamedTuple):
+    """The parameters of a convolution over positions: the kernel W and the biases b."""
+
+    w: Float[Array, "k c_in c_out"]
+    b: Float[Array, " c_out"]
+
+
+class _Inputs(NamedTuple):
+    """The residuals of `conv1d`: the inputs, and those before them that the memory of a stream held."""
+
+    x: Float[Array, "batch time c_in"]
+    before: Float[Array, "batch n c_in"] | None
+
+
+def conv1d(
+    c_in: int,
+    c_out: int,
+    kernel_size: int,
+    stride: int = 1,
+    padding: str = "VALID",
+    dilation: int = 1,
+    causal: bool = False,
+    w_init: Initializer = lecun_normal,
+    b_init: Initializer = zeros,
+) -> Layer:
+    """A convolution over the positions of a sequence (Waibel et al. 1989), with stride s and dilation d.
+
+    Z_i = Σ_p X_(i s + p d) W_p + b, with 0 <= p < k
+
+    dW_p = Σ_i X_(i s + p d)ᵀ dZ_i, db = Σ_i dZ_i, dX_(i s + p d) += dZ_i W_pᵀ
+
+    Zeros before and after the sequence count among the positions of X. As everywhere in deep learning, the kernel is
+    not flipped. With `causal`, output i depends on no position after i s (van den Oord et al. 2016).
+
+    Args:
+      c_in: number of input channels.
+      c_out: number of filters, and so of output channels.
+      kernel_size: k, the number of positions that an output depends on.
+      stride: s. If the dilation is above 1 too, the outputs in between are computed and dropped.
+      padding: "VALID" adds no zeros: there are (time - (k - 1) d - 1) // s + 1 outputs. "SAME" adds zeros before and
+        after the sequence, for ⌈time / s⌉ outputs.
+      dilation: d, the distance of the positions that an output depends on.
+      causal: if True, add (k - 1) d zeros before the sequence, and none after it, for ⌈time / s⌉ outputs. `padding`
+        must then keep its default.
+      w_init: initialiser of W.
+      b_init: initialiser of b.
+
+    Returns:
+      A Layer with parameters `Conv1d(w, b)`, w of shape (k, c_in, c_out), from x (batch, time, c_in) to
+      z (batch, time_out, c_out). If it is causal and the stride is 1, it has a stream (see `fnn.Stream`): its memory is
+      the last (k - 1) d inputs.
+
+    Raises:
+      ValueError: if an argument is invalid, x or a parameter has another shape, or the sequence is too short.
+
+    >>> layer = conv1d(3, 8, 5, causal=True)
+    >>> layer.forward(layer.init(jax.random.key(0)), jnp.zeros((2, 20, 3)))[0].shape
+    (2, 20, 8)
+    """
+    c_in, c_out = checks.positive_int("conv1d", "c_in", c_in), checks.positive_int("conv1d", "c_out", c_out)
+    k, s = checks.positive_int("conv1d", "kernel_size", kernel_size), checks.positive_int("conv1d", "stride", stride)
+    d = checks.positive_int("conv1d", "dilation", dilation)
+    if padding not in ("VALID", "SAME"):
+        raise checks.fail("conv1d", "padding", '"VALID" or "SAME"', padding)
+    if not isinstance(causal, bool):
+        raise checks.fail("conv1d", "causal", "True or False", causal, TypeError)
+    if causal and padding != "VALID":
+        raise checks.fail("conv1d", "padding", "left out if `causal` is True", padding)
+    reach = (k - 1) * d  # how far the kernel reaches beyond its first position
+
+    def init(key: PRNGKey) -> Conv1d:
+        w_key, b_key = jax.random.split(key)
+        return Conv1d(w_init(w_key, (k, c_in, c_out)), b_init(b_key, (c_out,)))
+
+    def zeros_around(time: int) -> tuple[int, int]:
+        """Return how many zeros there are before and after a sequence."""
+        if causal:
+            return reach, 0
+        outputs = -(-time // s)
+        total = max((outputs - 1) * s + reach + 1 - time, 0) if padding == "SAME" else 0
+        return total // 2, total - total // 2
+
+    def check(params: Conv1d, x: Array) -> Array:
+        checks.fields("conv1d", params, Conv1d, w=(k, c_in, c_out), b=(c_out,))
+        x = checks.shaped("conv1d", "x", x, ("batch", "time", c_in))
+        if not x.shape[1] or x.shape[1] + sum(zeros_around(x.shape[1])) <= reach:
+            raise checks.fail("conv1d", "x", f"of at least {1 if causal else reach + 1} positions", x)
+        return x
+
+    def apply(params: Conv1d, x: Array, around: tuple[int, int]) -> Array:
+        """Z_i = Σ_p X_(i s + p d) W_p + b"""
+        w, b = params
+        dtype = widest(x, w, b)
+        x, w = x.astype(dtype), w.astype(dtype)[None]
+        if d == 1:
+            z = correlate(x[:, None], w, (1, s), ((0, 0), around))[:, 0]
+        else:
+            z = _join(correlate(_phases(x, d, around), w, (1, 1), _NO_PADS))
+            z = jax.lax.slice_in_dim(z, 0, x.shape[1] + sum(around) - reach, s, axis=1)
+        return z + b.astype(dtype)[None, None, :]
+
+    def forward(params: Conv1d, x: Array, key: PRNGKey | None = None) -> tuple[Array, _Inputs]:
+        """Z_i = Σ_p X_(i s + p d) W_p + b"""
+        x = check(params, x)
+        return apply(params, x, zeros_around(x.shape[1])), _Inputs(x, None)
+
+    def backward(params: Conv1d, residuals: _Inputs, dz: Array) -> tuple[Conv1d, Array]:
+        """dW_p = Σ_i X_(i s + p d)ᵀ dZ_i, db = Σ_i dZ_i, dX_(i s + p d) += dZ_i W_pᵀ"""
+        x, around = residuals.x, zeros_around(residuals.x.shape[1])
+        if residuals.before is not None:
+            x, around = _after(residuals.before, x), (0, 0)
+        w = params.w[None]
+        db = jnp.sum(dz, axis=(0, 1), dtype=widest(dz, params.b)).astype(params.b.dtype)
+        if d == 1:
+            dw, dx = correlate_backward(x[:, None], w, dz[:, None], (1, s), ((0, 0), around))
+            dx = dx[:, 0]
+        else:
+            inputs = _phases(x, d, around)
+            rest = (inputs.shape[2] - k + 1) * d - ((dz.shape[1] - 1) * s + 1)
+            dz = jax.lax.pad(dz, dz.dtype.type(0), ((0, 0, 0), (0, rest, s - 1), (0, 0, 0)))
+            dw, dx = correlate_backward(inputs, w, _phases(dz, d, (0, 0)), (1, 1), _NO_PADS)
+            dx = jax.lax.slice_in_dim(_join(dx), around[0], around[0] + x.shape[1], axis=1)
+        dx = dx[:, x.shape[1] - residuals.x.shape[1] :].astype(residuals.x.dtype)
+        return Conv1d(dw[0], db), dx
+
+    def start(params: Conv1d, batch: int) -> Array:
+        """Zeros before the sequence"""
+        return jnp.zeros((batch, reach, c_in), params.w.dtype)
+
+    def advance(params: Conv1d, memory: Array, x: Array, key: PRNGKey | None = None) -> tuple[Array, _Inputs, Array]:
+        """Z_i = Σ_p X_(i + p d) W_p + b, where X begins with the memory"""
+        x = check(params, x)
+        memory = checks.shaped("conv1d", "memory", memory, (x.shape[0], reach, c_in))
+        both = _after(memory, x)
+        return apply(params, both, (0, 0)), _Inputs(x, memory), both[:, x.shape[1] :]
+
+    name = f"conv1d({c_in}, {c_out}, {k})"
+    return Layer(init, forward, backward, name=name, stream=Stream(start, advance) if causal and s == 1 else None)
+
+
+def _after(before: Array, x: Array) -> Array:
+    """Return x with what came before it, in the wider dtype."""
+    dtype = widest(before, x)
+    return jnp.concatenate([before.astype(dtype), x.astype(dtype)], axis=1)
+
+
+def _phases(x: Float[Array, "batch time c"], d: int, around: tuple[int, int]) -> Float[Array, "batch d n c"]:
+    """Return every d-th position, from each of the first d, as the rows of an image. Zeros fill up the last ones."""
+    before, after = around
+    fill = -(x.shape[1] + before + after) % d
+    x = jnp.pad(x, ((0, 0), (before, after + fill), (0, 0)))
+    return x.reshape(x.shape[0], -1, d, x.shape[2]).swapaxes(1, 2)
+
+
+def _join(phases: Float[Array, "batch d n c"]) -> Float[Array, "batch time c"]:
+    """Return the positions in their order."""
+    batch, d, n, c = phases.shape
+    return phases.swapaxes(1, 2).reshape(batch, n * d, c)
