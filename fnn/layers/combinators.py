@@ -164,6 +164,8 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
             protocol.backward("residual", name, f, p, r, dy.astype(y.dtype))
             for name, f, p, (r, y) in zip(Residual._fields, layers, params, branches, strict=True)
         )
+        if dx.dtype == jax.dtypes.float0:  # of ids
+            return Residual(dp, dq), dx
         return Residual(dp, dq), (dx + ds).astype(like.dtype)
 
     def calibrate(params: Residual, x: Array) -> tuple[Residual, Array]:
@@ -180,4 +182,5 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         layers=layers,
         combinator=residual,
         stream=residual_stream(layers, split_key, join),
+        vocabulary=min((f.vocabulary for f in layers if f.vocabulary is not None), default=None),
     )

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.layers.activations import identity
 from fnn.layers.combinators import residual, serial
 from fnn.layers.repeat import repeat
+from fnn.layers.tied_embedding import tied_embedding
 from fnn.types import Layer, Params
 
 
@@ -90,11 +92,26 @@ def _flops(layer: Layer, x: jax.ShapeDtypeStruct) -> float:
     return max(0.0, float(analysis.get("flops", 0.0)))
 
 
+def _rows(network: Layer, x: jax.ShapeDtypeStruct) -> Iterator[Row]:
+    """Yield the rows of a network. That of a tied embedding is the embedding with its output, and comes first."""
+    for layer in _leaves(network):
+        params, y = jax.eval_shape(layer.init, jax.random.key(0)), _output(layer, x)
+        shape = tuple(y.shape)
+        if layer.combinator is tied_embedding:
+            n, d = params.w.shape
+            yield Row(layer.name, shape, n * d, _flops(tied_embedding(n, d, identity), x))
+            yield from _rows(layer.layers[0], jax.ShapeDtypeStruct((*x.shape, d), params.w.dtype))
+        else:
+            yield Row(layer.name, shape, count_params(params), _flops(layer, x))
+        x = y
+
+
 def summary(network: Layer, input_shape: Sequence[int]) -> Summary:
     """Return the name, output shape, number of parameters and FLOPs of each layer.
 
-    The layers of a `serial` have a row each; other combinators have one row. Nothing is computed: the shapes come
-    from tracing. XLA counts the FLOPs of the forward pass before it optimises, a multiply-add as two.
+    The layers of a `serial` have a row each, also those inside a `tied_embedding`; other combinators have one row.
+    Nothing is computed: the shapes come from tracing. XLA counts the FLOPs of the forward pass before it optimises, a
+    multiply-add as two; what a loop computes, as in `lstm` or in `attention` to many positions, it counts once.
 
     Args:
       network: the layer to describe.
@@ -117,9 +134,6 @@ def summary(network: Layer, input_shape: Sequence[int]) -> Summary:
     if not isinstance(input_shape, Sequence) or len(input_shape) < 1:
         raise checks.fail("summary", "input_shape", "a shape, batch first", input_shape, TypeError)
     shape = tuple(checks.positive_int("summary", "input_shape", n) for n in input_shape)
-    x, rows = jax.ShapeDtypeStruct(shape, jnp.float32 if network.vocabulary is None else jnp.int32), []
-    for layer in _leaves(network):
-        params, y = jax.eval_shape(layer.init, jax.random.key(0)), _output(layer, x)
-        rows.append(Row(layer.name, tuple(y.shape), count_params(params), _flops(layer, x)))
-        x = y
+    x = jax.ShapeDtypeStruct(shape, jnp.float32 if network.vocabulary is None else jnp.int32)
+    rows = [*_rows(network, x)]
     return Summary(tuple(rows), sum(row.num_params for row in rows), sum(row.flops for row in rows))

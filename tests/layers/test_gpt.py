@@ -126,6 +126,31 @@ def test_initial_values_and_number_of_parameters(key):
     assert logits.shape == (3, 5, v)
 
 
+def test_summary_has_a_row_for_each_branch(key):
+    summary = fnn.summary(SMALL, (2, 5))
+    assert [row.name for row in summary.rows] == [
+        "tied_embedding(7, 4)",
+        "learned_positions(6, 4)",
+        "residual",
+        "residual",
+        "layer_norm(4)",
+    ]
+    assert [row.output_shape for row in summary.rows] == [(2, 5, 7), *[(2, 5, 4)] * 4]
+    assert summary.num_params == fnn.count_params(SMALL.init(key))
+    assert 560 <= summary.rows[0].flops < 700  # 2 (2·5) 4·7 and the checks of ids
+
+
+def test_a_residual_of_two_embeddings(x64):
+    """The ids have no gradient to add."""
+    network = fnn.residual(fnn.embedding(7, 4), fnn.embedding(9, 4))
+    params = spread_params(network, 0, "float64")
+    dy = cotangent(network, params, IDS)
+    dparams, dx = by_hand(network, params, jnp.asarray(IDS), dy)
+    assert_close(dparams, by_autodiff(network, params, IDS, dy), "float64")
+    assert dx.dtype == jax.dtypes.float0
+    assert network.vocabulary == 7
+
+
 def test_ids_and_lengths_are_checked():
     params = SMALL.init(jax.random.key(0))
     with pytest.raises(ValueError, match=r"ids in 0..6, got 7"):
