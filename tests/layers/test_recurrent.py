@@ -1,6 +1,7 @@
 """Recurrent layers: against PyTorch and in narrow dtypes; and wrong copies of them are caught."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 import fnn
 from fnn.gradcheck import check_layer
 from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
+from tests.support.slow import slow_except
 from tests.support.wrong_recurrent import WRONG
 
 CELLS = {
@@ -20,40 +22,50 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
-def test_equals_pytorch(name, layers, x64):
+def set_torch(theirs, suffix, params, gates):
+    """Copy parameters of `gates` gates into a layer of PyTorch, whose second bias is 0 but for the gate n of a GRU."""
+    b_hh = np.zeros_like(params.b)
+    if gates == 3:
+        b_hh[8:] = params.c
+    parts = {"weight_ih": params.w.T, "weight_hh": params.u.T, "bias_ih": params.b, "bias_hh": b_hh}
+    for part, value in parts.items():
+        getattr(theirs, f"{part}_{suffix}").data = sys.modules["torch"].tensor(np.array(value))
+
+
+def torch_gradients(theirs, suffix, params, gates):
+    """Return PyTorch's gradients in the form of our parameters."""
+    grad = lambda part: getattr(theirs, f"{part}_{suffix}").grad.numpy()
+    c = [grad("bias_hh")[8:]] * (gates == 3)
+    return type(params)(grad("weight_ih").T, grad("weight_hh").T, grad("bias_ih"), *c)
+
+
+@pytest.mark.parametrize("form", ["one layer", "two layers", "both directions"])
+@pytest.mark.parametrize(("name", "gates"), [("rnn", 1), ("gru", 3), ("lstm", 4)])
+def test_equals_pytorch(name, gates, form, x64):
     torch = pytest.importorskip("torch")
-    network = fnn.serial(CELLS[name], *[getattr(fnn, name)(4, 4)] * (layers - 1))
+    two, both = form == "two layers", form == "both directions"
+    cell = CELLS[name]
+    network = fnn.bidirectional(cell, cell) if both else fnn.serial(cell, *[getattr(fnn, name)(4, 4)] * two)
     params, x = spread_params(network, 0, "float64"), normal(1, (3, 5, 6), "float64")
     dy = cotangent(network, params, x)
-    theirs = getattr(torch.nn, name.upper())(6, 4, num_layers=layers, batch_first=True, dtype=torch.float64)
-    for i, p in enumerate(params):
-        b_hh = np.zeros_like(p.b)
-        if name == "gru":
-            b_hh[8:] = p.c
-        parts = {"weight_ih": p.w.T, "weight_hh": p.u.T, "bias_ih": p.b, "bias_hh": b_hh}
-        for part, value in parts.items():
-            getattr(theirs, f"{part}_l{i}").data = torch.tensor(np.array(value))
+    options = {"num_layers": 1 + two, "bidirectional": both, "batch_first": True, "dtype": torch.float64}
+    theirs = getattr(torch.nn, name.upper())(6, 4, **options)
+    suffixes = ("l0", "l0_reverse") if both else ("l0", "l1")
+    for suffix, p in zip(suffixes, params, strict=False):
+        set_torch(theirs, suffix, p, gates)
     x_t = torch.tensor(x, requires_grad=True)
     y_t = theirs(x_t)[0]
     y_t.backward(torch.tensor(dy))
     assert_close(network.forward(params, x)[0], y_t.detach().numpy(), "float64")
-    grad = lambda part, i: getattr(theirs, f"{part}_l{i}").grad.numpy()
-    expected = tuple(
-        type(p)(
-            grad("weight_ih", i).T,
-            grad("weight_hh", i).T,
-            grad("bias_ih", i),
-            *[grad("bias_hh", i)[8:]] * (name == "gru"),
-        )
-        for i, p in enumerate(params)
-    )
+    expected = [torch_gradients(theirs, suffix, p, gates) for suffix, p in zip(suffixes, params, strict=False)]
+    expected = type(params)(*expected) if both else tuple(expected)
     assert_close(by_hand(network, params, x, dy), (expected, x_t.grad.numpy()), "float64")
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    slow_except([(n, d) for n in ("rnn", "gru", "lstm") for d in ("bfloat16", "float16")], ("lstm", "float16")),
+)
 def test_mixed_precision_is_close(name, dtype):
     layer = CELLS[name]
     narrow = fnn.mixed_precision(layer, dtype)
@@ -94,7 +106,7 @@ def test_explicit_axes_of_a_mesh(key):
     assert_close(y, expected, "float32")
 
 
-@pytest.mark.parametrize("fault", WRONG)
+@pytest.mark.parametrize("fault", slow_except(WRONG, "lstm: h_t for h_{t-1} in dU"))
 def test_wrong_recurrent_layers_are_caught(fault):
     """The checker must name every leaf that the fault changes, and no other one."""
     layer, leaves = WRONG[fault]
