@@ -68,6 +68,9 @@ from fnn.layers.positions import Positions as Positions
 from fnn.layers.positions import learned_positions as learned_positions
 from fnn.layers.precision import dynamic_loss_scale as dynamic_loss_scale
 from fnn.layers.precision import mixed_precision as mixed_precision
+from fnn.layers.ragged import Ragged as Ragged
+from fnn.layers.ragged import mean_positions as mean_positions
+from fnn.layers.ragged import ragged as ragged
 from fnn.layers.recurrent import GRU as GRU
 from fnn.layers.recurrent import LSTM as LSTM
 from fnn.layers.recurrent import RNN as RNN

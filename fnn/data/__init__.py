@@ -8,6 +8,8 @@ to costs and gradients.
     y = fnn.data.one_hot(labels, k)
     train, test = fnn.data.split(key, (x, y), (0.8, 0.2), stratify=y)
     for x, y in fnn.data.batches(key, (x, y), 32): …        one shuffled epoch, for a loop of your own
+    x, lengths = fnn.data.pad(sequences)                    sequences of different lengths as one array
+    groups = fnn.data.buckets(lengths, 32)                  indices of sequences of similar lengths
     weight = fnn.data.token_weights(y)                      tokens per sequence: (x, y, weight) gives the token mean
 
 Data larger than the device. With `fit(..., device_memory=2**30)`, arrays of more bytes than that stay on the host or
@@ -39,6 +41,9 @@ of several devices, the rows of each batch are communicated between them.
 from fnn.data.arrays import batches as batches
 from fnn.data.arrays import one_hot as one_hot
 from fnn.data.arrays import split as split
+from fnn.data.ragged import buckets as buckets
+from fnn.data.ragged import lengths_of as lengths_of
+from fnn.data.ragged import pad as pad
 from fnn.data.standardization import Standardization as Standardization
 from fnn.data.standardization import fit_standardization as fit_standardization
 from fnn.data.standardization import standardize as standardize

@@ -1,8 +1,16 @@
 """Layers on sequences, for the tests of all layers."""
 
+import jax.numpy as jnp
+
 import fnn
 
 SEQUENCE = (3, 5, 6)
+
+
+def some_lengths(x):
+    """Return the lengths 5, 2, 0 of three sequences of five positions."""
+    return jnp.maximum(x.shape[1] - 3 * jnp.arange(x.shape[0], dtype=jnp.int32), 0)
+
 
 SEQUENCE_LAYERS = {
     "dense_positions": (fnn.dense(6, 4), SEQUENCE),
@@ -19,6 +27,13 @@ SEQUENCE_LAYERS = {
     "repeat_lstm": (fnn.repeat(fnn.residual(fnn.lstm(6, 6)), 2), SEQUENCE),
     "bidirectional": (fnn.bidirectional(fnn.rnn(6, 4), fnn.rnn(6, 2)), SEQUENCE),
     "last": (fnn.last(), SEQUENCE),
+    "mean_positions": (fnn.mean_positions(), SEQUENCE),
+    "ragged_last": (fnn.ragged(fnn.rnn(6, 4), fnn.last(), some_lengths), SEQUENCE),
+    "ragged_mean": (fnn.ragged(fnn.identity, fnn.mean_positions(), some_lengths), SEQUENCE),
+    "ragged_both_ways": (
+        fnn.ragged(fnn.identity, fnn.bidirectional(fnn.rnn(6, 4), fnn.rnn(6, 2)), some_lengths),
+        SEQUENCE,
+    ),
     "rms_norm": (fnn.rms_norm(6), SEQUENCE),
     "swiglu": (fnn.swiglu(6, 5), SEQUENCE),
     "learned_positions": (fnn.learned_positions(7, 6), SEQUENCE),
@@ -34,10 +49,8 @@ SEQUENCE_LAYERS = {
     "repeat_transformer_block": (fnn.repeat(fnn.transformer_block(6, 2), 2), SEQUENCE),
 }
 
-SLOW = {name for name in SEQUENCE_LAYERS if any(part in name for part in ("one_position", "attention_", "block"))} | {
-    "rnn_relu",
-    "repeat_lstm",
-    "lstm_twice",
-    "conv1d",
-    "conv1d_stride",
-}
+QUICK = {
+    "dense_positions", "rnn", "gru", "lstm", "bidirectional", "last",
+    "rms_norm", "swiglu", "learned_positions", "conv1d_causal", "attention",
+}  # fmt: skip
+SLOW = {*SEQUENCE_LAYERS} - QUICK

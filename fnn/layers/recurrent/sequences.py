@@ -1,6 +1,6 @@
 """Layers on whole sequences: both directions, the last position. Each backward is under its forward."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -8,8 +8,8 @@ from jaxtyping import Array
 from fnn import checks
 from fnn.checks import protocol
 from fnn.dtypes import widest
-from fnn.layers.activations import parameterless
 from fnn.layers.combinators import calibrated, split_key
+from fnn.layers.lengths import in_sequence, join_lengths, nan_if_impossible, reverse, split_lengths
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -20,11 +20,6 @@ class Bidirectional(NamedTuple):
     backward: Params
 
 
-def _reverse(x: Array) -> Array:
-    """Return (batch, time, …) with the last position first."""
-    return jnp.flip(x, axis=1)
-
-
 def bidirectional(forward: Layer, backward: Layer) -> Layer:
     """Read a sequence in both directions (Schuster and Paliwal 1997).
 
@@ -32,15 +27,17 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
 
     [dY_f, dY_g] = dY, dX = dY_f ∂f/∂X + R (R dY_g ∂g/∂X)
 
-    Each output knows the whole sequence, so this layer cannot read it in pieces. Sequences that are padded at their end
-    are read from the padding in the second direction.
+    Each output knows the whole sequence, so this layer cannot read it in pieces. Of a pair (x, lengths), R reverses
+    each sequence and leaves what fills it up at its end, so that the outputs at its positions do not depend on that.
+    See `fnn.ragged`.
 
     Args:
       forward: f, which reads from the first position to the last, such as `fnn.lstm(n_in, n)`.
       backward: g, which reads from the last position to the first.
 
     Returns:
-      A Layer with parameters `Bidirectional(forward, backward)`, from x (batch, time, …) to y (batch, time, n_f + n_g).
+      A Layer with parameters `Bidirectional(forward, backward)`, from x (batch, time, …) or a pair (x, lengths) to
+      y (batch, time, n_f + n_g).
 
     Raises:
       ValueError: if x is not (batch, time, …), or the outputs differ in a shape other than that of the last axis.
@@ -57,45 +54,47 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
     def init(key: PRNGKey) -> Bidirectional:
         return Bidirectional(*(f.init(k) for f, k in zip(layers, split_key(key, 2), strict=True)))
 
-    def both_ways(params: Bidirectional, x: Array) -> Array:
+    def both_ways(params: Bidirectional, x: Any) -> tuple[tuple[Array, Array], Array | None]:
+        """Return X and R X, and the lengths"""
         checks.fields("bidirectional", params, Bidirectional)
-        x = checks.array("bidirectional", "x", x)
+        x, lengths = split_lengths("bidirectional", x)
         if x.ndim < 2:
             raise checks.fail("bidirectional", "x", "of shape (batch, time, ...)", x)
-        return x
+        return (x, reverse(x, lengths)), lengths
 
-    def join(y: Array, z: Array) -> Array:
+    def join(y: Array, z: Array, lengths: Array | None) -> Array:
         if y.ndim < 3 or y.shape[:-1] != z.shape[:-1]:
             expected = (
                 f"of shape ({', '.join(map(str, y.shape[:-1]))}, n)" if y.ndim >= 3 else "of shape (batch, time, n)"
             )
             raise checks.fail("bidirectional", "the output of the layers", expected, y if y.ndim < 3 else z)
         dtype = widest(y, z)
-        return jnp.concatenate([y.astype(dtype), _reverse(z).astype(dtype)], axis=-1)
+        return jnp.concatenate([y.astype(dtype), reverse(z, lengths).astype(dtype)], axis=-1)
 
-    def apply(params: Bidirectional, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+    def apply(params: Bidirectional, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """Y = [f(X), R g(R X)]"""
-        x = both_ways(params, x)
+        ways, lengths = both_ways(params, x)
         (y, r), (z, q) = (
             protocol.forward("bidirectional", name, f, p, a, k)
-            for name, f, p, a, k in zip(names, layers, params, (x, _reverse(x)), split_key(key, 2), strict=True)
+            for name, f, p, a, k in zip(names, layers, params, ways, split_key(key, 2), strict=True)
         )
-        return join(y, z), ((r, y[:0]), (q, z[:0]))
+        return join(y, z, lengths), (((r, y[:0]), (q, z[:0])), lengths)
 
-    def apply_backward(params: Bidirectional, residuals: Residuals, dy: Array) -> tuple[Bidirectional, Array]:
+    def apply_backward(params: Bidirectional, residuals: Residuals, dy: Array) -> tuple[Bidirectional, Any]:
         """dX = dY_f ∂f/∂X + R (R dY_g ∂g/∂X)"""
-        (_, y), _ = residuals
-        parts = dy[..., : y.shape[-1]], _reverse(dy[..., y.shape[-1] :])
+        each, lengths = residuals
+        (_, y), _ = each
+        parts = dy[..., : y.shape[-1]], reverse(dy[..., y.shape[-1] :], lengths)
         (dp, dx), (dq, dz) = (
             protocol.backward("bidirectional", name, f, p, r, d.astype(like.dtype))
-            for name, f, p, (r, like), d in zip(names, layers, params, residuals, parts, strict=True)
+            for name, f, p, (r, like), d in zip(names, layers, params, each, parts, strict=True)
         )
-        return Bidirectional(dp, dq), dx + _reverse(dz)
+        return Bidirectional(dp, dq), join_lengths(dx + reverse(dz, lengths), lengths)
 
-    def calibrate(params: Bidirectional, x: Array) -> tuple[Bidirectional, Array]:
-        x = both_ways(params, x)
-        (p, y), (q, z) = (calibrated(f, p, a) for f, p, a in zip(layers, params, (x, _reverse(x)), strict=True))
-        return Bidirectional(p, q), join(y, z)
+    def calibrate(params: Bidirectional, x: Any) -> tuple[Bidirectional, Array]:
+        ways, lengths = both_ways(params, x)
+        (p, y), (q, z) = (calibrated(f, p, a) for f, p, a in zip(layers, params, ways, strict=True))
+        return Bidirectional(p, q), join(y, z, lengths)
 
     calibrate_or_none = calibrate if any(f.calibrate for f in layers) else None
     return Layer(init, apply, apply_backward, calibrate_or_none, "bidirectional", layers, bidirectional)
@@ -104,13 +103,14 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
 def last() -> Layer:
     """The last position of a sequence: y = x_T, dx_T = dy, dx_t = 0 for t < T.
 
-    After a recurrent layer, it makes one vector of a whole sequence, for example to classify it.
+    After a recurrent layer, it makes one vector of a whole sequence, for example to classify it. Of a pair
+    (x, lengths), T is the length of each sequence, and y = 0 if that is 0. See `fnn.ragged`.
 
     Returns:
-      A Layer without parameters, from x (batch, time, …) to y (batch, …).
+      A Layer without parameters, from x (batch, time, …) or a pair (x, lengths) to y (batch, …).
 
     Raises:
-      ValueError: if x is not (batch, time, …) with at least one position.
+      ValueError: if x is not (batch, time, …) with at least one position, or a length is not in 0..time.
 
     >>> last().forward((), jnp.array([[[1.0], [2.0], [3.0]]]))[0]
     Array([[3.]], dtype=float32)
@@ -118,17 +118,32 @@ def last() -> Layer:
     return _LAST
 
 
-def _last(x: Array) -> tuple[Array, Array]:
-    """y = x_T; the residual has the shape of x, but no examples"""
+def _last(params: Params, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+    """y = x_T; the first residual has the shape of x, but no examples"""
+    checks.no_params("last", params)
+    x, lengths = split_lengths("last", x)
+    x = checks.floats("last", "x", x)
     if x.ndim < 2 or x.shape[1] < 1:
         raise checks.fail("last", "x", "of shape (batch, time, ...), of at least one position", x)
-    return x[:, -1], x[:0]
+    if lengths is None:
+        return x[:, -1], (x[:0], None)
+    y = jnp.sum(jnp.where(_is_last(lengths, x), x, 0), axis=1)
+    return nan_if_impossible(y, lengths, x.shape[1]), (x[:0], lengths)
 
 
-def _last_backward(like: Array, dy: Array) -> Array:
+def _last_backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
     """dx_T = dy, dx_t = 0 for t < T"""
-    before = jnp.zeros((dy.shape[0], like.shape[1] - 1, *like.shape[2:]), dy.dtype)
-    return jnp.concatenate([before, dy[:, None]], axis=1)
+    like, lengths = residuals
+    if lengths is None:
+        before = jnp.zeros((dy.shape[0], like.shape[1] - 1, *like.shape[2:]), dy.dtype)
+        return (), jnp.concatenate([before, dy[:, None]], axis=1)
+    dx = jnp.broadcast_to(dy[:, None], (dy.shape[0], *like.shape[1:]))
+    return (), join_lengths(jnp.where(_is_last(lengths, dx), dx, 0), lengths)
 
 
-_LAST = parameterless("last", _last, _last_backward)
+def _is_last(lengths: Array, x: Array) -> Array:
+    """Return where a position of x is the last of its sequence, as (batch, time, 1, …, 1)."""
+    return in_sequence(lengths, x) & ~in_sequence(lengths - 1, x)
+
+
+_LAST = Layer(lambda key: (), _last, _last_backward, name="last")
