@@ -154,7 +154,7 @@ def main(config: Config) -> None:
     sources: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for work in works:
-            if work.data not in sources and work.kind != "start":
+            if work.data not in sources and work.kind not in ("start", "attention"):
                 most = max(w.examples for w in works if w.data == work.data)
                 sources[work.data] = save_arrays(work.data, Path(scratch), most)
             console.print(f"\n[bold]{work.name}[/]: {work.title}; {sources.get(work.data, '')}")

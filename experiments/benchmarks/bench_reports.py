@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import figures
-from experiments.benchmarks.goals import Verdict
+from experiments.benchmarks.goals import Verdict, part_ratio
 from experiments.benchmarks.peers import PEERS, RATES
 from experiments.benchmarks.timings import (
     Row,
@@ -106,6 +106,11 @@ def remarks(work: Workload, rows: Rows) -> list[str]:
     listed = [f"{name} {values[len(values) // 2]:.4g}" for name, values in medians.items() if values]
     if listed:
         lines.append(f"fnn, medians: {', '.join(listed)}")
+    for name in compared(rows):
+        ratios = {part: part_ratio(name, part)(rows) for part in parts}
+        listed = [f"{part} {three_digits(value)}" for part, value in ratios.items() if value]
+        if name != "fnn" and listed:
+            lines.append(f"{PEERS[name].label} / fnn: {', '.join(listed)}")
     if work.kind == "growth" and rows["fnn"].seconds:
         power, _ = growth(rows["fnn"])
         lines.append(f"the time of an epoch grows as its number of examples to the power {power:.3f}")

@@ -135,6 +135,30 @@ GOALS = (
             Goal(work, "time of the fastest library over fnn's, at least", "x", fastest_ratio(*LIBRARIES), least=1.0),
         )
     ),
+    Goal("gpt", "CPU time of jax.grad over fnn's, at least", "x", cpu_time_ratio("fnn-autodiff"), least=1.08),
+    Goal("gpt", "memory of jax.grad over fnn's, at least", "x", part_ratio("fnn-autodiff", MEMORY), least=1.05),
+    Goal("gpt", "time of PyTorch over fnn's, at least", "x", fastest_ratio("torch", "torch-passive"), least=1.8),
+    Goal(
+        "attention",
+        "1,024 positions, CPU time of jax.nn over fnn's, at least",
+        "x",
+        part_ratio("jax", "T = 1024: CPU ms"),
+        least=3,
+    ),
+    Goal(
+        "attention",
+        "1,024 positions, memory of jax.nn over fnn's, at least",
+        "x",
+        part_ratio("jax", "T = 1024: MiB"),
+        least=5,
+    ),
+    Goal(
+        "attention",
+        "1,024 positions, time of PyTorch over fnn's, at least",
+        "x",
+        part_ratio("torch-passive", "T = 1024: ms"),
+        least=1,
+    ),
     Goal(
         "start", "seconds to the end of the first epoch, nothing cached, at most", "s", median_of_part("cold"), most=5
     ),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
+from experiments.benchmarks import attention
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.sequences import recurrent_weights
+from experiments.benchmarks.sequences import gpt_weights, recurrent_weights
 from experiments.benchmarks.workloads import Data, Workload, hyperparameters, initial_weights, stacked_weights
 from fnn.types import Params
 
 ACTIVATIONS = {"relu": fnn.relu, "sigmoid": fnn.sigmoid, "tanh": fnn.tanh}
+MEASURED = ("recurrent", "gpt")  # kinds whose temporary memory is reported
 CELLS = {"lstm": fnn.lstm, "gru": fnn.gru}
 LOSSES = {"softmax": fnn.softmax_cross_entropy, "sigmoid": fnn.sigmoid_cross_entropy}
 
@@ -32,6 +34,9 @@ def make_network(name: str, work: Workload) -> fnn.Layer:
     if work.kind == "recurrent":
         n_in, n, k = work.sizes
         network = fnn.serial(CELLS[work.cell](n_in, n), fnn.last(), fnn.dense(n, k))
+    elif work.kind == "gpt":
+        vocabulary, d = work.sizes
+        network = fnn.gpt(vocabulary, work.positions, work.layers, work.heads, d)
     elif work.kind == "cnn":
         network = fnn.convnet((28, 28, 1), work.filters, 5, work.sizes[1:], activation)
     else:
@@ -42,12 +47,12 @@ def make_network(name: str, work: Workload) -> fnn.Layer:
 def initial_params(network: fnn.Layer, work: Workload) -> Params:
     """Return the workload's initial weights in the tree of the network's parameters."""
     if work.kind != "recurrent":
-        return as_params(network, initial_weights(work))
+        return as_params(network, [gpt_weights(work)] if work.kind == "gpt" else initial_weights(work))
     w, u, b, c, v, d = map(jnp.array, recurrent_weights(work))
     return (fnn.LSTM(w, u, b) if work.cell == "lstm" else fnn.GRU(w, u, b, c)), (), fnn.Dense(v, d)
 
 
-def as_params(network: fnn.Layer, weights: list[tuple[np.ndarray, np.ndarray]]) -> Params:
+def as_params(network: fnn.Layer, weights: Sequence[Sequence[np.ndarray]]) -> Params:
     """Return the weights in the tree of the network's parameters."""
     tree = jax.tree.structure(jax.eval_shape(network.init, jax.random.key(0)))
     return jax.tree.unflatten(tree, [jnp.array(leaf) for layer in weights for leaf in layer])
@@ -60,7 +65,7 @@ def images(work: Workload, x: np.ndarray) -> jax.Array:
 
 def train(name: str, work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
-    network, optimizer = make_network(name, work), fnn.sgd(work.learning_rate)
+    network, optimizer = make_network(name, work), (fnn.adam if work.kind == "gpt" else fnn.sgd)(work.learning_rate)
     step = fnn.make_step(network, LOSSES[work.loss], optimizer)
     epoch = fnn.make_epoch(step, work.batch)
     x, y = images(work, data.x), jnp.asarray(data.y)
@@ -70,7 +75,7 @@ def train(name: str, work: Workload, data: Data) -> Job:
         return drawn._replace(params=initial_params(network, work))
 
     state = fresh()
-    parts = {"temporary MiB": temporary(step, state, (x, y), work.batch)} if work.kind == "recurrent" else None
+    parts = {"temporary MiB": temporary(step, state, (x, y), work.batch)} if work.kind in MEASURED else None
 
     def reset() -> None:
         nonlocal state
@@ -195,6 +200,7 @@ _KINDS = {
     "mlp": train,
     "cnn": train,
     "recurrent": train,
+    "gpt": train,
     "predict": predict_only,
     "nets": many,
     "planar": many,
@@ -206,4 +212,6 @@ _KINDS = {
 
 def make(name: str, work: Workload, data: Data) -> Job:
     """Return fnn's job for a workload."""
+    if work.kind == "attention":
+        return attention.make(name, work)
     return _KINDS[work.kind](name, work, data)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from experiments.benchmarks import attention
 from experiments.benchmarks.peers import Job
 from experiments.benchmarks.workloads import Data, Workload, hyperparameters, initial_weights, stacked_weights
 
@@ -167,5 +168,7 @@ def many(name: str, work: Workload, data: Data) -> Job:
 
 def make(name: str, work: Workload, data: Data) -> Job:
     """Return the job of JAX by hand for a workload."""
+    if work.kind == "attention":
+        return attention.make(name, work)
     kinds = {"mlp": train, "cnn": train, "predict": predict_only, "nets": many, "planar": many}
     return kinds[work.kind](name, work, data)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from experiments.benchmarks.peer_torch_sequences import Gpt, LastState, attention
 from experiments.benchmarks.peers import Job
-from experiments.benchmarks.sequences import recurrent_weights
 from experiments.benchmarks.workloads import Data, Weights, Workload, hyperparameters, initial_weights, stacked_weights
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -26,30 +26,12 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-class LastState(nn.Module):
-    """A recurrent layer, and a linear one on its output at the last position."""
-
-    def __init__(self, work: Workload):
-        super().__init__()
-        n_in, n, k = work.sizes
-        weights = recurrent_weights(work)
-        self.cell = {"lstm": nn.LSTM, "gru": nn.GRU}[work.cell](n_in, n, batch_first=True)
-        self.head = nn.Linear(n, k)
-        with torch.no_grad():
-            inner = np.zeros_like(weights.b)
-            if work.cell == "gru":
-                inner[2 * n :] = weights.c
-            cell = (weights.w.T, weights.u.T, weights.b, inner)
-            for parameter, value in zip(self.parameters(), (*cell, weights.v.T, weights.d), strict=True):
-                parameter.copy_(torch.from_numpy(value.copy()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.cell(x)[0][:, -1])
-
-
 def initial_network(work: Workload) -> nn.Module:
     """Return the network with the workload's initial weights."""
-    return LastState(work).to(DEVICE) if work.kind == "recurrent" else make_network(work, initial_weights(work))
+    modules = {"recurrent": LastState, "gpt": Gpt}
+    if work.kind in modules:
+        return modules[work.kind](work).to(DEVICE)
+    return make_network(work, initial_weights(work))
 
 
 def make_network(work: Workload, weights: Weights) -> nn.Sequential:
@@ -81,7 +63,7 @@ def cost(work: Workload, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the mean loss."""
     if work.loss == "sigmoid":
         return F.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(y)
-    return F.cross_entropy(logits, y)
+    return F.cross_entropy(logits.flatten(0, -2), y.flatten())
 
 
 def tensors(work: Workload, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,7 +111,8 @@ def train(name: str, work: Workload, data: Data) -> Job:
     torch.manual_seed(0)
     x, y = tensors(work, data)
     network = initial_network(work)
-    optimizer = torch.optim.SGD(network.parameters(), lr=work.learning_rate, fused=True)
+    make_optimizer = torch.optim.Adam if work.kind == "gpt" else torch.optim.SGD
+    optimizer = make_optimizer(network.parameters(), lr=work.learning_rate, fused=True)
     step = make_step(work, network, optimizer, name == "torch-compile")
 
     def reset() -> None:
@@ -195,5 +178,15 @@ def many(name: str, work: Workload, data: Data) -> Job:
 
 def make(name: str, work: Workload, data: Data) -> Job:
     """Return PyTorch's job for a workload."""
-    kinds = {"mlp": train, "cnn": train, "recurrent": train, "predict": predict_only, "nets": many, "planar": many}
+    if work.kind == "attention":
+        return attention(work, DEVICE, wait)
+    kinds = {
+        "mlp": train,
+        "cnn": train,
+        "recurrent": train,
+        "gpt": train,
+        "predict": predict_only,
+        "nets": many,
+        "planar": many,
+    }
     return kinds[work.kind](name, work, data)

@@ -47,18 +47,19 @@ class Peer(NamedTuple):
 
 
 _NETWORKS = ("mlp", "cnn", "predict")
+_SEQUENCES = ("recurrent", "gpt", "attention")
 
 PEERS = {
-    "fnn": Peer("fnn", "peer_fnn", (*_NETWORKS, "nets", "planar", "sweep", "growth", "start", "recurrent")),
-    "fnn-autodiff": Peer("jax.grad of fnn's forward", "peer_fnn", ("mlp", "cnn", "recurrent")),
-    "jax": Peer("JAX by hand + optax", "peer_jax", (*_NETWORKS, "nets", "planar"), ("optax",)),
+    "fnn": Peer("fnn", "peer_fnn", (*_NETWORKS, "nets", "planar", "sweep", "growth", "start", *_SEQUENCES)),
+    "fnn-autodiff": Peer("jax.grad of fnn's forward", "peer_fnn", ("mlp", "cnn", *_SEQUENCES)),
+    "jax": Peer("JAX by hand + optax", "peer_jax", (*_NETWORKS, "nets", "planar", "attention"), ("optax",)),
     "jax-scan": Peer("JAX, lax.conv inside a scan", "peer_jax", ("cnn",), ("optax",)),
     "flax": Peer("Flax NNX + optax", "peer_flax", (*_NETWORKS, "recurrent"), ("flax", "optax")),
     "flax-lstm-cell": Peer("Flax NNX, LSTMCell", "peer_flax", ("recurrent",), ("flax", "optax")),
     "equinox": Peer("Equinox + optax", "peer_equinox", (*_NETWORKS, "recurrent"), ("equinox", "optax")),
-    "torch": Peer("PyTorch", "peer_torch", (*_NETWORKS, "nets", "planar", "recurrent"), ("torch",)),
+    "torch": Peer("PyTorch", "peer_torch", (*_NETWORKS, "nets", "planar", *_SEQUENCES), ("torch",)),
     "torch-passive": Peer(
-        "PyTorch, threads wait passively", "peer_torch", ("recurrent",), ("torch",), (("OMP_WAIT_POLICY", "PASSIVE"),)
+        "PyTorch, threads wait passively", "peer_torch", _SEQUENCES, ("torch",), (("OMP_WAIT_POLICY", "PASSIVE"),)
     ),
     "torch-compile": Peer("PyTorch, torch.compile", "peer_torch", _NETWORKS, ("torch",)),
     "sklearn": Peer("scikit-learn", "peer_sklearn", ("mlp", "predict"), ("sklearn",)),

@@ -92,7 +92,7 @@ def cpu_ratio(rows: Rows, peer: str) -> float | None:
 
 def gflops(work: Workload, row: Row) -> float | None:
     """Return the rate of matrix products in GFLOP/s, or None if the workload has no single size."""
-    if not row.seconds or work.kind in ("growth", "start"):
+    if not row.seconds or work.kind in ("growth", "start", "attention"):
         return None
     return flops(work) / float(np.median(row.seconds)) / 1e9
 

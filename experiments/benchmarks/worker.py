@@ -30,7 +30,7 @@ def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     Its answer is the largest logit, or the sign of a single logit.
     """
     answers = logits.argmax(axis=-1) if logits.shape[-1] > 1 else logits[..., 0] > 0
-    right = (answers == labels).reshape(-1, len(labels))
+    right = (answers == labels).reshape(-1, labels.size)  # labels of sequences have one entry per position
     return [float(share) for share in right.mean(axis=1)]
 
 
@@ -59,7 +59,7 @@ def answer(job: peers.Job, data: Data, command: str) -> dict[str, Any]:
         return {"seconds": seconds, "cpu": cpu, "parts": finite_or_none(parts)}
     if command == "end":
         logits = job.predict() if job.predict else None
-        values = [] if logits is None else accuracies(logits, data.test_labels)
+        values = [] if logits is None or not data.test_labels.size else accuracies(logits, data.test_labels)
         if logits is not None and not np.isfinite(logits).all():
             raise FloatingPointError("the predictions are not finite")
         return {"accuracies": values}

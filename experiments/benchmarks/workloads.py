@@ -16,8 +16,9 @@ Weights = list[tuple[np.ndarray, np.ndarray]]
 class Workload(NamedTuple):
     """A network, its data and its training. A unit of time is an epoch unless `unit` says otherwise.
 
-    kind       what a peer must support: mlp, cnn, predict, nets, planar, sweep, growth, start, recurrent
-    sizes      units per layer, input first; for a cnn those of its dense part
+    kind       what a peer must support: mlp, cnn, predict, nets, planar, sweep, growth, start, recurrent,
+               gpt, attention
+    sizes      units per layer, input first; for a cnn those of its dense part, for a gpt vocabulary and d
     loss       softmax: cross-entropy of integer labels; sigmoid: cross-entropy summed over independent labels
     networks   number of networks trained at once
     rounds     maximum number of rounds
@@ -25,6 +26,8 @@ class Workload(NamedTuple):
     tolerance  accepted difference of final accuracies between peers
     cell       the recurrent layer: lstm or gru
     positions  length of a sequence
+    layers     blocks of a gpt
+    heads      heads of attention
     """
 
     name: str
@@ -46,6 +49,8 @@ class Workload(NamedTuple):
     tolerance: float = 0.015
     cell: str = ""
     positions: int = 1
+    layers: int = 1
+    heads: int = 1
 
 
 _ALL = (
@@ -78,6 +83,11 @@ _ALL = (
              sizes=(64, 128, 10), cell="lstm", positions=100, batch=64, examples=512, unit="8 steps", tolerance=0.03),
     Workload("gru", "GRU of 256 units, 64 inputs, 50 positions, batch 32, 8 steps", "recurrent", data="sequences",
              sizes=(64, 256, 10), cell="gru", positions=50, batch=32, examples=256, unit="8 steps", tolerance=0.03),
+    Workload("gpt", "GPT, 4 layers, 4 heads, d 128, 64 positions, batch 12, Adam, 20 steps", "gpt", data="tokens",
+             sizes=(65, 128), layers=4, heads=4, positions=64, batch=12, examples=240, learning_rate=1e-3,
+             unit="20 steps", tolerance=0.03),
+    Workload("attention", "causal attention, 2,048 positions, 4 heads of 32, forward and backward, 5 times",
+             "attention", data="none", sizes=(128,), heads=4, batch=5, examples=2048, unit="all lengths"),
     Workload("start", "start of a process to the end of the first digits epoch", "start", rounds=5, unit="cold start"),
 )  # fmt: skip
 
@@ -91,6 +101,8 @@ def shrunk(work: Workload, shrink: int) -> Workload:
     """
     if shrink == 1:
         return work
+    if work.kind == "attention":
+        return work._replace(batch=1)
     batches = min(work.examples // work.batch, max(2, work.examples // work.batch // shrink))
     return work._replace(
         title=f"{work.title}; here shrunk {shrink}x",
@@ -126,6 +138,9 @@ def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray]
     if name == "sequences":
         x, y = generators.labelled_sequences(0, examples + 256)
         n, source = examples, "synthetic sequences of ten classes"
+    elif name == "tokens":
+        x, y = generators.token_sequences(0, examples + 60)
+        n, source = examples, "synthetic sequences of 65 ids"
     elif name == "clouds":
         clouds = generators.two_clouds(0, 4048, 12288)
         x, y, n, source = clouds.x, clouds.y, 2048, "two synthetic clouds"
@@ -145,7 +160,7 @@ def save_arrays(name: str, folder: Path, examples: int) -> str:
 
 def load(work: Workload, folder: Path | None) -> Data:
     """Return the data of a workload, read from the files of `save_arrays` or generated."""
-    if work.kind == "start":
+    if work.kind in ("start", "attention"):
         return Data(*[np.zeros(0)] * 4)
     if folder is None:
         arrays, _ = make_arrays(work.data, work.examples)
@@ -210,6 +225,10 @@ def flops(work: Workload) -> float:
         n_in, n, k = work.sizes
         per_position = gates(work) * n * (2 * n_in + 3 * n)
         return 2.0 * (work.positions * per_position + 3 * n * k) * work.examples
+    if work.kind == "gpt":
+        vocabulary, d = work.sizes
+        per_position = work.layers * (12 * d * d + 2 * work.positions * d) + d * vocabulary
+        return 2.0 * 3 * per_position * work.positions * work.examples
     side, products = 28, []
     for c_in, c_out in itertools.pairwise((1, *work.filters)):
         side -= 4

@@ -150,3 +150,23 @@ def labelled_sequences(
     x = rng.standard_normal((n, positions, features), np.float32)
     x += 0.5 * (np.cos(turn) * start + np.sin(turn) * end)[y]
     return x, y
+
+
+def token_sequences(
+    seed: int, n: int, positions: int = 64, vocabulary: int = 65
+) -> tuple[Int32[np.ndarray, "n positions"], Int32[np.ndarray, "n positions"]]:
+    """Generate sequences of ids and, for each position, the next id, from a random Markov chain.
+
+    Each id is followed by one of three others, with probabilities 0.7, 0.2 and 0.1.
+
+    >>> x, y = token_sequences(0, 4, 5)
+    >>> x.shape, bool((x[:, 1:] == y[:, :-1]).all())
+    ((4, 5), True)
+    """
+    rng = np.random.default_rng(seed)
+    following = rng.integers(vocabulary, size=(vocabulary, 3), dtype=np.int32)
+    choice = rng.choice(3, size=(n, positions), p=(0.7, 0.2, 0.1))
+    ids = [rng.integers(vocabulary, size=n, dtype=np.int32)]
+    for t in range(positions):
+        ids.append(following[ids[-1], choice[:, t]])
+    return np.stack(ids[:-1], axis=1), np.stack(ids[1:], axis=1)

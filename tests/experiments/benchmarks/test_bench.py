@@ -31,6 +31,8 @@ def test_flops_are_those_of_the_products():
     assert flops(cnn) == 2 * (2 * first + 3 * (second + 640 * 100 + 100 * 10))
     lstm = WORKLOADS["lstm"]._replace(examples=1)
     assert flops(lstm) == 2 * (100 * 512 * (2 * 64 + 3 * 128) + 3 * 128 * 10)
+    gpt = WORKLOADS["gpt"]._replace(examples=1)
+    assert flops(gpt) == 6 * 64 * (4 * (12 * 128**2 + 2 * 64 * 128) + 65 * 128)
     assert flops(WORKLOADS["nets"]) == 64 * 10000 * flops(work)
 
 
@@ -144,6 +146,8 @@ def test_answers_of_the_right_form():
     labels = np.array([1, 0, 1])
     logits = np.array([[[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]])
     assert worker.accuracies(logits, labels) == [pytest.approx(2 / 3), 1.0]
+    sequences = np.stack([logits[0], logits[1]])
+    assert worker.accuracies(sequences, np.stack([labels, labels])) == [pytest.approx(5 / 6)]  # one for all positions
     assert worker.accuracies(np.array([[1.0], [-1.0], [-1.0]]), labels) == [pytest.approx(2 / 3)]
     assert worker.finite_or_none({"a": 1.0, "b": float("nan")}) == {"a": 1.0, "b": None}
     job = peers.Job(lambda: None, lambda: None, lambda: np.full((3, 2), np.nan))
