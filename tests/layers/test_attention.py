@@ -251,6 +251,17 @@ def test_bad_inputs():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("time", [7, 130])
+def test_large_scores(time, x64):
+    """One key has all the weight, so that dS = P ∘ (dP - D) is 0 but for the rounding of D: ε |dO| |V| |K| |x|."""
+    layer = fnn.attention(8, 4, rotary=True, kv_heads=2)
+    params, x = spread_params(layer, 0, "float64"), 1e4 * normal(1, (2, time, 8), "float64")
+    dy = cotangent(layer, params, x)
+    hand, auto = (jax.jit(functools.partial(f, layer))(params, x, dy) for f in (by_hand, by_autodiff))
+    assert_close(hand, auto, "float64", slack=float(jnp.finfo(x.dtype).eps) * largest(x) ** 3)
+
+
+@pytest.mark.slow
 def test_backward_in_float32_of_a_long_sequence():
     layer = fnn.attention(8, 4, kv_heads=2)
     params, x = spread_params(layer, 0), normal(1, (1, 200, 8))

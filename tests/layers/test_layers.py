@@ -67,9 +67,8 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
 # layers that behave differently with a key and without one
 RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network", "transformer_block"}
 MODES = [(name, training) for name in LAYERS for training in ((True, False) if name in RANDOM else (False,))]
-# these amplify rounding errors where a variance is small or a softmax has one large entry: their tolerance is the
-# measured conditioning
-NORMALISERS = {name for name in LAYERS if any(part in name for part in ("norm", "attention", "block"))}
+# these amplify rounding errors where a variance is small: their tolerance is the measured conditioning
+NORMALISERS = {name for name in LAYERS if "norm" in name or "block" in name}
 # in training, they refuse a batch of one vector
 ONE_VALUE_REFUSED = {"batch_norm", "batch_norm_network"}
 
@@ -106,6 +105,8 @@ def test_backward_is_the_derivative_of_forward(name, dtype, training, key, x64):
     params, layer_key = spread_params(layer, 0, dtype), key if training else None
     hand, auto = (jax.jit(functools.partial(gradient, layer, key=layer_key)) for gradient in (by_hand, by_autodiff))
     for kind, make in INPUTS.items():
+        if kind == "large" and name.startswith("attention"):
+            continue  # dP - D cancels: see test_attention.py
         x = make(shape, dtype)
         if training and name in ONE_VALUE_REFUSED and len(x) == 1:
             with pytest.raises(ValueError, match="more than one value per feature"):

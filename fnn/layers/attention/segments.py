@@ -108,7 +108,8 @@ def attend_backward(
         def step(
             carry: tuple[Keys, Keys], first: Array, q: Queries, o: Queries, lse: Array, do: Queries
         ) -> tuple[tuple[Keys, Keys], Queries]:
-            p = jnp.exp(scores(q, ks, visible(causal, position, first, q, ks)) - lse).astype(q.dtype)
+            s = scores(q, ks, visible(causal, position, first, q, ks))
+            p = jnp.exp(jnp.minimum(s - lse, 0)).astype(q.dtype)  # P <= 1 also where S is rounded differently now
             dq, dk, dv = core.attend_backward(q, ks, vs, o, p, do)
             return (carry[0] + dk, carry[1] + dv), dq
 
