@@ -50,7 +50,7 @@ def beam_search(network: Layer, params: Params, prompt: ArrayLike, n: int, beams
       TypeError: if the prompt does not hold integers.
 
     >>> import fnn
-    >>> network = fnn.serial(fnn.embedding(10, 4), fnn.gru(4, 8), fnn.dense(8, 10))
+    >>> network = fnn.serial(fnn.embedding(10, 4), fnn.dense(4, 10))  # a bigram model
     >>> found = beam_search(network, network.init(jax.random.key(0)), jnp.array([[1, 2, 3]]), 5, beams=4)
     >>> found.ids.shape, found.log_probs.shape
     ((1, 4, 5), (1, 4))

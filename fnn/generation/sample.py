@@ -53,7 +53,7 @@ def sample(
       TypeError: if the prompt does not hold integers, or the key is not a PRNG key.
 
     >>> import fnn
-    >>> network = fnn.serial(fnn.embedding(10, 4), fnn.gru(4, 8), fnn.dense(8, 10))
+    >>> network = fnn.serial(fnn.embedding(10, 4), fnn.dense(4, 10))  # a bigram model
     >>> params = network.init(jax.random.key(0))
     >>> sample(network, params, jnp.array([[1, 2, 3]]), 5, jax.random.key(1), temperature=0.8, top_k=3).shape
     (1, 5)

@@ -46,7 +46,7 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
       ValueError: if it does not return a length in 0..time for each sequence.
 
     >>> import jax, fnn
-    >>> network = ragged(fnn.serial(fnn.embedding(9, 4), fnn.gru(4, 3)), fnn.last(), fnn.data.lengths_of)
+    >>> network = ragged(fnn.embedding(9, 4), fnn.mean_positions(), fnn.data.lengths_of)
     >>> params = network.init(jax.random.key(0))
     >>> short, filled = (network.forward(params, jnp.array([ids]))[0] for ids in ([5, 2], [5, 2, 0, 0]))
     >>> bool(jnp.allclose(short, filled))

@@ -116,7 +116,8 @@ def start_memory(network: Layer, params: Params, batch: int) -> Any:
 
     >>> import fnn
     >>> network = fnn.serial(fnn.gru(3, 4), fnn.dense(4, 2))
-    >>> start_memory(network, network.init(jax.random.key(0)), 5)[0].shape
+    >>> params = jax.eval_shape(network.init, jax.random.key(0))
+    >>> start_memory(network, params, 5)[0].shape
     (5, 4)
     """
     stream = stream_of("start_memory", checks.layer("start_memory", "network", network))

@@ -58,10 +58,9 @@ def make_stream_step(
     >>> state = fnn.init_state(network, optimizer, jax.random.key(0))
     >>> memory = fnn.start_memory(network, state.params, 2)
     >>> x = y = jnp.ones((2, 5, 1))
-    >>> state, memory, cost = step(state, memory, (x, y))
     >>> state, memory, cost = step(state, memory, (x, y), jnp.array([True, False]))
     >>> int(state.step), memory[0].shape
-    (2, (2, 3))
+    (1, (2, 3))
     """
     stream = stream_of("make_stream_step", checks.layer("make_stream_step", "network", network))
     optimizer = as_transformation("make_stream_step", optimizer)

@@ -45,6 +45,7 @@ def test_the_ids_are_those_drawn_without_memory(name):
     assert got.dtype == jnp.int32
 
 
+@pytest.mark.slow
 def test_temperature_and_top_p_do_not_compile_again():
     params = spread_params(LSTM, 0)
     draw = lambda n=6, **options: fnn.sample(LSTM, params, PROMPT, n, KEY, **options)
@@ -71,24 +72,26 @@ def kept(p, top_k=None, top_p=None):
     return np.flatnonzero(np.isfinite(truncate(jnp.log(jnp.array([p])), top_k, top_p)[0])).tolist()
 
 
-@pytest.mark.parametrize(
-    ("p", "options", "ids"),
-    [
-        ([0.5, 0.25, 0.25], {"top_p": 0.5}, [0]),
-        ([0.25, 0.5, 0.25], {"top_p": 0.51}, [0, 1]),
-        ([0.25, 0.25, 0.5], {"top_p": 0.8}, [0, 1, 2]),
-        ([0.25, 0.25, 0.5], {"top_p": 1e-9}, [2]),
-        ([0.25] * 4, {"top_p": 0.5}, [0, 1]),
-        ([0.25] * 4, {"top_k": 3}, [0, 1, 2]),
-        ([0.1, 0.4, 0.1, 0.4], {"top_k": 3}, [0, 1, 3]),
-        ([0.2, 0.3, 0.4, 0.1], {"top_k": 2, "top_p": 0.5}, [2]),  # 0.4 / 0.7 >= 0.5
-        ([0.0, 0.5, 0.5], {"top_k": 9, "top_p": 1.0}, [1, 2]),
-    ],
-)
-def test_truncation_keeps_the_most_probable(p, options, ids):
+TRUNCATED = [  # probabilities, options, the ids that are kept
+    ([0.5, 0.25, 0.25], {"top_p": 0.5}, [0]),
+    ([0.25, 0.5, 0.25], {"top_p": 0.51}, [0, 1]),
+    ([0.25, 0.25, 0.5], {"top_p": 0.8}, [0, 1, 2]),
+    ([0.25, 0.25, 0.5], {"top_p": 1e-9}, [2]),
+    ([0.25] * 4, {"top_p": 0.5}, [0, 1]),
+    ([0.25] * 4, {"top_k": 3}, [0, 1, 2]),
+    ([0.1, 0.4, 0.1, 0.4], {"top_k": 3}, [0, 1, 3]),
+    ([0.2, 0.3, 0.4, 0.1], {"top_k": 2, "top_p": 0.5}, [2]),  # 0.4 / 0.7 >= 0.5
+    ([0.0, 0.5, 0.5], {"top_k": 9, "top_p": 1.0}, [1, 2]),
+]
+
+
+@pytest.mark.parametrize("case", slow_except(range(len(TRUNCATED)), 0, 4, 7))
+def test_truncation_keeps_the_most_probable(case):
+    p, options, ids = TRUNCATED[case]
     assert kept(p, **options) == ids
 
 
+@pytest.mark.slow
 def test_truncation_equals_a_sort_in_numpy():
     logits = normal(0, (20, 50))
     p = np.exp(logits - logits.max(-1, keepdims=True))
@@ -109,6 +112,7 @@ def test_the_frequencies_are_the_probabilities():
     np.testing.assert_allclose(found / 20_000, jax.nn.softmax(z / 2), atol=0.015)
 
 
+@pytest.mark.slow
 def test_float64(x64):
     params = spread_params(LSTM, 0, "float64")
     got = fnn.sample(LSTM, params, PROMPT.astype("uint8"), 3, KEY, temperature=0.5, top_k=5, top_p=0.9)
@@ -151,6 +155,7 @@ def test_refused(arguments, error, message):
         fnn.sample(**given)
 
 
+@pytest.mark.slow
 def test_a_network_that_returns_nan_is_named():
     """As one that reads more positions than its memory has room for."""
     room = POSITIONS._replace(forward=LSTM.forward, layers=())
