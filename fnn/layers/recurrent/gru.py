@@ -129,12 +129,12 @@ def gru(
         _, (dgates, dn) = jax.lax.scan(step, dh, (swap(dy), h, r), reverse=True)
         if params.c is not None:  # dgates is dv, dn is da_n
             da = jnp.concatenate([dgates[..., : 2 * n], dn], axis=-1)
-            du = contract("tbi,tbo->io", h, dgates, like=params.u)
+            du = contract("abi,abo->io", h, dgates, like=params.u)
             dc = sum_positions(dgates[..., 2 * n :], params.c)
         else:  # dgates is [da_r, da_z]
             da, dc = jnp.concatenate([dgates, dn], axis=-1), None
-            du_n = contract("tbi,tbo->io", r[0] * h, dn, like=params.u)
-            du = jnp.concatenate([contract("tbi,tbo->io", h, dgates, like=params.u), du_n], axis=1)
+            du_n = contract("abi,abo->io", r[0] * h, dn, like=params.u)
+            du = jnp.concatenate([contract("abi,abo->io", h, dgates, like=params.u), du_n], axis=1)
         dw, db, dx = project_backward(params.w, params.b, x, da)
         return GRU(dw, du, db, dc), dx
 

@@ -130,7 +130,7 @@ def lstm(
         carry = jnp.zeros_like(last_c), jnp.zeros_like(last_c), last_c
         _, dz = jax.lax.scan(step, carry, (swap(dy), gates), reverse=True)
         dw, db, dx = project_backward(params.w, params.b, x, dz)
-        du = contract("tbi,tbo->io", previous(h0, y), dz, like=params.u)
+        du = contract("abi,abo->io", previous(h0, y), dz, like=params.u)
         return LSTM(dw, du, db), dx
 
     return Layer(init, forward, backward, name=f"lstm({n_in}, {n})", stream=Stream(start, advance))

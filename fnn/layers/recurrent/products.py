@@ -40,7 +40,7 @@ def project_backward(
     w: Array, b: Array, x: Float[Array, "batch time n_in"], da: Float[Array, "time batch m"]
 ) -> tuple[Array, Array, Array]:
     """dW = Σ_t x_tᵀ da_t, db = Σ_t da_t, dx_t = da_t Wᵀ; returns dW, db, dX"""
-    dw = contract("tbi,tbo->io", swap(x), da, like=w)
+    dw = contract("abi,abo->io", swap(x), da, like=w)
     dx = swap(da @ w.astype(da.dtype).T).astype(x.dtype)
     return dw, sum_positions(da, b), dx
 

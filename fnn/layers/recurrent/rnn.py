@@ -105,7 +105,7 @@ def rnn(
 
         _, dz = jax.lax.scan(step, jnp.zeros_like(dy[:, 0]), (swap(dy), r), reverse=True)
         dw, db, dx = project_backward(params.w, params.b, x, dz)
-        du = contract("tbi,tbo->io", previous(h0, y), dz, like=params.u)
+        du = contract("abi,abo->io", previous(h0, y), dz, like=params.u)
         return RNN(dw, du, db), dx
 
     return Layer(init, forward, backward, name=f"rnn({n_in}, {n})", stream=Stream(start, advance))
