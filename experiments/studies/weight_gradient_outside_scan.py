@@ -18,8 +18,8 @@ memory. Both take turns in a measurement of the time of 8 steps. Times depend on
 shown but are no criteria.
 
 Expected results: both ways do the same products. With jax.grad a third of those in the loop are dU's, and the
-loops carry 2.4 (LSTM) and 13 (GRU) times as many numbers. By hand the LSTM needs 0.73 of the temporary memory and the
-GRU 0.79. On two shared cores jax.grad took 1.3 (LSTM) and 1.5 (GRU) times the CPU time, medians.
+loops carry 2.4 (LSTM) and 13 (GRU) times as many numbers. By hand the LSTM needs 0.68 of the temporary memory and the
+GRU 0.76. On two shared cores jax.grad took 1.4 (LSTM) and 1.5 (GRU) times the CPU time, medians.
 """
 
 import time

@@ -1,12 +1,12 @@
 """Recurrent layers, with backpropagation through time written by hand. Each backward is under its forward.
 
 X (batch, time, n_in) holds one sequence per example, x_t (batch, n_in) is its position t, h_t (batch, n) the state
-after it. All cells compute a_t = x_t W + b for all positions at once, before a scan over time, and
+after it. All cells compute x_t W for all positions at once, before a scan over time, with a_t = x_t W + b, and
 
     dW = Σ_t x_tᵀ da_t, db = Σ_t da_t, dx_t = da_t Wᵀ, dU = Σ_t h_{t-1}ᵀ dz_t
 
-after the backward scan, as one matrix product over all positions. Automatic differentiation of a scan has to add up dW
-and dU inside the loop, once per position (Werbos 1990 for backpropagation through time).
+after the backward scan, each as one product or sum over all positions. Automatic differentiation of the scan has to
+add up dU and db inside the loop, once per position (Werbos 1990 for backpropagation through time).
 
     rnn.py      the simple recurrent layer
     gru.py      gated recurrent units, with both places of the reset gate

@@ -99,13 +99,14 @@ def gru(
         x = checks.shaped("gru", "x", x, ("batch", "time", n_in))
         dtype = widest(x, *jax.tree.leaves(params))
         h0 = memory_of("gru", memory, x, n, widest(memory, wide(dtype)))
-        u, c = params.u.astype(dtype), None if params.c is None else params.c.astype(dtype)
+        u, b = params.u.astype(dtype), params.b.astype(dtype)[None, :]
+        c = None if params.c is None else params.c.astype(dtype)
 
         def step(h: Array, a: Array) -> tuple[Array, tuple[Array, Residuals]]:
-            h, r = cell(u, c, h, a)
+            h, r = cell(u, c, h, a + b)
             return h, (h.astype(dtype), jax.tree.map(lambda leaf: leaf.astype(dtype), r))
 
-        h, (hs, r) = jax.lax.scan(step, h0, project(x, params.w, params.b, dtype))
+        h, (hs, r) = jax.lax.scan(step, h0, project(x, params.w, dtype))
         y = swap(hs)
         return y, (x, h0.astype(dtype), y, r), h
 

@@ -92,16 +92,16 @@ def lstm(
         h, c = memory
         dtype = widest(x, w, u, b, h)
         h0, c0 = memory_of("lstm", h, x, n, dtype), memory_of("lstm", c, x, n, widest(c, wide(dtype)))
-        u = u.astype(dtype)
+        u, b = u.astype(dtype), b.astype(dtype)[None, :]
 
         def step(memory: LSTMMemory, a: Array) -> tuple[LSTMMemory, tuple[Array, Residuals]]:
-            z = (a + memory.h @ u).astype(c0.dtype)
+            z = (a + b + memory.h @ u).astype(c0.dtype)
             i, f, g, o = (squash(z_gate) for squash, z_gate in zip(_SQUASH, jnp.split(z, 4, axis=1), strict=True))
             c = f * memory.c + i * g
             h = (o * jnp.tanh(c)).astype(dtype)
             return LSTMMemory(h, c), (h, tuple(r.astype(dtype) for r in (i, f, g, o, memory.c)))
 
-        end, (hs, gates) = jax.lax.scan(step, LSTMMemory(h0, c0), project(x, w, b, dtype))
+        end, (hs, gates) = jax.lax.scan(step, LSTMMemory(h0, c0), project(x, w, dtype))
         y = swap(hs)
         return y, (x, h0, y, gates, end.c), end
 

@@ -31,9 +31,9 @@ def memory_of(function: str, memory: Any, x: Array, n: int, dtype: Any) -> Float
     return sharded_like(checks.shaped(function, "memory", memory, (x.shape[0], n)).astype(dtype), x)
 
 
-def project(x: Float[Array, "batch time n_in"], w: Array, b: Array, dtype: Any) -> Float[Array, "time batch m"]:
-    """a_t = x_t W + b"""
-    return swap(x.astype(dtype)) @ w.astype(dtype) + b.astype(dtype)[None, None, :]
+def project(x: Float[Array, "batch time n_in"], w: Array, dtype: Any) -> Float[Array, "time batch m"]:
+    """x_t W; the cells add b, because a sum with all positions is another pass over memory"""
+    return swap(x.astype(dtype)) @ w.astype(dtype)
 
 
 def project_backward(

@@ -78,13 +78,13 @@ def rnn(
         w, u, b = checks.fields("rnn", params, RNN, w=(n_in, n), u=(n, n), b=(n,))
         x = checks.shaped("rnn", "x", x, ("batch", "time", n_in))
         dtype = widest(x, w, u, b, memory)
-        h0, u = memory_of("rnn", memory, x, n, dtype), u.astype(dtype)
+        h0, u, b = memory_of("rnn", memory, x, n, dtype), u.astype(dtype), b.astype(dtype)[None, :]
 
         def step(h: Array, a: Array) -> tuple[Array, tuple[Array, Residuals]]:
-            h, r = activation.forward((), a + h @ u)
+            h, r = activation.forward((), a + b + h @ u)
             return h, (h, r)
 
-        h, (hs, r) = jax.lax.scan(step, h0, project(x, w, b, dtype))
+        h, (hs, r) = jax.lax.scan(step, h0, project(x, w, dtype))
         y = swap(hs)
         return y, (x, h0, y, r), h
 
