@@ -192,6 +192,7 @@ def test_the_checker_passes_the_losses(name):
 
 
 def test_labels_are_checked_on_the_host():
+    assert PLAIN.validate is not None
     y = np.array(LABELS)
     y[3, 1] = K
     with pytest.raises(ValueError, match=r"token_cross_entropy: target must be labels in 0..4 or -100, got 0..5"):
