@@ -76,7 +76,9 @@ def drops_the_last_id(params, residuals, dz):
     return TIED.backward(params, (jnp.where(ids == 6, 7, ids), *rest), dz)
 
 
-@pytest.mark.parametrize("fault", [without_the_output, output_alone, drops_the_last_id])
+@pytest.mark.parametrize(
+    "fault", slow_except([without_the_output, output_alone, drops_the_last_id], without_the_output)
+)
 def test_wrong_tied_embeddings_are_caught(fault):
     layer = TIED._replace(backward=fault)
     report = check_layer(layer, spread_params(TIED, 0), IDS, key=3, checks=("reference",))
@@ -99,11 +101,11 @@ def test_a_prompt_and_single_ids_equal_the_whole(name, x64):
     for piece in np.split(IDS, [3, 4], axis=1):
         z, _, memory = advance(params, memory, piece)
         pieces.append(z)
-    assert_close(jnp.concatenate(pieces, axis=1), network.forward(params, IDS)[0], "float64")
+    assert_close(jnp.concatenate(pieces, axis=1), jax.jit(network.forward)(params, IDS)[0], "float64")
 
 
 def test_initial_values_and_number_of_parameters(key):
-    d, layers, v, length = 32, 4, 65, 16
+    d, layers, v, length = 32, 2, 65, 16
     network = fnn.gpt(v, length, layers, heads=4, d=d)
     params = jax.jit(network.init)(key)
     assert fnn.count_params(params) == v * d + length * d + layers * (12 * d * d + 13 * d) + 2 * d
