@@ -171,6 +171,7 @@ def test_in_a_scan(x64):
         return jax.lax.scan(body, (state, memory), (x, y))
 
     (last, _), costs = run(state, memory, x, y)
+    step = jax.jit(step)
     for i in range(3):
         state, memory, cost = step(state, memory, (x[i], y[i]))
         assert_close(costs[i], cost, "float64")
