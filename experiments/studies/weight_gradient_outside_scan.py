@@ -103,10 +103,10 @@ def count(program: Any, repeats: int = 1, in_loop: bool = False) -> Counter[str]
             found["products"] += flops
             found["products in loops"] += flops * in_loop
         if name == "scan":
-            length = operation.params["length"]
-            first = operation.params["num_consts"]
-            carried = operation.invars[first : first + operation.params["num_carry"]]
-            found["numbers carried"] += length * repeats * sum(variable.aval.size for variable in carried)
+            length, (body,) = operation.params["length"], inner(operation.params["jaxpr"])
+            pairs = zip(operation.outvars, body.outvars, strict=True)  # what is not carried is stacked: one more axis
+            carried = sum(after.aval.size for all_rounds, after in pairs if all_rounds.aval.ndim == after.aval.ndim)
+            found["numbers carried"] += length * repeats * carried
         for value in operation.params.values():
             for part in inner(value):
                 found += count(part, repeats * length, in_loop or name == "scan")
