@@ -25,6 +25,7 @@ from pathlib import Path
 from experiments import STARTED
 from experiments.benchmarks.peers import Job
 
+WORKS = ("relu", "wide", "cnn", "nets", "sweep", "deep", "lstm", "gru", "gpt", "start")
 _PRODUCT = re.compile(r"(^|_)(dot|ynn_fusion|convolution)")
 _MOVE = re.compile(r"(copy|slice|concatenate|gather|transpose|pad|wrapped_broadcast)")
 _NOT_OPERATIONS = re.compile(r"^(\$|\w+::|while|call|cond|Pjit|[A-Z])|\(|/| ")
@@ -124,7 +125,7 @@ def start() -> None:
 def main() -> None:
     """Parse the flags. Traced workloads run on one core."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.profiles")
-    parser.add_argument("--work", choices=("relu", "wide", "cnn", "nets", "sweep", "deep", "start"), required=True)
+    parser.add_argument("--work", choices=WORKS, required=True)
     parser.add_argument("--shrink", type=int, default=1, help="factor by which to reduce the work")
     parser.add_argument("--list", type=int, default=0, help="number of operations to print, the longest first")
     flags = parser.parse_args()
