@@ -25,7 +25,7 @@ def init(function: str, argument: str, layer: Layer, key: PRNGKey | None) -> Par
 
 
 def forward(
-    function: str, argument: str, layer: Layer, params: Params, x: Array, key: PRNGKey | None = None
+    function: str, argument: str, layer: Layer, params: Params, x: Any, key: PRNGKey | None = None
 ) -> tuple[Array, Residuals]:
     """Return layer.forward(params, x, key), after a check that it takes these arguments and returns (y, residuals).
 
@@ -47,10 +47,11 @@ def forward(
 
 def backward(
     function: str, argument: str, layer: Layer, params: Params, residuals: Residuals, dy: Array
-) -> tuple[Params, Array]:
+) -> tuple[Params, Any]:
     """Return layer.backward(params, residuals, dy), after a check that it returns (dparams, dx).
 
-    `dparams` must have the tree and the shapes of params, and hold floating point arrays.
+    `dparams` must have the tree and the shapes of params, and hold floating point arrays. dx is an array, of the dtype
+    float0 for ids, or a pair if x is a pair (x, lengths).
     """
     if not hasattr(dy, "shape"):
         name = _name(layer, "backward")

@@ -60,7 +60,7 @@ def pad(sequences: Sequence[Any], value: float = 0, time: int | None = None) -> 
     return x, lengths
 
 
-def buckets(lengths: ArrayLike, batch_size: int, key: PRNGKey | None = None) -> list[np.ndarray]:
+def buckets(lengths: ArrayLike | Sequence[int], batch_size: int, key: PRNGKey | None = None) -> list[np.ndarray]:
     """Group sequences of similar lengths, so that a batch of each group has little to fill up.
 
     Args:

@@ -1,6 +1,6 @@
 """Combinators make one layer of several: in sequence, or beside a shortcut."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array
@@ -67,7 +67,7 @@ def serial(*layers: Layer) -> Layer:
             residuals.append(r)
         return x, tuple(residuals)
 
-    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
+    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """da_{l-1} = da_l ∂f_l/∂a_{l-1}, from the last layer to the first"""
         dparams = []
         each = enumerate(zip(layers, per_layer(params), residuals, strict=True))

@@ -82,7 +82,7 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
         y, s = protocol.forward("ragged", "whole", g, q, pair(x, a), j)
         return y, (r, s)
 
-    def backward(params: Ragged, residuals: Residuals, dy: Array) -> tuple[Ragged, Array]:
+    def backward(params: Ragged, residuals: Residuals, dy: Array) -> tuple[Ragged, Any]:
         """da = dy ∂g/∂a, dx = da ∂f/∂x"""
         r, s = residuals
         dq, dpair = protocol.backward("ragged", "whole", g, params.whole, s, dy)
