@@ -92,7 +92,7 @@ class Layer(NamedTuple):
 
     init: Callable[..., Params]
     forward: Callable[..., tuple[Array, Residuals]]
-    backward: Callable[..., tuple[Params, Array]]
+    backward: Callable[..., tuple[Params, Any]]
     calibrate: Callable[..., tuple[Params, Array]] | None = None
     name: str = ""
     layers: tuple["Layer", ...] = ()

@@ -55,6 +55,29 @@ fnn.evaluate(network, fnn.softmax_cross_entropy, result.state.params, test)
 run = fnn.make_run(network, fnn.softmax_cross_entropy, fnn.sgd, train, epochs=1, batch_size=10)
 jax.vmap(run, in_axes=(0, None))(jnp.array([0.1, 0.2]), key)
 """
+SEQUENCES = """
+ids, each = jnp.array([[1, 2, 3], [4, 5, 0]]), fnn.embedding(9, 4)
+network, gpt = fnn.serial(each, fnn.lstm(4, 4), fnn.dense(4, 9)), fnn.gpt(9, 8, 1, 2, 4)
+ragged = fnn.ragged(each, fnn.last(), fnn.data.lengths_of)
+wrapped = fnn.remat(network), fnn.mixed_precision(network, "bfloat16"), fnn.autodiff(network)
+for layer in (network, gpt, ragged, fnn.residual(each, each), *wrapped):
+    params = layer.init(key)
+    y, residuals = layer.forward(params, ids, key)
+    layer.backward(params, residuals, y)
+loss, optimizer = fnn.token_cross_entropy(), fnn.adam(0.1)
+state = fnn.init_state(network, optimizer, key)
+fnn.sample(gpt, gpt.init(key), ids, 3, key, top_k=2, top_p=0.9)
+fnn.beam_search(network, state.params, ids, 3, 2)
+memory = fnn.start_memory(network, state.params, 2)
+fnn.make_stream_step(network, loss, optimizer)(state, memory, (ids, ids), jnp.array([True, False]))
+data = ids, ids, fnn.data.token_weights(ids)
+fnn.fit(network, loss, optimizer, data, epochs=2, batch_size=2, key=key, progress=False)
+fnn.evaluate(network, fnn.smoothed_cross_entropy(0.1), state.params, (ids, ids))
+x, lengths = fnn.data.pad([[3, 1, 2], [4]])
+fnn.predict(ragged, ragged.init(key), x)
+fnn.data.buckets(lengths, 2, key)
+fnn.summary(gpt, (1, 8))
+"""
 REFUSED = """
 try:
     fnn.data.one_hot("labels", 3)
@@ -88,7 +111,11 @@ def test_hash_seeds_change_nothing():
     assert python("-c", TRAIN, PYTHONHASHSEED="1") == python("-c", TRAIN, PYTHONHASHSEED="2")
 
 
-@pytest.mark.parametrize("code", [LAYERS, pytest.param(TRAINING, marks=pytest.mark.slow)], ids=["layers", "training"])
+@pytest.mark.parametrize(
+    "code",
+    [LAYERS, *(pytest.param(code, marks=pytest.mark.slow) for code in (TRAINING, SEQUENCES))],
+    ids=["layers", "training", "sequences"],
+)
 def test_annotations_hold_at_run_time(code):
     """Everything runs with jaxtyping's checks of shapes and dtypes switched on; the layers are only traced."""
     assert python("-c", HOOK + code + REFUSED).strip() == "the hook is active"

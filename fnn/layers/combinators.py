@@ -157,7 +157,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     def join(x: Array, y: Array, s: Array, r: Residuals, q: Residuals) -> tuple[Array, Residuals]:
         return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
 
-    def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Array]:
+    def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Any]:
         """dx = dy ∂f/∂x + dy ∂s/∂x"""
         *branches, like = residuals
         (dp, dx), (dq, ds) = (

@@ -75,5 +75,5 @@ def embedding(n: int, d: int, w_init: Initializer = _standard_normal) -> Layer:
         x = x.astype(at_least_int32(x))
         return jnp.where(x < 0, jnp.asarray(n, x.dtype), x)
 
-    layer = Layer(init, forward, backward, name=f"embedding({n}, {d})", vocabulary=n)  # pyright: ignore[reportArgumentType]
+    layer = Layer(init, forward, backward, name=f"embedding({n}, {d})", vocabulary=n)
     return per_position(layer)

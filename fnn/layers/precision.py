@@ -99,7 +99,7 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
         given = [leaf for leaf in (x, *jax.tree.leaves(params)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         return y.astype(widest(*given)), (_as_bits(residuals), x[:0], y[:0])
 
-    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
+    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """(dparams, dx) = backward(s dy) / s"""
         residuals, like, y = residuals
         s = scale_of(dy)

@@ -37,7 +37,7 @@ def autodiff(layer: Layer) -> Layer:
         run = lambda params, x: protocol.forward("autodiff", "layer", layer, params, x, key)[0]
         return jax.vjp(run, params, x)
 
-    def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Array]:
+    def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Any]:
         return vjp(dy)
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
@@ -114,7 +114,7 @@ def remat(layer: Layer) -> Layer:
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         return protocol.forward("remat", "layer", layer, params, x, key)[0], (x, key)
 
-    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
+    def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         x, key, *memory = residuals
         # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)
         x, dy = jax.lax.optimization_barrier((x, dy))

@@ -23,7 +23,7 @@ def positions_of(position: Array | None, time: int) -> Int[Array, " time"]:
     return rows if position is None else position + rows
 
 
-def write(memory: Keys, new: Keys, position: Array) -> Keys:
+def write(memory: Keys, new: Float[Array, "batch groups time d"], position: Array) -> Keys:
     """Return the memory with `new` from `position` on. What lies past its end is dropped."""
     time, most = new.shape[2], memory.shape[2] - new.shape[2]
     past = jnp.maximum(position - most, 0)  # rows of `new` that do not fit
@@ -34,7 +34,7 @@ def write(memory: Keys, new: Keys, position: Array) -> Keys:
     return jax.lax.dynamic_update_slice_in_dim(memory, update, position, axis=2)
 
 
-def read(memory: Keys, time: int, position: Array) -> Keys:
+def read(memory: Keys, time: int, position: Array) -> Float[Array, "batch groups time d"]:
     """Return the part of `memory` that `write` has written: `time` rows from `position` on, 0 past the end."""
     rows = position + jnp.arange(time, dtype=position.dtype)
     return memory.at[:, :, rows].get(mode="fill", fill_value=0)
