@@ -7,6 +7,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -111,6 +112,8 @@ def main(arguments: Sequence[str]) -> int:
 
     0: success, 1: the experiment failed, 2: wrong flags, 130: interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # texts may hold what a terminal cannot show
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(overview())

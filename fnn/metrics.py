@@ -35,7 +35,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:
     target = checks.array("accuracy", "target", target)
     labels = target if target.ndim == prediction.ndim - 1 else jnp.argmax(target, axis=-1)
     if prediction.ndim < 2 or target.shape not in (prediction.shape[:-1], prediction.shape):
-        expected = f"labels (batch,) or rows (batch, k) for a prediction (batch, k), {tuple(prediction.shape)}"
+        expected = f"labels (batch, …) or rows (batch, …, k) for a prediction (batch, …, k), {tuple(prediction.shape)}"
         raise checks.fail("accuracy", "target", expected, target)
     # in a dtype that holds every class: class 256 as uint8 would be class 0
     dtype = wide(labels) if jnp.issubdtype(labels.dtype, jnp.inexact) else at_least_int32(labels)
@@ -62,11 +62,13 @@ def token_accuracy(ignore: int = -100) -> Callable[[Array, Array], Values]:
     ignore = checks.integer("token_accuracy", "ignore", ignore)
 
     def share(prediction: ArrayLike, target: ArrayLike) -> Values:
-        prediction = checks.array("accuracy", "prediction", prediction)
-        target = checks.array("accuracy", "target", target)
+        prediction = checks.array("token_accuracy", "prediction", prediction)
+        target = checks.array("token_accuracy", "target", target)
         if prediction.ndim < 2 or target.shape != prediction.shape[:-1]:
             expected = f"labels for each position of the prediction {tuple(prediction.shape)}"
-            raise checks.fail("accuracy", "target", expected, target)
+            raise checks.fail("token_accuracy", "target", expected, target)
+        if not jnp.issubdtype(target.dtype, jnp.integer):
+            raise checks.fail("token_accuracy", "target", "integer labels", target, TypeError)
         dtype, w = at_least_int32(target), not_ignored(target, ignore)
         right = w & (jnp.argmax(prediction, axis=-1).astype(dtype) == target.astype(dtype))
         axes = tuple(range(1, w.ndim))

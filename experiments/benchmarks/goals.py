@@ -59,11 +59,11 @@ def part_ratio(peer: str, part: str) -> Callable[[Rows], float | None]:
     """Return a measure: the median of a part of the peer's unit / that of fnn's."""
 
     def measure(rows: Rows) -> float | None:
-        ours, theirs = (
+        theirs, ours = (
             [value for value in rows[name].parts.get(part, ()) if value] if name in rows else []
             for name in (peer, "fnn")
         )
-        return float(np.median(ours) / np.median(theirs)) if ours and theirs else None
+        return float(np.median(theirs) / np.median(ours)) if ours and theirs else None
 
     return measure
 

@@ -98,7 +98,7 @@ def attention(work: Workload, device: torch.device, wait: Callable[[], None]) ->
     d = work.sizes[0]
     arrays = {n: [torch.from_numpy(a).to(device) for a in attention_arrays(work, n)] for n in ATTENTION_POSITIONS}
 
-    def run(of: list[torch.Tensor]) -> list[np.ndarray]:
+    def run(of: list[torch.Tensor]) -> list[torch.Tensor]:
         w_qkv, w_o, x = (a.detach().requires_grad_() for a in of[:3])
         qkv = (x @ w_qkv).split(d, dim=2)
         q, k, v = (a.view(*x.shape[:2], work.heads, d // work.heads).transpose(1, 2) for a in qkv)
@@ -106,6 +106,6 @@ def attention(work: Workload, device: torch.device, wait: Callable[[], None]) ->
         y = o.transpose(1, 2).reshape(x.shape) @ w_o
         found = [y.detach(), *torch.autograd.grad(y, (w_qkv, w_o, x), of[3])]
         wait()
-        return [a.cpu().numpy() for a in found]
+        return found
 
     return timed_lengths(run, arrays, work.batch, {})

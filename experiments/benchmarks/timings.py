@@ -84,10 +84,10 @@ def ratio(rows: Rows, peer: str, base: str = "fnn") -> float | None:
 
 def cpu_ratio(rows: Rows, peer: str) -> float | None:
     """Return the median of the peer's CPU time / that of fnn's, or None if one of them has none."""
-    ours, theirs = rows.get(peer), rows.get("fnn")
+    theirs, ours = rows.get(peer), rows.get("fnn")
     if not (ours and theirs and ours.cpu and theirs.cpu):
         return None
-    return float(np.median(ours.cpu) / np.median(theirs.cpu))
+    return float(np.median(theirs.cpu) / np.median(ours.cpu))
 
 
 def gflops(work: Workload, row: Row) -> float | None:

@@ -102,7 +102,7 @@ def shrunk(work: Workload, shrink: int) -> Workload:
     if shrink == 1:
         return work
     if work.kind == "attention":
-        return work._replace(batch=1)
+        return work._replace(title=f"{work.title}; here once", batch=1)
     batches = min(work.examples // work.batch, max(2, work.examples // work.batch // shrink))
     return work._replace(
         title=f"{work.title}; here shrunk {shrink}x",

@@ -95,7 +95,11 @@ def local_rows() -> Iterator[Row]:
         yield Row(name, content, f"{len(x):,}", "x".join(map(str, x.shape[1:])), "comes with scikit-learn")
     for name, (content, shape) in GENERATED.items():
         yield Row(name, content, "any", shape, "generated from a seed")
-    yield Row("topics", "Python's help texts", count_characters(texts.topics()), "character", "comes with Python")
+    try:
+        characters, location = count_characters(texts.topics()), "comes with Python"
+    except DataError:
+        characters, location = "-", "not a part of this Python"
+    yield Row("topics", "Python's help texts", characters, "character", location)
 
 
 def download_row(name: str, data: Download, download: bool) -> tuple[Row, str]:

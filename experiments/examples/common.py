@@ -109,7 +109,7 @@ def checkpoint_errors(folder: Path | None) -> Iterator[None]:
         if not reason.startswith(("fit: checkpoint_dir must", "fit: epochs must")):
             raise
         reason = re.sub(r"^fit: (checkpoint_dir )?|(\.)? To (go on|start a new).*$", "", reason, flags=re.DOTALL)
-        advice = "repeat the flags of that training, or name another folder"
+        advice = "repeat all flags of that training (its steps and rates, too), or name another folder"
         raise UsageError(f"--checkpoints: {reason}; {advice}") from None
 
 

@@ -100,6 +100,7 @@ def run(config: Config) -> Outcome:
     from matplotlib.figure import Figure
 
     at_least("--time", config.time, 2)
+    at_least("--steps", config.steps, 34)  # a point of the figure is the mean of 20 steps
     errors = {}
     for name, cell in CELLS.items():
         steps = max(1, int(SHARE[name] * config.steps))

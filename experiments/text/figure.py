@@ -1,6 +1,7 @@
 """The figure of `text`: the costs over the steps, and the beginning of a sample."""
 
 import textwrap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,4 +44,6 @@ def draw(
         lines = [part for line in sample.strip("\n").split("\n") for part in textwrap.wrap(line, WIDTH) or [""]]
         shown = "\n".join(lines[:LINES]).replace("$", r"\$")
         text.text(0, 0.97, shown, va="top", family="monospace", fontsize=9.5, transform=text.transAxes)
-        figures.save(figure, path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # the font lacks the letters of some languages
+            figures.save(figure, path)

@@ -37,7 +37,7 @@ def in_a_row(ids: Ids, block: int) -> Windows:
 
 
 def random_batches(
-    ids: Ids, block: int, batch_size: int, steps: int, per_epoch: int, seed: int
+    ids: Ids, block: int, batch_size: int, steps: int, per_epoch: int, seed: int, text: str
 ) -> Callable[[int], Iterator[Windows]]:
     """Return a stream of batches of random windows.
 
@@ -48,6 +48,7 @@ def random_batches(
       steps: batches in all.
       per_epoch: batches in an epoch; the last epoch may have fewer.
       seed: decides the windows.
+      text: names the text. `fit` compares the name of a stream when it resumes, and not the batches.
 
     Returns:
       epoch -> iterator of batches (x, y), as `fnn.fit` takes it. The same epoch always has the same batches.
@@ -58,4 +59,5 @@ def random_batches(
         for _ in range(min(per_epoch, steps - epoch * per_epoch)):
             yield windows(ids, generator.integers(0, len(ids) - block, batch_size), block)
 
+    batches.__qualname__ = f"windows of {text}, seed {seed}"
     return batches

@@ -15,7 +15,7 @@ from fnn.types import Loss
 
 
 def _cross_entropy(function: str, z: ArrayLike, y: ArrayLike, epsilon: float) -> tuple[Values, Any]:
-    """`_softmax_cross_entropy` of the target (1 - ε) y + ε / k"""
+    """L = mean_t -Σ_k y'_k ln p_k with y' = (1 - ε) y + ε / k, ln p_k = z_k - max z - ln Σ_j e^(z_j - max z)"""
     like, labels = jnp.asarray(z)[:0], y if jnp.ndim(y) == jnp.ndim(z) - 1 else None
     z, y = distribution(function, z, y)
     y = y if epsilon == 0 else (1 - epsilon) * y + epsilon / y.shape[-1]
@@ -28,7 +28,7 @@ def _cross_entropy(function: str, z: ArrayLike, y: ArrayLike, epsilon: float) ->
 
 
 def _softmax_cross_entropy(z: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
-    """L = mean_t -Σ_k y_k ln p_k with p = softmax(z), ln p_k = z_k - max z - ln Σ_j e^(z_j - max z)"""
+    """L = mean_t -Σ_k y_k ln p_k with p = softmax(z): ε = 0"""
     return _cross_entropy("softmax_cross_entropy", z, y, 0.0)
 
 

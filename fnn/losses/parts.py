@@ -35,6 +35,8 @@ def distribution(function: str, prediction: ArrayLike, target: ArrayLike) -> tup
     prediction, target = floating_prediction(function, prediction), checks.array(function, "target", target)
     if prediction.ndim < 2:
         raise checks.fail(function, "prediction", "of shape (batch, ..., k)", prediction)
+    if 0 in prediction.shape[1:-1]:
+        raise checks.fail(function, "prediction", "of shape (batch, ..., k), of at least one position", prediction)
     *positions, k = prediction.shape
     rows = ", ".join(map(str, positions)) + ("," if len(positions) == 1 else "")
     dtype = widest(prediction, jnp.float32)

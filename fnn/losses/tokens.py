@@ -22,6 +22,7 @@ def token_cross_entropy(ignore: int = -100, label_smoothing: float = 0.0) -> Los
 
     L = Σ_t w_t / n (ln Σ_j e^(z_tj) - z_(t, y_t)), dz_t = dL w_t / n (p_t - 1_(y_t)), p_t = softmax(z_t)
 
+    1_(y_t) is the one-hot vector of the label y_t.
     With label smoothing ε (Szegedy et al. 2016) the target is (1 - ε) 1_(y_t) + ε / k, with k classes.
 
     The value of an example is the mean over its own tokens, and 0 if it has none. Sequences with different numbers of
@@ -29,7 +30,7 @@ def token_cross_entropy(ignore: int = -100, label_smoothing: float = 0.0) -> Los
     `fnn.data.token_weights(y, ignore)`: a batch `(x, y, weight)`, also with `micro_batch_size`.
 
     Args:
-      ignore: the label of tokens that do not count, such as those that fill up a sequence. It may also be a class.
+      ignore: the label of tokens that do not count, such as padding. It may also be a class.
       label_smoothing: ε, in [0, 1).
 
     Returns:

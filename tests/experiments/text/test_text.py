@@ -66,8 +66,12 @@ def test_a_second_run_resumes(text_file, tmp_path, capsys):
     assert command([*arguments, "--learning-rate", "0.01"]) == 2
     error = capsys.readouterr().err
     assert "--checkpoints: must be a folder of checkpoints of this same training" in error
-    assert error.endswith("repeat the flags of that training, or name another folder\n")
+    assert error.endswith("repeat all flags of that training (its steps and rates, too), or name another folder\n")
     assert error.count("\n") == 1
+    other = tmp_path / "other.txt"  # the ids of its characters are the same
+    other.write_text(text_file.read_text(encoding="utf-8").replace("z", "~"), encoding="utf-8")
+    assert command([*arguments, "--data", other]) == 2
+    assert "data was [stream windows of a text with the SHA-256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["text", pytest.param("digits", marks=pytest.mark.slow)])
@@ -82,6 +86,7 @@ def test_checkpoints_in_what_is_no_folder(name, text_file, tmp_path, capsys):
     [
         (["--data", "missing.txt"], "missing.txt: cannot be read"),
         (["--heads", "3", "--model", "gpt"], "--width must be a multiple of --heads, 3, got 8"),
+        (["--block", "1", "--model", "gpt"], "--block must be at least 2, got 1"),
         (["--top-p", "1.5"], "--top-p must be in (0, 1]"),
         (["--temperature", "-1"], "--temperature must be finite and at least 0"),
         (["--block", "5000"], "--block must be below 180"),
@@ -128,7 +133,7 @@ def test_windows_of_the_validation_cover_the_text():
 
 
 def test_batches_of_an_epoch_are_the_same_each_time():
-    batches = random_batches(np.arange(50, dtype=np.int32), 7, 4, steps=10, per_epoch=4, seed=3)
+    batches = random_batches(np.arange(50, dtype=np.int32), 7, 4, steps=10, per_epoch=4, seed=3, text="numbers")
     for epoch, size in ((0, 4), (1, 4), (2, 2)):
         once, again = list(batches(epoch)), list(batches(epoch))
         assert len(once) == size
