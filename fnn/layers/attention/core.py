@@ -20,6 +20,7 @@ from fnn.dtypes import contract, wide, widened, widest
 Queries = Float[Array, "batch groups queries time d"]
 Keys = Float[Array, "batch groups keys d"]
 Probabilities = Float[Array, "batch groups queries time keys"]
+RowSums = Float[Array, "batch groups queries time 1"]
 Visible = Bool[Array, "time keys"] | None
 """Which keys a position sees. None: all of them."""
 
@@ -40,24 +41,22 @@ def scores(q: Queries, k: Keys, visible: Visible) -> Probabilities:
     return s if visible is None else jnp.where(visible[None, None, None], s, -jnp.inf)
 
 
-def log_sum_exp(s: Probabilities) -> tuple[Probabilities, Float[Array, "batch groups queries time 1"]]:
-    """Return e^(S - m) with m the largest entry of a row, and ℓ = m + log Σ e^(S - m).
+def exponentials(s: Probabilities) -> tuple[Probabilities, RowSums, RowSums]:
+    """Return E = e^(S - m) with m the largest entry of a row, Σ E, and ℓ = m + log Σ E.
 
-    For a row without a visible key, they are 0 and ∞, so that P = e^(S - ℓ) = 0.
+    P = E / Σ E = e^(S - ℓ). For a row without a visible key they are 0, 1 and ∞, so that P = 0.
     """
     m = jnp.max(s, -1, keepdims=True)
     e = jnp.exp(s - jnp.where(m == -jnp.inf, 0, m))
     total = jnp.sum(e, -1, keepdims=True)
-    return e, jnp.where(total == 0, jnp.inf, m + jnp.log(total))
+    lse = jnp.where(total == 0, jnp.inf, m + jnp.log(total))
+    return e, jnp.where(total == 0, 1, total), lse
 
 
 def attend(q: Queries, k: Keys, v: Keys, visible: Visible = None) -> tuple[Queries, Probabilities]:
     """P = softmax(S), O = P V; returns O, P. A row without a visible key is 0."""
-    s = scores(q, k, visible)
-    m = jnp.max(s, -1, keepdims=True)
-    e = jnp.exp(s - jnp.where(m == -jnp.inf, 0, m))
-    total = jnp.sum(e, -1, keepdims=True)
-    p = (e / jnp.where(total == 0, 1, total)).astype(q.dtype)
+    e, total, _ = exponentials(scores(q, k, visible))
+    p = (e / total).astype(q.dtype)
     return product("bgqtk,bgkd->bgqtd", p, v).astype(q.dtype), p
 
 

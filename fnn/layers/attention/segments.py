@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from fnn.dtypes import wide
 from fnn.layers.attention import core
-from fnn.layers.attention.core import Keys, Queries, log_sum_exp, product, scores, up_to
+from fnn.layers.attention.core import Keys, Queries, RowSums, exponentials, product, scores, up_to
 
 BLOCK, SEGMENTS = 64, 4
 """Positions of a block, and largest number of segments; more of them compute fewer scores, but compile for longer."""
@@ -63,9 +63,7 @@ def concatenate(parts: list[Any]) -> Any:
     return jax.tree.map(lambda leaf, *more: jnp.concatenate([leaf, *more], axis=3) if more else leaf, *parts)
 
 
-def attend(
-    q: Queries, k: Keys, v: Keys, causal: bool, position: Array | None = None
-) -> tuple[Queries, Float[Array, "batch groups queries time 1"]]:
+def attend(q: Queries, k: Keys, v: Keys, causal: bool, position: Array | None = None) -> tuple[Queries, RowSums]:
     """S = Q Kᵀ / √d, P = e^(S - ℓ), O = P V; returns O, ℓ.
 
     Args:
@@ -78,9 +76,8 @@ def attend(
         ks, vs = k[:, :, : segment.keys], v[:, :, : segment.keys]
 
         def step(carry: Any, first: Array, q: Queries) -> tuple[Any, tuple[Queries, Array]]:
-            e, lse = log_sum_exp(scores(q, ks, visible(causal, position, first, q, ks)))
-            total = jnp.sum(e, -1, keepdims=True)
-            o = product("bgqtk,bgkd->bgqtd", e.astype(v.dtype), vs) / jnp.where(total == 0, 1, total)
+            e, total, lse = exponentials(scores(q, ks, visible(causal, position, first, q, ks)))
+            o = product("bgqtk,bgkd->bgqtd", e.astype(v.dtype), vs) / total
             return (), (o.astype(q.dtype), lse)
 
         return scan_blocks(step, (), segment, q)[1]
