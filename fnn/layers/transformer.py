@@ -42,7 +42,9 @@ def transformer_block(
 
     Args:
       d: number of features, the size of the last axis of x and y.
-      heads, causal, rotary, kv_heads, length: see `fnn.attention`.
+      heads, causal, rotary, kv_heads: see `fnn.attention`.
+      length: the largest number of positions, for sequences that are read in pieces; see `fnn.attention`. Each piece
+        is compared with all `length` keys, so choose it no larger than needed.
       dropout: the rate of `fnn.dropout` after the attention and after f.
       norm: a function n -> Layer, such as `fnn.rms_norm`.
       feed_forward: f, for example `fnn.swiglu(d, 8 * d // 3)`. None: the two dense layers with `fnn.gelu_tanh`.
@@ -94,7 +96,8 @@ def gpt(
 
     Args:
       vocabulary: number of ids.
-      length: the largest number of positions.
+      length: the largest number of positions. If a sequence is read in pieces, each piece (such as a prompt of
+        `fnn.sample`) is compared with all `length` keys, so choose it no larger than needed.
       layers: number of blocks.
       heads, kv_heads: see `fnn.attention`.
       d: number of features.

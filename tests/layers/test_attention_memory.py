@@ -58,6 +58,19 @@ def test_a_mask_from_the_top_left_while_decoding_would_be_seen(x64):
     assert largest(top_left - whole[:, 5:]) > 0.01
 
 
+def test_the_memory_can_be_donated():
+    """No two of its arrays are one buffer, neither at the start nor after a step."""
+    network, optimizer = fnn.gpt(5, length=4, layers=1, heads=2, d=4), fnn.sgd(0.1)
+    state = fnn.init_state(network, optimizer, jax.random.key(0))
+    step = jax.jit(fnn.make_stream_step(network, fnn.softmax_cross_entropy, optimizer), donate_argnums=(0, 1))
+    memory, ids = fnn.start_memory(network, state.params, 2), np.ones((2, 2), "int32")
+    for _ in range(2):
+        given = memory
+        state, memory, cost = step(state, memory, (ids, ids))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
+    assert np.isfinite(cost)
+
+
 def test_positions_past_the_length_are_nan():
     """Those before it are right, and stay in the memory."""
     layer = fnn.attention(8, 2, length=6)

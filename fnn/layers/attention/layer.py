@@ -67,7 +67,8 @@ def attention(
       kv_heads: number of heads of K and V, which divides `heads`. Each is shared by a group of heads / kv_heads heads
         (Ainslie et al. 2023). None: as many as heads.
       length: the largest number of positions, for sequences that are read in pieces (see `fnn.Stream`): keys and
-        values of so many positions are remembered. Without it, or if not causal, the layer has no stream.
+        values of so many positions are remembered. Each piece is compared with all `length` keys, so choose it no
+        larger than needed. Without it, or if not causal, the layer has no stream.
       bias: whether there are biases.
       w_init: initialiser of W_qkv.
       out_init: initialiser of W_o; `w_init` if None.
@@ -116,9 +117,10 @@ def attention(
         return params, x
 
     def start(params: Attention, batch: int) -> AttentionMemory:
-        """No position is read yet."""
-        empty = jnp.zeros((batch, groups, capacity or 0, d_head), params.w_qkv.dtype)
-        return AttentionMemory(empty, empty, jnp.zeros((), jnp.int32))
+        """No position is read yet. K and V are two buffers, so that the memory can be donated."""
+        checks.fields("attention", params, Attention)
+        k, v = (jnp.zeros((batch, groups, capacity or 0, d_head), params.w_qkv.dtype) for _ in range(2))
+        return AttentionMemory(k, v, jnp.zeros((), jnp.int32))
 
     def remembered(memory: AttentionMemory, x: Array) -> AttentionMemory:
         shape = (x.shape[0], groups, capacity or 0, d_head)
