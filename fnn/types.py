@@ -59,6 +59,10 @@ class Stream(NamedTuple):
       advance: params, memory, x, key=None -> y, residuals, memory. The layer's output for the next positions
         x (batch, time, ...), and what it remembers after them. The layer's `backward` takes these residuals too: it
         takes the memory as a constant, which is truncated backpropagation through time.
+
+    The memory keeps the dtypes that `start` gave it, which are those of the parameters, or float32 where a layer needs
+    it. If x is wider than the parameters, `advance` rounds the memory to them: the output of a sequence that is read in
+    pieces, and that of attention already from `start`, then differs from that of `forward` by this rounding.
     """
 
     start: Callable[..., Any]

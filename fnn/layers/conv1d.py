@@ -10,6 +10,7 @@ from fnn import checks
 from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.correlation import correlate, correlate_backward
+from fnn.layers.streams import sharded_like
 from fnn.types import Layer, PRNGKey, Stream
 
 _NO_PADS = ((0, 0), (0, 0))
@@ -142,14 +143,15 @@ def conv1d(
 
     def start(params: Conv1d, batch: int) -> Array:
         """Zeros before the sequence"""
+        checks.fields("conv1d", params, Conv1d)
         return jnp.zeros((batch, reach, c_in), params.w.dtype)
 
     def advance(params: Conv1d, memory: Array, x: Array, key: PRNGKey | None = None) -> tuple[Array, _Inputs, Array]:
         """Z_i = Σ_p X_(i + p d) W_p + b, where X begins with the memory"""
         x = check(params, x)
-        memory = checks.shaped("conv1d", "memory", memory, (x.shape[0], reach, c_in))
+        memory = sharded_like(checks.shaped("conv1d", "memory", memory, (x.shape[0], reach, c_in)), x)
         both = _after(memory, x)
-        return apply(params, both, (0, 0)), _Inputs(x, memory), both[:, x.shape[1] :]
+        return apply(params, both, (0, 0)), _Inputs(x, memory), both[:, x.shape[1] :].astype(memory.dtype)
 
     name = f"conv1d({c_in}, {c_out}, {k})"
     return Layer(init, forward, backward, name=name, stream=Stream(start, advance) if causal and s == 1 else None)

@@ -114,6 +114,8 @@ def correlate(x: Array, w: Array, strides: Pair, pads: Pads) -> Array:
     def xla_convolution(x: Array, w: Array) -> Array:
         return jax.lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
+    if any(jax.typeof(x).sharding.spec):  # sharded over an Explicit axis, which the matrix products would merge
+        return xla_convolution(x, w)
     return jax.lax.platform_dependent(x, w, cpu=matrix_products, default=xla_convolution)
 
 

@@ -106,6 +106,25 @@ def test_pieces_equal_the_whole(name, x64):
     assert_close((dparams, dx), jax.jit(lambda p, x, dy: jax.vjp(truncated, p, x)[1](dy))(params, x, dy), "float64")
 
 
+def test_explicit_axes_of_a_mesh():
+    """The memory takes the sharding of the rows."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    params, x = spread_params(DILATED, 0), normal(1, (4, 6, 2))
+
+    def read(params, x):
+        memory, pieces = DILATED.stream.start(params, 4), []
+        for piece in (x[:, :2], x[:, 2:]):
+            y, _, memory = DILATED.stream.advance(params, memory, piece)
+            pieces.append(y)
+        return jnp.concatenate(pieces, axis=1), memory
+
+    with jax.set_mesh(mesh):
+        rows = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+        y, memory = jax.jit(read)(params, rows)
+    assert y.sharding.spec[0] == memory.sharding.spec[0] == "data"
+    assert_close(y, DILATED.forward(params, x)[0], "float32")
+
+
 def with_x(change):
     return CAUSAL._replace(backward=lambda p, r, dz: CAUSAL.backward(p, r._replace(x=change(r.x)), dz))
 

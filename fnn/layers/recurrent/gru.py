@@ -91,6 +91,7 @@ def gru(
 
     def start(params: GRU, batch: int) -> Array:
         """h_0 = 0"""
+        checks.fields("gru", params, GRU)
         return jnp.zeros((batch, n), wide(params.u))
 
     def advance(params: GRU, memory: Array, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Array]:
@@ -108,7 +109,7 @@ def gru(
 
         h, (hs, r) = jax.lax.scan(step, h0, project(x, params.w, dtype))
         y = swap(hs)
-        return y, (x, h0.astype(dtype), y, r), h
+        return y, (x, h0.astype(dtype), y, r), h.astype(memory.dtype)
 
     def forward(params: GRU, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y_t = h_t, from h_0 = 0"""

@@ -81,6 +81,7 @@ def lstm(
 
     def start(params: LSTM, batch: int) -> LSTMMemory:
         """h_0 = c_0 = 0"""
+        checks.fields("lstm", params, LSTM)
         return LSTMMemory(jnp.zeros((batch, n), params.u.dtype), jnp.zeros((batch, n), wide(params.u)))
 
     def advance(
@@ -103,7 +104,8 @@ def lstm(
 
         end, (hs, gates) = jax.lax.scan(step, LSTMMemory(h0, c0), project(x, w, dtype))
         y = swap(hs)
-        return y, (x, h0, y, gates, end.c), end
+        after = LSTMMemory(end.h.astype(h.dtype), end.c.astype(c.dtype))
+        return y, (x, h0, y, gates, end.c), after
 
     def forward(params: LSTM, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y_t = h_t, from h_0 = c_0 = 0"""

@@ -71,6 +71,7 @@ def rnn(
 
     def start(params: RNN, batch: int) -> Array:
         """h_0 = 0"""
+        checks.fields("rnn", params, RNN)
         return jnp.zeros((batch, n), params.u.dtype)
 
     def advance(params: RNN, memory: Array, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Array]:
@@ -86,7 +87,7 @@ def rnn(
 
         h, (hs, r) = jax.lax.scan(step, h0, project(x, w, dtype))
         y = swap(hs)
-        return y, (x, h0, y, r), h
+        return y, (x, h0, y, r), h.astype(memory.dtype)
 
     def forward(params: RNN, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y_t = h_t, from h_0 = 0"""
