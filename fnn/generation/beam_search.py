@@ -70,7 +70,7 @@ def _beam_search(
     batch, time = prompt.shape
     check_length("beam_search", network, params, batch, time + n - 1)
     stream = stream_of("beam_search", network)
-    axes = batch_axes(stream, params)
+    axes = batch_axes("beam_search", stream, params)
 
     def of_each_beam(memory: Any, index: Int[Array, " rows"]) -> Any:
         """Gather the memory by sequences; what they share stays"""

@@ -29,7 +29,8 @@ How to add a layer:
    Compute in the wider of x's and the parameters' dtypes (`fnn.dtypes.widest`).
 4. Residuals are a pytree of arrays, so that `jit`, `vmap` and `repeat` can carry them. `x[:0]` keeps the shape and
    the dtype of x without its values. `backward` returns gradients in the dtypes of params and of x.
-5. A layer that acts on each position of a sequence alone is passed through `fnn.layers.streams.per_position`.
+5. A layer that acts on each position of a sequence alone is passed through `fnn.layers.streams.per_position`, with
+   `features=True` if each output depends on the whole last axis of x.
 6. Export the builder in `fnn/__init__.py`, and add a row to `LAYERS` in `tests/layers/test_layers.py`: the backward is
    then compared with `jax.vjp` of the forward, under jit, vmap and on two devices. `fnn.gradcheck.check_layer` checks
    it without a test.

@@ -205,7 +205,7 @@ def _softmax_backward(a: Floats, da: Floats) -> Floats:
     return (a * (da - jnp.sum(da * a, axis=-1, keepdims=True))).astype(dtype)
 
 
-softmax = activation("softmax", _softmax, _softmax_backward)
+softmax = per_position(parameterless("softmax", _softmax, _softmax_backward), features=True)
 """Softmax over the last axis: a_k = e^z_k / Σ_j e^z_j, dz = a ∘ (da - Σ_j da_j a_j). See Bridle (1990).
 
 To train a classifier, end the network in logits and use `softmax_cross_entropy`, which is more accurate.

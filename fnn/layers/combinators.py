@@ -98,7 +98,7 @@ def serial(*layers: Layer) -> Layer:
         name="serial",
         layers=layers,
         combinator=serial,
-        stream=serial_stream(layers, split_key),
+        stream=serial_stream(layers, split_key, per_layer),
         vocabulary=layers[0].vocabulary,
     )
 
@@ -138,6 +138,9 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         each = zip(Residual._fields, layers, split_key(key, 2), strict=True)
         return Residual(*(protocol.init("residual", name, f, k) for name, f, k in each))
 
+    def check(params: Params) -> Residual:
+        return checks.fields("residual", params, Residual)
+
     def add(y: Array, s: Array) -> Array:
         if y.shape != s.shape:
             expected = f"of the shape of the layer's output, {tuple(y.shape)}"
@@ -147,10 +150,9 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
 
     def forward(params: Residual, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(x) + s(x)"""
-        params = checks.fields("residual", params, Residual)
         (y, r), (s, q) = (
             protocol.forward("residual", name, f, p, x, k)
-            for name, f, p, k in zip(Residual._fields, layers, params, split_key(key, 2), strict=True)
+            for name, f, p, k in zip(Residual._fields, layers, check(params), split_key(key, 2), strict=True)
         )
         return join(x, y, s, r, q)
 
@@ -181,6 +183,6 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         name="residual",
         layers=layers,
         combinator=residual,
-        stream=residual_stream(layers, split_key, join),
+        stream=residual_stream(layers, split_key, check, join),
         vocabulary=min((f.vocabulary for f in layers if f.vocabulary is not None), default=None),
     )

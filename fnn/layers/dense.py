@@ -72,7 +72,7 @@ def dense(n_in: int, n_out: int, w_init: Initializer = lecun_normal, b_init: Ini
         dx = matmul(dz, w.astype(dz.dtype).T).astype(x.dtype)
         return Dense(dw, db), dx
 
-    return per_position(Layer(init, forward, backward, name=f"dense({n_in}, {n_out})"))
+    return per_position(Layer(init, forward, backward, name=f"dense({n_in}, {n_out})"), features=True)
 
 
 def _flatten(x: Array) -> tuple[Array, Array]:

@@ -203,7 +203,7 @@ def layer_norm(n: int, epsilon: float = 1e-5) -> Layer:
         dx = _normalize_backward(xhat, inverse, dy * _as_row(gamma, dy), (-1,))
         return LayerNorm(_sum_rows(dy * xhat, gamma), _sum_rows(dy, beta)), dx.astype(like.dtype)
 
-    return per_position(Layer(init, forward, backward, name=f"layer_norm({n})"))
+    return per_position(Layer(init, forward, backward, name=f"layer_norm({n})"), features=True)
 
 
 def calibrate(network: Layer, params: Params, x: Array) -> Params:

@@ -62,6 +62,7 @@ def learned_positions(n: int, d: int, w_init: Initializer = _small_normal) -> La
 
     def start(params: Positions, batch: int) -> Int[Array, ""]:
         """No position is read yet."""
+        checks.fields("learned_positions", params, Positions)
         return jnp.zeros((), jnp.int32)
 
     def advance(

@@ -40,14 +40,8 @@ def repeat(layer: Layer, n: int) -> Layer:
         return jax.vmap(lambda k: protocol.init("repeat", "layer", layer, k))(jax.random.split(key, n))
 
     def check(params: Params, x: Array) -> Array:
-        wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]
-        if wrong:
-            raise checks.fail("repeat", "params", f"a tree of leaves with a leading axis of {n}", wrong[0])
-        first = jax.tree.map(lambda leaf: leaf[0], params)
-        y = jax.eval_shape(lambda p, x: protocol.forward("repeat", "layer", layer, p, x)[0], first, x)
-        if y.shape != x.shape:
-            raise checks.fail("repeat", "the layer's output", f"of the shape of its input, {tuple(x.shape)}", y)
-        return x.astype(y.dtype)
+        first = _first(params, n)
+        return _cast(jax.eval_shape(lambda p, x: protocol.forward("repeat", "layer", layer, p, x)[0], first, x), x)
 
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f(params_l, a_{l-1}), a_0 = x"""
@@ -83,6 +77,26 @@ def repeat(layer: Layer, n: int) -> Layer:
     return Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", copies, repeat, stream)
 
 
+def _first(params: Params, n: int) -> Params:
+    """Return the parameters of the first of n copies."""
+    return jax.tree.map(lambda leaf: leaf[0], _of_copies(params, n))
+
+
+def _of_copies(params: Params, n: int) -> Params:
+    """Return the parameters if there are n copies of each."""
+    wrong = [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) < 1 or np.shape(leaf)[0] != n]
+    if wrong:
+        raise checks.fail("repeat", "params", f"a tree of leaves with a leading axis of {n}", wrong[0])
+    return params
+
+
+def _cast(y: Any, x: Array) -> Array:
+    """Return the input of the first copy in the dtype of its output y."""
+    if y.shape != x.shape:
+        raise checks.fail("repeat", "the layer's output", f"of the shape of its input, {tuple(x.shape)}", y)
+    return x.astype(y.dtype)
+
+
 def _stream(layer: Layer, n: int) -> Stream | None:
     """Return the stream of n copies in one scan, whose memory has a leading axis of size n."""
     if layer.stream is None:
@@ -90,7 +104,7 @@ def _stream(layer: Layer, n: int) -> Stream | None:
     stream = layer.stream
 
     def start(params: Params, batch: int) -> Any:
-        return jax.vmap(lambda p: stream.start(p, batch))(params)
+        return jax.vmap(lambda p: stream.start(p, batch), axis_size=n)(_of_copies(params, n))
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
         def step(a: Array, xs: Any) -> tuple[Array, tuple[Residuals, Any]]:
@@ -99,9 +113,9 @@ def _stream(layer: Layer, n: int) -> Stream | None:
             return a, (r, m)
 
         keys = None if key is None else jax.random.split(key, n)
-        first = jax.tree.map(lambda leaf: leaf[0], (params, memory))
-        dtype = jax.eval_shape(lambda a: stream.advance(*first, a)[0], x).dtype
-        y, (residuals, memory) = jax.lax.scan(step, x.astype(dtype), (params, memory, keys), length=n)
+        first = _first(params, n), jax.tree.map(lambda leaf: leaf[0], memory)
+        a = _cast(jax.eval_shape(lambda a: stream.advance(*first, a)[0], x), x)
+        y, (residuals, memory) = jax.lax.scan(step, a, (params, memory, keys), length=n)
         return y, (residuals, x[:0]), memory
 
     return Stream(start, advance)

@@ -68,4 +68,4 @@ def rms_norm(n: int, epsilon: float = 1e-5) -> Layer:
         dx = (dxhat - xhat * jnp.mean(dxhat * xhat, -1, keepdims=True)) * inverse
         return RMSNorm(dgamma.astype(gamma.dtype)), dx.astype(like.dtype)
 
-    return per_position(Layer(init, forward, backward, name=f"rms_norm({n})"))
+    return per_position(Layer(init, forward, backward, name=f"rms_norm({n})"), features=True)

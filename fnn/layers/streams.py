@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn import checks
@@ -13,10 +14,23 @@ Keys = Callable[[PRNGKey | None, int], Sequence[PRNGKey | None]]
 """key, n -> a key for each of n layers: the function that the forward pass of the combinator uses"""
 
 
-def per_position(layer: Layer) -> Layer:
-    """Return the layer with a stream without memory, for layers whose output at a position depends on it alone."""
+Check = Callable[[Params], Params]
+"""Returns the parameters of a combinator, or raises an error if they have another form."""
+
+
+def per_position(layer: Layer, features: bool = False) -> Layer:
+    """Return the layer with a stream without memory, for layers whose output at a position depends on it alone.
+
+    Args:
+      layer: the layer.
+      features: whether the last axis of x holds features, of which each output depends on all. The stream then refuses
+        x (batch, time): its last axis is time.
+    """
 
     def advance(params: Params, memory: tuple, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, tuple]:
+        if features and jnp.ndim(x) < 3:
+            expected = "of shape (batch, time, ..., features), if a sequence is read in pieces"
+            raise checks.fail(layer.name, "x", expected, x)
         return *layer.forward(params, x, key), ()
 
     return layer._replace(stream=Stream(_no_memory, advance))
@@ -38,21 +52,27 @@ def sharded_like(memory: Array, x: Array) -> Array:
     return jax.sharding.reshard(memory, jax.sharding.NamedSharding(mesh, spec))
 
 
-def serial_stream(layers: Sequence[Layer], keys: Keys) -> Stream | None:
+def serial_stream(layers: Sequence[Layer], keys: Keys, per_layer: Check) -> Stream | None:
     """Return the stream of layers in sequence, whose memory is a tuple with one entry per layer.
 
     None if a layer has no stream.
+
+    Args:
+      layers: the layers.
+      keys: how a key is split.
+      per_layer: the check of the parameters.
     """
     streams = [layer.stream for layer in layers if layer.stream is not None]
     if len(streams) < len(layers):
         return None
 
     def start(params: Params, batch: int) -> Any:
-        return tuple(stream.start(p, batch) for stream, p in zip(streams, params, strict=True))
+        return tuple(stream.start(p, batch) for stream, p in zip(streams, per_layer(params), strict=True))
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
         residuals, after = [], []
-        for stream, p, m, k in zip(streams, params, memory, keys(key, len(layers)), strict=True):
+        each = streams, per_layer(params), _parts("serial", memory, len(layers)), keys(key, len(layers))
+        for stream, p, m, k in zip(*each, strict=True):
             x, r, m = stream.advance(p, m, x, k)
             residuals.append(r)
             after.append(m)
@@ -62,13 +82,14 @@ def serial_stream(layers: Sequence[Layer], keys: Keys) -> Stream | None:
 
 
 def residual_stream(
-    layers: Sequence[Layer], keys: Keys, join: Callable[[Array, Array, Array, Residuals, Residuals], Any]
+    layers: Sequence[Layer], keys: Keys, check: Check, join: Callable[[Array, Array, Array, Residuals, Residuals], Any]
 ) -> Stream | None:
     """Return the stream of a layer and its shortcut, whose memory is a pair. None if one of them has no stream.
 
     Args:
       layers: the layer and the shortcut.
       keys: how a key is split.
+      check: the check of the parameters.
       join: x, both outputs and both residuals -> the output and residuals of the combination.
     """
     layer, shortcut = (f.stream for f in layers)
@@ -76,16 +97,24 @@ def residual_stream(
         return None
 
     def start(params: Params, batch: int) -> Any:
-        p, q = params
+        p, q = check(params)
         return layer.start(p, batch), shortcut.start(q, batch)
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
-        (p, q), (m, n), (k, j) = params, memory, keys(key, 2)
+        (p, q), (m, n), (k, j) = check(params), _parts("residual", memory, 2), keys(key, 2)
         y, r, m = layer.advance(p, m, x, k)
         s, t, n = shortcut.advance(q, n, x, j)
         return *join(x, y, s, r, t), (m, n)
 
     return Stream(start, advance)
+
+
+def _parts(function: str, memory: Any, n: int) -> tuple:
+    """Return the memory of a combinator if it has one entry for each of n layers."""
+    if not isinstance(memory, tuple | list) or len(memory) != n:
+        came = f"a {type(memory).__name__} of {len(memory)}" if isinstance(memory, tuple | list) else None
+        raise checks.fail(function, "memory", f"a tuple of {n}, one entry per layer", memory, came=came)
+    return tuple(memory)
 
 
 def stream_of(function: str, network: Layer) -> Stream:
@@ -124,11 +153,21 @@ def start_memory(network: Layer, params: Params, batch: int) -> Any:
     return stream.start(checks.params("start_memory", params), checks.positive_int("start_memory", "batch", batch))
 
 
-def batch_axes(stream: Stream, params: Params) -> list[int | None]:
-    """Return the axis of each leaf of the memory that counts the sequences. None if they share it, as a position."""
-    two, three = (jax.tree.leaves(jax.eval_shape(lambda p, n=n: stream.start(p, n), params)) for n in (2, 3))
+def batch_axes(function: str, stream: Stream, params: Params) -> list[int | None]:
+    """Return the axis of each leaf of the memory that counts the sequences. None if they share it, as a position.
+
+    Raises ValueError, in the name of `function`, if a leaf depends on the number of sequences in another way.
+    """
+    two, three = (jax.eval_shape(lambda p, n=n: stream.start(p, n), params) for n in (2, 3))
+    if jax.tree.structure(two) != jax.tree.structure(three):
+        came = f"{jax.tree.structure(two)} for 2 sequences, {jax.tree.structure(three)} for 3"
+        raise checks.fail(function, "the memory", "a tree that does not depend on the number of sequences", came=came)
     axes = []
-    for a, b in zip(two, three, strict=True):
-        differing = [axis for axis, sizes in enumerate(zip(a.shape, b.shape, strict=True)) if len(set(sizes)) > 1]
-        axes.append(differing[0] if differing else None)
+    for (path, a), b in zip(jax.tree.leaves_with_path(two), jax.tree.leaves(three), strict=True):
+        axis = next((i for i, sizes in enumerate(zip(a.shape, b.shape, strict=False)) if sizes == (2, 3)), None)
+        if b.shape != (a.shape if axis is None else (*a.shape[:axis], 3, *a.shape[axis + 1 :])):
+            expected = "an array with one axis of the number of sequences, or independent of it"
+            name, came = f"the memory{jax.tree_util.keystr(path)}", f"{a.shape} for 2 sequences, {b.shape} for 3"
+            raise checks.fail(function, name, expected, came=came)
+        axes.append(axis)
     return axes

@@ -70,4 +70,4 @@ def swiglu(d: int, hidden: int, w_init: Initializer = lecun_normal) -> Layer:
         dw_1, dw_2 = weight_gradient(x, dab, w_1), weight_gradient(a * s * b, dy, w_2)
         return SwiGLU(dw_1, dw_2), (dab @ w_1.astype(dab.dtype).T).astype(x.dtype)
 
-    return per_position(Layer(init, forward, backward, name=f"swiglu({d}, {hidden})"))
+    return per_position(Layer(init, forward, backward, name=f"swiglu({d}, {hidden})"), features=True)

@@ -109,7 +109,7 @@ def _stream(inner: Stream | None, embed: Any, project: Any) -> Stream | None:
         return None
 
     def start(params: TiedEmbedding, batch: int) -> Any:
-        return inner.start(params.layer, batch)
+        return inner.start(checks.fields("tied_embedding", params, TiedEmbedding).layer, batch)
 
     def advance(
         params: TiedEmbedding, memory: Any, x: Array, key: PRNGKey | None = None

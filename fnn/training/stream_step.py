@@ -50,7 +50,7 @@ def make_stream_step(
 
     Raises:
       ValueError: if a layer of the network has no stream. The step raises it if the memory is not that of the network
-        for as many sequences as the batch has, or rows are to be reset that share a part of their memory.
+        for as many sequences as the batch has, or rows are to be reset that do not each have a memory of their own.
 
     >>> import fnn
     >>> network, optimizer = fnn.serial(fnn.gru(1, 3), fnn.dense(3, 1)), fnn.sgd(0.1)
@@ -99,7 +99,7 @@ def _checked(stream: Stream, params: Params, memory: Any, x: Array) -> Any:
 
 def _reset(stream: Stream, params: Params, memory: Any, reset: ArrayLike) -> Any:
     """Return the memory with the start of the stream in the rows where `reset` is True."""
-    reset, axes = checks.array("step", "reset", reset), batch_axes(stream, params)
+    reset, axes = checks.array("step", "reset", reset), batch_axes("step", stream, params)
     leaves, tree = jax.tree.flatten(memory)
     size = next((leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None), None)
     if reset.dtype != jnp.bool_ or reset.ndim != 1 or (size is not None and reset.shape[0] != size):

@@ -58,6 +58,43 @@ def test_one_beam_is_greedy_and_scores_are_those_of_the_ids(name):
             assert (np.diff(scores) <= 1e-5).all()
 
 
+def of_heads(params, batch):
+    """A row for each head of each sequence, with the sequences not on an axis of their own."""
+    return jnp.zeros((2 * batch, 3))
+
+
+def between(params, batch):
+    return jnp.zeros((batch, batch))
+
+
+def list_of_rows(params, batch):
+    return [jnp.zeros(3)] * batch
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (
+            of_heads,
+            r"the memory\[1\] must be an array with one axis of .*, got \(4, 3\) for 2 sequences, \(6, 3\) for 3",
+        ),
+        (between, r"the memory\[1\] must be .*, got \(2, 2\) for 2 sequences, \(3, 3\) for 3"),
+        (list_of_rows, "the memory must be a tree that does not depend on the number of sequences"),
+    ],
+)
+def test_a_memory_without_an_axis_of_sequences_is_refused(start, says):
+    """Its rows could not be gathered by beams, nor reset."""
+    custom = fnn.tanh._replace(stream=fnn.Stream(start, lambda params, memory, x, key=None: (x, (), memory)))
+    network, optimizer = fnn.serial(fnn.embedding(K, K), custom), fnn.sgd(0.1)
+    state = fnn.init_state(network, optimizer, jax.random.key(0))
+    with pytest.raises(ValueError, match=f"^beam_search: {says}"):
+        fnn.beam_search(network, state.params, PROMPT, 2, beams=2)
+    step, memory = fnn.make_stream_step(network, fnn.softmax_cross_entropy, optimizer), ((), start((), 2))
+    ids = np.zeros((2, 3), "int32")
+    with pytest.raises(ValueError, match=f"^step: {says}"):
+        step(state, memory, (ids, ids), np.array([True, False]))
+
+
 def test_refused():
     params = spread_params(LSTM, 0)
     for arguments, error, message in (
