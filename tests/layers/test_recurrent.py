@@ -93,6 +93,18 @@ def test_initial_parameters(key):
     assert fnn.gru(6, 4, reset_after=False).init(key).c is None
 
 
+def test_the_inner_bias_of_a_gru_must_fit_reset_after():
+    x, after, before = normal(1, (3, 5, 6)), CELLS["gru"], CELLS["gru_reset_before"]
+    params, zeros = spread_params(after, 0), jnp.zeros(4)
+    for layer, c, message in (
+        (after, None, r"gru: params.c must be of shape \(4,\), got None"),
+        (after, zeros[:3], r"gru: params.c must be of shape \(4,\), got float32 of shape \(3,\)"),
+        (before, zeros, r"gru: params.c must be None if reset_after is False, got float32 of shape \(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.forward(params._replace(c=c), x)
+
+
 def test_explicit_axes_of_a_mesh(key):
     """The memory that a scan carries must have the sharding of the rows."""
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))

@@ -45,7 +45,7 @@ def with_gradient(layer, change):
     return layer._replace(backward=backward)
 
 
-def outputs_instead(h0, y, dtype=None):
+def outputs_instead(h0, y):
     """h_t for h_{t-1}"""
     return jnp.swapaxes(y, 0, 1)
 

@@ -81,13 +81,22 @@ def gru(
     n_in, n = checks.positive_int("gru", "n_in", n_in), checks.positive_int("gru", "n", n)
     if not isinstance(reset_after, bool):
         raise checks.fail("gru", "reset_after", "True or False", reset_after, TypeError)
-    shapes = {"w": (n_in, 3 * n), "u": (n, 3 * n), "b": (3 * n,)} | ({"c": (n,)} if reset_after else {})
+    shapes = {"w": (n_in, 3 * n), "u": (n, 3 * n), "b": (3 * n,)}
     cell, cell_backward = (_after, _after_backward) if reset_after else (_before, _before_backward)
 
     def init(key: PRNGKey) -> GRU:
         w_key, u_key = jax.random.split(key)
         w, u = w_init(w_key, (n_in, 3 * n)), each_gate(u_init, u_key, n, 3)
         return GRU(w, u, jnp.zeros(3 * n, w.dtype), jnp.zeros(n, w.dtype) if reset_after else None)
+
+    def check(params: GRU) -> None:
+        c = checks.fields("gru", params, GRU, **shapes).c
+        if reset_after and c is not None:
+            checks.shaped("gru", "params.c", c, (n,))
+        elif reset_after:
+            raise checks.fail("gru", "params.c", f"of shape ({n},)", came="None")
+        elif c is not None:
+            raise checks.fail("gru", "params.c", "None if reset_after is False", c)
 
     def start(params: GRU, batch: int) -> Array:
         """h_0 = 0"""
@@ -96,7 +105,7 @@ def gru(
 
     def advance(params: GRU, memory: Array, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Array]:
         """h_t = (1 - z) ∘ m + z ∘ h_{t-1}"""
-        checks.fields("gru", params, GRU, **shapes)
+        check(params)
         x = checks.shaped("gru", "x", x, ("batch", "time", n_in))
         dtype = widest(x, *jax.tree.leaves(params))
         h0 = memory_of("gru", memory, x, n, widest(memory, wide(dtype)))
@@ -129,7 +138,8 @@ def gru(
 
         dh = jnp.zeros_like(dy[:, 0], wide(dy))
         _, (dgates, dn) = jax.lax.scan(step, dh, (swap(dy), h, r), reverse=True)
-        if params.c is not None:  # dgates is dv, dn is da_n
+        if reset_after:  # dgates is dv, dn is da_n
+            assert params.c is not None
             da = jnp.concatenate([dgates[..., : 2 * n], dn], axis=-1)
             du = contract("abi,abo->io", h, dgates, like=params.u)
             dc = sum_positions(dgates[..., 2 * n :], params.c)

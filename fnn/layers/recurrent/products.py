@@ -50,9 +50,6 @@ def sum_positions(d: Float[Array, "time batch m"], like: Array) -> Float[Array, 
     return jnp.sum(d, (0, 1), dtype=wide(widest(d, like))).astype(like.dtype)
 
 
-def previous(
-    h0: Float[Array, "batch n"], y: Float[Array, "batch time n"], dtype: Any = None
-) -> Float[Array, "time batch n"]:
+def previous(h0: Float[Array, "batch n"], y: Float[Array, "batch time n"]) -> Float[Array, "time batch n"]:
     """Return h_{t-1} for each t, from the state before the first position and the outputs h_t."""
-    dtype = dtype or y.dtype
-    return jnp.concatenate([h0.astype(dtype)[None], swap(y)[:-1].astype(dtype)])
+    return jnp.concatenate([h0.astype(y.dtype)[None], swap(y)[:-1]])
