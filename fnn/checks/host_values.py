@@ -26,13 +26,18 @@ class UnfitError(ValueError):
         self.expected, self.came, self.kind = expected, came, kind
 
 
+def has_values(array: Any) -> bool:
+    """Return whether this process can read an array: it is not traced, and no part of it is in other processes."""
+    return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
+
+
 def python_scalar(value: Any) -> Any:
     """Return a scalar of NumPy or JAX as a Python one; a traced scalar, and any other value, as it is.
 
     >>> python_scalar(np.float32(1.5)), python_scalar(np.array(2)), python_scalar([3])
     (1.5, 2, [3])
     """
-    concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.is_fully_addressable
+    concrete = isinstance(value, jax.Array) and has_values(value)
     if isinstance(value, np.generic) or ((concrete or isinstance(value, np.ndarray)) and value.shape == ()):
         return value if concrete and jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.item()
     return value

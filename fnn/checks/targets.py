@@ -6,11 +6,11 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import ArrayLike
 
 from fnn.checks.arrays import floats
 from fnn.checks.errors import fail
+from fnn.checks.host_values import has_values
 
 A = TypeVar("A", jax.Array, np.ndarray)
 
@@ -59,7 +59,7 @@ def between_0_and_1(function: str) -> Callable[[tuple[int, ...], ArrayLike], Non
 def inputs(function: str, argument: str, x: A, vocabulary: int | None, weight: ArrayLike | None = None) -> A:
     """Return x, after a check that it is what a network takes: floating point, or ids below `vocabulary`.
 
-    Rows of weight 0 may hold anything. Traced ids have no values to check.
+    Rows of weight 0 may hold anything. Ids are not checked if they are traced, or in part in other processes.
 
     >>> inputs("fit", "x", np.array([[0, 1], [2, 3]]), 3)
     Traceback (most recent call last):
@@ -70,7 +70,7 @@ def inputs(function: str, argument: str, x: A, vocabulary: int | None, weight: A
         return floats(function, argument, x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise fail(function, argument, f"integer ids in 0..{vocabulary - 1}", x, TypeError)
-    if isinstance(x, Tracer) or isinstance(weight, Tracer) or not x.size:
+    if not has_values(x) or not has_values(weight) or not x.size:
         return x
     ids = np.asarray(x)
     bad = (ids < 0) | (ids >= vocabulary)

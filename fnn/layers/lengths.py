@@ -1,21 +1,21 @@
-"""Inputs that are sequences of different lengths: a pair (x, lengths), x (batch, time, …) filled up at its end."""
+"""Inputs that are sequences of different lengths: a pair (x, lengths), x (batch, time, …) padded at its end."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from fnn import checks
+from fnn.checks.host_values import has_values
 from fnn.dtypes import at_least_int32
 
 
 def split_lengths(function: str, x: Any) -> tuple[Array, Int[Array, " batch"] | None]:
     """Return x and its lengths, for an input that is x or the pair (x, lengths).
 
-    Lengths must be in 0..time. Traced ones have no values to check.
+    Lengths must be in 0..time. They are not checked if they are traced, or in part in other processes.
     """
     if not isinstance(x, tuple):
         return checks.array(function, "x", x), None
@@ -34,7 +34,7 @@ def check_lengths(function: str, lengths: Any, x: Array) -> Int[Array, " batch"]
         raise checks.fail(function, "lengths", "integers", lengths, TypeError)
     if lengths.shape != x.shape[:1]:
         raise checks.fail(function, "lengths", f"of shape ({x.shape[0]},)", lengths)
-    if not isinstance(lengths, Tracer) and lengths.size and not (lengths.min() >= 0 and lengths.max() <= x.shape[1]):
+    if has_values(lengths) and lengths.size and not (lengths.min() >= 0 and lengths.max() <= x.shape[1]):
         raise checks.fail(function, "lengths", f"in 0..{x.shape[1]}", came=f"{lengths.min()}..{lengths.max()}")
     return lengths.astype(at_least_int32(lengths))
 
@@ -57,9 +57,10 @@ def nan_if_impossible(y: Array, lengths: Int[Array, " batch"], time: int) -> Arr
 
 
 def reverse(x: Array, lengths: Int[Array, " batch"] | None = None) -> Array:
-    """Return (batch, time, …) with the last position first. Given lengths, what fills up a sequence stays at its end.
+    """Return (batch, time, …) with the last position first.
 
-    A reversal is its own inverse, and so its own adjoint.
+    If lengths are given, each sequence is reversed and its padding stays at its end. A reversal is its own inverse, and
+    so its own adjoint.
 
     >>> reverse(jnp.array([[1, 2, 3, 0]]), jnp.array([3]))
     Array([[3, 2, 1, 0]], dtype=int32)

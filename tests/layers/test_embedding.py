@@ -1,6 +1,7 @@
 """Embeddings: the gradient of the rows, ids that are out of range, and integer inputs from fit to summary."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,12 @@ def test_ids_are_checked_on_the_host(call):
 @pytest.mark.parametrize("call", CALLS)
 def test_valid_ids_pass(call):
     CALLS[call](*with_id(6))
+
+
+def test_ids_in_other_processes_are_not_read():
+    x, y = map(jnp.asarray, with_id(7))
+    with mock.patch.object(type(x), "is_fully_addressable", False):
+        CALLS["embedding"](x, y)
 
 
 def test_rows_without_weight_may_hold_any_id():
