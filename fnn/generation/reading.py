@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from fnn import checks
+from fnn.checks.host_values import has_values
 from fnn.checks.targets import inputs
 from fnn.dtypes import at_least_int32, widest
 from fnn.layers.streams import stream_of
@@ -57,20 +57,19 @@ def next_logits(
 
 
 def is_usable(logits: Float[Array, "... k"]) -> Array:
-    """Return whether each row of logits is a distribution: without NaN, and not -∞ throughout."""
-    largest = jnp.max(logits)
-    return ~jnp.isnan(largest) & jnp.all(jnp.max(logits, axis=-1) > -jnp.inf)
+    """Return whether each row of logits is a distribution: without NaN and +∞, and not -∞ throughout."""
+    return jnp.all(jnp.isfinite(jnp.max(logits, axis=-1)))
 
 
 def check_usable(function: str, usable: Array, positions: int) -> None:
     """Raise if logits were no distribution. `usable` has one entry for each id; traced ones are not checked."""
-    if not isinstance(usable, Tracer) and usable.is_fully_addressable and not np.all(usable):
+    if has_values(usable) and not np.all(usable):
         position = positions + int(np.argmin(usable))
         advice = "A network that has read all positions that it has room for returns NaN."
         raise checks.fail(
             function,
             "the output of the network",
             "a distribution over ids at each position",
-            came=f"NaN (or -inf for each id) after {position} positions",
+            came=f"NaN or inf (or -inf for each id) after {position} positions",
             advice=advice,
         )

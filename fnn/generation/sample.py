@@ -25,7 +25,9 @@ def sample(
     top_k: int | None = None,
     top_p: float | Array | None = None,
 ) -> Int[Array, "batch n"]:
-    """Draw n more ids after each prompt, each from softmax(z / temperature), z being the logits after those before it.
+    """Draw n more ids after each prompt.
+
+    id ~ softmax(z / temperature), z the logits after all ids before it
 
     The network reads the prompt once, and then one id at a time: what it remembers is in the memory of its
     `fnn.Stream`. The whole is one compiled program. Another temperature or another top_p does not compile it again.
@@ -93,8 +95,11 @@ def _sample(
 
     def draw(i: Int[Array, ""], logits: Float[Array, "batch k"]) -> Int[Array, " batch"]:
         """The id with the largest logit plus Gumbel noise, or without noise if the temperature is 0"""
-        scaled = truncate(logits / jnp.where(temperature > 0, temperature, 1).astype(logits.dtype), top_k, top_p)
-        drawn = jax.random.categorical(jax.random.fold_in(key, i), scaled)
+        t = jnp.where(temperature > 0, temperature, 1).astype(logits.dtype)
+        largest = jnp.max(logits, axis=-1, keepdims=True)
+        # a large z / t may overflow, and its rounding hides the noise; smaller ones are not shifted, so as to be exact
+        shift = jnp.where(jnp.abs(largest) > 1024 * t, largest, 0)
+        drawn = jax.random.categorical(jax.random.fold_in(key, i), truncate((logits - shift) / t, top_k, top_p))
         return jnp.where(temperature > 0, drawn, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
 
     def step(carry, i: Int[Array, ""]):

@@ -95,6 +95,15 @@ def test_a_memory_without_an_axis_of_sequences_is_refused(start, says):
         step(state, memory, (ids, ids), np.array([True, False]))
 
 
+def test_infinite_logits_are_refused():
+    """A search would return NaN."""
+    network = fnn.embedding(K, K)
+    params = spread_params(network, 0)
+    params = params._replace(w=jnp.asarray(params.w).at[3, 1].set(jnp.inf))
+    with pytest.raises(ValueError, match=r"must be a distribution over ids .*, got NaN or inf .*after 3 positions"):
+        fnn.beam_search(network, params, PROMPT[:1], 2, beams=2)
+
+
 def test_refused():
     params = spread_params(LSTM, 0)
     for arguments, error, message in (

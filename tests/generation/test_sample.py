@@ -112,6 +112,18 @@ def test_the_frequencies_are_the_probabilities():
     np.testing.assert_allclose(found / 20_000, jax.nn.softmax(z / 2), atol=0.015)
 
 
+def test_tiny_temperatures():
+    """z / temperature may overflow, and its rounding hide the noise: equal logits are still drawn equally often."""
+    network, prompt = fnn.embedding(3, 3), np.zeros((1000, 1), "int32")
+    for logits, drawn in (([3, 3, 2], [0, 1]), ([-3, -4, -3], [0, 2])):
+        params = fnn.Embedding(jnp.tile(jnp.array(logits, jnp.float32), (3, 1)))
+        for temperature in (1.5e-38, 1e-9):
+            ids = np.asarray(fnn.sample(network, params, prompt, 1, KEY, temperature))[:, 0]
+            counts = np.bincount(ids, minlength=3)
+            assert counts[drawn].sum() == 1000
+            assert counts[drawn].min() > 440
+
+
 @pytest.mark.slow
 def test_float64(x64):
     params = spread_params(LSTM, 0, "float64")
