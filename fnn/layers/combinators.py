@@ -26,6 +26,11 @@ def calibrated(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
     return layer.calibrate(params, x)
 
 
+def smallest_vocabulary(layers: tuple[Layer, ...]) -> int | None:
+    """Return V, if all ids in 0..V-1 are ids for each of the layers; None if their input is floating point."""
+    return min((layer.vocabulary for layer in layers if layer.vocabulary is not None), default=None)
+
+
 def serial(*layers: Layer) -> Layer:
     """Compose layers in sequence: y = f_L(… f_2(f_1(x))).
 
@@ -184,5 +189,5 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         layers=layers,
         combinator=residual,
         stream=residual_stream(layers, split_key, check, join),
-        vocabulary=min((f.vocabulary for f in layers if f.vocabulary is not None), default=None),
+        vocabulary=smallest_vocabulary(layers),
     )

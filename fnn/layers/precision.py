@@ -11,6 +11,7 @@ from fnn import checks
 from fnn.checks import protocol
 from fnn.checks.targets import inputs
 from fnn.dtypes import wide, widest
+from fnn.layers.lengths import split_lengths
 from fnn.layers.normalization import BatchNorm
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
@@ -41,8 +42,9 @@ def _from_bits(tree: Residuals) -> Residuals:
 def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | LossScale = 1.0) -> Layer:
     """Compute a layer in a narrower dtype than that of its parameters.
 
-    Parameters, their gradients, y and dx keep their dtypes. Inside, copies of the parameters and of x are cast to
-    `compute_dtype`, so residuals take half the memory. dW and db are accumulated in float32.
+    Parameters, their gradients, y and dx keep their dtypes, as do the lengths of a pair (x, lengths). Inside, copies of
+    the parameters and of x are cast to `compute_dtype`, so residuals take half the memory. dW and db are accumulated in
+    float32.
 
     Gradients below 2^-24 vanish in float16. Backward is linear in dy, so it is computed for s·dy and its results are
     divided by the loss scale s: (dparams, dx) = backward(s dy) / s. bfloat16 has the range of float32 and needs no
@@ -89,10 +91,12 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
             return node._replace(gamma=lower_node(node.gamma), beta=lower_node(node.beta))
         return node.astype(compute_dtype) if jnp.issubdtype(node.dtype, jnp.floating) else node
 
-    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
+    def forward(params: Params, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(params, x), computed in compute_dtype"""
-        x = inputs("mixed_precision", "x", checks.array("mixed_precision", "x", x), layer.vocabulary)
-        y, residuals = protocol.forward("mixed_precision", "layer", layer, lower(params), lower(x), key)
+        x, lengths = split_lengths("mixed_precision", x)
+        x = inputs("mixed_precision", "x", x, layer.vocabulary)
+        lowered = lower(x) if lengths is None else (lower(x), lengths)
+        y, residuals = protocol.forward("mixed_precision", "layer", layer, lower(params), lowered, key)
         return outputs(params, x, y, residuals)
 
     def outputs(params: Params, x: Array, y: Array, residuals: Residuals) -> tuple[Array, Residuals]:
@@ -107,8 +111,8 @@ def mixed_precision(layer: Layer, compute_dtype: DTypeLike, loss_scale: float | 
         scaled = (s.astype(dtype) * dy.astype(dtype)).astype(y.dtype)
         dparams, dx = protocol.backward("mixed_precision", "layer", layer, params, _from_bits(residuals), scaled)
         unscaled = lambda d: (d.astype(wide(d)) / s.astype(wide(d))).astype(d.dtype)
-        dparams = jax.tree.map(unscaled, dparams)
-        return dparams, dx if layer.vocabulary is not None else unscaled(dx.astype(like.dtype))
+        of_input = lambda d: d if d.dtype == jax.dtypes.float0 else unscaled(d.astype(like.dtype))
+        return jax.tree.map(unscaled, dparams), jax.tree.map(of_input, dx)  # dx of (x, lengths) is a pair, too
 
     def start(params: Params, batch: int) -> Any:
         assert stream is not None

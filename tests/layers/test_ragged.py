@@ -1,6 +1,7 @@
-"""Sequences that are filled up at their end: each as if it were alone, and wrong copies that are caught."""
+"""Sequences that are padded at their end: each as if it were alone, and wrong copies that are caught."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 import fnn
 from fnn.gradcheck import check_layer
-from tests.support.oracles import assert_close, normal, spread_params
+from tests.support.oracles import assert_close, largest, normal, spread_params
 from tests.support.sequence_layers import some_lengths
 from tests.support.slow import slow_except
 
@@ -35,7 +36,7 @@ NETWORKS = {
 
 
 def alone(network, params):
-    """Cost and gradient as the mean of those of each sequence without what fills it up, by jax.grad."""
+    """Cost and gradient as the mean of those of each sequence without its padding, by jax.grad."""
 
     def cost(params):
         values = [
@@ -48,7 +49,7 @@ def alone(network, params):
 
 
 @pytest.mark.parametrize("name", slow_except(NETWORKS, "both ways, last"))
-def test_filled_up_sequences_equal_each_alone(name, x64):
+def test_padded_sequences_equal_each_alone(name, x64):
     network = NETWORKS[name]
     params = spread_params(network, 0, "float64")
     got = jax.jit(fnn.value_and_grad(network, fnn.softmax_cross_entropy))(params, X, LABELS)
@@ -78,6 +79,60 @@ def test_pairs():
     assert dlengths.dtype == jax.dtypes.float0
     inside = jax.jit(lambda lengths: fnn.last().forward((), (x, lengths))[0])(np.array([5, 2, -1]))
     np.testing.assert_array_equal(np.isnan(inside).all(1), [True, False, True])
+
+
+MIXED = {
+    "last": fnn.last(),
+    "mean": fnn.mean_positions(),
+    "both ways": fnn.bidirectional(fnn.rnn(2, 3), fnn.gru(2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", slow_except(MIXED, "last"))
+def test_pairs_inside_mixed_precision(name):
+    """The array is cast, the lengths are not, and the loss scale is taken out of dx."""
+    layer, x, lengths = MIXED[name], normal(1, (3, 400, 2)), np.array([400, 257, 0])
+    narrow = fnn.mixed_precision(layer, "bfloat16", loss_scale=8.0)
+    params = spread_params(layer, 0)
+    (y, residuals), (z, exact) = (f.forward(params, (x, lengths)) for f in (narrow, layer))
+    dy = normal(2, y.shape)
+    dparams, (dx, dlengths) = narrow.backward(params, residuals, dy)
+    expected, (dz, _) = layer.backward(params, exact, dy)
+    assert {leaf.dtype for leaf in jax.tree.leaves((y, dparams, dx))} == {np.dtype("float32")}
+    assert dlengths.dtype == jax.dtypes.float0
+    for got, want in zip(jax.tree.leaves((y, dparams, dx)), jax.tree.leaves((z, expected, dz)), strict=True):
+        assert largest(got - want) <= 0.05 * largest(want)
+    np.testing.assert_array_equal(np.asarray(dx) == 0, np.asarray(dz) == 0)
+    with pytest.raises(ValueError, match=r"mixed_precision: lengths must be in 0..400, got 401..401"):
+        narrow.forward(params, (x, np.full(3, 401)))
+
+
+IDS_BOTH_WAYS = fnn.bidirectional(*(fnn.serial(fnn.embedding(k, 3), fnn.rnn(3, 2)) for k in (9, K)))
+
+
+@pytest.mark.slow
+def test_both_ways_of_ids_is_differentiated():
+    report = check_layer(IDS_BOTH_WAYS, spread_params(IDS_BOTH_WAYS, 0), X, checks=("reference",))
+    assert report.ok, report.summary()
+
+
+def test_both_ways_of_ids():
+    """It checks ids, those that both layers know, and returns no gradient of them."""
+    layer, params = IDS_BOTH_WAYS, spread_params(IDS_BOTH_WAYS, 0)
+    assert layer.vocabulary == K
+    for x, pair in ((X, False), ((X, LENGTHS), True)):
+        y, residuals = layer.forward(params, x)
+        _, dx = layer.backward(params, residuals, jnp.ones_like(y))
+        assert [part.dtype for part in (dx if pair else [dx])] == [jax.dtypes.float0] * (1 + pair)
+    with pytest.raises(ValueError, match=r"predict: x must be ids in 0..6, got 7, first in row 0"):
+        fnn.predict(layer, params, [[K]])
+
+
+def test_lengths_in_other_processes_are_not_read():
+    lengths = jnp.array([4, 2, 9])
+    with mock.patch.object(type(lengths), "is_fully_addressable", False):
+        y, _ = fnn.last().forward((), (normal(1, (3, 4, 2)), lengths))
+    np.testing.assert_array_equal(np.isnan(y).all(1), [False, False, True])
 
 
 def with_lengths(whole, lengths):

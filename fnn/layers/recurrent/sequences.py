@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn import checks
 from fnn.checks import protocol
 from fnn.dtypes import widest
-from fnn.layers.combinators import calibrated, split_key
+from fnn.layers.combinators import calibrated, smallest_vocabulary, split_key
 from fnn.layers.lengths import in_sequence, join_lengths, nan_if_impossible, reverse, split_lengths
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
@@ -27,9 +28,9 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
 
     [dY_f, dY_g] = dY, dX = dY_f ∂f/∂X + R (R dY_g ∂g/∂X)
 
-    Each output knows the whole sequence, so this layer cannot read it in pieces. Of a pair (x, lengths), R reverses
-    each sequence and leaves what fills it up at its end, so that the outputs at its positions do not depend on that.
-    See `fnn.ragged`.
+    Each output knows the whole sequence, so this layer cannot read it in pieces. If x is a pair (x, lengths), R
+    reverses each sequence and leaves its padding at its end, so that the outputs at its positions do not depend on the
+    padding. See `fnn.ragged`.
 
     Args:
       forward: f, which reads from the first position to the last, such as `fnn.lstm(n_in, n)`.
@@ -89,7 +90,9 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
             protocol.backward("bidirectional", name, f, p, r, d.astype(like.dtype))
             for name, f, p, (r, like), d in zip(names, layers, params, each, parts, strict=True)
         )
-        return Bidirectional(dp, dq), join_lengths(dx + reverse(dz, lengths), lengths)
+        if dx.dtype != jax.dtypes.float0:  # that of ids
+            dx = dx + reverse(dz, lengths)
+        return Bidirectional(dp, dq), join_lengths(dx, lengths)
 
     def calibrate(params: Bidirectional, x: Any) -> tuple[Bidirectional, Array]:
         ways, lengths = both_ways(params, x)
@@ -97,14 +100,17 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
         return Bidirectional(p, q), join(y, z, lengths)
 
     calibrate_or_none = calibrate if any(f.calibrate for f in layers) else None
-    return Layer(init, apply, apply_backward, calibrate_or_none, "bidirectional", layers, bidirectional)
+    vocabulary = smallest_vocabulary(layers)
+    return Layer(
+        init, apply, apply_backward, calibrate_or_none, "bidirectional", layers, bidirectional, vocabulary=vocabulary
+    )
 
 
 def last() -> Layer:
     """The last position of a sequence: y = x_T, dx_T = dy, dx_t = 0 for t < T.
 
-    After a recurrent layer, it makes one vector of a whole sequence, for example to classify it. Of a pair
-    (x, lengths), T is the length of each sequence, and y = 0 if that is 0. See `fnn.ragged`.
+    After a recurrent layer, it makes one vector of a whole sequence, for example to classify it. If x is a
+    pair (x, lengths), T is the length of each sequence, and y = 0 if that is 0. See `fnn.ragged`.
 
     Returns:
       A Layer without parameters, from x (batch, time, …) or a pair (x, lengths) to y (batch, …).
