@@ -1,4 +1,4 @@
-"""Sequences of different lengths: fill them up to arrays, and group them so that little is filled up."""
+"""Sequences of different lengths: pad them, and group them so that there is little padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from fnn.types import PRNGKey
 
 
 def pad(sequences: Sequence[Any], value: float = 0, time: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Fill up sequences of different lengths at their end, so that they make one array.
+    """Pad sequences of different lengths at their end, so that they make one array.
 
     Give the targets of the same sequences the value that the loss ignores: `pad(targets, -100)`.
 
     Args:
       sequences: arrays (time, …) whose shapes are equal but for the first axis.
-      value: what fills them up.
-      time: fill them up to this many positions. Default: the length of the longest.
+      value: the number to pad with. A floating point dtype rounds it.
+      time: pad to this many positions. Default: the length of the longest.
 
     Returns:
       (x, lengths): NumPy arrays x (batch, time, …), in the dtype of the sequences, and int32 lengths (batch,).
@@ -48,20 +48,36 @@ def pad(sequences: Sequence[Any], value: float = 0, time: int | None = None) -> 
     time = longest if time is None else checks.positive_int("pad", "time", time)
     if longest > time:
         raise checks.fail("pad", "time", f"at least the length of the longest sequence, {longest}", time)
-    number = python_scalar(value)
-    if not isinstance(number, int | float):
-        raise checks.fail("pad", "value", "a number", value, TypeError)
-    filling = np.asarray(number).astype(dtype)
-    if filling != number and not (np.isnan(number) and np.isnan(filling)):
-        raise checks.fail("pad", "value", f"a number of the dtype {dtype} of the sequences", value)
-    x = np.full((len(rows), time, *like.shape[1:]), filling)
+    x = np.full((len(rows), time, *like.shape[1:]), _padding(value, dtype))
     for i, row in enumerate(rows):
         x[i, : len(row)] = row.reshape(len(row), *like.shape[1:])
     return x, lengths
 
 
+def _padding(value: Any, dtype: np.dtype) -> np.ndarray:
+    """Return the number to pad with in this dtype: rounded if that is floating point, else exact."""
+    number = python_scalar(value)
+    if not isinstance(number, int | float):
+        raise checks.fail("pad", "value", "a number", value, TypeError)
+    error = checks.fail("pad", "value", f"a number of the dtype {dtype} of the sequences", value)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        low, high = (0, 1) if dtype.kind == "b" else (jnp.iinfo(dtype).min, jnp.iinfo(dtype).max)
+        if not (low <= number <= high and number == int(number)):
+            raise error
+        return np.asarray(int(number), dtype)
+    try:
+        number = float(number)
+    except OverflowError:
+        raise error from None
+    with np.errstate(over="ignore"):
+        padding = np.asarray(number).astype(dtype)
+    if np.isfinite(number) and not np.isfinite(padding):
+        raise error
+    return padding
+
+
 def buckets(lengths: ArrayLike | Sequence[int], batch_size: int, key: PRNGKey | None = None) -> list[np.ndarray]:
-    """Group sequences of similar lengths, so that a batch of each group has little to fill up.
+    """Group sequences of similar lengths, so that batches have little padding.
 
     Args:
       lengths: the length of each sequence, integers (examples,).
@@ -94,9 +110,10 @@ def buckets(lengths: ArrayLike | Sequence[int], batch_size: int, key: PRNGKey | 
 
 
 def lengths_of(ids: Int[Array, "batch time"], padding: int = 0) -> Int[Array, " batch"]:
-    """Return the length of each sequence of ids: the number of positions up to the last that is not `padding`.
+    """Return the length of each sequence of ids.
 
-    It is for `fnn.ragged`, where `functools.partial(fnn.data.lengths_of, padding=3)` sets another id.
+    The length is the number of positions up to the last that is not `padding`. This function is for `fnn.ragged`, where
+    `functools.partial(fnn.data.lengths_of, padding=3)` sets another id.
 
     >>> lengths_of(jnp.array([[5, 0, 2, 0], [0, 0, 0, 0]]))
     Array([3, 0], dtype=int32)

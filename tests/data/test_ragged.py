@@ -1,4 +1,4 @@
-"""Sequences of different lengths as arrays: filling up, groups of similar lengths."""
+"""Sequences of different lengths as arrays: padding, groups of similar lengths."""
 
 import functools
 
@@ -12,7 +12,7 @@ import fnn
 LENGTHS = np.random.default_rng(0).integers(1, 200, 1000)
 
 
-def test_pad_keeps_the_sequences_and_fills_up_their_ends():
+def test_pad_keeps_the_sequences_and_pads_their_ends():
     sequences = [np.arange(n * 2, dtype="float32").reshape(n, 2) for n in (3, 0, 5, 1)]
     x, lengths = fnn.data.pad(sequences, value=-1)
     assert x.shape == (4, 5, 2)
@@ -26,13 +26,37 @@ def test_pad_keeps_the_sequences_and_fills_up_their_ends():
     assert longer.dtype == "int32"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "accepted", "refused"),
+    [
+        ("int32", [-100, 2.0, np.int64(7)], [np.nan, np.inf, 0.5, 2**31, 2.0**31, 10**400]),
+        ("uint8", [255, True], [256, -1]),
+        ("bool", [1, False], [2, np.nan]),
+        ("float32", [0.1, np.inf, np.nan, 10**30], [1e300, -1e300, 10**400]),
+        ("float16", [0.1, -np.inf], [1e5]),
+        (jnp.bfloat16, [0.1, 10**30, 1e-300], [3.4e38]),
+        ("complex64", [0.1], [1e300]),
+    ],
+)
+def test_the_number_to_pad_with(dtype, accepted, refused):
+    """An integer dtype takes numbers that it holds; a floating point dtype rounds them, but not to infinity."""
+    sequences = [np.ones(2, dtype), np.ones(1, dtype)]
+    for value in accepted:
+        x, _ = fnn.data.pad(sequences, value)
+        assert x.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(x[1, 1], np.asarray(float(value)).astype(dtype))
+    for value in refused:
+        with pytest.raises(ValueError, match=f"pad: value must be a number of the dtype {np.dtype(dtype)}"):
+            fnn.data.pad(sequences, value)
+
+
 def test_buckets_are_a_permutation_in_groups_of_similar_lengths():
     for key in (None, jax.random.key(0)):
         groups = fnn.data.buckets(LENGTHS, 32, key)
         assert sorted(np.concatenate(groups)) == [*range(1000)]
         assert sorted(map(len, groups)) == [8] + 31 * [32]
-        filled = sum(len(group) * LENGTHS[group].max() for group in groups)
-        assert filled < 1.05 * LENGTHS.sum(), "little is filled up"
+        padded = sum(len(group) * LENGTHS[group].max() for group in groups)
+        assert padded < 1.05 * LENGTHS.sum(), "there is little padding"
     first = [fnn.data.buckets(LENGTHS, 32, jax.random.key(seed))[0].tolist() for seed in (0, 0, 1)]
     assert first[0] == first[1] != first[2]
     in_order = sum(len(rows) * LENGTHS[rows].max() for rows in np.split(np.arange(1000), range(32, 1000, 32)))
