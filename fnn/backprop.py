@@ -22,7 +22,7 @@ from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_wei
 
 
 class Evaluation(NamedTuple):
-    """The cost of a batch, the predictions it was computed from, its gradient, and a stream's memory after it."""
+    """The cost of a batch, its predictions, its gradient, and a stream's memory after it."""
 
     cost: Float[Array, ""]
     prediction: Array
@@ -31,7 +31,8 @@ class Evaluation(NamedTuple):
 
 
 ForwardBackward = Callable[..., Evaluation]
-"""(params, x, y, weight=None, key=None, memory=None) -> Evaluation; given a memory, x goes on from there"""
+"""(params, x, y, weight=None, key=None, memory=None) -> Evaluation.
+If `memory` is given, x continues the sequences that the memory has read."""
 
 
 def example_weights(values: Array, weight: ArrayLike | None) -> Array:

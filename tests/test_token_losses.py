@@ -101,7 +101,7 @@ def test_two_devices_change_nothing(axis_type, x64):
 
 
 def network_and_data(dtype="float32"):
-    """An embedding and a dense layer, on sequences of 4 to 1 tokens that fill up with ignored labels."""
+    """An embedding and a dense layer, on sequences of 4 to 1 tokens that are padded with ignored labels."""
     network = fnn.serial(fnn.embedding(K, 3), fnn.dense(3, K))
     x, y = LABELS % K, np.array(LABELS)
     for row, length in enumerate((6, 2, 0, 3)):

@@ -12,6 +12,7 @@
 | `attention` | `attention` |
 | `transformer` | `transformer_block`, `gpt` |
 | `recurrent` | `rnn`, `gru`, `lstm`; `bidirectional`, `last` |
+| `ragged`, `lengths` | `ragged`, `mean_positions`; inputs that are pairs (x, lengths) |
 | `combinators`, `repeat` | `serial`, `residual`; `repeat`: layers made of layers |
 | `wrappers`, `precision` | `autodiff`, `as_custom_vjp`, `remat`; `mixed_precision`: a layer computed in another way |
 | `models` | `mlp`, `convnet`, `logistic_regression`, `softmax_regression` |

@@ -41,9 +41,9 @@ def conv1d(
     w_init: Initializer = lecun_normal,
     b_init: Initializer = zeros,
 ) -> Layer:
-    """A convolution over the positions of a sequence (Waibel et al. 1989), with stride s and dilation d.
+    """A convolution over the positions of a sequence (Waibel et al. 1989).
 
-    Z_i = Σ_p X_(i s + p d) W_p + b, with 0 <= p < k
+    Z_i = Σ_p X_(i s + p d) W_p + b, with 0 <= p < k, stride s and dilation d
 
     dW_p = Σ_i X_(i s + p d)ᵀ dZ_i, db = Σ_i dZ_i, dX_(i s + p d) += dZ_i W_pᵀ
 
@@ -164,10 +164,10 @@ def _after(before: Array, x: Array) -> Array:
 
 
 def _phases(x: Float[Array, "batch time c"], d: int, around: tuple[int, int]) -> Float[Array, "batch d n c"]:
-    """Return every d-th position, from each of the first d, as the rows of an image. Zeros fill up the last ones."""
+    """Return every d-th position, from each of the first d, as the rows of an image, which is padded with zeros."""
     before, after = around
-    fill = -(x.shape[1] + before + after) % d
-    x = jnp.pad(x, ((0, 0), (before, after + fill), (0, 0)))
+    missing = -(x.shape[1] + before + after) % d
+    x = jnp.pad(x, ((0, 0), (before, after + missing), (0, 0)))
     return x.reshape(x.shape[0], -1, d, x.shape[2]).swapaxes(1, 2)
 
 

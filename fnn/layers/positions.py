@@ -20,7 +20,9 @@ class Positions(NamedTuple):
 
 
 def learned_positions(n: int, d: int, w_init: Initializer = _small_normal) -> Layer:
-    """Add a learned vector to each position of a sequence (Gehring et al. 2017): y_t = x_t + row t of W, t from 0.
+    """Add a learned vector to each position of a sequence (Gehring et al. 2017).
+
+    y_t = x_t + row t of W, t from 0
 
     dW_t = Σ_batch dy_t, dx = dy
 

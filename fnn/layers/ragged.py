@@ -22,12 +22,14 @@ class Ragged(NamedTuple):
 
 
 def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Layer:
-    """Give a layer the lengths of sequences that are filled up at their end: y = g((f(x), lengths(x))).
+    """Give a layer the lengths of sequences that are padded at their end.
+
+    y = g((f(x), lengths(x)))
 
     da = dy ∂g/∂a with a = f(x), dx = da ∂f/∂x; lengths have no gradient.
 
     Most layers need no lengths. A recurrent layer, a causal one, and one that acts on each position alone have the same
-    outputs at the positions of a sequence, whatever fills it up. Those that look at the whole sequence need them:
+    outputs at the positions of a sequence, whatever its padding holds. Those that look at the whole sequence need them:
     `last`, `mean_positions` and `bidirectional`.
 
     Args:
@@ -48,8 +50,8 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
     >>> import jax, fnn
     >>> network = ragged(fnn.embedding(9, 4), fnn.mean_positions(), fnn.data.lengths_of)
     >>> params = network.init(jax.random.key(0))
-    >>> short, filled = (network.forward(params, jnp.array([ids]))[0] for ids in ([5, 2], [5, 2, 0, 0]))
-    >>> bool(jnp.allclose(short, filled))
+    >>> short, padded = (network.forward(params, jnp.array([ids]))[0] for ids in ([5, 2], [5, 2, 0, 0]))
+    >>> bool(jnp.allclose(short, padded))
     True
     """
     names = Ragged._fields
@@ -103,8 +105,8 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
 def mean_positions() -> Layer:
     """The mean over the positions of a sequence: y = 1/T Σ_t x_t, dx_t = dy / T.
 
-    Of a pair (x, lengths), T is the length of each sequence: y = Σ_{t < T} x_t / max(T, 1), dx_t = dy / max(T, 1) if
-    t < T, else 0. See `ragged`.
+    If x is a pair (x, lengths), T is the length of each sequence: y = Σ_{t < T} x_t / max(T, 1), and
+    dx_t = dy / max(T, 1) if t < T, else 0. See `ragged`.
 
     Returns:
       A Layer without parameters, from x (batch, time, …) or a pair (x, lengths) to y (batch, …).

@@ -22,7 +22,9 @@ class SwiGLU(NamedTuple):
 
 
 def swiglu(d: int, hidden: int, w_init: Initializer = lecun_normal) -> Layer:
-    """A gated feed-forward layer (Shazeer 2020): y = (silu(A) ∘ B) W₂, [A, B] = x W₁, silu(a) = a σ(a).
+    """A gated feed-forward layer (Shazeer 2020).
+
+    y = (silu(A) ∘ B) W₂, [A, B] = x W₁, silu(a) = a σ(a)
 
     With h = silu(A) ∘ B: dh = dy W₂ᵀ, dB = dh ∘ silu(A), dA = dh ∘ B ∘ σ(A) (1 + A (1 - σ(A)))
 

@@ -25,7 +25,9 @@ class TiedEmbedding(NamedTuple):
 
 
 def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_normal) -> Layer:
-    """An embedding whose matrix also computes the outputs (Press and Wolf 2017): Z = H Wᵀ, H = f(E), E = rows x of W.
+    """An embedding whose matrix also computes the outputs (Press and Wolf 2017).
+
+    Z = H Wᵀ, H = f(E), E = rows x of W
 
     dH = dZ W, dE = dH ∂f/∂E, dW = dZᵀ H + Σ_{t: x_t = k} dE_t in row k
 

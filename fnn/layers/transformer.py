@@ -34,7 +34,9 @@ def transformer_block(
     w_init: Initializer = lecun_normal,
     out_init: Initializer | None = None,
 ) -> Layer:
-    """A block of a transformer (Vaswani et al. 2017), with the normalization first (Xiong et al. 2020).
+    """A block of a transformer (Vaswani et al. 2017).
+
+    The normalization comes first (Xiong et al. 2020):
 
     a = x + dropout(attention(norm(x))), y = a + dropout(f(norm(a))), f = dense(4 d, d) ∘ gelu ∘ dense(d, 4 d)
 
@@ -87,7 +89,9 @@ def gpt(
     norm: Norm = layer_norm,
     feed_forward: Layer | None = None,
 ) -> Layer:
-    """A language model of the kind of GPT-2 (Radford et al. 2019): the logits of the next id at each position.
+    """A language model of the kind of GPT-2 (Radford et al. 2019).
+
+    It gives the logits of the next id at each position:
 
     h_0 = dropout(rows x of W + positions), h_l = block_l(h_{l-1}), z = norm(h_L) Wᵀ
 

@@ -16,9 +16,9 @@ from fnn.types import Loss
 
 
 def token_cross_entropy(ignore: int = -100, label_smoothing: float = 0.0) -> Loss:
-    """Cross-entropy from logits for each token of a sequence, without the tokens whose label is `ignore`.
+    """Cross-entropy from logits for each token of a sequence.
 
-    With w_t = 1 if y_t ≠ ignore, else 0, and n = max(Σ_t w_t, 1):
+    Tokens whose label is `ignore` do not count. With w_t = 1 if y_t ≠ ignore, else 0, and n = max(Σ_t w_t, 1):
 
     L = Σ_t w_t / n (ln Σ_j e^(z_tj) - z_(t, y_t)), dz_t = dL w_t / n (p_t - 1_(y_t)), p_t = softmax(z_t)
 

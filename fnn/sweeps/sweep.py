@@ -156,10 +156,10 @@ def sweep(
       keys: an array of keys (n_keys,), for example `jax.random.split(key, n_keys)`; or a single key, which is treated
         as an array of one key.
       chunk_size: at most this many runs at a time, on each device; this bounds the memory. All chunks have the same
-        size, so there is one compiled program; the last is filled up with copies. Default: all runs at once. On a CPU,
+        size, so there is one compiled program; the last is padded with copies. Default: all runs at once. On a CPU,
         chunks whose arrays fit its caches can also be faster: 256 runs for 400 points and four hidden units.
       mesh: a `jax.sharding.Mesh` whose devices, all of this process, share the runs. If they do not divide the runs,
-        copies fill up the last shard.
+        the last shard is padded with copies.
 
     Returns:
       A SweepResult, with NumPy arrays: parameters (n, n_keys, …) and histories (n, n_keys, epochs). Its methods `table`

@@ -36,7 +36,7 @@ from fnn.sharding.rows import (
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
-from fnn.training.row_counts import few_rows, fill_up, first_rows, may_fill_up
+from fnn.training.row_counts import few_rows, first_rows, may_pad, pad_rows
 from fnn.training.step import metric_values
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
@@ -83,15 +83,15 @@ def predict(
 ) -> Array:
     """The network's output for each row of x, without randomness.
 
-    Each row's output depends on that row alone. So that XLA does not compile a program for each number of rows, copies
-    of the last row fill x up to a power of two, above 1024 rows to at most a quarter more. The rounding of float32 may
-    depend on the number of rows.
+    Each row's output depends on that row alone. So that XLA does not compile a program for each number of rows, x is
+    padded with copies of its last row to a power of two, above 1024 rows to at most a quarter more. The rounding of
+    float32 may depend on the number of rows.
 
     Args:
       network: a layer whose forward without a key acts on each row alone, as those of this library do.
       params: its parameters.
       x: inputs (examples, …), floating point; or ids, for a network that begins with an `embedding`. Inside `jax.jit`,
-        x is not filled up.
+        x is not padded.
       batch_size: at most this many rows are computed at a time, which bounds the memory. Default: all rows.
       sharding: a layout of `fnn.sharding`. Each device of the mesh then computes its share of the rows.
 
@@ -112,30 +112,30 @@ def predict(
         check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
         _check_not_sharded("predict", params)
-        filled, size = _fill_up(examples, batch_size, params), examples[0].shape[0]
-        return first_rows(_predict(network, batch_size, params, filled), size)
-    rows, size = _shard_filled(sharding, examples, batch_size)
+        padded, size = _padded(examples, batch_size, params), examples[0].shape[0]
+        return first_rows(_predict(network, batch_size, params, padded), size)
+    rows, size = _shard_padded(sharding, examples, batch_size)
     out = _predict(network, batch_size, place_params(sharding, params), rows)
     return fetch_rows(dataclasses.replace(rows, size=size), out)
 
 
-def _fill_up(arrays: Batch, batch_size: int | None, params: Params = ()) -> Batch:
-    """The arrays filled up to one of a few numbers of rows, if they and the parameters are values on one device."""
-    if not arrays[0].shape[0] or not may_fill_up((arrays, params)):
+def _padded(arrays: Batch, batch_size: int | None, params: Params = ()) -> Batch:
+    """The arrays padded to one of a few numbers of rows, if they and the parameters are values on one device."""
+    if not arrays[0].shape[0] or not may_pad((arrays, params)):
         return arrays
     rows = few_rows(arrays[0].shape[0], batch_size)
-    return tuple(fill_up(array, rows) for array in arrays)
+    return tuple(pad_rows(array, rows) for array in arrays)
 
 
-def _shard_filled(layout: Layout, arrays: Batch, batch_size: int | None) -> tuple[Rows, int]:
-    """The arrays on the devices of a mesh, and how many examples they are without those that fill up.
+def _shard_padded(layout: Layout, arrays: Batch, batch_size: int | None) -> tuple[Rows, int]:
+    """The arrays on the devices of a mesh, and how many examples they are without the padding.
 
-    They are filled up if all devices are of this process.
+    They are padded if all devices are of this process.
     """
     if spans_processes(layout):
         rows = shard_rows(layout, arrays)
         return rows, rows.size
-    return shard_rows(layout, _fill_up(arrays, batch_size)), num_examples(arrays)
+    return shard_rows(layout, _padded(arrays, batch_size)), num_examples(arrays)
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -167,7 +167,7 @@ def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
 def _evaluate(
     network: Layer, loss: Loss, metrics: Metrics, batch_size: int | None, params: Params, data: Examples, size: Array
 ):
-    """The means over the first `size` examples; those after them only fill up the arrays."""
+    """The means over the first `size` examples; those after them are padding."""
     x, y, weight = unpack_batch("evaluate", all_rows(data))
     values = per_example(network, loss, metrics, params, data, batch_size)
     real = jnp.arange(x.shape[0], dtype=jnp.int32) < size
@@ -190,7 +190,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The cost and the metrics of a network on data, without randomness and without a penalty.
 
-    Rows fill up the data as in `predict`. They are not counted.
+    The data are padded as in `predict`. The padding is not counted.
 
     Args:
       network: a layer whose forward without a key acts on each row alone, as those of this library do.
@@ -227,9 +227,9 @@ def evaluate(
         arrays = check_data("evaluate", "data", data, sharding, network.vocabulary)
         check_targets("evaluate", network, loss, params, arrays)
     if sharding is None:
-        examples, size = _fill_up(arrays, batch_size, params), num_examples(arrays)
+        examples, size = _padded(arrays, batch_size, params), num_examples(arrays)
     else:
-        examples, size = _shard_filled(sharding, arrays, batch_size)
+        examples, size = _shard_padded(sharding, arrays, batch_size)
     values = _evaluate(network, loss, pairs, batch_size, params, examples, np.int32(size))
     return {name: float(value) for name, value in values.items()}
 

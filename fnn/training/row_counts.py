@@ -1,8 +1,8 @@
-"""Few numbers of rows: prediction and evaluation fill their rows up, so that many numbers share a compiled program.
+"""Few numbers of rows: prediction and evaluation pad their rows, so that many numbers share a compiled program.
 
 XLA compiles a program for each shape. A caller that predicts for 1, 2, 3, … rows would wait for a compilation at each
-call. Copies of the last row fill the arrays up to one of a few numbers of rows, and what is computed for the copies is
-left out of the results.
+call. The arrays are padded with copies of their last row to one of a few numbers of rows, and what is computed for the
+copies is left out of the results.
 """
 
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from fnn.training.compiled import compiled
 
 _SMALL = 1024  # up to here the numbers are powers of two: the rows cost less than a program
-_KEPT = 8  # programs that cut or fill up, which only platforms other than the CPU need
+_KEPT = 8  # programs that cut or pad, which only platforms other than the CPU need
 
 
 def few_rows(size: int, batch_size: int | None = None) -> int:
@@ -40,27 +40,27 @@ def _round_up(n: int, numbers: int) -> int:
     return -(-n // unit) * unit
 
 
-def may_fill_up(trees: PyTree) -> bool:
+def may_pad(trees: PyTree) -> bool:
     """Return whether all leaves are values on one device each: not traced, and not on the devices of a mesh."""
     leaves = jax.tree.leaves(trees)
     on_one_device = lambda a: not isinstance(a, Tracer) and len(a.devices()) == 1
     return all(on_one_device(a) for a in leaves if isinstance(a, jax.Array))
 
 
-def fill_up(array: Array, rows: int) -> Array:
-    """The array with copies of its last row after it, `rows` rows in all.
+def pad_rows(array: Array, rows: int) -> Array:
+    """The array padded with copies of its last row to `rows` rows.
 
-    >>> fill_up(np.array([1, 2]), 4)
+    >>> pad_rows(np.array([1, 2]), 4)
     array([1, 2, 2, 2])
     """
     missing = rows - array.shape[0]
     if missing == 0:
         return array
     if not _on_host(array):
-        return _fill_up(rows, array)
+        return _pad_rows(rows, array)
     values = np.asarray(array)
-    filled = np.concatenate([values, np.broadcast_to(values[-1:], (missing, *values.shape[1:]))])
-    return _placed_like(array, filled) if isinstance(array, jax.Array) else filled
+    padded = np.concatenate([values, np.broadcast_to(values[-1:], (missing, *values.shape[1:]))])
+    return _placed_like(array, padded) if isinstance(array, jax.Array) else padded
 
 
 def first_rows(array: Array, rows: int) -> Array:
@@ -71,7 +71,7 @@ def first_rows(array: Array, rows: int) -> Array:
 
 
 def _on_host(array: Array) -> bool:
-    """Whether NumPy can cut and fill up the array without a transfer, and without a program for each shape."""
+    """Whether NumPy can cut and pad the array without a transfer, and without a program for each shape."""
     return isinstance(array, np.ndarray) or all(device.platform == "cpu" for device in array.devices())
 
 
@@ -80,7 +80,7 @@ def _placed_like(array: Array, values: np.ndarray) -> Array:
 
 
 @compiled(static=1, kept=_KEPT)
-def _fill_up(rows: int, array: Array) -> Array:
+def _pad_rows(rows: int, array: Array) -> Array:
     missing = rows - array.shape[0]
     return jnp.concatenate([array, jnp.broadcast_to(array[-1:], (missing, *array.shape[1:]))])
 

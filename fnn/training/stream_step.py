@@ -1,4 +1,4 @@
-"""A step of training that carries a memory from batch to batch: truncated backpropagation through time."""
+"""Truncated backpropagation through time: training steps that carry a memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +28,11 @@ def make_stream_step(
     *,
     is_weight: IsWeight = is_weight,
 ) -> StreamStep:
-    """A pure function that makes one step of training and carries the network's memory to the next. Jit it.
+    """A pure function that makes one step of training with a memory. Jit it.
 
-    Long sequences are trained in pieces: row i of each batch goes on where row i of the batch before it ended. The
-    forward pass reads on from the memory, and the gradient stops at it, which is truncated backpropagation through time
-    (Williams and Peng 1990): it is that of `jax.grad` with `jax.lax.stop_gradient` of the memory.
+    Long sequences are trained in pieces: row i of each batch continues row i of the batch before it. The forward pass
+    reads on from the memory, and the gradient stops at it, which is truncated backpropagation through time (Williams
+    and Peng 1990): it is that of `jax.grad` with `jax.lax.stop_gradient` of the memory.
 
     Args:
       network: the layer to train, with a `fnn.Stream`.
@@ -44,9 +44,9 @@ def make_stream_step(
     Returns:
       step(state, memory, batch, reset=None) -> (state, memory, cost). The first memory is
       `fnn.start_memory(network, params, batch)`. The batch is (x, y) or (x, y, weight), with x (batch, time, …). A row
-      of weight 0 has no part in the cost, but is read, so that its memory goes on. `reset`, booleans (batch,), begins
-      the rows where it is True anew, before they are read. The key of a step, and 64-bit integers in `jax.jit`, are as
-      in `fnn.make_step`.
+      of weight 0 has no part in the cost, but it is read, so that its memory advances. Where `reset` (batch,) is True,
+      the memory of that row is set to its start before the step. The key of a step, and 64-bit integers in `jax.jit`,
+      are as in `fnn.make_step`.
 
     Raises:
       ValueError: if a layer of the network has no stream. The step raises it if the memory is not that of the network

@@ -168,7 +168,7 @@ def test_evaluations_of_many_numbers_of_rows_share_a_few_programs(caplog):
         np.testing.assert_allclose(values["cost"], np.average(costs[:n], weights=WEIGHTED[2][:n]), rtol=1e-5)
 
 
-def test_rows_that_fill_up_hold_what_the_network_takes():
+def test_padded_rows_hold_what_the_network_takes():
     """A row of zeros could be outside of the domain of a function; `jax.debug_nans` would find the NaN."""
     log = fnn.elementwise(jnp.log, jnp.reciprocal)
     with jax.debug_nans(True):

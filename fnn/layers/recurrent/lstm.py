@@ -35,7 +35,9 @@ def lstm(
     w_init: Initializer = lecun_normal,
     u_init: Initializer = orthogonal,
 ) -> Layer:
-    """Long short-term memory (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
+    """Long short-term memory (Hochreiter and Schmidhuber 1997).
+
+    It has a forget gate (Gers, Schmidhuber and Cummins 2000):
 
     z_t = x_t W + h_{t-1} U + b; i, f, o = σ(z_i), σ(z_f), σ(z_o), g = tanh(z_g)
 

@@ -30,9 +30,9 @@ def rnn(
     u_init: Initializer = orthogonal,
     b_init: Initializer = zeros,
 ) -> Layer:
-    """A simple recurrent layer (Elman 1990): h_t = g(x_t W + h_{t-1} U + b), y_t = h_t.
+    """A simple recurrent layer (Elman 1990).
 
-    z_t = x_t W + h_{t-1} U + b, h_t = g(z_t), h_0 = 0
+    z_t = x_t W + h_{t-1} U + b, h_t = g(z_t), y_t = h_t, h_0 = 0
 
     dh_t = dy_t + dz_{t+1} Uᵀ, dz_t = dh_t ∘ g'(z_t)
 
