@@ -73,7 +73,7 @@ def test_the_weights_of_every_layer_are_its_matrices_and_kernels(name):
     repeated = name.startswith("repeat")
     for path, leaf in leaves:
         assert fnn.is_weight(path, leaf) == (leaf.ndim - repeated >= 2), path
-    assert names(params) <= {"w", "u", "w_1", "w_2"}
+    assert names(params) <= {"w", "u", "w_1", "w_2", "w_qkv", "w_o"}
 
 
 def test_the_weights_of_a_masked_layer_are_those_of_a_dense_layer():

@@ -103,9 +103,10 @@ def test_data_lists_what_is_available(no_data, tmp_path, monkeypatch, capsys):
 def test_data_reports_failed_downloads(no_data, tmp_path, monkeypatch, capsys):
     assert main(["data", "--download"]) == 1
     error = capsys.readouterr().err
-    assert error.count("cannot be downloaded") == 2
+    assert error.count("cannot be downloaded") == 3
     assert "t10k-labels-idx1-ubyte.gz" in error
     assert "test_catvnoncat.h5" in error
+    assert "tinyshakespeare.txt" in error
     write_cats(tmp_path, monkeypatch)
     (tmp_path / "test_catvnoncat.h5").write_bytes(b"damaged")
     assert main(["data"]) == 1
