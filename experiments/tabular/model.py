@@ -1,7 +1,5 @@
 """A network that `train` fitted to a table: inputs, predictions, files."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +8,12 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
 import fnn
+from experiments import saved_models
 from experiments.errors import DataError
 from experiments.examples.common import ACTIVATIONS
+from experiments.saved_models import PARAMS, RUN
 from fnn.types import Params
 
-PARAMS, RUN = "params.safetensors", "run.json"
 FILES = ("figure.png", "history.csv", PARAMS, RUN)
 
 
@@ -86,35 +85,21 @@ def predict(model: Model, params: Params, x: Float32[np.ndarray, "n features"]) 
     return Predictions(out.argmax(axis=1).astype(np.int32), weights / weights.sum(axis=1, keepdims=True))
 
 
-def save(folder: Path, model: Model, params: Params) -> Mapping[str, Any]:
-    """Write the parameters, and return what run.json must store about the model."""
-    fnn.checkpoint.export_params(folder / PARAMS, params)
-    return model._asdict()
-
-
 def load(folder: Path) -> tuple[Model, Params]:
     """Load what `train` wrote into this folder.
 
     Raise DataError if files are missing or damaged.
     """
-    path = folder / RUN
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["model"]
+
+    def build(stored: dict[str, Any]) -> tuple[Model, Params]:
         tuples: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
         }
         model = Model(**tuples)
-        network = make_network(model)
-        like = jax.eval_shape(network.init, jax.random.key(0))
-        same_length = len(model.features) == len(model.mean) == len(model.std)
-    except OSError as error:
-        hint = "`python -m experiments train --data FILE.csv --target COLUMN` writes the folder that --run names"
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; {hint}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not written by `train`: {type(error).__name__} {error}") from None
-    if not same_length:
-        raise DataError(f"{path}: not written by `train`: features, mean and std differ in length")
-    try:
-        return model, fnn.checkpoint.import_params(folder / PARAMS, like)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / PARAMS}: {error}") from None
+        like = jax.eval_shape(make_network(model).init, jax.random.key(0))
+        if not len(model.features) == len(model.mean) == len(model.std):
+            raise DataError(f"{folder / RUN}: not written by `train`: features, mean and std differ in length")
+        return model, like
+
+    hint = "`python -m experiments train --data FILE.csv --target COLUMN` writes the folder that --run names"
+    return saved_models.load(folder, "train", hint, build)

@@ -27,7 +27,8 @@ from experiments.data.tables import Examples, Selection, read_examples
 from experiments.errors import DataError, at_least, needs, usage
 from experiments.examples import common
 from experiments.examples.common import OPTIMIZERS
-from experiments.tabular.model import FILES, RUN, Model, inputs, make_network, predict, save
+from experiments.saved_models import RUN, save
+from experiments.tabular.model import FILES, Model, inputs, make_network, predict
 from experiments.tabular.reports import baseline, draw, print_table, scores
 from experiments.tabular.target import Target, infer_target
 from experiments.wording import counted

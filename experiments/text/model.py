@@ -1,6 +1,5 @@
 """A language model of characters: its network, its files, and the text that it writes."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +9,10 @@ import numpy as np
 from jaxtyping import Int32
 
 import fnn
-from experiments.errors import DataError, usage
+from experiments import saved_models
+from experiments.errors import usage
 from fnn.types import Layer, Params, PRNGKey
 
-PARAMS, RUN = "params.safetensors", "run.json"
 RECURRENT = {"lstm": fnn.lstm, "gru": fnn.gru, "rnn": fnn.rnn}
 EMBEDDING = 64  # features of a character, for recurrent networks
 
@@ -96,27 +95,15 @@ def pieces(
         yield decode(model, new[: n - piece * size])
 
 
-def save(folder: Path, model: Model, params: Params) -> dict[str, Any]:
-    """Write the parameters, and return what run.json must store about the model."""
-    fnn.checkpoint.export_params(folder / PARAMS, params)
-    return model._asdict()
-
-
 def load(folder: Path) -> tuple[Model, Params]:
     """Load what `text` wrote into this folder.
 
     Raise DataError if files are missing or damaged.
     """
-    path = folder / RUN
-    try:
-        model = Model(**json.loads(path.read_text(encoding="utf-8"))["model"])
-        like = jax.eval_shape(make_network(model).init, jax.random.key(0))
-    except OSError as error:
-        hint = "`python -m experiments text` trains a model, --results names its folder"
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; {hint}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not written by `text`: {type(error).__name__} {error}") from None
-    try:
-        return model, fnn.checkpoint.import_params(folder / PARAMS, like)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / PARAMS}: {error}") from None
+
+    def build(stored: dict[str, Any]) -> tuple[Model, Params]:
+        model = Model(**stored)
+        return model, jax.eval_shape(make_network(model).init, jax.random.key(0))
+
+    hint = "`python -m experiments text` trains a model, --results names its folder"
+    return saved_models.load(folder, "text", hint, build)

@@ -37,8 +37,9 @@ from experiments.data import texts
 from experiments.data.texts import Text
 from experiments.errors import ExperimentError, at_least, needs, usage
 from experiments.examples import common
+from experiments.saved_models import PARAMS, RUN, save
 from experiments.text import figure
-from experiments.text.model import PARAMS, RUN, Model, encode, encode_prompt, load, make_network, pieces, save
+from experiments.text.model import Model, encode, encode_prompt, load, make_network, pieces
 from experiments.text.windows import in_a_row, random_batches, split
 from fnn.types import FitResult, GradientTransformation, Layer, TrainState
 
