@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 from fnn import checks
 from fnn.checks.host_values import has_values
 from fnn.dtypes import at_least_int32
+from fnn.types import Params
 
 
 def split_lengths(function: str, x: Any) -> tuple[Array, Int[Array, " batch"] | None]:
@@ -25,6 +26,16 @@ def split_lengths(function: str, x: Any) -> tuple[Array, Int[Array, " batch"] | 
     if x.ndim < 2:
         raise checks.fail(function, "x", "of shape (batch, time, ...)", x)
     return x, check_lengths(function, lengths, x)
+
+
+def positions_and_lengths(function: str, params: Params, x: Any) -> tuple[Array, Int[Array, " batch"] | None]:
+    """Return x and its lengths as `split_lengths`, for a layer without parameters over at least one position."""
+    checks.no_params(function, params)
+    x, lengths = split_lengths(function, x)
+    x = checks.floats(function, "x", x)
+    if x.ndim < 2 or x.shape[1] < 1:
+        raise checks.fail(function, "x", "of shape (batch, time, ...), of at least one position", x)
+    return x, lengths
 
 
 def check_lengths(function: str, lengths: Any, x: Array) -> Int[Array, " batch"]:

@@ -10,7 +10,7 @@ from fnn import checks
 from fnn.checks import protocol
 from fnn.dtypes import wide
 from fnn.layers.combinators import calibrated, split_key
-from fnn.layers.lengths import check_lengths, in_sequence, join_lengths, nan_if_impossible, split_lengths
+from fnn.layers.lengths import check_lengths, in_sequence, join_lengths, nan_if_impossible, positions_and_lengths
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -123,11 +123,7 @@ def mean_positions() -> Layer:
 
 def _mean(params: Params, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
     """y = Σ_{t < T} x_t / max(T, 1)"""
-    checks.no_params("mean_positions", params)
-    x, lengths = split_lengths("mean_positions", x)
-    x = checks.floats("mean_positions", "x", x)
-    if x.ndim < 2 or x.shape[1] < 1:
-        raise checks.fail("mean_positions", "x", "of shape (batch, time, ...), of at least one position", x)
+    x, lengths = positions_and_lengths("mean_positions", params, x)
     if lengths is None:
         return jnp.mean(x, axis=1, dtype=wide(x)).astype(x.dtype), (x[:0], None)
     total = jnp.sum(jnp.where(in_sequence(lengths, x), x, 0), axis=1, dtype=wide(x))

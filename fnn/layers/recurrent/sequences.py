@@ -10,7 +10,14 @@ from fnn import checks
 from fnn.checks import protocol
 from fnn.dtypes import widest
 from fnn.layers.combinators import calibrated, smallest_vocabulary, split_key
-from fnn.layers.lengths import in_sequence, join_lengths, nan_if_impossible, reverse, split_lengths
+from fnn.layers.lengths import (
+    in_sequence,
+    join_lengths,
+    nan_if_impossible,
+    positions_and_lengths,
+    reverse,
+    split_lengths,
+)
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -126,11 +133,7 @@ def last() -> Layer:
 
 def _last(params: Params, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
     """y = x_T; the first residual has the shape of x, but no examples"""
-    checks.no_params("last", params)
-    x, lengths = split_lengths("last", x)
-    x = checks.floats("last", "x", x)
-    if x.ndim < 2 or x.shape[1] < 1:
-        raise checks.fail("last", "x", "of shape (batch, time, ...), of at least one position", x)
+    x, lengths = positions_and_lengths("last", params, x)
     if lengths is None:
         return x[:, -1], (x[:0], None)
     y = jnp.sum(jnp.where(_is_last(lengths, x), x, 0), axis=1)
