@@ -56,10 +56,18 @@ def between_0_and_1(function: str) -> Callable[[tuple[int, ...], ArrayLike], Non
     return validate
 
 
-def inputs(function: str, argument: str, x: A, vocabulary: int | None, weight: ArrayLike | None = None) -> A:
+def inputs(
+    function: str,
+    argument: str,
+    x: A,
+    vocabulary: int | None,
+    weight: ArrayLike | None = None,
+    where: Callable[[int], str] = "row {}".format,
+) -> A:
     """Return x, after a check that it is what a network takes: floating point, or ids below `vocabulary`.
 
-    Rows of weight 0 may hold anything. Ids are not checked if they are traced, or in part in other processes.
+    `where` names a row. Rows of weight 0 may hold anything. Ids are not checked if they are traced, or in part in other
+    processes.
 
     >>> inputs("fit", "x", np.array([[0, 1], [2, 3]]), 3)
     Traceback (most recent call last):
@@ -78,6 +86,6 @@ def inputs(function: str, argument: str, x: A, vocabulary: int | None, weight: A
         bad &= (np.asarray(weight) != 0).reshape(-1, *(1,) * (ids.ndim - 1))
     if bad.any():
         first = np.unravel_index(np.argmax(bad), bad.shape)
-        came = f"{ids[first]}" + (f", first in row {first[0]}" if first else "")
+        came = f"{ids[first]}" + (f", first in {where(int(first[0]))}" if first else "")
         raise fail(function, argument, f"ids in 0..{vocabulary - 1}", came=came)
     return x

@@ -15,6 +15,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.checks.host_values import UnfitError, host_dtype, narrowed, refuse_masked
+from fnn.checks.targets import inputs
 from fnn.row_weights import replace_rows_on_host
 
 Form = jax.ShapeDtypeStruct
@@ -147,12 +148,7 @@ def check_values(
         bad = int(np.argmax(arrays[2] < 0))
         raise checks.fail("fit", "data: weight", "non-negative", came=f"a negative weight, first in {where(bad)}")
     if vocabulary is not None:
-        bad = (arrays[0] < 0) | (arrays[0] >= vocabulary)
-        bad = bad.reshape(len(bad), -1) & (np.ones((1, 1), bool) if weight is None else (weight != 0)[:, None])
-        if bad.any():
-            row = int(np.argmax(bad.any(axis=1)))
-            came = f"{arrays[0].reshape(len(bad), -1)[row][bad[row]][0]}, first in {where(row)}"
-            raise checks.fail("fit", "data: x", f"ids in 0..{vocabulary - 1}", came=came)
+        inputs("fit", "data: x", arrays[0], vocabulary, weight, where)
     validate_targets(validate, arrays[1], weight, where)
 
 
