@@ -37,7 +37,11 @@ from fnn.layers.activations import softmax as softmax
 from fnn.layers.activations import softplus as softplus
 from fnn.layers.activations import tanh as tanh
 from fnn.layers.attention import Attention as Attention
+from fnn.layers.attention import AttentionCore as AttentionCore
 from fnn.layers.attention import attention as attention
+from fnn.layers.attention import blockwise_attention as blockwise_attention
+from fnn.layers.attention import cudnn_attention as cudnn_attention
+from fnn.layers.attention import stored_attention as stored_attention
 from fnn.layers.combinators import Residual as Residual
 from fnn.layers.combinators import residual as residual
 from fnn.layers.combinators import serial as serial

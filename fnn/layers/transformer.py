@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fnn import checks
 from fnn.init import Initializer, lecun_normal, normal
 from fnn.layers.activations import identity
-from fnn.layers.attention import attention
+from fnn.layers.attention import AttentionCore, attention
 from fnn.layers.combinators import residual, serial
 from fnn.layers.dense import dense
 from fnn.layers.dropout import dropout as dropout_layer
@@ -33,6 +33,7 @@ def transformer_block(
     feed_forward: Layer | None = None,
     w_init: Initializer = lecun_normal,
     out_init: Initializer | None = None,
+    core: AttentionCore | None = None,
 ) -> Layer:
     """A block of a transformer (Vaswani et al. 2017).
 
@@ -52,6 +53,7 @@ def transformer_block(
       feed_forward: f, for example `fnn.swiglu(d, 8 * d // 3)`. None: the two dense layers with `fnn.gelu_tanh`.
       w_init: initialiser of the weights.
       out_init: initialiser of the last matrix of the attention and of f; `w_init` if None.
+      core: see `fnn.attention`.
 
     Returns:
       A `serial` of two `residual`s. x and y have shape (batch, time, d).
@@ -69,7 +71,7 @@ def transformer_block(
     if feed_forward is None:
         feed_forward = serial(dense(d, 4 * d, w_init), gelu_tanh, dense(4 * d, d, out))
     feed_forward = checks.layer("transformer_block", "feed_forward", feed_forward)
-    attend = attention(d, heads, causal, rotary, kv_heads, length, w_init=w_init, out_init=out)
+    attend = attention(d, heads, causal, rotary, kv_heads, length, w_init=w_init, out_init=out, core=core)
     drop = (dropout_layer(rate),) if rate else ()
     # one serial for each branch: the layers of f are not nested in it
     inner = feed_forward.layers if feed_forward.combinator is serial else (feed_forward,)
@@ -88,6 +90,7 @@ def gpt(
     dropout: float = 0.0,
     norm: Norm = layer_norm,
     feed_forward: Layer | None = None,
+    core: AttentionCore | None = None,
 ) -> Layer:
     """A language model of the kind of GPT-2 (Radford et al. 2019).
 
@@ -107,7 +110,7 @@ def gpt(
       d: number of features.
       rotary: rotate keys and queries in place of learned positions.
       dropout: the rate of `fnn.dropout`, after the positions and in the blocks.
-      norm, feed_forward: see `fnn.transformer_block`.
+      norm, feed_forward, core: see `fnn.transformer_block`.
 
     Returns:
       A Layer from ids x (batch, time) of at most `length` positions to logits z (batch, time, vocabulary). It reads a
@@ -136,6 +139,7 @@ def gpt(
         feed_forward=feed_forward,
         w_init=w_init,
         out_init=out_init,
+        core=core,
     )
     first = [identity if rotary else learned_positions(length, d, w_init)] + [dropout_layer(rate)] * (rate > 0)
     return tied_embedding(vocabulary, d, serial(*first, *[block] * layers, norm(d)), w_init)

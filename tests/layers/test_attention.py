@@ -9,7 +9,7 @@ import pytest
 
 import fnn
 from fnn.gradcheck import check_layer
-from fnn.layers.attention import core, segments
+from fnn.layers.attention import blockwise, stored
 from tests.support.oracles import assert_close, by_autodiff, by_hand, cotangent, largest, normal, spread_params
 from tests.support.slow import slow_except
 from tests.support.wrong_attention import WRONG
@@ -18,7 +18,7 @@ from tests.support.wrong_attention import WRONG
 @pytest.fixture(params=slow_except([3, 8], 8))
 def blocks_of(request, monkeypatch):
     """Short blocks, so that few positions make many of them."""
-    monkeypatch.setattr(segments, "BLOCK", request.param)
+    monkeypatch.setattr(blockwise, "BLOCK", request.param)
     return request.param
 
 
@@ -30,11 +30,11 @@ def inputs(time, keys=None, dtype="float64", groups=2, queries=2, d=4):
 
 def both(q, k, v, do, causal):
     """Return O, dQ, dK, dV of the form that keeps P, and of that which computes it again."""
-    visible = core.up_to(jnp.arange(q.shape[3]), k.shape[2]) if causal else None
-    o, p = core.attend(q, k, v, visible)
-    short = (o, *core.attend_backward(q, k, v, o, p, do))
-    o, lse = segments.attend(q, k, v, causal)
-    return short, (o, *segments.attend_backward(q, k, v, o, lse, do, causal))
+    visible = stored.up_to(jnp.arange(q.shape[3]), k.shape[2]) if causal else None
+    o, p = stored.attend(q, k, v, visible)
+    short = (o, *stored.attend_backward(q, k, v, o, p, do))
+    o, lse = blockwise.attend(q, k, v, causal)
+    return short, (o, *blockwise.attend_backward(q, k, v, o, lse, do, causal))
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def test_segments_equal_the_whole(time, causal, blocks_of, x64):
 def test_a_row_without_a_visible_key_is_zero(form, x64):
     """It has a gradient of zero, and gives none to keys and values."""
     q, k, v, do = inputs(5)
-    visible = core.up_to(jnp.arange(5) - 2, 5)  # rows 0 and 1 see no key
+    visible = stored.up_to(jnp.arange(5) - 2, 5)  # rows 0 and 1 see no key
     if form == "keeps P":
-        o, p = core.attend(q, k, v, visible)
-        gradients = core.attend_backward(q, k, v, o, p, do)
+        o, p = stored.attend(q, k, v, visible)
+        gradients = stored.attend_backward(q, k, v, o, p, do)
     else:
-        o, lse = segments.attend(q, k, v, True, jnp.int32(-2))
-        gradients = segments.attend_backward(q, k, v, o, lse, do, True, jnp.int32(-2))
+        o, lse = blockwise.attend(q, k, v, True, jnp.int32(-2))
+        gradients = blockwise.attend_backward(q, k, v, o, lse, do, True, jnp.int32(-2))
     rest = [a[:, :, :, 2:] for a in (q, o, do)]
-    o_rest, p = core.attend(rest[0], k, v, core.up_to(jnp.arange(3), 5))
-    dq, dk, dv = core.attend_backward(rest[0], k, v, o_rest, p, rest[2])
+    o_rest, p = stored.attend(rest[0], k, v, stored.up_to(jnp.arange(3), 5))
+    dq, dk, dv = stored.attend_backward(rest[0], k, v, o_rest, p, rest[2])
     zeros = jnp.zeros_like(q[:, :, :, :2])
     expected = jnp.concatenate([zeros, o_rest], 3), jnp.concatenate([zeros, dq], 3), dk, dv
     assert_close((o, *gradients), expected, "float64")
@@ -67,12 +67,12 @@ def test_a_row_without_a_visible_key_is_zero(form, x64):
 def test_scores_past_the_diagonal_are_not_computed():
     """A segment takes the keys up to its end, and the segments cover all positions once."""
     for time in (1, 63, 64, 65, 256, 1000, 1024):
-        cuts = segments.cut(time, time, True)
+        cuts = blockwise.cut(time, time, True)
         assert [c.start for c in cuts] == [0, *(c.stop for c in cuts[:-1])]
         assert cuts[-1].stop == time
         assert all(c.keys == c.stop for c in cuts)
-        assert len(cuts) <= segments.SEGMENTS
-    assert sum((c.stop - c.start) * c.keys for c in segments.cut(1024, 1024, True)) == 0.625 * 1024**2
+        assert len(cuts) <= blockwise.SEGMENTS
+    assert sum((c.stop - c.start) * c.keys for c in blockwise.cut(1024, 1024, True)) == 0.625 * 1024**2
 
 
 @pytest.mark.parametrize("causal", slow_except([True, False], True))
@@ -83,8 +83,8 @@ def test_memory_is_linear_in_time(causal):
     k = jax.ShapeDtypeStruct((1, heads, time, 8), "float32")
 
     def step(q, k, v, do):
-        o, lse = segments.attend(q, k, v, causal)
-        return segments.attend_backward(q, k, v, o, lse, do, causal)
+        o, lse = blockwise.attend(q, k, v, causal)
+        return blockwise.attend_backward(q, k, v, o, lse, do, causal)
 
     temporary = jax.jit(step).lower(q, k, k, q).compile().memory_analysis().temp_size_in_bytes
     assert temporary < 4 * heads * time * time / 4

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 
 import fnn
-from fnn.layers.attention import core, segments
+from fnn.layers.attention import blockwise, stored
 from fnn.layers.attention import layer as module
 from tests.support.wrong_recurrent import with_gradient, with_patch
 
@@ -14,12 +14,12 @@ GROUPS = fnn.attention(8, 4, rotary=True, kv_heads=2)
 LONG = fnn.attention(4, 2)
 SEQUENCE, WIDE, MANY = (3, 5, 6), (3, 5, 8), (2, 130, 4)
 QKV = {"[0].w_qkv", "[0].b_qkv", "[1]"}
-right = core.attend_backward
+right = stored.attend_backward
 
 
 def with_core(layer, change):
     """Return the layer with another backward of the softmax; `change` takes what it takes."""
-    return with_patch(layer, core, "attend_backward", change)
+    return with_patch(layer, stored, "attend_backward", change)
 
 
 def without_d(q, k, v, o, p, do):
@@ -41,7 +41,7 @@ def other_transposition(q, k, v, o, p, do):
 def values_of_dp(q, k, v, o, p, do):
     """dV = P dO"""
     dq, dk, _ = right(q, k, v, o, p, do)
-    return dq, dk, core.product("bgqtk,bgqkd->bgtd", p, do)
+    return dq, dk, stored.product("bgqtk,bgqkd->bgtd", p, do)
 
 
 def first_of_a_group(q, k, v, o, p, do):
@@ -73,16 +73,16 @@ def without_the_mask(causal, position, first, q, k):
 
 def last_block_only(layer):
     """dK, dV without the sum over blocks"""
-    plus = segments.attend_backward
+    plus = blockwise.attend_backward
 
     def change(q, k, v, o, lse, do, causal, position=None):
         dq, *_ = plus(q, k, v, o, lse, do, causal, position)
-        at = segments.BLOCK * (q.shape[3] // segments.BLOCK)
+        at = blockwise.block_length() * (q.shape[3] // blockwise.block_length())
         rows = (slice(None), slice(None), slice(None), slice(at, None))
-        _, *last = right(q[rows], k, v, o[rows], jnp.exp(core.scores(q, k, None) - lse)[rows], do[rows])
+        _, *last = right(q[rows], k, v, o[rows], jnp.exp(stored.scores(q, k, None) - lse)[rows], do[rows])
         return dq, *last
 
-    return with_patch(layer, segments, "attend_backward", change)
+    return with_patch(layer, blockwise, "attend_backward", change)
 
 
 WRONG = {
@@ -100,6 +100,6 @@ WRONG = {
         {"[0].b_o"},
     ),
     "long: missing D": (with_core(LONG, without_d), MANY, QKV),
-    "long: keys past the diagonal": (with_patch(LONG, segments, "visible", without_the_mask), MANY, QKV),
+    "long: keys past the diagonal": (with_patch(LONG, blockwise, "visible", without_the_mask), MANY, QKV),
     "long: no sum over blocks": (last_block_only(LONG), MANY, QKV),
 }

@@ -1,75 +1,81 @@
-"""Softmax attention that keeps its probabilities, for short sequences. Its backward is under its forward.
+"""The softmax attention between the projections of `fnn.attention`: what computes O from Q, K and V.
 
-Q is (batch, groups, queries, time, d): each group of heads shares the keys and values of one head, K and V
-(batch, groups, keys, d). S, P and O have one row for each position of Q, and
-
-    S = Q Kᵀ / √d, -∞ where a key is not visible; P = softmax(S) over the keys; O = P V
-
-    D = rowsum(dO ∘ O), dV = Pᵀ dO, dP = dO Vᵀ, dS = P ∘ (dP - D), dQ = dS K / √d, dK = dSᵀ Q / √d
-
-where dV and dK are sums over the heads of a group, too. S, its log-sum-exp ℓ and D are in float32 at least.
+| core | keeps for the backward pass | for |
+|---|---|---|
+| `stored_attention` | P | few positions |
+| `blockwise_attention` | ℓ; computes P again, block by block | many positions |
+| `cudnn_attention` | ℓ; fused kernels of cuDNN | bfloat16 and float16 on NVIDIA GPUs |
+| a core of your own | | |
 """
 
-import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
-from fnn.dtypes import contract, wide, widened, widest
+from fnn.layers.attention import blockwise, cudnn, stored
+from fnn.layers.attention.cache import positions_of
+from fnn.layers.attention.stored import Keys, Queries
 
-Queries = Float[Array, "batch groups queries time d"]
-Keys = Float[Array, "batch groups keys d"]
-Probabilities = Float[Array, "batch groups queries time keys"]
-RowSums = Float[Array, "batch groups queries time 1"]
-Visible = Bool[Array, "time keys"] | None
-"""Which keys a position sees. None: all of them."""
+LONG = 128
+"""From this number of positions on, the probabilities are computed again in the backward pass."""
 
 
-def product(spec: str, a: Array, b: Array) -> Array:
-    """Return einsum(spec, a, b), accumulated and returned in float32 at least."""
-    return contract(spec, a, b, like=jnp.zeros((), wide(widest(a, b))))
+class AttentionCore(NamedTuple):
+    """The softmax attention of `fnn.attention`, for example a kernel of your own.
 
+    S = Q Kᵀ / √d, -∞ where s > t if causal; P = softmax(S) over s; O = P V
 
-def up_to(positions: Int[Array, " time"], keys: int) -> Bool[Array, "time keys"]:
-    """Return which keys the positions see in causal attention: those at or before them."""
-    return jnp.arange(keys, dtype=positions.dtype)[None, :] <= positions[:, None]
+    Q and O are (batch, groups, queries, time, d): each of the `groups` heads of K and V, (batch, groups, time, d), is
+    shared by `queries` heads of Q. Check the layer that uses it with `fnn.gradcheck.check_layer`.
 
-
-def scores(q: Queries, k: Keys, visible: Visible) -> Probabilities:
-    """S = Q Kᵀ / √d, -∞ where a key is not visible"""
-    s = product("bgqtd,bgkd->bgqtk", q, k) * (1 / math.sqrt(q.shape[-1]))
-    return s if visible is None else jnp.where(visible[None, None, None], s, -jnp.inf)
-
-
-def exponentials(s: Probabilities) -> tuple[Probabilities, RowSums, RowSums]:
-    """Return E = e^(S - m) with m the largest entry of a row, Σ E, and ℓ = m + log Σ E.
-
-    P = E / Σ E = e^(S - ℓ). For a row without a visible key they are 0, 1 and ∞, so that P = 0.
+    Attributes:
+      forward: q, k, v, causal -> o, saved. `causal` is a Python bool, `saved` a pytree of arrays.
+      backward: saved, o, do, causal -> dq, dk, dv.
     """
-    m = jnp.max(s, -1, keepdims=True)
-    e = jnp.exp(s - jnp.where(m == -jnp.inf, 0, m))
-    total = jnp.sum(e, -1, keepdims=True)
-    lse = jnp.where(total == 0, jnp.inf, m + jnp.log(total))
-    return e, jnp.where(total == 0, 1, total), lse
+
+    forward: Callable[..., tuple[Queries, Any]]
+    backward: Callable[..., tuple[Queries, Keys, Keys]]
 
 
-def attend(q: Queries, k: Keys, v: Keys, visible: Visible = None) -> tuple[Queries, Probabilities]:
-    """P = softmax(S), O = P V; returns O, P. A row without a visible key is 0."""
-    e, total, _ = exponentials(scores(q, k, visible))
-    p = (e / total).astype(q.dtype)
-    return product("bgqtk,bgkd->bgqtd", p, v).astype(q.dtype), p
+def _stored(q: Queries, k: Keys, v: Keys, causal: bool, position: Array | None = None) -> tuple[Queries, Any]:
+    visible = stored.up_to(positions_of(position, q.shape[3]), k.shape[2]) if causal else None
+    o, p = stored.attend(q, k, v, visible)
+    return o, (q, k, v, p)
 
 
-def attend_backward(
-    q: Queries, k: Keys, v: Keys, o: Queries, p: Probabilities, do: Queries
-) -> tuple[Queries, Keys, Keys]:
-    """D = rowsum(dO ∘ O), dV = Pᵀ dO, dS = P ∘ (dO Vᵀ - D), dQ = dS K / √d, dK = dSᵀ Q / √d
+def _stored_backward(saved: Any, o: Queries, do: Queries, causal: bool, position: Array | None = None) -> Any:
+    q, k, v, p = saved
+    return stored.attend_backward(q, k, v, o, p, do)
 
-    Returns dQ, dK, dV in float32 at least.
-    """
-    scale = 1 / math.sqrt(q.shape[-1])
-    d = jnp.sum(widened(do) * widened(o), -1, keepdims=True)
-    dv = product("bgqtk,bgqtd->bgkd", p, do)
-    dp = product("bgqtd,bgkd->bgqtk", do, v)
-    ds = (widened(p) * (dp - d) * scale).astype(q.dtype)
-    return product("bgqtk,bgkd->bgqtd", ds, k), product("bgqtk,bgqtd->bgkd", ds, q), dv
+
+def _blockwise(q: Queries, k: Keys, v: Keys, causal: bool, position: Array | None = None) -> tuple[Queries, Any]:
+    o, lse = blockwise.attend(q, k, v, causal, position)
+    return o, (q, k, v, lse)
+
+
+def _blockwise_backward(saved: Any, o: Queries, do: Queries, causal: bool, position: Array | None = None) -> Any:
+    q, k, v, lse = saved
+    return blockwise.attend_backward(q, k, v, o, lse, do, causal, position)
+
+
+stored_attention = AttentionCore(_stored, _stored_backward)
+"""Keeps the probabilities."""
+
+blockwise_attention = AttentionCore(_blockwise, _blockwise_backward)
+"""Keeps the log-sum-exp of each row of S and computes P again in blocks (Dao et al. 2022). Memory is linear in time."""
+
+cudnn_attention = AttentionCore(cudnn.attend, cudnn.attend_backward)
+"""The fused kernels of cuDNN, for Q, K, V in bfloat16 or float16 on an NVIDIA GPU. The backward is cuDNN's."""
+
+
+def choose(time: int, d: int, dtype: Any) -> AttentionCore:
+    """Return the fastest core for Q (…, time, d) on the device that JAX computes on."""
+    if time < LONG:
+        return stored_attention
+    return cudnn_attention if cudnn.is_available(d, dtype) else blockwise_attention
+
+
+def own(time: int) -> AttentionCore:
+    """Return the core for a piece of a sequence, whose forward and backward take its position too."""
+    return stored_attention if time < LONG else blockwise_attention

@@ -9,19 +9,12 @@ from jaxtyping import Array, Float
 from fnn import checks
 from fnn.dtypes import wide, widest
 from fnn.init import Initializer, lecun_normal
-from fnn.layers.attention import core, segments
 from fnn.layers.attention.cache import AttentionMemory, positions_of, read, write
+from fnn.layers.attention.core import AttentionCore, choose, own
 from fnn.layers.attention.rotary import angles, rotate, rotate_backward
 from fnn.layers.matmul import weight_gradient
 from fnn.layers.streams import sharded_like
 from fnn.types import Layer, PRNGKey, Residuals, Stream
-
-LONG = 128
-"""From this number of positions on, the probabilities are computed again in the backward pass."""
-
-
-def _is_long(q: core.Queries) -> bool:
-    return q.shape[3] >= LONG
 
 
 class Attention(NamedTuple):
@@ -43,6 +36,7 @@ def attention(
     bias: bool = True,
     w_init: Initializer = lecun_normal,
     out_init: Initializer | None = None,
+    core: AttentionCore | None = None,
 ) -> Layer:
     r"""Multi-head self-attention (Vaswani et al. 2017).
 
@@ -56,7 +50,8 @@ def attention(
 
     Up to 127 positions it keeps P for the backward pass. For longer sequences it keeps the log-sum-exp of each row of
     S and computes P again in blocks, so that its memory is linear in time (Dao et al. 2022), and it skips most scores
-    past the diagonal. Softmax and D are computed in float32 at least.
+    past the diagonal. On NVIDIA GPUs, long sequences in bfloat16 or float16 use the fused kernels of cuDNN. Softmax and
+    D are computed in float32 at least.
 
     Args:
       d: number of features, the size of the last axis of x and y.
@@ -72,6 +67,8 @@ def attention(
       bias: whether there are biases.
       w_init: initialiser of W_qkv.
       out_init: initialiser of W_o; `w_init` if None.
+      core: how O and dQ, dK, dV are computed, for example `fnn.blockwise_attention` or a kernel of your own. None: what
+        is fastest for the shape, the dtype and the device. Sequences that are read in pieces do not use it.
 
     Returns:
       A Layer with parameters `Attention(w_qkv, w_o, b_qkv, b_o)`; W_qkv is (d, (heads + 2 kv_heads) d_h). x and y have
@@ -91,6 +88,8 @@ def attention(
     for name, flag in {"causal": causal, "rotary": rotary, "bias": bias}.items():
         if not isinstance(flag, bool):
             raise checks.fail("attention", name, "True or False", flag, TypeError)
+    if core is not None and not isinstance(core, AttentionCore):
+        raise checks.fail("attention", "core", "an AttentionCore or None", core, TypeError)
     if d % heads:
         raise checks.fail("attention", "heads", f"a divisor of d = {d}", heads)
     if heads % groups:
@@ -138,40 +137,36 @@ def attention(
         q, new_k, new_v = project(params, x, position, widest(x, memory.k, *jax.tree.leaves(params)))
         k, v = write(memory.k, new_k, position), write(memory.v, new_v, position)
         inside = positions_of(position, x.shape[1]) < k.shape[2]
-        o, saved = attend(q, k.astype(q.dtype), v.astype(q.dtype), position)
+        o, saved = own(x.shape[1]).forward(q, k.astype(q.dtype), v.astype(q.dtype), causal, position)
         o = jnp.where(inside[None, None, None, :, None], o, jnp.nan)
         y, o = output(params, o)
-        return y, (x, q, k, v, o, saved, position), AttentionMemory(k, v, position + x.shape[1])
+        return y, (x, o, saved, position), AttentionMemory(k, v, position + x.shape[1])
 
     def forward(params: Attention, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """S = Q Kᵀ / √d_h, P = softmax(S), O = P V, Y = O W_o + b_o"""
         params, x = check(params, x)
         q, k, v = project(params, x, None, widest(x, *jax.tree.leaves(params)))
-        o, saved = attend(q, k, v, None)
+        o, saved = chosen(x, q.dtype).forward(q, k, v, causal)
         y, o = output(params, o)
-        return y, (x, q, k, v, o, saved, None)
+        return y, (x, o, saved, None)
 
     def backward(params: Attention, residuals: Residuals, dy: Array) -> tuple[Attention, Array]:
         """dO = dY W_oᵀ, dQ, dK, dV as above, dX = [dQ, dK, dV] W_qkvᵀ"""
-        x, q, k, v, o, saved, position = residuals
+        x, o, saved, position = residuals
         dw_o, db_o, do = _affine_backward(o, params.w_o, params.b_o, dy)
-        o, do = (a.astype(q.dtype).reshape(*x.shape[:2], *q.shape[1:3], d_head) for a in (o, do))
+        o, do = (a.astype(o.dtype).reshape(*x.shape[:2], groups, heads // groups, d_head) for a in (o, do))
         o, do = o.transpose(0, 2, 3, 1, 4), do.transpose(0, 2, 3, 1, 4)
-        if _is_long(q):
-            dq, dk, dv = segments.attend_backward(q, k, v, o, saved, do, causal, position)
+        if position is None:
+            dq, dk, dv = chosen(x, o.dtype).backward(saved, o, do, causal)
         else:
-            dq, dk, dv = core.attend_backward(q, k, v, o, saved, do)
+            dq, dk, dv = own(x.shape[1]).backward(saved, o, do, causal, position)
         if position is not None:  # earlier keys and values are constants
             dk, dv = read(dk, x.shape[1], position), read(dv, x.shape[1], position)
         dw_qkv, db_qkv, dx = project_backward(params, x, position, dq, dk, dv, dy.dtype)
         return Attention(dw_qkv, dw_o, db_qkv, db_o), dx
 
-    def attend(q: Array, k: Array, v: Array, position: Array | None) -> tuple[Array, Array]:
-        """Return O, and P or ℓ."""
-        if _is_long(q):
-            return segments.attend(q, k, v, causal, position)
-        visible = core.up_to(positions_of(position, q.shape[3]), k.shape[2]) if causal else None
-        return core.attend(q, k, v, visible)
+    def chosen(x: Array, dtype: Any) -> AttentionCore:
+        return choose(x.shape[1], d_head, dtype) if core is None else core
 
     def project(params: Attention, x: Array, position: Array | None, dtype: Any) -> tuple[Array, Array, Array]:
         """[Q, K, V] = X W_qkv + b_qkv, Q and K rotated"""

@@ -14,11 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn.dtypes import wide
-from fnn.layers.attention import core
-from fnn.layers.attention.core import Keys, Queries, RowSums, exponentials, product, scores, up_to
+from fnn.layers.attention import stored
+from fnn.layers.attention.stored import Keys, Queries, RowSums, exponentials, product, scores, up_to
 
-BLOCK, SEGMENTS = 64, 4
-"""Positions of a block, and largest number of segments; more of them compute fewer scores, but compile for longer."""
+BLOCK, LONG_BLOCK = 64, 256
+"""Positions of a block, on the CPU, whose caches hold its scores, and on accelerators, which need larger products."""
+
+SEGMENTS = 4
+"""Largest number of segments; more of them compute fewer scores, but compile for longer."""
 
 
 class Segment(NamedTuple):
@@ -29,11 +32,16 @@ class Segment(NamedTuple):
     keys: int
 
 
+def block_length() -> int:
+    """Return the number of positions of a block."""
+    return BLOCK if jax.default_backend() == "cpu" else LONG_BLOCK
+
+
 def cut(time: int, keys: int, skip: bool) -> list[Segment]:
     """Return the segments: one with all keys, or if keys past the diagonal are skipped, several of whole blocks."""
     if not skip:
         return [Segment(0, time, keys)]
-    length = -(-time // (BLOCK * SEGMENTS)) * BLOCK
+    length = -(-time // (block_length() * SEGMENTS)) * block_length()
     return [Segment(i, min(i + length, time), min(i + length, time)) for i in range(0, time, length)]
 
 
@@ -42,15 +50,16 @@ def scan_blocks(step: Callable, carry: Any, segment: Segment, *arrays: Array) ->
 
     Arrays and y are (batch, groups, queries, time, ...). What no block divides is a shorter last block.
     """
-    n, rest = divmod(segment.stop - segment.start, BLOCK)
-    whole, parts = segment.start + n * BLOCK, []
+    length = block_length()
+    n, rest = divmod(segment.stop - segment.start, length)
+    whole, parts = segment.start + n * length, []
     if n:
         split = lambda a: jnp.moveaxis(
-            a[:, :, :, segment.start : whole].reshape(*a.shape[:3], n, BLOCK, *a.shape[4:]), 3, 0
+            a[:, :, :, segment.start : whole].reshape(*a.shape[:3], n, length, *a.shape[4:]), 3, 0
         )
-        first = segment.start + BLOCK * jnp.arange(n, dtype=jnp.int32)
+        first = segment.start + length * jnp.arange(n, dtype=jnp.int32)
         carry, ys = jax.lax.scan(lambda c, xs: step(c, *xs), carry, (first, *map(split, arrays)))
-        join = lambda y: jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], n * BLOCK, *y.shape[5:])
+        join = lambda y: jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], n * length, *y.shape[5:])
         parts.append(jax.tree.map(join, ys))
     if rest:
         carry, y = step(carry, jnp.int32(whole), *(a[:, :, :, whole : segment.stop] for a in arrays))
@@ -96,7 +105,7 @@ def visible(causal: bool, position: Array | None, first: Array, q: Queries, k: K
 def attend_backward(
     q: Queries, k: Keys, v: Keys, o: Queries, lse: Array, do: Queries, causal: bool, position: Array | None = None
 ) -> tuple[Queries, Keys, Keys]:
-    """P = e^(S - ℓ), and dQ, dK, dV as in `core.attend_backward`, with sums of dK and dV over the blocks"""
+    """P = e^(S - ℓ), and dQ, dK, dV as in `stored.attend_backward`, with sums of dK and dV over the blocks"""
     dtype = wide(q)
 
     def block(segment: Segment) -> tuple[tuple[Keys, Keys], Queries]:
@@ -107,7 +116,7 @@ def attend_backward(
         ) -> tuple[tuple[Keys, Keys], Queries]:
             s = scores(q, ks, visible(causal, position, first, q, ks))
             p = jnp.exp(jnp.minimum(s - lse, 0)).astype(q.dtype)  # P <= 1 also where S is rounded differently now
-            dq, dk, dv = core.attend_backward(q, ks, vs, o, p, do)
+            dq, dk, dv = stored.attend_backward(q, ks, vs, o, p, do)
             return (carry[0] + dk, carry[1] + dv), dq
 
         return scan_blocks(step, (jnp.zeros_like(ks, dtype), jnp.zeros_like(vs, dtype)), segment, q, o, lse, do)
