@@ -49,6 +49,7 @@ from fnn.layers.conv import Conv2d as Conv2d
 from fnn.layers.conv import conv2d as conv2d
 from fnn.layers.conv1d import Conv1d as Conv1d
 from fnn.layers.conv1d import conv1d as conv1d
+from fnn.layers.conv_transpose import conv2d_transpose as conv2d_transpose
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import dense as dense
 from fnn.layers.dense import flatten as flatten

@@ -4,7 +4,8 @@
 |---|---|
 | `dense`, `dropout` | `dense`, `flatten`; `dropout` |
 | `activations`, `gelu` | the activations, `elementwise`; `gelu`, `gelu_tanh` |
-| `conv`, `conv1d`, `pooling` | `conv2d`; `conv1d`; `max_pool2d`, `avg_pool2d` |
+| `conv`, `conv_transpose`, `conv1d` | `conv2d`; `conv2d_transpose`; `conv1d` |
+| `pooling` | `max_pool2d`, `avg_pool2d` |
 | `normalization`, `rms_norm` | `batch_norm`, `layer_norm`, `calibrate`; `rms_norm` |
 | `swiglu` | `swiglu` |
 | `embedding`, `positions` | `embedding`; `learned_positions` |
@@ -18,7 +19,8 @@
 | `models` | `mlp`, `convnet`, `logistic_regression`, `softmax_regression` |
 | `summary` | the table of a network's layers |
 | `streams` | how layers and combinators read a sequence in pieces |
-| `matmul`, `correlation`, `windows` | matrix products, convolution per platform, sliding windows |
+| `matmul`, `windows` | matrix products; sliding windows |
+| `correlation`, `im2col`, `depthwise` | convolution: on each platform; its two forms on the CPU |
 
 How to add a layer:
 

@@ -11,9 +11,8 @@ from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.correlation import correlate, correlate_backward
 from fnn.layers.streams import sharded_like
+from fnn.layers.windows import Window
 from fnn.types import Layer, PRNGKey, Stream
-
-_NO_PADS = ((0, 0), (0, 0))
 
 
 class Conv1d(NamedTuple):
@@ -54,7 +53,7 @@ def conv1d(
       c_in: number of input channels.
       c_out: number of filters, and so of output channels.
       kernel_size: k, the number of positions that an output depends on.
-      stride: s. If the dilation is above 1 too, the outputs in between are computed and dropped.
+      stride: s.
       padding: "VALID" adds no zeros: there are (time - (k - 1) d - 1) // s + 1 outputs. "SAME" adds zeros before and
         after the sequence, for ⌈time / s⌉ outputs.
       dilation: d, the distance of the positions that an output depends on.
@@ -98,6 +97,10 @@ def conv1d(
         total = max((outputs - 1) * s + reach + 1 - time, 0) if padding == "SAME" else 0
         return total // 2, total - total // 2
 
+    def window(around: tuple[int, int]) -> Window:
+        """The kernel slides over images of one row."""
+        return Window((1, s), ((0, 0), around), (1, d))
+
     def check(params: Conv1d, x: Array) -> Array:
         checks.fields("conv1d", params, Conv1d, w=(k, c_in, c_out), b=(c_out,))
         x = checks.shaped("conv1d", "x", x, ("batch", "time", c_in))
@@ -109,12 +112,7 @@ def conv1d(
         """Z_i = Σ_p X_(i s + p d) W_p + b"""
         w, b = params
         dtype = widest(x, w, b)
-        x, w = x.astype(dtype), w.astype(dtype)[None]
-        if d == 1:
-            z = correlate(x[:, None], w, (1, s), ((0, 0), around))[:, 0]
-        else:
-            z = _join(correlate(_phases(x, d, around), w, (1, 1), _NO_PADS))
-            z = jax.lax.slice_in_dim(z, 0, x.shape[1] + sum(around) - reach, s, axis=1)
+        z = correlate(x.astype(dtype)[:, None], w.astype(dtype)[None], window(around))[:, 0]
         return z + b.astype(dtype)[None, None, :]
 
     def forward(params: Conv1d, x: Array, key: PRNGKey | None = None) -> tuple[Array, _Inputs]:
@@ -127,17 +125,9 @@ def conv1d(
         x, around = residuals.x, zeros_around(residuals.x.shape[1])
         if residuals.before is not None:
             x, around = _after(residuals.before, x), (0, 0)
-        w = params.w[None]
         db = jnp.sum(dz, axis=(0, 1), dtype=widest(dz, params.b)).astype(params.b.dtype)
-        if d == 1:
-            dw, dx = correlate_backward(x[:, None], w, dz[:, None], (1, s), ((0, 0), around))
-            dx = dx[:, 0]
-        else:
-            inputs = _phases(x, d, around)
-            rest = (inputs.shape[2] - k + 1) * d - ((dz.shape[1] - 1) * s + 1)
-            dz = jax.lax.pad(dz, dz.dtype.type(0), ((0, 0, 0), (0, rest, s - 1), (0, 0, 0)))
-            dw, dx = correlate_backward(inputs, w, _phases(dz, d, (0, 0)), (1, 1), _NO_PADS)
-            dx = jax.lax.slice_in_dim(_join(dx), around[0], around[0] + x.shape[1], axis=1)
+        dw, dx = correlate_backward(x[:, None], params.w[None], dz[:, None], window(around))
+        dx = dx[:, 0]
         dx = dx[:, x.shape[1] - residuals.x.shape[1] :].astype(residuals.x.dtype)
         return Conv1d(dw[0], db), dx
 
@@ -161,17 +151,3 @@ def _after(before: Array, x: Array) -> Array:
     """Return x with what came before it, in the wider dtype."""
     dtype = widest(before, x)
     return jnp.concatenate([before.astype(dtype), x.astype(dtype)], axis=1)
-
-
-def _phases(x: Float[Array, "batch time c"], d: int, around: tuple[int, int]) -> Float[Array, "batch d n c"]:
-    """Return every d-th position, from each of the first d, as the rows of an image, which is padded with zeros."""
-    before, after = around
-    missing = -(x.shape[1] + before + after) % d
-    x = jnp.pad(x, ((0, 0), (before, after + missing), (0, 0)))
-    return x.reshape(x.shape[0], -1, d, x.shape[2]).swapaxes(1, 2)
-
-
-def _join(phases: Float[Array, "batch d n c"]) -> Float[Array, "batch time c"]:
-    """Return the positions in their order."""
-    batch, d, n, c = phases.shape
-    return phases.swapaxes(1, 2).reshape(batch, n * d, c)

@@ -1,10 +1,11 @@
 """Sliding windows along one axis (unfold), and the adjoint (fold).
 
-A window of size k with stride s covers the positions i s + p, 0 <= p < k, for output i. Windows over two axes are
-unfolded one axis after the other, which takes kh + kw slices instead of kh · kw.
+A window of size k with stride s covers the positions i s + p, 0 <= p < k, for output i; with dilation d the positions
+i s + p d. Windows over two axes are unfolded one axis after the other, which takes kh + kw slices instead of kh · kw.
 """
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,83 @@ Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
 
-def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, padding: str) -> Pads:
+class Window(NamedTuple):
+    """How the kernel of a convolution slides over images.
+
+    Attributes:
+      strides: (sh, sw), the distance between neighbouring places of the kernel.
+      pads: zeros around the images, ((top, bottom), (left, right)). A negative number crops.
+      dilation: (dh, dw), the distance between neighbouring pixels that the kernel covers.
+      groups: number of groups of channels. A filter depends on the input channels of its own group only.
+    """
+
+    strides: Pair
+    pads: Pads
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+
+def reach(kernel: Pair, dilation: Pair) -> Pair:
+    """Return the height and width that a dilated kernel covers, (k - 1) d + 1.
+
+    >>> reach((3, 2), (2, 1))
+    (5, 2)
+    """
+    (kh, kw), (dh, dw) = kernel, dilation
+    return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+
+def image_gradient_pads(size: Sequence[int], outputs: Sequence[int], kernel: Pair, window: Window) -> Pads:
+    """Return the zeros around dZ, dilated by the strides, of which a correlation with the flipped kernel gives dX.
+
+    Output i of the correlation reads dZ at i - low + q d, which is a place of the kernel that covers pixel i.
+
+    Args:
+      size: height and width of X.
+      outputs: height and width of Z.
+      kernel: (kh, kw).
+      window: how the kernel slides over X.
+
+    >>> image_gradient_pads((5, 6), (3, 3), (3, 3), Window((1, 2), ((0, 0), (1, 1))))
+    ((2, 2), (1, 2))
+    """
+    edges = []
+    for n, m, k, s, (low, _) in zip(
+        size, outputs, reach(kernel, window.dilation), window.strides, window.pads, strict=True
+    ):
+        before = k - 1 - low
+        edges.append((before, n + k - 1 - ((m - 1) * s + 1) - before))
+    top_bottom, left_right = edges
+    return top_bottom, left_right
+
+
+def check_padding(function: str, padding: Any) -> str | Pads:
+    """Return the argument `padding` of a layer: "VALID", "SAME", or ((top, bottom), (left, right)).
+
+    >>> check_padding("conv2d", [[1, 1], [0, 2]])
+    ((1, 1), (0, 2))
+    """
+    if isinstance(padding, str) and padding in ("VALID", "SAME"):
+        return padding
+    expected = '"VALID", "SAME" or numbers of zeros ((top, bottom), (left, right))'
+    is_pair = lambda value: isinstance(value, list | tuple) and len(value) == 2
+    if not is_pair(padding) or not all(map(is_pair, padding)):
+        raise checks.fail(function, "padding", expected, padding)
+    (top, bottom), (left, right) = ((checks.integer(function, "padding", n) for n in edge) for edge in padding)
+    if min(top, bottom, left, right) < 0:
+        raise checks.fail(function, "padding", expected, padding)
+    return (top, bottom), (left, right)
+
+
+def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, padding: str | Pads) -> Pads:
     """Return the zeros around an image of this size: ((top, bottom), (left, right)).
+
+    Args:
+      function: the layer to name in the error.
+      size: height and width of the image.
+      window: height and width of the window, from its first to its last row and column if it is dilated.
+      strides: (sh, sw).
+      padding: see `check_padding`.
 
     Raises:
       ValueError: if the padded image is smaller than the window.
@@ -25,7 +101,7 @@ def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, 
     >>> pad_widths("conv2d", (5, 6), (3, 2), (1, 1), "SAME")
     ((1, 1), (0, 1))
     """
-    pads = jax.lax.padtype_to_pads(size, window, strides, padding)
+    pads = jax.lax.padtype_to_pads(size, window, strides, padding) if isinstance(padding, str) else padding
     if any(n + sum(p) < k for n, p, k in zip(size, pads, window, strict=True)):
         raise checks.fail(function, "x", f"at least as high and wide as the window, {window}", came=f"{tuple(size)}")
     (top, bottom), (left, right) = pads
@@ -47,29 +123,27 @@ def crop(x: Array, pads: Pads) -> Array:
     return pad(x, ((-top, -bottom), (-left, -right)))
 
 
-def shifted_slices(x: Array, axis: int, window: int, stride: int) -> list[Array]:
-    """Return one slice per offset p of the window: slices[p]_i = x_(i s + p)."""
-    last = x.shape[axis] - window
-    return [jax.lax.slice_in_dim(x, p, last + p + 1, stride, axis) for p in range(window)]
+def shifted_slices(x: Array, axis: int, window: int, stride: int, dilation: int = 1) -> list[Array]:
+    """Return one slice per offset p of the window: slices[p]_i = x_(i s + p d)."""
+    last = x.shape[axis] - (window - 1) * dilation
+    return [jax.lax.slice_in_dim(x, p * dilation, last + p * dilation, stride, axis) for p in range(window)]
 
 
-def add_shifted_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
+def add_shifted_slices(parts: Sequence[Array], axis: int, size: int, stride: int, dilation: int = 1) -> Array:
     """The adjoint of `shifted_slices`, for an axis of this size.
 
-    x_(i s + p) += parts[p]_i
+    x_(i s + p d) += parts[p]_i
 
-    Position i s + p is entry i + p // s of phase p % s. The parts of each phase are added up, then the phases are
-    interleaved.
+    Position i s + p d is entry i + p d // s of phase p d % s. The parts of each phase are added up, then the phases
+    are interleaved.
     """
     shape = list(parts[0].shape)
-    shape[axis] = max(-(-size // stride), shape[axis] + (len(parts) - 1) // stride)
-    phases = []
-    for phase in range(stride):
-        total = jnp.zeros(shape, parts[0].dtype)
-        for start, part in enumerate(parts[phase::stride]):
-            block = jax.lax.slice_in_dim(total, start, start + part.shape[axis], axis=axis) + part
-            total = jax.lax.dynamic_update_slice_in_dim(total, block, start, axis)
-        phases.append(total)
+    shape[axis] = max(-(-size // stride), shape[axis] + (len(parts) - 1) * dilation // stride)
+    phases = [jnp.zeros(shape, parts[0].dtype) for _ in range(stride)]
+    for p, part in enumerate(parts):
+        start, phase = divmod(p * dilation, stride)
+        block = jax.lax.slice_in_dim(phases[phase], start, start + part.shape[axis], axis=axis) + part
+        phases[phase] = jax.lax.dynamic_update_slice_in_dim(phases[phase], block, start, axis)
     interleaved = jnp.stack(phases, axis + 1) if stride > 1 else phases[0]
     flat = interleaved.reshape(*shape[:axis], shape[axis] * stride, *shape[axis + 1 :])
     return jax.lax.slice_in_dim(flat, 0, size, axis=axis)

@@ -1,78 +1,130 @@
-"""conv2d and pooling against jax.lax, and both forms of a convolution."""
+"""conv2d and pooling against jax.lax and PyTorch."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
-from fnn.layers import correlation
-from fnn.layers.windows import pad_widths
-from tests.support.oracles import assert_close, by_hand, cotangent, normal, spread_params
+from tests.support.convolutions import CASES
+from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
 from tests.support.slow import slow_except
 
-CASES = [  # image (batch, height, width, channels), kernel, stride, filters, padding
-    ((2, 6, 5, 3), (3, 3), (1, 1), 4, "VALID"),
-    ((2, 6, 5, 3), (3, 2), (2, 1), 4, "SAME"),
-    ((1, 7, 7, 1), (2, 4), (3, 2), 1, "VALID"),
-    ((3, 8, 7, 2), (5, 3), (2, 3), 2, "SAME"),
-    ((2, 5, 5, 2), (1, 1), (2, 2), 3, "VALID"),
-    ((2, 3, 4, 2), (3, 4), (1, 1), 2, "VALID"),
-    ((1, 4, 4, 1), (4, 5), (1, 2), 1, "SAME"),
-    ((1, 6, 8, 2), (2, 3), (1, 2), 3, "SAME"),
-    ((2, 6, 7, 11), (3, 3), (1, 1), 4, "SAME"),  # enough channels for one product per row of the kernel
-    ((2, 7, 9, 16), (2, 3), (2, 3), 3, "VALID"),
-]
-
-
-def lax_convolution(params, x, strides, padding):
-    z = jax.lax.conv_general_dilated(x, params.w, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    return z + params.b.reshape(1, 1, 1, -1)
+QUICK = ("plain", "a product per row", "dilated stride", "groups", "depthwise stride")
 
 
 @pytest.mark.parametrize(
-    ("dtype", "shape", "kernel", "strides", "filters", "padding"),
+    ("name", "dtype"),
     slow_except(
-        [(dtype, *case) for dtype in ("float64", "float32") for case in CASES],
-        *[("float64", *CASES[i]) for i in (0, 8)],
-        ("float32", *CASES[3]),
+        [(name, dtype) for dtype in ("float64", "float32") for name in CASES],
+        *[(name, "float64") for name in QUICK],
+        ("large kernel", "float32"),
+        ("depthwise", "float32"),
     ),
 )
-def test_conv2d_equals_the_library_convolution(dtype, shape, kernel, strides, filters, padding, x64):
-    layer = fnn.conv2d(shape[-1], filters, kernel, strides, padding)
-    params, x = spread_params(layer, 0, dtype), normal(1, shape, dtype)
+def test_conv2d_equals_the_library_convolution(name, dtype, x64):
+    case = CASES[name]
+    layer = case.layer()
+    params, x = spread_params(layer, 0, dtype), normal(1, case.shape, dtype)
     dy = cotangent(layer, params, x)
-    y, vjp = jax.vjp(lambda p, x: lax_convolution(p, x, strides, padding), params, x)
-    assert_close(layer.forward(params, x)[0], y, dtype)
-    assert_close(by_hand(layer, params, x, dy), vjp(dy), dtype)
+
+    @jax.jit
+    def run(params, x, dy):
+        y, vjp = jax.vjp(case.reference, params, x)
+        return (layer.forward(params, x)[0], by_hand(layer, params, x, dy)), (y, vjp(dy))
+
+    assert_close(*run(params, x, dy), dtype)
 
 
-@pytest.mark.parametrize(
-    ("shape", "kernel", "strides", "filters", "padding"), slow_except(CASES, CASES[1], CASES[5], CASES[9])
-)
-def test_the_form_for_accelerators_gives_the_same(shape, kernel, strides, filters, padding, monkeypatch, x64):
-    """Run the branch for a GPU or TPU on this machine."""
-    layer = fnn.conv2d(shape[-1], filters, kernel, strides, padding)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_conv2d_equals_pytorch(name, x64):
+    torch = pytest.importorskip("torch")
+    case = CASES[name]
+    layer = case.layer()
+    params, x = spread_params(layer, 0, "float64"), normal(1, case.shape, "float64")
+    dy = cotangent(layer, params, x)
+    reach = [(k - 1) * d + 1 for k, d in zip(case.kernel, case.dilation, strict=True)]
+    (top, bottom), (left, right) = (
+        jax.lax.padtype_to_pads(case.shape[1:3], reach, case.strides, case.padding)
+        if isinstance(case.padding, str)
+        else case.padding
+    )
+    w, b, x_t = (torch.tensor(np.array(a), requires_grad=True) for a in (*params, x))
+    padded = torch.nn.functional.pad(x_t.permute(0, 3, 1, 2), (left, right, top, bottom))
+    options = {"stride": case.strides, "dilation": case.dilation, "groups": case.groups}
+    y = torch.nn.functional.conv2d(padded, w.permute(3, 2, 0, 1), b, **options).permute(0, 2, 3, 1)
+    y.backward(torch.tensor(dy))
+    assert_close(layer.forward(params, x)[0], y.detach().numpy(), "float64")
+    expected = fnn.Conv2d(w.grad.numpy(), b.grad.numpy()), x_t.grad.numpy()
+    assert_close(by_hand(layer, params, x, dy), expected, "float64")
+
+
+@pytest.mark.parametrize("name", slow_except(CASES, "depthwise"))
+@pytest.mark.parametrize("kind", slow_except(["Auto", "Explicit"], "Explicit"))
+def test_examples_on_two_devices(name, kind, x64):
+    case = CASES[name]
+    layer = case.layer()
+    shape = (4, *case.shape[1:])
     params, x = spread_params(layer, 0, "float64"), normal(1, shape, "float64")
     dy = cotangent(layer, params, x)
     expected = layer.forward(params, x)[0], by_hand(layer, params, x, dy)
-    calls = []
-
-    def choose_default(*args, cpu, default):
-        calls.append(default)
-        return default(*args)
-
-    monkeypatch.setattr(correlation.jax.lax, "platform_dependent", choose_default)
-    assert_close((layer.forward(params, x)[0], by_hand(layer, params, x, dy)), expected, "float64")
-    assert len(calls) == 3
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(getattr(AxisType, kind),))
+    with jax.set_mesh(mesh):
+        rows = jax.device_put((x, dy), NamedSharding(mesh, PartitionSpec("data")))
+        got = jax.jit(lambda p, x, dy: (layer.forward(p, x)[0], by_hand(layer, p, x, dy)))(params, *rows)
+    assert got[0].sharding.spec[0] == got[1][1].sharding.spec[0] == "data"
+    assert got[1][0].w.is_fully_replicated
+    assert_close(got, expected, "float64")
 
 
-def test_each_platform_gets_its_own_form(key):
-    layer = fnn.conv2d(2, 3, 3)
-    params, x = layer.init(key), jnp.zeros((1, 5, 5, 2))
-    traced = jax.jit(layer.forward).trace(params, x)
-    assert "convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
-    assert "convolution" in traced.lower(lowering_platforms=("cuda",)).as_text()
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_is_close(name, dtype):
+    case = CASES[name]
+    layer = case.layer()
+    params, x = spread_params(layer, 0), normal(1, case.shape)
+    dy = cotangent(layer, params, x)
+    got, expected = (
+        jax.jit(functools.partial(by_hand, f))(params, x, dy) for f in (fnn.mixed_precision(layer, dtype), layer)
+    )
+    assert largest(jax.tree.map(jnp.subtract, got, expected)) <= 8 * float(jnp.finfo(dtype).eps) * largest(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_no_examples(name):
+    """A batch of none, as an empty shard is."""
+    layer, shape = CASES[name].layer(), (0, *CASES[name].shape[1:])
+    params, x = spread_params(layer, 0), np.zeros(shape, "float32")
+    y, _ = layer.forward(params, x)
+    dparams, dx = by_hand(layer, params, x, jnp.zeros_like(y))
+    assert y.shape[0] == 0
+    assert dx.shape == shape
+    assert largest(dparams) == 0
+
+
+@pytest.mark.slow
+def test_remat_and_repeat_of_a_depthwise_block():
+    block = fnn.serial(fnn.conv2d(3, 3, 3, padding="SAME", groups=3), fnn.tanh, fnn.conv2d(3, 3, 1))
+    x = normal(1, (2, 5, 4, 3))
+    for layer in (fnn.repeat(block, 2), fnn.remat(block)):
+        params = spread_params(layer, 0)
+        dy = cotangent(layer, params, x)
+        expected = jax.vjp(lambda p, x, f=layer: f.forward(p, x)[0], params, x)[1](dy)
+        assert_close(jax.jit(functools.partial(by_hand, layer))(params, x, dy), expected, "float32")
+
+
+def test_a_depthwise_convolution_acts_on_each_channel_alone():
+    layer = fnn.conv2d(2, 4, 3, groups=2)
+    params, x = spread_params(layer, 0), normal(1, (1, 5, 5, 2))
+    y, changed = (layer.forward(params, a)[0] for a in (x, x * np.array([1, 2], "float32")))
+    np.testing.assert_array_equal(y[..., :2], changed[..., :2])
+    assert (np.abs(y - changed)[..., 2:] > 1e-3).all()
 
 
 @pytest.mark.parametrize(
@@ -111,28 +163,6 @@ def test_max_pool_finds_nan_anywhere(position):
     x = np.arange(4.0, dtype="float32")
     x[position] = np.nan
     assert np.isnan(fnn.max_pool2d(2).forward((), jnp.asarray(x).reshape(1, 2, 2, 1))[0]).all()
-
-
-@pytest.mark.parametrize(
-    ("shape", "kernel", "strides", "filters", "padding"), slow_except(CASES, CASES[3], CASES[6], CASES[8])
-)
-def test_im2col_and_kernel_matrices_have_their_adjoints(shape, kernel, strides, filters, padding, x64):
-    """<f(x), other> = <x, f_backward(other)> for a linear f."""
-    pads = pad_widths("test", shape[1:3], kernel, strides, padding)
-    x = jnp.asarray(normal(0, shape, "float64"))
-    w = jnp.asarray(normal(1, (*kernel, shape[3], filters), "float64"))
-    tiling = correlation._choose_tiling(x, w, strides, pads)
-
-    def check(value, seen, backward):
-        other = [jnp.asarray(normal(2 + i, leaf.shape, "float64")) for i, leaf in enumerate(seen)]
-        left, right = sum(map(jnp.vdot, seen, other)), jnp.vdot(value, backward(other))
-        assert abs(float(left - right)) < 1e-12 * sum(
-            float(jnp.linalg.norm(a) * jnp.linalg.norm(b)) for a, b in zip(seen, other, strict=True)
-        )
-
-    check(x, correlation.im2col(x, tiling), lambda columns: correlation.col2im(columns, shape[1:3], tiling))
-    factors = list(correlation.kernel_matrices(w, tiling))
-    check(w, factors, lambda f: correlation.kernel_matrices_backward(jnp.stack(f), w.shape, tiling))
 
 
 @pytest.mark.claim("C233")

@@ -52,6 +52,10 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
     "conv2d": (fnn.conv2d(2, 3, 3), IMAGE),
     "conv2d_same_stride": (fnn.conv2d(2, 3, (3, 2), stride=2, padding="SAME"), IMAGE),
     "conv2d_1x1": (fnn.conv2d(2, 4, 1), IMAGE),
+    "conv2d_dilated_groups": (fnn.conv2d(2, 4, (3, 2), (2, 1), ((1, 1), (0, 2)), dilation=(1, 2), groups=2), IMAGE),
+    "conv2d_depthwise": (fnn.conv2d(2, 2, 3, padding="SAME", groups=2), IMAGE),
+    "conv2d_transpose": (fnn.conv2d_transpose(2, 3, (3, 2), 2, ((0, 1), (0, 0)), output_padding=(1, 0)), IMAGE),
+    "conv2d_transpose_groups": (fnn.conv2d_transpose(2, 4, 3, 2, "SAME", dilation=2, groups=2), IMAGE),
     "max_pool2d": (fnn.max_pool2d(2), IMAGE),
     "max_pool2d_overlapping": (fnn.max_pool2d(3, stride=(2, 1)), IMAGE),
     "avg_pool2d": (fnn.avg_pool2d(2), IMAGE),
@@ -64,6 +68,7 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
     "batch_norm_network": (fnn.serial(fnn.dense(6, 6), fnn.batch_norm(6), fnn.tanh), VECTOR),
     **SEQUENCE_LAYERS,
 }
+SLOW_IMAGES = {"conv2d_dilated_groups", "conv2d_transpose_groups"}  # their options are tested one by one elsewhere
 # layers that behave differently with a key and without one
 RANDOM = {"dropout", "serial", "repeat", "batch_norm", "batch_norm_images", "batch_norm_network", "transformer_block"}
 MODES = [(name, training) for name in LAYERS for training in ((True, False) if name in RANDOM else (False,))]
@@ -91,7 +96,7 @@ def pick(tree, i):
     ("name", "training", "dtype"),
     slow_except(
         [(*mode, dtype) for dtype in ("float64", "float32") for mode in MODES],
-        *[(*mode, "float64") for mode in MODES if mode[0] not in SLOW],
+        *[(*mode, "float64") for mode in MODES if mode[0] not in {*SLOW, *SLOW_IMAGES}],
         *[
             (*mode, "float32")
             for mode in MODES

@@ -1,0 +1,66 @@
+"""Cases of convolutions, and the library's convolution to compare with."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+import fnn
+
+
+class Case(NamedTuple):
+    """The shape of the images (batch, height, width, channels), and the arguments of `fnn.conv2d`."""
+
+    shape: tuple[int, int, int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    filters: int = 2
+    padding: Any = "VALID"
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def layer(self) -> fnn.Layer:
+        return fnn.conv2d(
+            self.shape[3],
+            self.filters,
+            self.kernel,
+            self.strides,
+            self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+    def reference(self, params, x):
+        """The library's convolution."""
+        z = jax.lax.conv_general_dilated(
+            x,
+            params.w,
+            self.strides,
+            self.padding,
+            rhs_dilation=self.dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
+        )
+        return z + params.b.reshape(1, 1, 1, -1)
+
+
+CASES = {
+    "plain": Case((2, 6, 5, 3), (3, 3), filters=4),
+    "same": Case((2, 6, 5, 3), (3, 2), (2, 1), 4, "SAME"),
+    "stride leaves a rest": Case((1, 7, 7, 1), (2, 4), (3, 2), 1),
+    "large kernel": Case((3, 8, 7, 2), (5, 3), (2, 3), 2, "SAME"),
+    "1x1": Case((2, 5, 5, 2), (1, 1), (2, 2), 3),
+    "covers the image": Case((2, 3, 4, 2), (3, 4)),
+    "larger than the image": Case((1, 4, 4, 1), (4, 5), (1, 2), 1, "SAME"),
+    "tiles": Case((1, 6, 8, 2), (2, 3), (1, 2), 3, "SAME"),
+    "a product per row": Case((2, 6, 7, 11), (3, 3), (1, 1), 4, "SAME"),
+    "many channels": Case((2, 7, 9, 16), (2, 3), (2, 3), 3),
+    "explicit": Case((2, 5, 6, 2), (3, 2), (2, 1), 3, ((2, 0), (1, 3))),
+    "wider than the kernel": Case((1, 4, 3, 2), (2, 2), (1, 3), 3, ((3, 4), (2, 2))),
+    "dilated": Case((2, 8, 9, 2), (3, 2), dilation=(2, 3)),
+    "dilated stride": Case((2, 9, 8, 2), (2, 3), (3, 2), 3, "SAME", (2, 2)),
+    "groups": Case((2, 6, 5, 4), (3, 2), (1, 1), 6, "SAME", (1, 2), 2),
+    "groups stride": Case((2, 7, 6, 6), (2, 3), (2, 2), 3, ((0, 1), (1, 1)), (1, 1), 3),
+    "depthwise": Case((3, 6, 5, 3), (3, 2), (1, 1), 3, "SAME", (1, 1), 3),
+    "depthwise stride": Case((2, 7, 8, 2), (2, 3), (3, 2), 2, ((1, 0), (2, 1)), (2, 1), 2),
+    "depthwise multiplier": Case((2, 5, 5, 2), (3, 3), (2, 1), 6, "SAME", (1, 1), 2),
+}
