@@ -4,6 +4,7 @@ A window of size k with stride s covers the positions i s + p, 0 <= p < k, for o
 i s + p d. Windows over two axes are unfolded one axis after the other, which takes kh + kw slices instead of kh · kw.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -165,13 +166,30 @@ def unfold(x: Array, axis: int, window: int, stride: int) -> Array:
 
 
 def fold(out: Array, axis: int, size: int, stride: int) -> Array:
-    """The adjoint of `unfold`: x_(i s + p) += out_(i, p), for an axis of this size."""
+    """The adjoint of `unfold`: x_(i s + p) += out_(i, p), for an axis of this size.
+
+    If windows overlap, each slice out_p is added in its place on the CPU. On other platforms the slices are added up
+    with zeros around and between their entries: XLA fuses that into one kernel (jax 0.10, CUDA).
+    """
     n, window = out.shape[axis : axis + 2]
     if stride < window:
         parts = [jax.lax.index_in_dim(out, p, axis + 1, keepdims=False) for p in range(window)]
-        return add_shifted_slices(parts, axis, size, stride)
+        on_cpu = functools.partial(add_shifted_slices, axis=axis, size=size, stride=stride)
+        default = functools.partial(_add_spread_slices, axis=axis, size=size, stride=stride)
+        return jax.lax.platform_dependent(parts, cpu=on_cpu, default=default)
     padded = _resize(out, axis + 1, stride)
     return _resize(padded.reshape(*out.shape[:axis], n * stride, *out.shape[axis + 2 :]), axis, size)
+
+
+def _add_spread_slices(parts: Sequence[Array], axis: int, size: int, stride: int) -> Array:
+    """x_(i s + p) = Σ_p parts[p]_i"""
+
+    def spread(p: int, part: Array) -> Array:
+        extent = (part.shape[axis] - 1) * stride + 1
+        edges = [(p, size - p - extent, stride - 1) if i == axis else (0, 0, 0) for i in range(part.ndim)]
+        return jax.lax.pad(part, part.dtype.type(0), edges)
+
+    return functools.reduce(jnp.add, map(spread, range(len(parts)), parts))
 
 
 def _resize(x: Array, axis: int, size: int) -> Array:

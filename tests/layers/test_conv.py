@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
+from fnn.layers import windows
 from tests.support.convolutions import CASES
 from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
 from tests.support.slow import slow_except
@@ -148,6 +149,26 @@ def test_pools_equal_reduce_window(window, strides, dtype, x64):
         dy = cotangent(layer, (), x)
         assert_close(layer.forward((), x)[0], y, dtype)
         assert_close(by_hand(layer, (), x, dy)[1], vjp(dy)[0], dtype)
+
+
+def test_both_forms_of_fold_give_the_same():
+    for size, window, stride in ((7, 3, 1), (9, 3, 2), (10, 5, 3), (4, 4, 1)):
+        n = (size - window) // stride + 1
+        parts = [normal(p, (2, n, 3)) for p in range(window)]
+        got, expected = (
+            jax.jit(functools.partial(form, axis=1, size=size, stride=stride))(parts)
+            for form in (windows._add_spread_slices, windows.add_shifted_slices)
+        )
+        assert_close(got, expected, "float32")
+
+
+@pytest.mark.parametrize("pool", [fnn.max_pool2d, fnn.avg_pool2d])
+def test_overlapping_pools_update_no_array_in_place_on_accelerators(pool):
+    """Each update would be a kernel of its own there."""
+    layer, x = pool(3, 1), jnp.zeros((2, 6, 6, 3))
+    traced = jax.jit(lambda x: layer.backward((), *layer.forward((), x)[::-1])).trace(x)
+    assert "dynamic_update_slice" in traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "dynamic_update_slice" not in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
 def test_max_pool_gives_ties_to_the_first_and_keeps_nan():
