@@ -81,6 +81,11 @@ def _parts(argument: str, data: Sequence[Any]) -> list[Any]:
     return [host_rows.on_host(f"{argument}: {name}", part) for name, part in named if part is not None]
 
 
+def chunk_bytes(source: Source | None, batch_size: int) -> int:
+    """The bytes of the two chunks that are on the device at a time, without their indices. 0 without a source."""
+    return 0 if source is None else 2 * source.steps * batch_size * host_rows.row_bytes(source.like)
+
+
 def _steps(like: Sequence[Form], batch_size: int, memory: int) -> int:
     """Return the largest number of batches per chunk for which two chunks and their indices fit into `memory`."""
     batch = batch_size * (host_rows.row_bytes(like) + 4)

@@ -70,10 +70,15 @@ def place(layout: Layout, arrays: Sequence[ArrayLike]) -> Rows:
     5
     """
     layout, arrays, size = _check_arrays(layout, arrays)
-    sharding, num_bytes = layouts.replicated(layout), sum(map(_num_bytes, arrays))
-    if num_bytes > _MAX_REPLICATED_BYTES or not sharding.is_fully_addressable:
+    if not is_replicated(layout, sum(map(_num_bytes, arrays))):
         return shard_rows(layout, arrays)
-    return Rows(tuple(jax.device_put(array, sharding) for array in arrays), size, layout, split=False)
+    replicated = layouts.replicated(layout)
+    return Rows(tuple(jax.device_put(array, replicated) for array in arrays), size, layout, split=False)
+
+
+def is_replicated(layout: Layout, num_bytes: int) -> bool:
+    """Return whether `place` replicates examples of so many bytes."""
+    return num_bytes <= _MAX_REPLICATED_BYTES and layouts.replicated(layout).is_fully_addressable
 
 
 def _num_bytes(array: ArrayLike) -> int:

@@ -15,8 +15,11 @@ from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
 from fnn.sharding.rows import inputs_with_weight
 from fnn.training import signals
+from fnn.training.compiled import compiled
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
 from fnn.training.epoch import Program, epoch, logging_step, report, reported_epoch
+from fnn.training.memory import TO_SWEEP, check_fits
+from fnn.training.numerics import Numerics, check_numerics
 from fnn.training.step import as_transformation, fresh_state
 from fnn.types import (
     Batch,
@@ -41,10 +44,12 @@ class Programs(NamedTuple):
       one: (data, validation, hyper, key) -> RunResult; compiled, the Partial calls it.
       many: (data, validation, hypers, key) -> RunResult with leaves (n, …), one row for each of n hyperparameters;
         `sweep` calls it. The results equal those of `one` up to rounding.
+      numerics: how both compute.
     """
 
     one: Callable[[Batch, Batch | None, Any, PRNGKey], RunResult]
     many: Callable[[Batch, Batch | None, PyTree, PRNGKey], RunResult]
+    numerics: Numerics
 
     def __call__(self, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
         return self.one(data, validation, hyper, key)
@@ -62,6 +67,7 @@ class _Options(NamedTuple):
     init: Params | Callable[[Any], Params]
     metrics: Metrics
     is_weight: IsWeight
+    numerics: Numerics
 
 
 @signals.deferring("make_run", SIGINT)
@@ -78,6 +84,8 @@ def make_run(
     validation: Data | None = None,
     metrics: Mapping[str, Metric] | None = None,
     is_weight: IsWeight = is_weight,
+    precision: str | None = None,
+    deterministic: bool = False,
 ) -> Callable[[Any, PRNGKey], RunResult]:
     """Make a pure function that runs a whole training: run(hyper, key) -> RunResult(params, history).
 
@@ -98,6 +106,9 @@ def make_run(
       validation: held-out `(x, y)` or `(x, y, weight)`, evaluated after each epoch.
       metrics: `{name: function}`, each function (prediction, target) -> values (batch,). Default: the loss's metrics.
       is_weight: (path, leaf) -> bool, which selects the leaves that the penalty acts on. Default: `fnn.is_weight`.
+      precision: the precision of matrix products, as in `fit`.
+      deterministic: on a GPU, compute the same bits each time, as in `fit`, if the run is called by itself or by
+        `sweep`. Inside a `jax.jit`, `jax.vmap` or `jax.grad` of your own, the options of that program count.
 
     Returns:
       run(hyper, key) -> RunResult. Its `history` maps names to arrays (epochs,): "cost" (with the penalty) and the
@@ -125,6 +136,7 @@ def make_run(
     check_is_weight("make_run", is_weight)
     epochs = checks.positive_int("make_run", "epochs", epochs)
     vocabulary = network.vocabulary if isinstance(network, Layer) else None
+    check_fits("make_run", advice=TO_SWEEP, data=data, validation=validation)
     arrays = check_data("make_run", "data", data, None, vocabulary)
     held_out = None if validation is None else check_data("make_run", "validation", validation, None, vocabulary)
     batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
@@ -137,9 +149,11 @@ def make_run(
             check_weights("make_run", "l2", l2, params, is_weight)
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
-    options = _Options(network, loss, make_optimizer, epochs, batch_size, l2, init, pairs, is_weight)
+    numerics = check_numerics("make_run", precision, deterministic)
+    options = _Options(network, loss, make_optimizer, epochs, batch_size, l2, init, pairs, is_weight, numerics)
     one, many = functools.partial(_run_one, options), functools.partial(_run_many, options)
-    return jax.tree_util.Partial(Programs(jax.jit(one), many), arrays, held_out)
+    one = compiled(numerics=lambda *_: numerics)(functools.update_wrapper(one, _run_one))
+    return jax.tree_util.Partial(Programs(one, many, numerics), arrays, held_out)
 
 
 def _program(options: _Options, hyper: Any) -> Program:

@@ -85,10 +85,10 @@ def _runs(run: Any, hypers: PyTree, keys: Array) -> RunResult:
     return jax.vmap(lambda key: run.func.many(*run.args, hypers, key), out_axes=1)(keys)
 
 
-_run_on_one_device = compiled()(_runs)
+_run_on_one_device = compiled(numerics=lambda run, *_: run.func.numerics)(_runs)
 
 
-@compiled(static=2)
+@compiled(static=2, numerics=lambda mesh, over_keys, run, *_: run.func.numerics)
 def _run_on_mesh(mesh: Mesh, over_keys: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
     """`_runs` on each device, for its shard of the keys or of the hyperparameters. Devices do not communicate."""
     sharded, replicated = PartitionSpec("runs"), PartitionSpec()

@@ -11,8 +11,17 @@ Train in the way that suits you:
     checkpoints                         fnn.fit(..., checkpoint_dir=folder), then the same with resume=True
     the gradient alone                  fnn.value_and_grad(network, loss, l2)(params, x, y)
 
-Optimizers follow optax's protocol: optax's own optimizers can take the place of fnn's, and both can be chained. The
-same key gives the same bits on one device.
+Optimizers follow optax's protocol: optax's own optimizers can take the place of fnn's, and both can be chained.
+
+Precision and reproducibility: float32 products are computed in full on every platform unless `precision=` or
+`jax.default_matmul_precision` says otherwise. The same key gives the same bits on one device, also after a training
+was interrupted and resumed. Tests show this on the CPU. A GPU needs `deterministic=True` for it: otherwise XLA times
+several algorithms for a product and takes the fastest, and adds rows to one address (the gradient of an `embedding`)
+in the order in which threads arrive, so two runs may differ by rounding. With `deterministic=True` XLA sorts the rows
+first and times nothing; that this option changes the programs so was read in programs compiled for an H100 (jax
+0.10). Programs for a TPU have neither cause. A step that you jit yourself takes the option from you:
+`jax.jit(step, compiler_options={"xla_gpu_deterministic_ops": True})`, or from the environment variable
+XLA_FLAGS=--xla_gpu_deterministic_ops=true.
 
 The path of a batch, from `fit` to the derivative:
 
@@ -27,7 +36,9 @@ The other modules:
 
     arguments, data_checks      validation of arguments and data
     partial_epoch, stream_loop  steps inside an epoch; the loop for data larger than the device
-    evaluation                  `predict` and `evaluate`
+    evaluation, forward_pass    `predict` and `evaluate`; the network over all examples in batches
+    compiled, numerics          programs that do not pile up; their precision, and whether they are deterministic
+    memory                      whether data fit on the devices, and how much was used
     resume                      what a checkpoint of `fit` holds, which checkpoints are kept (the newest and the
                                 best), and how a training resumes
     fingerprint, compatibility  which training a checkpoint belongs to; checkpoints of earlier versions

@@ -14,6 +14,7 @@ from fnn.training.compatibility import CHANGEABLE
 from fnn.training.data_checks import metric_pairs
 from fnn.training.epoch import Program
 from fnn.training.fingerprint import program_fingerprint
+from fnn.training.numerics import Numerics, effective_precision
 from fnn.training.resume import CheckpointOptions
 from fnn.training.step import as_transformation, fresh_state, init_state
 from fnn.types import GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
@@ -31,6 +32,7 @@ def check_program(
     patience: int | None,
     micro_batch_size: int | None,
     is_weight: IsWeight,
+    numerics: Numerics,
 ) -> Program:
     """The arguments of fit that its compiled programs depend on, checked."""
     checks.layer("fit", "network", network)
@@ -43,7 +45,10 @@ def check_program(
     if patience is not None:
         patience = checks.positive_int("fit", "patience", patience)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
-    return Program(network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size, is_weight)
+    numerics = numerics._replace(precision=effective_precision(numerics.precision))
+    return Program(
+        network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size, is_weight, numerics
+    )
 
 
 def check_checkpoint_options(
@@ -70,6 +75,14 @@ def check_checkpoint_options(
     return CheckpointOptions(path, every, every_steps, keep, resume, {}, {}, tuple(allow_changes))
 
 
+def check_intervals(epochs: Any, report_every: Any, callback_every: Any) -> tuple[int, int, int]:
+    """The number of epochs, and the epochs between two reports and between two calls of the callback, checked."""
+    epochs = checks.positive_int("fit", "epochs", epochs)
+    report_every = checks.positive_int("fit", "report_every", report_every)
+    callback_every = report_every if callback_every is None else callback_every
+    return epochs, report_every, checks.positive_int("fit", "callback_every", callback_every)
+
+
 def check_callbacks(callback: Any) -> tuple[Callable, ...]:
     """The callbacks of fit, checked: a function, a sequence of them, or None."""
     several = isinstance(callback, Sequence) and not isinstance(callback, str)
@@ -82,15 +95,20 @@ def check_callbacks(callback: Any) -> tuple[Callable, ...]:
 
 
 def assert_same_arguments(
-    program: Program, key: PRNGKey | None, *, options: dict[str, Any], given: dict[str, Any]
+    program: Program, key: PRNGKey | None, data: Any, *, options: dict[str, Any], given: dict[str, Any]
 ) -> None:
-    """Raise in every process if they called fit with different arguments.
+    """Raise in every process if they called fit with different arguments, or with data that are sent in chunks.
 
     For the values in `given`, the processes need only agree on which of them are None.
     """
     options = options | {name: None if value is None else "given" for name, value in given.items()}
+    options |= {"data": str(callable(data)), **program.numerics._asdict()}
     key_data = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
     agreement.assert_same("fit", **options, key=key_data, **program_fingerprint(program))
+    memory, window = options["device_memory"], options["window"]
+    if callable(data) or memory is not None or window is not None:
+        came = "a stream" if callable(data) else f"device_memory={memory}, window={window}"
+        raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=came)
 
 
 def check_start(program: Program, key: PRNGKey | None, state: TrainState | None, layout: Layout | None) -> TrainState:

@@ -25,6 +25,7 @@ CHANGEABLE = (
     "batch_size",
     "patience",
     "micro_batch_size",
+    "precision",
     "data",
     "validation",
     "state",
@@ -52,13 +53,13 @@ def find_differences(saved: Fingerprint, current: Fingerprint, allowed: Sequence
     if saved.get("identity", 1) > VERSION:
         return [f"a newer version of fnn wrote it (identity was {saved['identity']}, is {VERSION})"]
     names = [name for name in differing_names(saved, current) if name not in allowed]
-    saved = _completed(saved)
+    saved = _completed(saved, current)
     return [f"{name} was {saved.get(name)}, is {current.get(name)}" for name in names]
 
 
 def differing_names(saved: Fingerprint, current: Fingerprint) -> list[str]:
     """Return the names of the entries that differ, without `code`."""
-    completed = _completed(saved)
+    completed = _completed(saved, current)
     names = sorted((set(completed) | set(current)) - {"code"})
     if is_version_1(saved):
         completed, current = _comparable(completed, current), _comparable(current, completed)
@@ -74,8 +75,10 @@ def find_other_code(saved: Fingerprint, current: Fingerprint) -> list[str]:
     return [name for name in before if before[name] != now.get(name) and name not in different]
 
 
-def _completed(saved: Fingerprint) -> Fingerprint:
-    """The fingerprint with the entries that version 1 did not have."""
+def _completed(saved: Fingerprint, current: Fingerprint) -> Fingerprint:
+    """The fingerprint with the entries that earlier checkpoints do not have. Their precision is not known."""
+    if "precision" in current:
+        saved = {"precision": current["precision"], **saved}
     if not is_version_1(saved):
         return saved
     return {**saved, "identity": VERSION, "is_weight": describe(is_weight), "state": FROM_KEY}

@@ -19,7 +19,8 @@ from fnn.sharding.layout import Layout, check_layout, with_auto_axes
 from fnn.sharding.placement import constrained, on_auto_mesh, place_state, to_user_mesh
 from fnn.sharding.rows import Examples, Rows
 from fnn.training.compiled import compiled
-from fnn.training.evaluation import evaluation_batch, means, per_example
+from fnn.training.forward_pass import evaluation_batch, means, per_example
+from fnn.training.numerics import Numerics, check_numerics
 from fnn.training.step import Step, make_logging_step
 from fnn.types import Data, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
 from fnn.weights import IsWeight, is_weight
@@ -41,6 +42,11 @@ class Program(NamedTuple):
     patience: int | None = None
     micro_batch_size: int | None = None
     is_weight: IsWeight = is_weight
+    numerics: Numerics = Numerics()
+
+
+compiled_program = functools.partial(compiled, static=1, numerics=lambda program, *_: program.numerics)
+"""`compiled` for functions whose first argument is a Program: they compute as its `numerics` say."""
 
 
 def logging_step(program: Program) -> Step:
@@ -125,11 +131,18 @@ def _mean_of_steps(values: Array, weight: Array) -> Array:
     return product[0, 0] / jnp.where(product[0, 1] == 0, 1, product[0, 1])
 
 
-_epoch = compiled(static=2, donate_argnums=0)(epoch)
+@compiled(static=3, donate_argnums=0, numerics=lambda numerics, *_: numerics)
+def _epoch(numerics: Numerics, step: Step, batch_size: int, state: TrainState, examples: Examples):
+    return epoch(step, batch_size, state, examples)
 
 
 def make_epoch(
-    step: Step, batch_size: int, sharding: Layout | None = None
+    step: Step,
+    batch_size: int,
+    sharding: Layout | None = None,
+    *,
+    precision: str | None = None,
+    deterministic: bool = False,
 ) -> Callable[[TrainState, Data | Rows], tuple[TrainState, Array]]:
     """A function that runs one epoch, every example once, as one compiled program.
 
@@ -140,6 +153,9 @@ def make_epoch(
       batch_size: examples per step.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. To send the data to the mesh once and
         not at each call, pass `fnn.sharding.place(sharding, (x, y))`.
+      precision: the precision of matrix products, as in `fit`.
+      deterministic: on a GPU, compute the same bits each time, as in `fit`. If the epoch is part of a `jax.jit` of your
+        own, the options of that program count.
 
     Returns:
       epoch(state, (x, y)) -> (state, costs), with one cost per step. The given state is donated: its buffers are
@@ -154,28 +170,29 @@ def make_epoch(
     (3,)
     """
     batch_size = checks.positive_int("make_epoch", "batch_size", batch_size)
+    run = functools.partial(_epoch, check_numerics("make_epoch", precision, deterministic), step, batch_size)
     if sharding is not None:
-        return functools.partial(_epoch_over_mesh, step, batch_size, sharding=check_layout("make_epoch", sharding))
-    return functools.partial(_epoch_of_arrays, step, batch_size)
+        return functools.partial(_epoch_over_mesh, run, sharding=check_layout("make_epoch", sharding))
+    return functools.partial(_epoch_of_arrays, run)
 
 
-def _epoch_of_arrays(step: Step, batch_size: int, state: TrainState, examples: Data | Rows) -> tuple[TrainState, Array]:
+def _epoch_of_arrays(run: Step, state: TrainState, examples: Data | Rows) -> tuple[TrainState, Array]:
     """`_epoch`, after a check that JAX has dtypes for the values of NumPy arrays."""
 
     def checked(path: tuple, leaf: Any) -> Any:
         name = f"data{jax.tree_util.keystr(path)}"
         return checks.array("make_epoch", name, leaf) if isinstance(leaf, np.ndarray) else leaf
 
-    return _epoch(step, batch_size, state, jax.tree.map_with_path(checked, examples))
+    return run(state, jax.tree.map_with_path(checked, examples))
 
 
 @agreement.raise_if_process_lost("epoch", agreement.RESTART_ADVICE)
 @on_auto_mesh
-def _epoch_over_mesh(step: Step, batch_size: int, state: TrainState, examples: Data | Rows, *, sharding: Layout):
+def _epoch_over_mesh(run: Step, state: TrainState, examples: Data | Rows, *, sharding: Layout):
     """`_epoch` over the devices of a mesh."""
     if not isinstance(examples, Rows):
         examples = rows.place(sharding, examples)
     if examples.layout != with_auto_axes(sharding):
         expected = "rows with the layout given by `sharding`"
         raise checks.fail("make_epoch", "the data", expected, came=f"Rows with {examples.layout}")
-    return to_user_mesh(sharding, _epoch(step, batch_size, place_state(sharding, state), examples))
+    return to_user_mesh(sharding, run(place_state(sharding, state), examples))

@@ -1,8 +1,7 @@
 """Prediction and evaluation: the network without randomness, in batches that bound the memory."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from signal import SIGINT
 
 import jax
@@ -10,68 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike
 
 from fnn import checks
-from fnn.backprop import weighted_mean
 from fnn.checks import protocol
 from fnn.checks.targets import inputs
 from fnn.data.arrays import check_examples, unpack_batch
-from fnn.dtypes import widest
 from fnn.sharding import agreement
-from fnn.sharding.layout import Layout, check_layout, describe, num_batch_shards
+from fnn.sharding.layout import Layout, check_layout, describe
 from fnn.sharding.placement import on_auto_mesh, place_params
 from fnn.sharding.process_rows import min_rows, spans_processes
-from fnn.sharding.rows import (
-    Examples,
-    Rows,
-    all_rows,
-    fetch_rows,
-    map_by_device,
-    merge_devices,
-    num_examples,
-    shard_rows,
-    split_by_device,
-)
+from fnn.sharding.rows import Examples, Rows, all_rows, fetch_rows, num_examples, shard_rows
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
+from fnn.training.forward_pass import in_batches, means, per_example
+from fnn.training.memory import TO_EVALUATE, check_fits
+from fnn.training.numerics import Numerics, check_precision
 from fnn.training.row_counts import few_rows, first_rows, may_pad, pad_rows
-from fnn.training.step import metric_values
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
 _KEPT = 16  # programs of `predict`, and as many of `evaluate`: an ensemble may take turns, each with other rows
 
 
-def in_batches(function: Callable[..., PyTree], data: Examples, batch_size: int | None) -> PyTree:
-    """Call function(*data), which acts on each example alone, in batches: one scan, then the smaller remainder.
-
-    On a mesh each device takes batches of its own rows, all of the same size, and no example is sent.
-    """
-    if isinstance(data, Rows):
-        share = None if batch_size is None else -(-batch_size // num_batch_shards(data.layout))
-        out = in_batches(map_by_device(function, data), split_by_device(data), share)
-        return jax.tree.map(functools.partial(merge_devices, data), out)
-    arrays, size = data, data[0].shape[0]
-    if batch_size is None or batch_size >= size:
-        return function(*arrays)
-    n = size // batch_size
-    full = [array[: n * batch_size].reshape(n, batch_size, *array.shape[1:]) for array in arrays]
-    out = jax.lax.map(lambda batch: function(*batch), full)
-    out = jax.tree.map(lambda leaf: leaf.reshape(n * batch_size, *leaf.shape[2:]), out)
-    if size % batch_size == 0:
-        return out
-    rest = function(*(array[n * batch_size :] for array in arrays))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
-
-
-def evaluation_batch(batch_size: int) -> int:
-    """The batch size of an evaluation: without a backward pass, batches may be larger than in training."""
-    return max(batch_size, 1000)
-
-
-@compiled(static=2, kept=_KEPT)
-def _predict(network: Layer, batch_size: int | None, params: Params, x: Examples) -> Array:
+@compiled(static=3, kept=_KEPT, numerics=lambda numerics, *_: numerics)
+def _predict(numerics: Numerics, network: Layer, batch_size: int | None, params: Params, x: Examples) -> Array:
     return in_batches(lambda x: protocol.forward("predict", "network", network, params, x)[0], x, batch_size)
 
 
@@ -79,13 +41,20 @@ def _predict(network: Layer, batch_size: int | None, params: Params, x: Examples
 @agreement.raise_if_process_lost("predict", agreement.RESTART_ADVICE)
 @on_auto_mesh
 def predict(
-    network: Layer, params: Params, x: ArrayLike, batch_size: int | None = None, *, sharding: Layout | None = None
+    network: Layer,
+    params: Params,
+    x: ArrayLike,
+    batch_size: int | None = None,
+    *,
+    sharding: Layout | None = None,
+    precision: str | None = None,
 ) -> Array:
     """The network's output for each row of x, without randomness.
 
     Each row's output depends on that row alone. So that XLA does not compile a program for each number of rows, x is
-    padded with copies of its last row to a power of two, above 1024 rows to at most a quarter more. The rounding of
-    float32 may depend on the number of rows.
+    padded with copies of its last row to a power of two, above 1024 rows to at most a quarter more. The number of rows
+    and `batch_size` change an output by rounding only, which is that of `precision`: about 1e-6 of the largest output
+    in full float32.
 
     Args:
       network: a layer whose forward without a key acts on each row alone, as those of this library do.
@@ -94,6 +63,8 @@ def predict(
         x is not padded.
       batch_size: at most this many rows are computed at a time, which bounds the memory. Default: all rows.
       sharding: a layout of `fnn.sharding`. Each device of the mesh then computes its share of the rows.
+      precision: the precision of matrix products, as in `fit`. Default: full float32, unless
+        `jax.default_matmul_precision` is set.
 
     Returns:
       The outputs, one row per row of x. With several processes each gets those of its own rows.
@@ -105,17 +76,18 @@ def predict(
     """
     checks.layer("predict", "network", network)
     checks.params("predict", params)
-    batch_size = _optional("predict", batch_size)
+    batch_size, numerics = _optional("predict", batch_size), Numerics(check_precision("predict", precision))
     sharding = None if sharding is None else check_layout("predict", sharding)
     with agreement.fail_together("predict", spans_processes(sharding)):
+        check_fits("predict", sharding, advice=TO_EVALUATE, x=(x,))
         examples: Batch = (inputs("predict", "x", as_array(sharding)("predict", "x", x), network.vocabulary),)
         check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
         _check_not_sharded("predict", params)
         padded, size = _padded(examples, batch_size, params), examples[0].shape[0]
-        return first_rows(_predict(network, batch_size, params, padded), size)
+        return first_rows(_predict(numerics, network, batch_size, params, padded), size)
     rows, size = _shard_padded(sharding, examples, batch_size)
-    out = _predict(network, batch_size, place_params(sharding, params), rows)
+    out = _predict(numerics, network, batch_size, place_params(sharding, params), rows)
     return fetch_rows(dataclasses.replace(rows, size=size), out)
 
 
@@ -142,30 +114,16 @@ def _optional(function: str, batch_size: int | None) -> int | None:
     return None if batch_size is None else checks.positive_int(function, "batch_size", batch_size)
 
 
-def per_example(
-    network: Layer, loss: Loss, metrics: Metrics, params: Params, data: Examples, batch_size: int | None
-) -> dict[str, Array]:
-    """The cost and each metric per example: {name: (size,)}."""
-
-    def of_batch(x: Array, y: Array, *weight: Array) -> dict[str, Array]:
-        prediction = protocol.forward("evaluate", "network", network, params, x)[0]
-        values = protocol.loss_forward("evaluate", loss, prediction, y)[0]
-        out = {"cost": values} | metric_values("evaluate", metrics, prediction, y)
-        return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
-
-    values = in_batches(of_batch, data, batch_size)
-    return {name: value[: num_examples(data)] for name, value in values.items()}
-
-
-def means(values: dict[str, Array], arrays: Batch) -> dict[str, Array]:
-    """The mean over the examples, weighted if there are weights."""
-    weight = unpack_batch("evaluate", arrays)[2]
-    return {name: weighted_mean(value, weight) for name, value in values.items()}
-
-
-@compiled(static=4, kept=_KEPT)
+@compiled(static=5, kept=_KEPT, numerics=lambda numerics, *_: numerics)
 def _evaluate(
-    network: Layer, loss: Loss, metrics: Metrics, batch_size: int | None, params: Params, data: Examples, size: Array
+    numerics: Numerics,
+    network: Layer,
+    loss: Loss,
+    metrics: Metrics,
+    batch_size: int | None,
+    params: Params,
+    data: Examples,
+    size: Array,
 ):
     """The means over the first `size` examples; those after them are padding."""
     x, y, weight = unpack_batch("evaluate", all_rows(data))
@@ -187,6 +145,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     *,
     sharding: Layout | None = None,
+    precision: str | None = None,
 ) -> dict[str, float]:
     """The cost and the metrics of a network on data, without randomness and without a penalty.
 
@@ -200,6 +159,8 @@ def evaluate(
       batch_size: at most this many examples are computed at a time, which bounds the memory. Default: all.
       metrics: names mapped to functions (prediction, target) -> values (batch,). Default: the metrics of the loss.
       sharding: a layout of `fnn.sharding`. Each device of the mesh then evaluates its share of the examples.
+      precision: the precision of matrix products, as in `fit`. Default: full float32, unless
+        `jax.default_matmul_precision` is set.
 
     Returns:
       {"cost": …, "accuracy": …}: means over the examples, weighted if there are weights.
@@ -216,6 +177,7 @@ def evaluate(
     checks.layer("evaluate", "network", network)
     checks.params("evaluate", params)
     pairs, batch_size = metric_pairs("evaluate", loss, metrics), _optional("evaluate", batch_size)
+    numerics = Numerics(check_precision("evaluate", precision))
     if sharding is None:
         _check_not_sharded("evaluate", params)
     else:
@@ -224,13 +186,14 @@ def evaluate(
             agreement.assert_same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
         params = place_params(sharding, params)
     with agreement.fail_together("evaluate", spans_processes(sharding)):
+        check_fits("evaluate", sharding, advice=TO_EVALUATE, data=data)
         arrays = check_data("evaluate", "data", data, sharding, network.vocabulary)
         check_targets("evaluate", network, loss, params, arrays)
     if sharding is None:
         examples, size = _padded(arrays, batch_size, params), num_examples(arrays)
     else:
         examples, size = _shard_padded(sharding, arrays, batch_size)
-    values = _evaluate(network, loss, pairs, batch_size, params, examples, np.int32(size))
+    values = _evaluate(numerics, network, loss, pairs, batch_size, params, examples, np.int32(size))
     return {name: float(value) for name, value in values.items()}
 
 

@@ -16,6 +16,7 @@ from fnn.optimizers import apply_updates
 from fnn.sharding.rows import Examples
 from fnn.training import programs
 from fnn.training.compiled import compiled
+from fnn.training.epoch import compiled_program
 from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
 from fnn.training.step import Step, as_transformation
 from fnn.types import GradientTransformation, Params, TrainState
@@ -74,7 +75,7 @@ def _is_finite(state: TrainState) -> Array:
     return programs.all_true((checked.cost, checked.gradient, checked.params))
 
 
-@compiled(static=1)
+@compiled_program()
 def _check_epoch(program: programs.Program, state: TrainState, data: Examples, position: Array) -> TrainState:
     """Run the rest of an epoch, or up to its first step that is not finite. The result's opt_state is a `_Checked`."""
     step, state = _checking_step(program, state)
@@ -82,7 +83,7 @@ def _check_epoch(program: programs.Program, state: TrainState, data: Examples, p
     return run_part_of_epoch(step, program.batch_size, state, (), data, position, until, _is_finite)[0]
 
 
-@compiled(static=1)
+@compiled_program()
 def _check_chunk(
     program: programs.Program, state: TrainState, chunk: Chunk, position: Array, until: Array
 ) -> TrainState:

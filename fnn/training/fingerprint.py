@@ -16,6 +16,7 @@ from fnn.sharding.process_rows import fingerprint_rows
 from fnn.sharding.rows import Examples, Rows
 from fnn.training.description import describe, short_hash
 from fnn.training.epoch import Program
+from fnn.training.numerics import describe_precision, platform_of
 from fnn.types import GradientTransformation, Layer, PRNGKey, TrainState
 
 VERSION = 2
@@ -61,6 +62,7 @@ def training_fingerprint(
     """Return what must be the same if a training is to resume from a checkpoint, by name; values that JSON can hold.
 
     `start` is the state that the caller gave to `fit`; None if it gave a key. The entry `code` alone may differ.
+    Whether programs are deterministic is not part of it: it chooses no other numbers.
     """
     return program_fingerprint(program) | {
         "identity": VERSION,
@@ -68,6 +70,7 @@ def training_fingerprint(
         "validation": None if validation is None else describe_examples(validation),
         "key": hash_array(key),
         "state": FROM_KEY if start is None else describe_start(start),
+        "precision": describe_precision(program.numerics.precision, platform_of([key])),
         "code": code_fingerprint(program),
     }
 

@@ -15,11 +15,12 @@ from fnn.sharding.layout import Layout, check_layout
 from fnn.sharding.placement import on_auto_mesh, place_state
 from fnn.sharding.process_rows import check_processes
 from fnn.sharding.rows import Examples, num_examples, place, shard_rows
-from fnn.training import signals, stream_loop
+from fnn.training import memory, signals, stream_loop
 from fnn.training.arguments import (
     assert_same_arguments,
     check_callbacks,
     check_checkpoint_options,
+    check_intervals,
     check_program,
     check_start,
 )
@@ -27,9 +28,9 @@ from fnn.training.callbacks import Callback
 from fnn.training.data_checks import check_data, check_targets
 from fnn.training.due import Training
 from fnn.training.fingerprint import training_fingerprint
-from fnn.training.history import first_rows
-from fnn.training.loop import handle_signal, result, run_loop
-from fnn.training.progress import early_stopping_note, reporting
+from fnn.training.loop import handle_signal, note_end, result, run_loop
+from fnn.training.numerics import check_numerics
+from fnn.training.progress import reporting
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
 from fnn.weights import IsWeight, check_weights, is_weight
 
@@ -68,6 +69,8 @@ def fit(
     is_weight: IsWeight = is_weight,
     callback_every: int | None = None,
     allow_changes: Collection[str] = (),
+    precision: str | None = None,
+    deterministic: bool = False,
 ) -> FitResult:
     """Train a network and return its final state and history.
 
@@ -102,8 +105,8 @@ def fit(
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
       progress: print a line per report, with the seconds of the epochs since the line before (the first line includes
-        compilation), and on a terminal a progress bar. With `patience` the last line says which epoch's state is
-        returned.
+        compilation), and on a terminal a progress bar. The last lines say which epoch's state `patience` returns, and
+        on a GPU or TPU how much of its memory was used at most since the process started.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
         to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls
@@ -124,8 +127,12 @@ def fit(
       allow_changes: names of the arguments that may differ from those that the checkpoint was saved with, for example
         `("optimizer",)` to lower the learning rate midway. The training then goes on with the new ones, and keeps its
         epochs, history and early stopping. Allowed names: network, loss, optimizer, metrics, l2, is_weight, batch_size,
-        patience, micro_batch_size, data, validation and state, as long as the trees of arrays stay the same. With
-        `optax.inject_hyperparams`, whose numbers are part of the state, the new numbers replace the saved ones.
+        patience, micro_batch_size, precision, data, validation and state, as long as the trees of arrays stay the same.
+        With `optax.inject_hyperparams`, whose numbers are part of the state, the new numbers replace the saved ones.
+      precision: of float32 matrix products and convolutions on a GPU or TPU: "highest", "tf32", "bfloat16" or another
+        name of `jax.default_matmul_precision`. Default: what that is set to, otherwise "highest", which is float32.
+      deterministic: on a GPU, compute the same bits each time, with slower gradients of an `embedding` and products
+        that are not tuned. Without it two runs may differ there by rounding. Nothing changes on a CPU or a TPU.
 
     Returns:
       FitResult(state, history). `history` maps names to NumPy arrays with one entry per epoch: "cost" (with the
@@ -133,8 +140,9 @@ def fit(
       `validation` also "validation_cost" (without the penalty) and "validation_…".
 
     Raises:
-      ValueError, TypeError: if an argument or the data are invalid (the message names the first bad row), or if the
-        checkpoint to resume from is of another training (the message names the differences).
+      ValueError, TypeError: if an argument or the data are invalid (the message names the first bad row), if the data
+        need more memory than a device has left, or if the checkpoint to resume from is of another training (the
+        message names the differences).
       FloatingPointError: if the cost or a gradient is not finite; names the epoch, the step, the leaf and the last
         checkpoint. Non-finite gradients that the optimizer handles itself (optax.zero_nans) are not reported.
       fnn.checkpoint.DamagedError: if there are checkpoints to resume from, and all of them are damaged.
@@ -161,28 +169,25 @@ def fit(
         patience=patience,
         micro_batch_size=micro_batch_size,
         is_weight=is_weight,
+        numerics=check_numerics("fit", precision, deterministic),
     )
     callbacks = check_callbacks(callback)
-    epochs = checks.positive_int("fit", "epochs", epochs)
-    report_every = checks.positive_int("fit", "report_every", report_every)
-    callback_every = report_every if callback_every is None else callback_every
-    callback_every = checks.positive_int("fit", "callback_every", callback_every)
+    epochs, report_every, callback_every = check_intervals(epochs, report_every, callback_every)
     if agreement.is_multiprocess():
         given = {"validation": validation, "callback": callback, "checkpoint_dir": checkpoint_dir, "state": state}
         options = {"epochs": epochs, "keep": keep, "report_every": report_every, "resume": resume}
         options |= {"callback_every": callback_every, "allow_changes": list(allow_changes)}
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
-        options |= {"device_memory": device_memory, "window": window, "data": str(callable(data))}
-        assert_same_arguments(program, key, options=options, given=given)
-        if callable(data) or device_memory is not None or window is not None:
-            got = "a stream" if callable(data) else f"device_memory={device_memory}, window={window}"
-            raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=got)
+        options |= {"device_memory": device_memory, "window": window}
+        assert_same_arguments(program, key, data, options=options, given=given)
     source = streams.source(data, program.batch_size, device_memory, window, network.vocabulary)
-    if source is None:
-        with agreement.fail_together("fit"):
+    with agreement.fail_together("fit"):
+        sent, chunks = () if source else data, streams.chunk_bytes(source, program.batch_size)
+        memory.check_fits("fit", sharding, placed=True, chunks=chunks, data=sent, validation=validation)
+        if source is None:
             arrays = check_data("fit", "data", cast("Data", data), sharding, network.vocabulary)
-    else:
-        arrays = streams.blank(source.like, program.batch_size)
+        else:
+            arrays = streams.blank(source.like, program.batch_size)
     examples: Examples = arrays if sharding is None else place(sharding, arrays)
     if source is None:
         check_batch_size("fit", program.batch_size, num_examples(examples))
@@ -239,8 +244,6 @@ def fit(
             states = [state]
             del state  # so that the loop can free it: a second state need not stay on the device
             loop_state, examples = stream_loop.run_stream_loop(training, source, states.pop())
-        if patience is not None:
-            costs = first_rows(loop_state.history, int(loop_state.carry.epoch))["validation_cost"]
-            report.note(early_stopping_note(costs, epochs, patience))
+        note_end(training, loop_state)
         handle_signal(training, loop_state, None, examples, current=saving is None)
     return result(training, loop_state, examples)

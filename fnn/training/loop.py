@@ -17,6 +17,8 @@ from fnn.training import failures, programs, signals
 from fnn.training.callbacks import call_all
 from fnn.training.due import Training, checkpoint_is_due, next_stop, should_continue, steps_are_due, steps_to_checkpoint
 from fnn.training.history import append, first_rows, recent_rows
+from fnn.training.memory import peak_note
+from fnn.training.progress import early_stopping_note
 from fnn.training.resume import CheckpointOptions, LoopState, find_checkpoint, save_checkpoint
 from fnn.types import FitResult, TrainState
 
@@ -115,6 +117,16 @@ def save_and_report(
         saved, current = save_checkpoint(saving, loop_state), True
     handle_signal(training, loop_state, saved, data, current, interrupt)
     return saved, stopped
+
+
+def note_end(training: Training, loop_state: LoopState) -> None:
+    """Report which state early stopping returns, and how much memory the devices have used."""
+    carry, program = loop_state.carry, training.program
+    if program.patience is not None:
+        costs = first_rows(loop_state.history, int(carry.epoch))["validation_cost"]
+        training.report.note(early_stopping_note(costs, training.epochs, program.patience))
+    if used := peak_note(carry.epoch):
+        training.report.note(used)
 
 
 def handle_signal(

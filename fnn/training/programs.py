@@ -21,8 +21,7 @@ from fnn.layers.normalization import calibrate
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
 from fnn.training import history
-from fnn.training.compiled import compiled
-from fnn.training.epoch import Program, logging_step, report, reported_epoch
+from fnn.training.epoch import Program, compiled_program, logging_step, report, reported_epoch
 from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
 from fnn.types import Params, TrainState
 
@@ -65,7 +64,7 @@ def finite_leaves(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)) if floating(leaf) else jnp.asarray(True), tree)
 
 
-_reported_epoch = compiled(static=1, inline=True)(reported_epoch)
+_reported_epoch = compiled_program(inline=True)(reported_epoch)
 """Jitted so that `init_carry` and `run_epochs` share one trace of the epoch."""
 
 
@@ -110,7 +109,7 @@ def _check_finite(carry: Carry) -> Carry:
     return carry._replace(finite=costs & all_true(finite_leaves(carry.state.params)))
 
 
-@compiled(static=1)
+@compiled_program()
 def init_carry(program: Program, state: TrainState, data: Examples, validation: Examples | None) -> Carry:
     """The carry before the first epoch. It has its own buffers, so that the caller's state is not donated."""
     logs = jax.eval_shape(functools.partial(_reported_epoch, program), state, data, validation)[1]
@@ -123,7 +122,7 @@ def init_carry(program: Program, state: TrainState, data: Examples, validation: 
     return _constrain(jax.tree.map(jnp.copy, carry), data)
 
 
-@compiled(static=1, donate_argnums=0)
+@compiled_program(donate_argnums=0)
 def run_epochs(program: Program, carry: Carry, data: Examples, validation: Examples | None, until: Array) -> Carry:
     """Run whole epochs up to `until`, or fewer if early stopping ends the training. The given carry is donated.
 
@@ -148,7 +147,7 @@ def steps_per_epoch(program: Program, data: Examples) -> int:
     return -(-rows.num_examples(data) // program.batch_size)
 
 
-@compiled(static=1)
+@compiled_program()
 def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> PyTree:
     """Zeros for what the steps of an epoch report: (weight, logs), each (steps,)."""
     steps = steps_per_epoch(program, data)
@@ -157,7 +156,7 @@ def allocate_step_logs(program: Program, state: TrainState, data: Examples) -> P
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), out)
 
 
-@compiled(static=1, donate_argnums=(0, 1))
+@compiled_program(donate_argnums=(0, 1))
 def run_steps(program: Program, state: TrainState, outs: PyTree, data: Examples, position: Array, until: Array):
     """Run the steps position..until-1 of an epoch. The given state and outs are donated.
 
@@ -173,14 +172,14 @@ def _all_finite(state: TrainState, outs: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.isfinite(logs["cost"])) & all_true(finite_leaves(state.params))
 
 
-@compiled(static=1)
+@compiled_program()
 def run_chunk(program: Program, state: TrainState, outs: PyTree, chunk: Chunk, position: Array, until: Array):
     """`run_steps` for the steps position..until-1 of a chunk. The given state is not donated."""
     state, outs = run_part_of_chunk(logging_step(program), state, outs, chunk, position, until)
     return state, outs, _all_finite(state, outs)
 
 
-@compiled(static=1, donate_argnums=0)
+@compiled_program(donate_argnums=0)
 def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, validation: Examples | None) -> Carry:
     """Return the carry after an epoch whose last step produced carry.state. The given carry is donated. The body runs
     in a one-iteration loop so that its rounding equals that of `run_epochs`: XLA hoists loop-invariant operations, and
@@ -195,7 +194,7 @@ def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, vali
     return _constrain(_check_finite(jax.lax.while_loop(lambda carry: carry.epoch < until, body, carry)), data)
 
 
-@compiled(static=1)
+@compiled_program()
 def copy_state(program: Program, state: TrainState, data: Examples) -> TrainState:
     """A copy of the state for use outside of the training: own buffers, and calibrated population statistics."""
     params = calibrate(program.network, state.params, rows.inputs_with_weight(data))

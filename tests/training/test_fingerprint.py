@@ -11,8 +11,10 @@ import optax
 import pytest
 
 import fnn
+from fnn.training import fingerprint
 from fnn.training.epoch import Program
 from fnn.training.fingerprint import VERSION, describe, program_fingerprint, training_fingerprint
+from fnn.training.numerics import Numerics
 
 NETWORK = fnn.mlp([4, 8, 3])
 X, Y = np.ones((6, 4), "float32"), np.zeros(6, "int32")
@@ -246,7 +248,7 @@ CHANGES = {
 
 
 def test_each_field_of_a_program_counts():
-    assert set(CHANGES) == set(Program._fields)
+    assert set(CHANGES) == set(Program._fields) - {"numerics"}
     same = program_fingerprint(program())
     assert same == program_fingerprint(program(network=fnn.mlp([4, 8, 3]), optimizer=fnn.sgd(0.5)))
     for name, value in CHANGES.items():
@@ -266,3 +268,14 @@ def test_data_validation_and_key_count():
     }.items():
         changed = training_fingerprint(program(), *other)
         assert [entry for entry in same if same[entry] != changed[entry]] == [name]
+
+
+def test_precision_counts_where_it_changes_results(monkeypatch):
+    def entry(precision):
+        numerics = Numerics(precision, deterministic=precision is None)
+        return training_fingerprint(program(numerics=numerics), jax.random.key(0), (X, Y), None)["precision"]
+
+    names = None, "float32", "tensorfloat32", "high", "bfloat16", "BF16_BF16_F32"
+    assert [*map(entry, names)] == [*["highest"] * 5, "BF16_BF16_F32"]
+    monkeypatch.setattr(fingerprint, "platform_of", lambda arrays: "gpu")
+    assert [*map(entry, names)] == ["highest", "highest", "high", "high", "default", "BF16_BF16_F32"]

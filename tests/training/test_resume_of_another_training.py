@@ -1,5 +1,6 @@
 """Another training than the saved one is refused, or allowed by name and continued with its history."""
 
+import json
 import shutil
 import warnings
 
@@ -9,7 +10,8 @@ import pytest
 
 import fnn
 from fnn.checkpoint import manifest, store
-from fnn.training.compatibility import CHANGEABLE
+from fnn.training import fingerprint
+from fnn.training.compatibility import CHANGEABLE, find_differences
 from tests.support.held_values import OPTIMIZERS
 from tests.support.training import SGD, SMALL, VALIDATION, bits, fit, small_fit
 
@@ -51,6 +53,24 @@ def test_a_lower_rate_midway_keeps_epochs_history_and_early_stopping(tmp_path):
         small_fit(optimizer=fnn.momentum(2.0), epochs=7, **options)
     with pytest.raises(ValueError, match=r"l2 was 0.0, is 0.5.*allow_changes=\('l2', 'optimizer'\)"):
         small_fit(optimizer=fnn.momentum(2.0), l2=0.5, epochs=7, allow_changes=("optimizer",), **options)
+
+
+def test_another_precision_is_refused_or_allowed_by_name_and_older_checkpoints_have_none(tmp_path, monkeypatch):
+    options = {"checkpoint_dir": tmp_path, "resume": True}
+    first = small_fit(epochs=1, precision="tf32", **options)
+    small_fit(epochs=1, **options)  # on a CPU all levels compute the same
+    monkeypatch.setattr(fingerprint, "platform_of", lambda arrays: "gpu")
+    message = r"precision was highest, is high\. To go on with the change, pass allow_changes=\('precision',\)"
+    with pytest.raises(ValueError, match=message):
+        small_fit(epochs=2, precision="tf32", **options)
+    with jax.default_matmul_precision("bfloat16"), pytest.raises(ValueError, match="precision was highest, is default"):
+        small_fit(epochs=2, **options)
+    resumed = small_fit(epochs=2, precision="tf32", allow_changes=("precision",), **options)
+    assert resumed.history["cost"][0] == first.history["cost"][0]
+    saved = json.loads((store.list_checkpoints(tmp_path)[-1] / "manifest.json").read_text())["configuration"]
+    assert saved["precision"] == "high"
+    older = {name: value for name, value in saved.items() if name != "precision"}
+    assert find_differences(older, saved | {"precision": "default"}) == []
 
 
 @pytest.mark.slow

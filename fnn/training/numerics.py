@@ -1,0 +1,116 @@
+"""How compiled programs compute: the precision of their matrix products, and whether their results repeat exactly.
+
+A GPU and a TPU multiply float32 matrices in fewer bits unless a program asks for all of them. Programs of this library
+ask for all of them, unless the caller or JAX's own setting chooses otherwise:
+
+| precision | float32 products on an NVIDIA GPU | on a TPU | on a CPU |
+|---|---|---|---|
+| "highest", "float32" | float32 | six products of bfloat16 | float32 |
+| "tf32", "tensorfloat32", "high" | TF32, 10 bits of mantissa | three products of bfloat16 | float32 |
+| "bfloat16", "default" | TF32 | one product of bfloat16 | float32 |
+
+The other names are those of `jax.lax.DotAlgorithmPreset`, for example "BF16_BF16_F32_X3": one algorithm for all
+products, which not every platform and not every operation has. Products of float64, bfloat16 and float16 are not
+affected by the names in the table: XLA compiles the same kernels for them (jax 0.10, CUDA and TPU). A layer that
+passes a precision of its own to JAX keeps it.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from fnn import checks
+
+_LEVELS = {"float32": "highest", "tensorfloat32": "high", "bfloat16": "default"}
+"""Names of JAX for the same precision."""
+
+NAMES = (
+    *("highest", "tf32", "bfloat16", "default", "high", "float32", "tensorfloat32"),
+    *(name for name in jax.lax.DotAlgorithmPreset.__members__ if name != "DEFAULT"),
+)
+"""The values of `precision`, besides None."""
+
+_SETTING = "jax_default_matmul_precision"
+
+
+class Numerics(NamedTuple):
+    """How a program computes.
+
+    Attributes:
+      precision: a name of `jax.default_matmul_precision`. None: what `effective_precision` says when it is traced.
+      deterministic: whether the program must compute the same bits each time on a GPU.
+    """
+
+    precision: str | None = None
+    deterministic: bool = False
+
+
+def check_precision(function: str, precision: Any) -> str | None:
+    """Return the argument `precision` of a function in JAX's words, or None."""
+    if precision is None:
+        return None
+    if not isinstance(precision, str) or precision not in NAMES:
+        raise checks.fail(function, "precision", f"None or one of {', '.join(map(repr, NAMES))}", precision)
+    return "tensorfloat32" if precision == "tf32" else precision
+
+
+def check_numerics(function: str, precision: Any, deterministic: Any) -> Numerics:
+    """Return the arguments `precision` and `deterministic` of a function."""
+    if not isinstance(deterministic, bool):
+        raise checks.fail(function, "deterministic", "True or False", deterministic, TypeError)
+    return Numerics(check_precision(function, precision), deterministic)
+
+
+def effective_precision(precision: str | None) -> str:
+    """Return the precision of matrix products: the given one, else that of `jax.default_matmul_precision`, else full.
+
+    >>> effective_precision(None), effective_precision("high")
+    ('highest', 'high')
+    >>> with jax.default_matmul_precision("tensorfloat32"):
+    ...     effective_precision(None)
+    'tensorfloat32'
+    """
+    return precision or getattr(jax.config, _SETTING) or "highest"
+
+
+def describe_precision(precision: str | None, platform: str | None) -> str:
+    """Return one text for all precisions that compute the same on a platform.
+
+    >>> describe_precision("tensorfloat32", "gpu"), describe_precision("tensorfloat32", "cpu")
+    ('high', 'highest')
+    """
+    name = effective_precision(precision)
+    name = _LEVELS.get(name, name)
+    return "highest" if platform == "cpu" and name in _LEVELS.values() else name
+
+
+def platform_of(leaves: Iterable[Any]) -> str | None:
+    """Return the platform on which a program of these arguments runs. None inside another program, which decides it."""
+    here = jnp.zeros(())
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+    if any(isinstance(leaf, Tracer) for leaf in (here, *arrays)):
+        return None
+    return next(iter(next((array for array in arrays if array.committed), here).devices())).platform
+
+
+@contextlib.contextmanager
+def computing(numerics: Numerics) -> Iterator[None]:
+    """While a program is traced: its matrix products have the precision of `numerics`."""
+    with jax.default_matmul_precision(effective_precision(numerics.precision)):
+        yield
+
+
+def compiler_options(numerics: Numerics, platform: str | None) -> dict[str, Any]:
+    """Return the options of XLA for a program on a platform. JAX refuses options of a program inside another one.
+
+    On a GPU, sums into one address are otherwise made in the order in which threads arrive, and XLA times several
+    algorithms for a product and takes the fastest. Programs on a CPU and on a TPU compute the same bits anyway.
+
+    >>> compiler_options(Numerics(deterministic=True), "gpu"), compiler_options(Numerics(deterministic=True), "cpu")
+    ({'xla_gpu_deterministic_ops': True}, {})
+    """
+    return {"xla_gpu_deterministic_ops": True} if numerics.deterministic and platform == "gpu" else {}
