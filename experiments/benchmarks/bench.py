@@ -4,7 +4,8 @@
 
 Each peer runs in its own process. Rounds are interleaved: in each round every peer of a workload does one unit (an
 epoch), one peer at a time, and the order alternates from round to round. Start-up, compilation and one warm-up unit are
-not timed. All peers start from the same weights, and their final test accuracies must agree. The peers are JAX by
+not timed. All peers start from the same weights, and their final test accuracies must agree. All of them compute
+float32 products in full, on a GPU too, where JAX and PyTorch would round to TF32 in places. The peers are JAX by
 hand, Flax NNX, Equinox, PyTorch (eager and torch.compile), scikit-learn and NumPy. On recurrent networks PyTorch runs
 twice: its threads spin while they wait, which is its default, or wait passively. Peers that are not installed
 (pip install -e '.[bench]') are skipped and listed. The data are MNIST if it is found in $FNN_DATA or in the cache, and

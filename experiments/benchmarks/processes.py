@@ -42,10 +42,14 @@ def environment(scratch: Path, variables: Mapping[str, str]) -> dict[str, str]:
 
     PyTorch's cache is in the scratch folder, and JAX's is off. Python writes bytecode, as it does by default;
     otherwise every start would compile all modules again.
+
+    All peers compute float32 products in full. On a GPU JAX, and PyTorch in its convolutions, would otherwise use TF32.
     """
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return inherited | {
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # of every product that XLA compiles
+        "NVIDIA_TF32_OVERRIDE": "0",  # no TF32 in cuBLAS and cuDNN, whatever a library asks for
         "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),

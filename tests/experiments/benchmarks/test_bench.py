@@ -180,6 +180,17 @@ def test_a_worker_keeps_bytecode_and_knows_no_cache_of_jaxs(tmp_path, monkeypatc
     processes.stop(running)
 
 
+def test_all_workers_compute_float32_products_in_full(tmp_path):
+    body = (
+        "import json, jax; input(); "
+        "print(json.dumps({'precision': jax.config.jax_default_matmul_precision}), flush=True)"
+    )
+    running = fake(tmp_path, body)
+    assert processes.ask(running, "go", 60) == {"precision": "highest"}
+    processes.stop(running)
+    assert processes.environment(tmp_path, {})["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
 def test_a_worker_has_the_environment_variables_of_its_peer(tmp_path):
     body = "import os; input(); print('{\"waits\": \"' + os.environ['OMP_WAIT_POLICY'] + '\"}', flush=True)"
     running = fake(tmp_path, body, **dict(peers.PEERS["torch-passive"].variables))
