@@ -185,7 +185,7 @@ def test_all_workers_compute_float32_products_in_full(tmp_path):
         "import json, jax; input(); "
         "print(json.dumps({'precision': jax.config.jax_default_matmul_precision}), flush=True)"
     )
-    running = fake(tmp_path, body)
+    running = processes.start("fake", [], tmp_path, (sys.executable, "-c", body))
     assert processes.ask(running, "go", 60) == {"precision": "highest"}
     processes.stop(running)
     assert processes.environment(tmp_path, {})["NVIDIA_TF32_OVERRIDE"] == "0"
