@@ -114,7 +114,10 @@ def predict_only(name: str, work: Workload, data: Data) -> Job:
 
 
 def many(name: str, work: Workload, data: Data) -> Job:
-    """A unit trains all networks from their initial weights with `fnn.sweep`."""
+    """A unit trains all networks from their initial weights with `fnn.sweep`.
+
+    As with the other peers, the results stay on the device, and no accuracy is recorded.
+    """
     sweep, momentum = work.kind == "sweep", work.kind == "planar"
     network = fnn.softmax_regression(*work.sizes) if sweep else make_network(name, work)
     hypers: dict = {name: jnp.asarray(value) for name, value in hyperparameters(work).items()}
@@ -129,13 +132,16 @@ def many(name: str, work: Workload, data: Data) -> Job:
         batch_size=work.batch,
         l2=(lambda hyper: hyper["l2"]) if "l2" in hypers else 0.0,
         init=(lambda hyper: hyper["init"]) if "init" in hypers else None,
+        metrics={},
     )
-    chunk_size = 256 if work.kind == "planar" else 100 if sweep else None  # sizes that fit the CPU's caches
+    fits_cache = 256 if work.kind == "planar" else 100 if sweep else None
+    chunk_size = fits_cache if jax.default_backend() == "cpu" else None
     params: Params = None
 
     def unit() -> None:
         nonlocal params
-        params = fnn.sweep(run, hypers, jax.random.key(0), chunk_size=chunk_size).params
+        results = fnn.sweep(run, hypers, jax.random.key(0), chunk_size=chunk_size, on_device=True)
+        params = jax.block_until_ready(results).params
 
     def predict() -> np.ndarray:
         each = jax.tree.map(lambda leaf: leaf[:, 0], params)  # there is one key

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, DTypeLike, PyTree
 
 from fnn import checks
 from fnn.data.arrays import check_batch_size
+from fnn.dtypes import widest
 from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
 from fnn.sharding.rows import inputs_with_weight
@@ -42,13 +43,14 @@ class Programs(NamedTuple):
 
     Attributes:
       one: (data, validation, hyper, key) -> RunResult; compiled, the Partial calls it.
-      many: (data, validation, hypers, key) -> RunResult with leaves (n, …), one row for each of n hyperparameters;
-        `sweep` calls it. The results equal those of `one` up to rounding.
+      many: (on_cpu, data, validation, hypers, key) -> RunResult with leaves (n, …), one row for each of n
+        hyperparameters; `sweep` calls it. `on_cpu` chooses the form of the program: for CPUs, or for accelerators. The
+        results equal those of `one` up to rounding.
       numerics: how both compute.
     """
 
     one: Callable[[Batch, Batch | None, Any, PRNGKey], RunResult]
-    many: Callable[[Batch, Batch | None, PyTree, PRNGKey], RunResult]
+    many: Callable[[bool, Batch, Batch | None, PyTree, PRNGKey], RunResult]
     numerics: Numerics
 
     def __call__(self, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
@@ -184,24 +186,32 @@ def _run_one(options: _Options, data: Batch, validation: Batch | None, hyper: An
     return RunResult(calibrate(program.network, state.params, inputs_with_weight(data)), history)
 
 
-def _run_many(options: _Options, data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey) -> RunResult:
+def _run_many(
+    options: _Options, on_cpu: bool, data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey
+) -> RunResult:
     """`_run_one` under vmap, but with the scans outside and the step under vmap.
 
-    All runs share the key, and therefore the batches. The weights of all runs are stored as (n_in, runs, n_out), so
-    that X W for all runs is a single matrix product without copies.
+    All runs share the key, and therefore the batches. A step logs all its numbers in one array: on a GPU each array
+    that a scan stacks is a kernel in every step.
     """
     initial_state = functools.partial(_initial_state, options)
     first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)
-    axes = jax.tree.map(lambda leaf: int(leaf.ndim == 2), first)._replace(step=None, key=None)
+    axes = _axes_of_runs(first, data[0], on_cpu)
+    dtypes: dict[str, DTypeLike] = {}  # of what a step logs; set when the step is traced
 
-    @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, 0)))
-    def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
+    @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, -1)))
+    def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array | None, Array]]:
         program = _program(options, hyper)
-        return logging_step(program._replace(network=_transposed_once(program.network)))(state, batch)
+        network = _transposed_once(program.network) if on_cpu else program.network
+        state, (weight, logs) = logging_step(program._replace(network=network))(state, batch)
+        dtypes.update({name: value.dtype for name, value in logs.items()})
+        stacked = jnp.stack([value.astype(widest(*logs.values())) for value in logs.values()])
+        return state, (weight if len(batch) == 3 else None, stacked)
 
-    @functools.partial(jax.vmap, in_axes=(0, axes.params, None, 1), out_axes=(axes.params, 0))
-    def report_epoch(hyper: Any, params: Params, weight: Array, logs: dict[str, Array]):
-        return report(_program(options, hyper), params, weight, logs, data, validation)
+    @functools.partial(jax.vmap, in_axes=(0, axes.params, None, -1), out_axes=(axes.params, 0))
+    def report_epoch(hyper: Any, params: Params, weight: Array, logs: Array):
+        each = {name: logs[:, i].astype(dtype) for i, (name, dtype) in enumerate(dtypes.items())}
+        return report(_program(options, hyper), params, weight, each, data, validation)
 
     @functools.partial(jax.vmap, in_axes=(0, axes.params))
     def calibrate_all(hyper: Any, params: Params) -> Params:
@@ -209,12 +219,30 @@ def _run_many(options: _Options, data: Batch, validation: Batch | None, hypers: 
 
     def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
         states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data)
+        weight = _batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
         params, logs = report_epoch(hypers, states.params, weight, logs)
         return states._replace(params=params), logs
 
     states = jax.vmap(initial_state, in_axes=(0, None), out_axes=axes)(hypers, key)
     states, history = jax.lax.scan(run_epoch, states, None, length=options.epochs)
     return RunResult(calibrate_all(hypers, states.params), jax.tree.map(jnp.transpose, history))
+
+
+def _axes_of_runs(state: TrainState, x: Array, on_cpu: bool) -> TrainState:
+    """Return the axis of the runs in each leaf of their states, or None for what all runs share.
+
+    The weights W that the batch X is multiplied by are stored as (n_in, runs, n_out): X W for all runs is then a single
+    matrix product without copies. On the CPU every matrix is. On a GPU the products of other matrices are batched over
+    the runs, and XLA would copy these matrices in each step (jax 0.10).
+    """
+    rows = x.shape[-1] if jnp.issubdtype(x.dtype, jnp.floating) else None
+    axis = lambda leaf: int(leaf.ndim == 2 and (on_cpu or leaf.shape[0] == rows))
+    return jax.tree.map(axis, state)._replace(step=None, key=None)
+
+
+def _batch_sizes(size: int, batch_size: int, dtype: DTypeLike) -> Array:
+    """Return the number of examples of each step of an epoch."""
+    return jnp.asarray([min(batch_size, size - start) for start in range(0, size, batch_size)], dtype)
 
 
 def _transposed_once(network: Layer) -> Layer:

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from signal import SIGINT
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from jaxtyping import Array, PyTree
 from fnn import checks
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import spans_processes
+from fnn.sweeps.chunks import Chunks, chunk_length, take_rows
 from fnn.sweeps.run import Programs
 from fnn.sweeps.table import Table, best_of, hyper_columns, mean_of
 from fnn.training import signals
@@ -30,7 +31,9 @@ from fnn.types import Params, PRNGKey, RunResult
 
 
 class SweepResult(NamedTuple):
-    """The results of a sweep, as NumPy arrays. Row i, column j is the run of hyperparameters i with key j.
+    """The results of a sweep. Row i, column j is the run of hyperparameters i with key j.
+
+    They are NumPy arrays, or arrays of JAX if `sweep` was called with `on_device=True`.
 
     Attributes:
       params: the final parameters, leaves (n, n_keys, …).
@@ -39,7 +42,7 @@ class SweepResult(NamedTuple):
     """
 
     params: Params
-    history: dict[str, np.ndarray]
+    history: Mapping[str, np.ndarray | Array]
     hypers: PyTree
 
     def table(self, lower_is_better: Callable[[str], bool] | None = None) -> Table:
@@ -55,7 +58,7 @@ class SweepResult(NamedTuple):
         """
         n, n_keys = next(iter(self.history.values())).shape[:2]
         index, key = np.repeat(np.arange(n), n_keys), np.tile(np.arange(n_keys), n)
-        values = best_of(self.history, lower_is_better)
+        values = best_of(jax.device_get(self.history), lower_is_better)
         hypers = hyper_columns(self.hypers, {"hyper", "key", *values})
         rows = {name: column[index] for name, column in hypers.items()}
         return Table({"hyper": index, "key": key} | rows | {name: v.reshape(-1) for name, v in values.items()})
@@ -71,30 +74,35 @@ class SweepResult(NamedTuple):
         Args:
           lower_is_better: as in `table`.
         """
-        values = best_of(self.history, lower_is_better)
-        numbers = mean_of({name: values[name] for base in self.history for name in (base, f"best_{base}")})
-        diverged = (~np.isfinite(self.history["cost"][:, :, -1])).sum(axis=1)
+        history = jax.device_get(self.history)
+        values = best_of(history, lower_is_better)
+        numbers = mean_of({name: values[name] for base in history for name in (base, f"best_{base}")})
+        diverged = (~np.isfinite(history["cost"][:, :, -1])).sum(axis=1)
         hypers = hyper_columns(self.hypers, {"hyper", "keys", "diverged", *numbers})
-        n, n_keys = self.history["cost"].shape[:2]
+        n, n_keys = history["cost"].shape[:2]
         counts = {"hyper": np.arange(n), "keys": np.full(n, n_keys)}
         return Table(counts | hypers | numbers | {"diverged": diverged})
 
 
-def _runs(run: Any, hypers: PyTree, keys: Array) -> RunResult:
-    """Run all hyperparameters with all keys: leaves (n, n_keys, …)."""
-    return jax.vmap(lambda key: run.func.many(*run.args, hypers, key), out_axes=1)(keys)
+def _runs(on_cpu: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
+    """Run all hyperparameters with all keys: leaves (n, n_keys, …). `on_cpu` is for `Programs.many`."""
+    many = functools.partial(run.func.many, on_cpu, *run.args, hypers)
+    if keys.shape[0] == 1:  # an axis of one key keeps XLA from fusing some sums (jax 0.10, GPU)
+        return jax.tree.map(lambda leaf: leaf[:, None], many(keys[0]))
+    return jax.vmap(many, out_axes=1)(keys)
 
 
-_run_on_one_device = compiled(numerics=lambda run, *_: run.func.numerics)(_runs)
+_run_on_one_device = compiled(static=1, numerics=lambda on_cpu, run, *_: run.func.numerics)(_runs)
 
 
-@compiled(static=2, numerics=lambda mesh, over_keys, run, *_: run.func.numerics)
-def _run_on_mesh(mesh: Mesh, over_keys: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
+@compiled(static=3, numerics=lambda mesh, over_keys, on_cpu, run, *_: run.func.numerics)
+def _run_on_mesh(mesh: Mesh, over_keys: bool, on_cpu: bool, run: Any, hypers: PyTree, keys: Array) -> RunResult:
     """`_runs` on each device, for its shard of the keys or of the hyperparameters. Devices do not communicate."""
     sharded, replicated = PartitionSpec("runs"), PartitionSpec()
     specs = (replicated, replicated, sharded) if over_keys else (replicated, sharded, replicated)
     out = PartitionSpec(None, "runs") if over_keys else sharded
-    return jax.shard_map(_runs, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(run, hypers, keys)
+    runs = functools.partial(_runs, on_cpu)
+    return jax.shard_map(runs, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(run, hypers, keys)
 
 
 def _check_hypers(hypers: PyTree) -> tuple[PyTree, int]:
@@ -102,19 +110,20 @@ def _check_hypers(hypers: PyTree) -> tuple[PyTree, int]:
     leaves = jax.tree_util.tree_leaves_with_path(hypers)
     if not leaves:
         raise checks.fail("sweep", "hypers", "a pytree of stacked arrays (n, ...)", came="a pytree without leaves")
-    sizes = {}
+    arrays, sizes = [], {}
     for path, leaf in leaves:
         name = f"hypers{jax.tree_util.keystr(path)}"
-        shape = checks.array("sweep", name, leaf).shape
-        if not shape or shape[0] < 1:
+        array = checks.array("sweep", name, leaf)
+        if array.ndim < 1 or array.shape[0] < 1:
             expected = "a stacked array (n, ...), n >= 1, with one entry per run"
             advice = "Make an array of a list with jnp.array."
             raise checks.fail("sweep", name, expected, leaf, advice=advice)
-        sizes[name] = shape[0]
+        arrays.append(array)
+        sizes[name] = array.shape[0]
     if len(set(sizes.values())) != 1:
         got = ", ".join(f"{name}: {size}" for name, size in sizes.items())
         raise checks.fail("sweep", "hypers", "arrays with the same leading axis", came=got)
-    return jax.tree.map(jnp.asarray, hypers), next(iter(sizes.values()))
+    return jax.tree.unflatten(jax.tree.structure(hypers), arrays), arrays[0].shape[0]
 
 
 def _check_keys(keys: Array) -> Array:
@@ -128,15 +137,10 @@ def _check_keys(keys: Array) -> Array:
     return jnp.asarray(keys)[None] if axes == 0 else jnp.asarray(keys)
 
 
-def _chunk_length(size: int, limit: int, multiple: int = 1) -> int:
-    """The length of equal chunks, as few as chunks of at most `limit` need, rounded up to a multiple of `multiple`."""
-    chunks = math.ceil(size / max(1, min(size, limit)))
-    return math.ceil(math.ceil(size / chunks) / multiple) * multiple
-
-
-def _chunk(tree: PyTree, start: int, length: int) -> PyTree:
-    """Rows start..start+length-1 of each leaf. Past the end, its last row is repeated."""
-    return jax.tree.map(lambda leaf: leaf[jnp.minimum(jnp.arange(start, start + length), leaf.shape[0] - 1)], tree)
+def _platform(run: Any, mesh: Mesh | None) -> str:
+    """Return the platform on which a sweep runs: that of the mesh, else that of the run's data."""
+    devices = run.args[0][0].devices() if mesh is None else mesh.devices.flat
+    return next(iter(devices)).platform
 
 
 def sweep(
@@ -145,6 +149,8 @@ def sweep(
     keys: Array,
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
+    *,
+    on_device: bool = False,
 ) -> SweepResult:
     """Run a training for all hyperparameters and all keys, as one compiled program.
 
@@ -160,10 +166,13 @@ def sweep(
         chunks whose arrays fit its caches can also be faster: 256 runs for 400 points and four hidden units.
       mesh: a `jax.sharding.Mesh` whose devices, all of this process, share the runs. If they do not divide the runs,
         the last shard is padded with copies.
+      on_device: if True, the results stay on the device, as arrays of JAX, and the call returns before they are
+        computed. Nothing is then copied to the host, which can take longer than to train many small networks on a GPU.
+        The results of all chunks must fit the device's memory.
 
     Returns:
-      A SweepResult, with NumPy arrays: parameters (n, n_keys, …) and histories (n, n_keys, epochs). Its methods `table`
-      and `means` make tables of it.
+      A SweepResult: parameters (n, n_keys, …) and histories (n, n_keys, epochs), as NumPy arrays unless `on_device` is
+      True. Its methods `table` and `means` make tables of it.
 
     Raises:
       ValueError or TypeError: if an argument is invalid, for example hyperparameters of different lengths.
@@ -188,27 +197,32 @@ def sweep(
     if mesh is not None and spans_processes(Layout(mesh)):
         raise checks.fail("sweep", "mesh", "a mesh of this process's devices", came=f"devices of others in {mesh}")
 
+    if not isinstance(on_device, bool):
+        raise checks.fail("sweep", "on_device", "a bool", on_device, TypeError)
+
     devices = 1 if mesh is None else mesh.devices.size
     limit *= devices
     over_keys = math.ceil(n_keys / devices) * n < math.ceil(n / devices) * n_keys
-    rows = _chunk_length(n, limit // devices if over_keys else limit, 1 if over_keys else devices)
-    columns = _chunk_length(n_keys, limit // rows, devices if over_keys else 1)
+    rows = chunk_length(n, limit // devices if over_keys else limit, 1 if over_keys else devices)
+    columns = chunk_length(n_keys, limit // rows, devices if over_keys else 1)
+    chunks, given = Chunks(n, n_keys, rows, columns), hypers
+    on_cpu = _platform(run, mesh) == "cpu"
     if mesh is None:
-        program, context = _run_on_one_device, contextlib.nullcontext()
+        program, context = functools.partial(_run_on_one_device, on_cpu), contextlib.nullcontext()
     else:
         flat = Mesh(mesh.devices.reshape(-1), ("runs",))
         replicated = jax.sharding.NamedSharding(flat, PartitionSpec())
         replicate = functools.partial(jax.device_put, device=replicated)
         run, hypers, keys = replicate((run, hypers, keys))
-        program = lambda run, *chunks: _run_on_mesh(flat, over_keys, run, *replicate(chunks))
+        program = lambda run, *chunks: _run_on_mesh(flat, over_keys, on_cpu, run, *replicate(chunks))
         context = jax.set_mesh(flat)  # the caller may have set another mesh
 
-    get = signals.deferring("sweep", SIGINT)(lambda *chunks: jax.device_get(program(run, *chunks)))
-    parts = []
+    @signals.deferring("sweep", SIGINT)
+    def piece(i: int, j: int) -> RunResult:
+        results = program(run, take_rows(hypers, i, rows), take_rows(keys, j, columns))
+        return results if on_device else jax.device_get(results)
+
     with context:
-        for j in range(0, n_keys, columns):
-            key_chunk = _chunk(keys, j, columns)
-            pieces = [get(_chunk(hypers, i, rows), key_chunk) for i in range(0, n, rows)]
-            parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *pieces))
-    results = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :n_keys], *parts)
-    return SweepResult(results.params, results.history, jax.device_get(hypers))
+        pieces = (piece(i, j) for i, j in chunks.starts())
+        results = chunks.on_device(pieces) if on_device else chunks.on_host(pieces)
+    return SweepResult(results.params, results.history, given if on_device else jax.device_get(given))

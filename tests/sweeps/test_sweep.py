@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.sweeps import sweep
+from fnn.sweeps import chunks, sweep
 from tests.support.slow import slow_except
 from tests.support.sweeping import HYPERS, KEY, Hyper, X, Y, keys, make_run
 
@@ -92,7 +92,7 @@ def test_a_sweep_is_a_vmap_of_runs(changes):
 
 
 def test_matrices_of_all_runs_are_kept_ready_for_one_product():
-    text = jax.jit(RUN.func.many).lower(*RUN.args, HYPERS, KEY).as_text()
+    text = jax.jit(RUN.func.many, static_argnums=0).lower(True, *RUN.args, HYPERS, KEY).as_text()
     assert "(tensor<6x4xf32>, tensor<4x5x6xf32>) -> tensor<6x5x6xf32>" in text
 
 
@@ -119,13 +119,13 @@ def test_chunks_change_nothing_and_compile_once(chunk_size):
     [(10, 8, 1, 5), (10, 10, 1, 10), (10, 99, 1, 10), (10, 1, 1, 1), (7, 3, 1, 3), (3, 99, 2, 4), (5, 4, 2, 4)],
 )
 def test_chunks_are_equal_and_within_the_limit(size, limit, multiple, expected):
-    assert sweep._chunk_length(size, limit, multiple) == expected
+    assert chunks.chunk_length(size, limit, multiple) == expected
 
 
 def test_no_chunk_is_larger_than_asked_for(monkeypatch):
     sizes = []
 
-    def spy(run, hypers, keys):
+    def spy(on_cpu, run, hypers, keys):
         shape = len(hypers.alpha), len(keys)
         sizes.append(shape[0] * shape[1])
         return fnn.RunResult((), {"cost": np.zeros((*shape, 1))})
@@ -145,7 +145,7 @@ def test_another_sweep_compiles_nothing_and_data_are_arguments():
     fnn.sweep(RUN, jax.tree.map(lambda leaf: leaf * 0.5, HYPERS), keys(3)[::-1])
     fnn.sweep(RUN, jax.tree.map(np.asarray, HYPERS), keys(3))
     assert sweep._run_on_one_device._cache_size() == before
-    text = sweep._run_on_one_device.lower(RUN, HYPERS, keys(2)).as_text()
+    text = sweep._run_on_one_device.lower(True, RUN, HYPERS, keys(2)).as_text()
     assert "dense<[[" not in text.replace(" ", ""), "the data have become a constant of the program"
 
 
@@ -212,11 +212,11 @@ def test_a_mesh_changes_nothing(n, n_keys, chunk_size, axis_type):
 def test_a_mesh_uses_each_of_its_devices():
     mesh = jax.make_mesh((1, 2), ("a", "b"))
     flat = jax.sharding.Mesh(mesh.devices.reshape(-1), ("runs",))
-    out = sweep._run_on_mesh(flat, False, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
+    out = sweep._run_on_mesh(flat, False, True, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
     shards = out.history["cost"].addressable_shards
     assert {shard.device.id for shard in shards} == {0, 1}
     assert [shard.data.shape for shard in shards] == [(2, 2, 3)] * 2
-    text = sweep._run_on_mesh.lower(flat, False, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
+    text = sweep._run_on_mesh.lower(flat, False, True, RUN, jax.tree.map(lambda leaf: leaf[:4], HYPERS), keys(2))
     assert not {"all-gather", "all-reduce", "collective"} & set(text.compile().as_text().replace("(", " ").split())
 
 
