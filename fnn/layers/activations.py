@@ -124,7 +124,8 @@ tanh = activation("tanh", _tanh, _tanh_backward)
 
 def _relu(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
     """a = max(0, z)"""
-    return jax.nn.relu(z), z > 0
+    a = jax.nn.relu(z)
+    return a, a != 0  # not z > 0: if only `a` uses z, XLA makes it part of the matrix product (jax 0.10, GPU)
 
 
 def _relu_backward(positive: Bool[Array, "..."], da: Floats) -> Floats:

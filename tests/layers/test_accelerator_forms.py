@@ -1,0 +1,87 @@
+"""Forms of layers that XLA fuses on accelerators, asserted on lowered programs: no device is needed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+LAYER = fnn.mlp([6, 8, 3])
+
+
+def lowered(function, *args, platform):
+    return jax.jit(function).trace(*args).lower(lowering_platforms=(platform,)).as_text()
+
+
+def gradients(key, **options):
+    """Return parameters, x, and the gradients of `LAYER` in bfloat16."""
+    layer = fnn.mixed_precision(LAYER, jnp.bfloat16, **options)
+    params, x = layer.init(key), jax.random.normal(key, (40, 6))
+    dy = jax.random.normal(jax.random.fold_in(key, 1), (40, 3))
+    return params, x, dy, layer.backward(params, layer.forward(params, x)[1], dy)
+
+
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 2.0**10])
+def test_rounded_gradients_are_those_of_autodiff_of_a_cast(scale, key):
+    """They have the bits of bfloat16 numbers, and are as close to those in full as one rounding."""
+    params, x, dy, (rounded, dx) = gradients(key, loss_scale=scale, round_gradients=True)
+    _, _, _, (full, same_dx) = gradients(key, loss_scale=scale)
+
+    def casting(params, x):
+        return LAYER.forward(jax.tree.map(lambda p: p.astype(jnp.bfloat16), params), x.astype(jnp.bfloat16))[0]
+
+    expected = jax.vjp(casting, params, x)[1](dy.astype(jnp.bfloat16))[0]
+    np.testing.assert_array_equal(dx, same_dx)
+    for a, b, c in zip(*map(jax.tree.leaves, (rounded, full, expected)), strict=True):
+        assert a.dtype == b.dtype == jnp.float32
+        np.testing.assert_array_equal(a, a.astype(jnp.bfloat16).astype(jnp.float32))
+        np.testing.assert_allclose(a, b, rtol=2.0**-8)
+        assert not np.array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=2.0**-4, atol=0.02 * np.abs(c).max())
+
+
+def test_rounded_gradients_leave_statistics_alone(key):
+    layer = fnn.mixed_precision(fnn.serial(fnn.dense(6, 4), fnn.batch_norm(4)), jnp.float16, round_gradients=True)
+    params, x = layer.init(key), jax.random.normal(key, (9, 6))
+    y, residuals = layer.forward(params, x, key)
+    dparams, _ = layer.backward(params, residuals, y)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(dparams)} == {"float32"}
+    with pytest.raises(TypeError, match="mixed_precision: round_gradients must be a bool, got int 1"):
+        fnn.mixed_precision(LAYER, jnp.float16, round_gradients=1)
+
+
+def test_the_gradient_of_the_output_is_rounded_once_on_a_gpu(key):
+    """The barrier keeps XLA from reading dz in float32 for the sums of db. The CPU's program has none."""
+
+    def backward(params, x, dy):
+        layer = fnn.mixed_precision(LAYER, jnp.bfloat16)
+        return layer.backward(params, layer.forward(params, x)[1], dy)
+
+    args = LAYER.init(key), jnp.ones((4, 6)), jnp.ones((4, 3))
+    counts = {p: lowered(backward, *args, platform=p).count("optimization_barrier") for p in ("cuda", "tpu", "cpu")}
+    assert counts == {"cuda": 1, "tpu": 1, "cpu": 0}
+
+
+def test_rounded_gradients_are_products_in_bfloat16_on_a_gpu(key):
+    """Each dW is written once, in half the bytes, and no product is in float32."""
+
+    def backward(params, x, dy, **options):
+        layer = fnn.mixed_precision(LAYER, jnp.bfloat16, **options)
+        return layer.backward(params, layer.forward(params, x)[1], dy)[0]
+
+    args = LAYER.init(key), jnp.ones((4, 6)), jnp.ones((4, 3))
+    for options, dtype in (({}, "f32"), ({"round_gradients": True}, "bf16")):
+        text = lowered(lambda *args, o=options: backward(*args, **o), *args, platform="cuda")
+        products = [line.rsplit("-> ", 1)[1] for line in text.splitlines() if "stablehlo.dot_general" in line]
+        assert products.count(f"tensor<6x8x{dtype}>") == products.count(f"tensor<8x3x{dtype}>") == 1
+
+
+def test_the_mask_of_relu_depends_on_its_output_alone():
+    """Then z has one use, and XLA computes max(0, X W + b) inside the matrix product."""
+    z = jnp.array([-jnp.inf, -2.0, -0.0, 0.0, 1e-30, 3.0, jnp.inf])
+    a, mask = fnn.relu.forward((), z)
+    np.testing.assert_array_equal(mask, z > 0)
+    np.testing.assert_array_equal(a, np.maximum(z, 0))
+    jaxpr = jax.make_jaxpr(lambda z: fnn.relu.forward((), z))(z).jaxpr
+    assert sum(jaxpr.invars[0] in equation.invars for equation in jaxpr.eqns) == 1
