@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from fnn.dtypes import widened
 from fnn.layers.activations import activation
+from fnn.layers.matmul import rounded
 
 Floats = Float[Array, "..."]
 
@@ -53,7 +54,8 @@ def _gelu_tanh_backward(residuals: tuple[Floats, Floats | None], da: Floats) -> 
     dtype, (z, t) = da.dtype, residuals
     z = widened(z if t is not None else jax.lax.optimization_barrier(z))  # else XLA would save the t of the forward
     t, da = _t(z) if t is None else t, widened(da)
-    return (da * (0.5 + 0.5 * t + z * ((1 - t * t) * (0.5 * _C + (1.5 * 0.044715 * _C) * (z * z))))).astype(dtype)
+    dz = (da * (0.5 + 0.5 * t + z * ((1 - t * t) * (0.5 * _C + (1.5 * 0.044715 * _C) * (z * z))))).astype(dtype)
+    return dz if dtype == z.dtype else rounded(dz)
 
 
 gelu_tanh = activation("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)

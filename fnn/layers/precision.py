@@ -12,6 +12,7 @@ from fnn.checks import protocol
 from fnn.checks.targets import inputs
 from fnn.dtypes import wide, widest
 from fnn.layers.lengths import split_lengths
+from fnn.layers.matmul import rounded
 from fnn.layers.normalization import BatchNorm
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
@@ -37,14 +38,6 @@ def _from_bits(tree: Residuals) -> Residuals:
     is_bits = lambda leaf: isinstance(leaf, _Bits)
     array = lambda leaf: jax.lax.bitcast_convert_type(leaf.bits, jnp.bfloat16) if is_bits(leaf) else leaf
     return jax.tree.map(array, tree, is_leaf=is_bits)
-
-
-def _rounded(a: Array) -> Array:
-    """Return `a`, and keep XLA on accelerators from computing with its value before it was rounded to a narrow dtype.
-
-    XLA would write dz in float32 for the sums of db, and read it twice (jax 0.10, GPU).
-    """
-    return jax.lax.platform_dependent(a, cpu=lambda a: a, default=jax.lax.optimization_barrier)
 
 
 def mixed_precision(
@@ -124,7 +117,7 @@ def mixed_precision(
         residuals, like, y = residuals
         s = scale_of(dy)
         dtype = widest(s, wide(dy))  # 2^16, and 2^32 where gradients are tiny, are infinite in float16
-        scaled = _rounded((s.astype(dtype) * dy.astype(dtype)).astype(y.dtype))
+        scaled = rounded((s.astype(dtype) * dy.astype(dtype)).astype(y.dtype))
         p = lower(params) if round_gradients else params
         dparams, dx = protocol.backward("mixed_precision", "layer", layer, p, _from_bits(residuals), scaled)
         unscaled = lambda d, like: (d.astype(wide(like)) / s.astype(wide(like))).astype(like.dtype)

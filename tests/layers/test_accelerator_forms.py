@@ -85,3 +85,16 @@ def test_the_mask_of_relu_depends_on_its_output_alone():
     np.testing.assert_array_equal(a, np.maximum(z, 0))
     jaxpr = jax.make_jaxpr(lambda z: fnn.relu.forward((), z))(z).jaxpr
     assert sum(jaxpr.invars[0] in equation.invars for equation in jaxpr.eqns) == 1
+
+
+def test_gelu_keeps_tanh_in_half_precision_on_a_gpu():
+    """Only a cast to bfloat16 or float16 is rounded behind a barrier; float32, and the CPU, have none."""
+
+    def forward(z):
+        return fnn.gelu_tanh.forward((), z)
+
+    z = jnp.linspace(-3, 3, 6)
+    for dtype, platform, count in ((jnp.bfloat16, "cuda", 1), (jnp.float32, "cuda", 0), (jnp.bfloat16, "cpu", 0)):
+        assert lowered(forward, z.astype(dtype), platform=platform).count("optimization_barrier") == count
+    half, full = (fnn.gelu_tanh.backward((), forward(z)[1], jnp.ones_like(z))[1] for z in (z.astype(jnp.bfloat16), z))
+    np.testing.assert_allclose(half, full, rtol=0.05, atol=0.02)
