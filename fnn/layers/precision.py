@@ -89,6 +89,7 @@ def mixed_precision(
             raise checks.fail("mixed_precision", "loss_scale", "above 0", loss_scale)
     if not isinstance(round_gradients, bool):
         raise checks.fail("mixed_precision", "round_gradients", "a bool", round_gradients, TypeError)
+    rounds = round_gradients or None  # None is not part of the description of a training: see fnn.training.description
     scale_of = loss_scale if callable(loss_scale) else lambda dy: jnp.asarray(loss_scale, wide(dy))
 
     def lower(tree: Params) -> Params:
@@ -118,7 +119,7 @@ def mixed_precision(
         s = scale_of(dy)
         dtype = widest(s, wide(dy))  # 2^16, and 2^32 where gradients are tiny, are infinite in float16
         scaled = rounded((s.astype(dtype) * dy.astype(dtype)).astype(y.dtype))
-        p = lower(params) if round_gradients else params
+        p = lower(params) if rounds else params
         dparams, dx = protocol.backward("mixed_precision", "layer", layer, p, _from_bits(residuals), scaled)
         unscaled = lambda d, like: (d.astype(wide(like)) / s.astype(wide(like))).astype(like.dtype)
         of_input = lambda d: d if d.dtype == jax.dtypes.float0 else unscaled(d, like)

@@ -12,7 +12,7 @@ from fnn.layers.combinators import calibrated
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 
-def repeat(layer: Layer, n: int) -> Layer:
+def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
     """Compose n copies of a layer, each with its own parameters, as one `lax.scan`.
 
     a_0 = x, a_l = f(params_l, a_{l-1}), y = a_n. The time to compile does not grow with n.
@@ -20,12 +20,16 @@ def repeat(layer: Layer, n: int) -> Layer:
     Args:
       layer: the layer f. Its output must have the shape of its input.
       n: the number of copies.
+      unroll: if True, the program has no loop, but one copy of f after the other, as that of `fnn.serial` has. The time
+        to compile then grows with n. On a GPU the program can be faster: a loop copies the residuals of each copy into
+        an array of all, and out of it.
 
     Returns:
       A Layer. Its parameters, residuals and gradients are those of `layer` with a leading axis of size n.
 
     Raises:
       ValueError: if f changes the shape of x, or a parameter lacks the leading axis.
+      TypeError: if `unroll` is not a bool.
 
     >>> from fnn.layers.activations import identity
     >>> from fnn.layers.combinators import serial
@@ -35,6 +39,9 @@ def repeat(layer: Layer, n: int) -> Layer:
     (100, 3, 3)
     """
     layer, n = checks.layer("repeat", "layer", layer), checks.positive_int("repeat", "n", n)
+    if not isinstance(unroll, bool):
+        raise checks.fail("repeat", "unroll", "a bool", unroll, TypeError)
+    unrolled = unroll or None  # None is not part of the description of a training: see fnn.training.description
 
     def init(key: PRNGKey) -> Params:
         return jax.vmap(lambda k: protocol.init("repeat", "layer", layer, k))(jax.random.split(key, n))
@@ -50,7 +57,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         def step(a: Array, xs):
             return protocol.forward("repeat", "layer", layer, xs[0], a, xs[1])
 
-        y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n)
+        y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n, unroll=bool(unrolled))
         return y, (residuals, x[:0])
 
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
@@ -61,7 +68,7 @@ def repeat(layer: Layer, n: int) -> Layer:
             dp, da = protocol.backward("repeat", "layer", layer, xs[0], xs[1], da)
             return da, dp
 
-        dx, dparams = jax.lax.scan(step, dy, (params, residuals), length=n, reverse=True)
+        dx, dparams = jax.lax.scan(step, dy, (params, residuals), length=n, reverse=True, unroll=bool(unrolled))
         return dparams, dx.astype(like.dtype)
 
     def calibrate(params: Params, x: Array) -> tuple[Params, Array]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.training.description import describe
 
 LAYER = fnn.mlp([6, 8, 3])
 
@@ -98,3 +99,33 @@ def test_gelu_keeps_tanh_in_half_precision_on_a_gpu():
         assert lowered(forward, z.astype(dtype), platform=platform).count("optimization_barrier") == count
     half, full = (fnn.gelu_tanh.backward((), forward(z)[1], jnp.ones_like(z))[1] for z in (z.astype(jnp.bfloat16), z))
     np.testing.assert_allclose(half, full, rtol=0.05, atol=0.02)
+
+
+def test_an_unrolled_repeat_is_the_same_without_a_loop(key):
+    block = fnn.serial(fnn.dense(4, 4), fnn.tanh)
+    looped, unrolled = fnn.repeat(block, 3), fnn.repeat(block, 3, unroll=True)
+    params, x = looped.init(key), jax.random.normal(key, (5, 4))
+
+    def both(layer):
+        def passes(params, x):
+            y, residuals = layer.forward(params, x)
+            return y, layer.backward(params, residuals, y)
+
+        return passes
+
+    for a, b in zip(*(jax.tree.leaves(jax.jit(both(layer))(params, x)) for layer in (looped, unrolled)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    loops = [lowered(both(layer), params, x, platform="cuda").count("stablehlo.while") for layer in (looped, unrolled)]
+    assert loops == [2, 0]
+    with pytest.raises(TypeError, match="repeat: unroll must be a bool, got int 3"):
+        fnn.repeat(block, 3, unroll=3)
+
+
+def test_new_options_do_not_change_the_description_of_a_training_without_them():
+    """Checkpoints from before they existed can be resumed; with them, the description differs."""
+    block = fnn.dense(4, 4)
+    assert "unroll" not in describe(fnn.repeat(block, 3))
+    assert describe(fnn.repeat(block, 3)) != describe(fnn.repeat(block, 3, unroll=True))
+    narrow = fnn.mixed_precision(block, jnp.bfloat16)
+    assert "False" not in describe(narrow)
+    assert describe(narrow) != describe(fnn.mixed_precision(block, jnp.bfloat16, round_gradients=True))
