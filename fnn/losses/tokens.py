@@ -71,7 +71,7 @@ def _tokens(ignore: int, label_smoothing: float) -> Loss:
         """dz_t = dL w_t / n (p_t - (1 - ε) 1_(y_t) - ε / k)"""
         e, total, y, n, like = residuals
         k, scale = e.shape[-1], as_column(dvalue.astype(n.dtype) / n, e)
-        target = jnp.where(_is_label(y, e), 1 - label_smoothing, 0) + label_smoothing / k
+        target = jnp.where(_is_label(y, e), jnp.asarray(1 - label_smoothing, e.dtype), 0) + label_smoothing / k
         valid = ((y >= 0) & (y < k))[..., None]
         dz = jnp.where(valid, scale * (e / total[..., None] - target), jnp.nan)
         return jnp.where(not_ignored(y, ignore)[..., None], dz, 0).astype(like.dtype)
