@@ -36,6 +36,7 @@ EXPERIMENTS = {
     "mnist": "experiments.examples.mnist",
     "gradcheck": "experiments.benchmarks.gradcheck",
     "bench": "experiments.benchmarks.bench",
+    "accelerator": "experiments.benchmarks.accelerator",
     "speedrun": "experiments.benchmarks.speedrun",
     "plan": "experiments.planning.plan",
     "nielsen": "experiments.nielsen.nielsen",

@@ -1,4 +1,11 @@
-"""Fixtures and settings of all tests: JAX's strictest settings, two CPU devices, time limits, bounded memory."""
+"""Fixtures and settings of all tests: platform, JAX's strictest settings, two CPU devices, time and memory limits.
+
+Tests run on the CPU wherever they run, as two devices. `-m accelerator` runs a subset on the devices that JAX finds:
+
+    python -m pytest -m accelerator -n 12 --maxprocesses 12 --dist worksteal
+
+JAX_PLATFORMS, if it is set, decides in both cases.
+"""
 
 import faulthandler
 import gc
@@ -63,7 +70,40 @@ class _CompiledPrograms:
             gc.collect()  # programs in reference cycles
 
 
+def choose_platform(accelerator: bool, processes: int) -> None:
+    """Set the environment of JAX and of its child processes, before JAX looks for devices.
+
+    On the CPU nothing else is changed, so that the default run compiles what users get there. On an accelerator the
+    matrix products of float32 are computed in full, the same program gives the same bits, and this many processes
+    share the memory. What the user has set remains.
+    """
+    if not accelerator:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # PyTorch, in the tests of the benchmarks
+        jax.config.update("jax_platforms", "cpu")
+        return
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    jax.config.update("jax_default_matmul_precision", os.environ["JAX_DEFAULT_MATMUL_PRECISION"])
+    # Autotuning chooses kernels by their times, which differ from process to process.
+    os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / processes:.3f}")
+
+
+def selects_accelerator(expression: str) -> bool:
+    """Return whether a marker expression asks for the tests of accelerators.
+
+    >>> [selects_accelerator(text) for text in ("accelerator", "accelerator and not slow", "not accelerator", "slow")]
+    [True, True, False, False]
+    """
+    return "accelerator" in expression.replace("not accelerator", "")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    choose_platform(
+        selects_accelerator(config.option.markexpr), processes=len(getattr(config.option, "tx", None) or [0])
+    )
     config.pluginmanager.register(_TimeLimits(os.dup(2)), "limits")  # a copy, because pytest redirects 2 during a test
     config.pluginmanager.register(_CompiledPrograms(), "programs")
     os.environ[children.CACHE] = tempfile.mkdtemp(prefix="fnn-tests-")  # one per worker: JAX's writes are not atomic

@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
 from fnn.gradcheck import check_loss
+from tests.support.devices import two_devices
 from tests.support.oracles import assert_close, loss_by_autodiff, loss_by_hand, normal
 from tests.support.slow import slow_except
 
@@ -48,6 +49,7 @@ CASES = {  # loss, prediction(shape, dtype), target(shape, dtype)
 each_case = pytest.mark.parametrize("name", CASES)
 
 
+@pytest.mark.accelerator
 @each_case
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_backward_is_the_derivative_of_forward(name, dtype, x64):
@@ -87,6 +89,7 @@ def test_the_value_of_a_sequence_is_the_mean_over_its_positions(name, kind, x64)
     assert [leaf.status for leaf in report.leaves] == ["FAIL"], "a sum over the positions in place of the mean"
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("name", slow_except(CASES, "squared_error", "softmax_cross_entropy"))
 def test_jit_vmap_and_two_devices_change_nothing(name, x64):
     loss, make_prediction, make_target = CASES[name]
@@ -97,7 +100,7 @@ def test_jit_vmap_and_two_devices_change_nothing(name, x64):
     got = jax.vmap(lambda p: loss_by_hand(loss, p, target, dvalue))(stacked)
     assert_close(got[0], expected, "float64")
     assert_close(got[1], loss_by_hand(loss, prediction[::-1], target, dvalue), "float64")
-    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(two_devices()), ("data",), axis_types=(AxisType.Auto,))
     args = jax.device_put((prediction, target, dvalue), NamedSharding(mesh, PartitionSpec("data")))
     got = jax.jit(loss_by_hand, static_argnums=0)(loss, *args)
     assert len(got.devices()) == 2

@@ -72,6 +72,7 @@ def trajectory(optimizer, steps=200):
         return jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps)[1]
 
 
+@pytest.mark.accelerator
 @pytest.mark.claim("C189", "C193")
 @pytest.mark.parametrize("name", slow_except(PAIRS, "momentum", "adam", "add_l2"))
 @pytest.mark.parametrize("rate", [RATE, pytest.param(schedule, marks=pytest.mark.slow)], ids=["constant", "schedule"])

@@ -9,6 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
 from fnn.gradcheck import check_loss
+from tests.support.devices import two_devices
 from tests.support.oracles import assert_close, loss_by_autodiff, loss_by_hand, normal, spread_params
 from tests.support.slow import slow_except
 
@@ -32,6 +33,7 @@ def one_by_one(z, y, epsilon=0.0, ignore=IGNORE):
     return out
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("name", slow_except(LOSSES, "smoothed"))
 def test_values_and_gradient(name, x64):
     loss, z, dvalue = LOSSES[name], normal(1, (4, 6, K), "float64"), normal(2, 4, "float64")
@@ -84,12 +86,13 @@ def test_values_and_gradients_equal_pytorch_and_optax(epsilon, x64):
         assert_close(loss_by_hand(got, rows, target, dvalue), loss_by_autodiff(got, rows, target, dvalue), "float64")
 
 
+@pytest.mark.accelerator
 @pytest.mark.slow
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_two_devices_change_nothing(axis_type, x64):
     z, dvalue = normal(1, (4, 6, K), "float64"), normal(2, 4, "float64")
     expected = loss_by_hand(SMOOTHED, z, LABELS, dvalue)
-    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(axis_type,))
+    mesh = Mesh(np.array(two_devices()), ("data",), axis_types=(axis_type,))
     with jax.set_mesh(mesh):
         args = jax.device_put((z, LABELS, dvalue), NamedSharding(mesh, PartitionSpec("data")))
         got = jax.jit(loss_by_hand, static_argnums=0)(SMOOTHED, *args)

@@ -16,11 +16,13 @@ results/bench/. `--quick` is a smoke test: its times are meaningless.
 """
 
 import json
+import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from experiments import reports
@@ -30,6 +32,9 @@ from experiments.benchmarks.peers import PEERS, reason_to_skip
 from experiments.benchmarks.timings import Row, Rows, disagreement, gflops, summary
 from experiments.benchmarks.workloads import WORKLOADS, Workload, save_arrays, shrunk
 from experiments.errors import ExperimentError, at_least, needs, usage
+
+GRACE = 60.0
+"""Seconds that a peer may take beyond a deadline before it counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,21 @@ def check(config: Config) -> None:
 
 
 def run_workload(
-    work: Workload, config: Config, flags: list[str], scratch: Path, report: Callable[[str], None]
+    work: Workload,
+    config: Config,
+    flags: list[str],
+    scratch: Path,
+    report: Callable[[str], None],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    deadline: float = math.inf,
 ) -> Rows:
-    """Start every peer, run the rounds, then collect the accuracies."""
+    """Start every peer, run the rounds, then collect the accuracies.
+
+    If there is a `deadline`, by the clock of time.monotonic, the peers start at once, and compile one after another.
+    The rounds end at the deadline, but not before there are two. `variables` are environment variables of all peers.
+    """
+    together = deadline < math.inf
+    flags = [*flags, "--wait"] if together else flags
     names = [name for name in PEERS if name == "fnn" or name in config.peers]
     rows = {name: Row(name, skipped=reason_to_skip(name, work)) for name in names}
     workers: dict[str, processes.Worker] = {}
@@ -70,9 +87,9 @@ def run_workload(
     def attempt(name: str, command: str | None) -> dict[str, Any] | None:
         try:
             worker = workers[name]
-            if command is None:
-                return processes.answer(worker, config.timeout)
-            return processes.ask(worker, command, config.timeout)
+            # the grace is for what every worker does in its last rounds
+            left = min(config.timeout, max(GRACE, deadline + GRACE - time.monotonic()))
+            return processes.answer(worker, left) if command is None else processes.ask(worker, command, left)
         except processes.WorkerError as error:
             report(f"  failed: {error}")
             rows[name] = rows[name]._replace(failed=str(error))
@@ -80,16 +97,28 @@ def run_workload(
             return None
 
     with processes.stopping(workers):
-        for name in (name for name in names if not rows[name].skipped):
-            workers[name] = processes.start(
-                name, ["--work", work.name, "--peer", name, *flags], scratch, variables=dict(PEERS[name].variables)
-            )
-            ready = attempt(name, None)
+        started = [name for name in names if not rows[name].skipped]
+
+        def start(name: str) -> None:
+            given = ["--work", work.name, "--peer", name, *flags]
+            own = {**variables, **dict(PEERS[name].variables)}
+            workers[name] = processes.start(name, given, scratch, variables=own)
+
+        if together:
+            for name in started:
+                start(name)
+            started = [name for name in started if attempt(name, None)]
+        for name in started:
+            if not together:
+                start(name)
+            ready = attempt(name, "go" if together else None)
             if ready is not None:
                 fields = {key: ready[key] for key in ("first_unit", "scale", "note")}
                 rows[name], times[name] = rows[name]._replace(**fields), []
                 report(f"  {name}: ready, first unit {ready['first_unit']:.2f} s")
         for number in range(min(config.rounds, work.rounds)):
+            if number >= 2 and time.monotonic() > deadline:
+                break
             for name in list(workers)[:: -1 if number % 2 else 1]:
                 time.sleep(0.05)  # idle threads of the previous peer stop spinning
                 unit = attempt(name, "go")
@@ -98,7 +127,7 @@ def run_workload(
         for name in list(workers):
             end = attempt(name, "end")
             if end is not None:
-                rows[name] = rows[name]._replace(accuracies=tuple(end["accuracies"]))
+                rows[name] = rows[name]._replace(accuracies=tuple(end["accuracies"]), peak=end["peak"])
     return {name: with_times(row, times.get(name, [])) for name, row in rows.items()}
 
 

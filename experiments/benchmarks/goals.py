@@ -1,6 +1,6 @@
 """The performance goals of the project and how each is measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -183,10 +183,10 @@ def limits(goal: Goal) -> str:
     return f"{goal.most if goal.least is None else goal.least:g} {goal.unit}"
 
 
-def judge(results: Mapping[str, Rows]) -> list[Verdict]:
+def judge(results: Mapping[str, Rows], goals: Sequence[Goal] = GOALS) -> list[Verdict]:
     """Return the verdict on every goal of the workloads that ran."""
     verdicts = []
-    for goal in GOALS:
+    for goal in goals:
         if goal.work not in results:
             continue
         value = goal.measure(results[goal.work])

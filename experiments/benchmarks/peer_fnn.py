@@ -25,7 +25,11 @@ from fnn.types import Params
 ACTIVATIONS = {"relu": fnn.relu, "sigmoid": fnn.sigmoid, "tanh": fnn.tanh}
 MEASURED = ("recurrent", "gpt")  # kinds whose temporary memory is reported
 CELLS = {"lstm": fnn.lstm, "gru": fnn.gru}
-LOSSES = {"softmax": fnn.softmax_cross_entropy, "sigmoid": fnn.sigmoid_cross_entropy}
+LOSSES = {
+    "softmax": fnn.softmax_cross_entropy,
+    "sigmoid": fnn.sigmoid_cross_entropy,
+    "tokens": fnn.token_cross_entropy(),
+}
 
 
 def make_network(name: str, work: Workload) -> fnn.Layer:
@@ -41,6 +45,8 @@ def make_network(name: str, work: Workload) -> fnn.Layer:
         network = fnn.convnet((28, 28, 1), work.filters, 5, work.sizes[1:], activation)
     else:
         network = fnn.mlp(work.sizes, activation)
+    if work.dtype != "float32":
+        network = fnn.mixed_precision(network, jnp.dtype(work.dtype))
     return fnn.autodiff(network) if name == "fnn-autodiff" else network
 
 

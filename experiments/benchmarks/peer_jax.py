@@ -18,8 +18,9 @@ SCANNED = 3
 
 
 def forward(work: Workload, params, x):
-    """Return the logits."""
+    """Return the logits, in float32; the rest is computed in the dtype of the workload."""
     activation = ACTIVATIONS[work.activation]
+    params, x = jax.tree.map(lambda array: array.astype(work.dtype), (params, x))
     convolutions, dense = params[: len(work.filters)], params[len(work.filters) :]
     for w, b in convolutions:
         x = lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -29,7 +30,7 @@ def forward(work: Workload, params, x):
     for w, b in dense[:-1]:
         x = activation(x @ w + b[None])
     w, b = dense[-1]
-    return x @ w + b[None]
+    return (x @ w + b[None]).astype(jnp.float32)
 
 
 def cost(work: Workload, params, x, y, l2=None):
@@ -86,7 +87,7 @@ def train(name: str, work: Workload, data: Data) -> Job:
             carry, _ = one(carry, index, x, y)
         return carry, None
 
-    run = looped if work.kind == "cnn" and name == "jax" else epoch
+    run = looped if work.kind == "cnn" and name == "jax" and jax.default_backend() == "cpu" else epoch
 
     def fresh():
         params = device(initial_weights(work))

@@ -12,19 +12,22 @@ from experiments.benchmarks.peers import Job
 from experiments.benchmarks.workloads import Data, Workload, flops
 
 SIDE, COUNT = 2048, 4
+LARGE_SIDE, LARGE_COUNT = 8192, 16
 PART = 50
 """Number of regressions trained at a time."""
 
 
 def square(work: Workload) -> Job:
-    """A unit does as much arithmetic as the workload, in products of 2048 x 2048."""
-    matrix = jnp.asarray(np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32) / SIDE**0.5)
-    chain = jax.jit(lambda x, w: lax.fori_loop(0, COUNT, lambda _, x: x @ w, x))
+    """A unit does as much arithmetic as the workload, in products of 2048 x 2048; in bfloat16 of 8192 x 8192."""
+    side, count = (SIDE, COUNT) if work.dtype == "float32" else (LARGE_SIDE, LARGE_COUNT)
+    matrix = jnp.asarray(np.random.default_rng(0).standard_normal((side, side), np.float32) / np.float32(side**0.5))
+    matrix = matrix.astype(work.dtype)
+    chain = jax.jit(lambda x, w: lax.fori_loop(0, count, lambda _, x: x @ w, x))
 
     def unit() -> None:
         chain(matrix, matrix).block_until_ready()
 
-    return Job(unit, lambda: None, scale=flops(work) / (2.0 * SIDE**3 * COUNT))
+    return Job(unit, lambda: None, scale=flops(work) / (2.0 * side**3 * count))
 
 
 def shapes(work: Workload) -> Job:

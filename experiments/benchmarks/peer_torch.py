@@ -1,8 +1,9 @@
-"""PyTorch: nn.Sequential and SGD in a loop over a permutation, eager or compiled."""
+"""PyTorch: nn.Sequential and SGD in a loop over a permutation, eager, compiled, or replayed as a CUDA graph."""
 
 # pyright: reportMissingImports=false
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ SEQUENTIAL = 8
 """Number of networks in a unit of a workload with many networks. PyTorch trains them one after another."""
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 in full, as in JAX's peers
 
 
 def wait() -> None:
@@ -85,8 +87,7 @@ def logits_of(work: Workload, network: nn.Module, x: np.ndarray) -> np.ndarray:
 
 def run_epoch(work: Workload, step, x: torch.Tensor, y: torch.Tensor) -> None:
     """Take a step for each batch of a permutation."""
-    order = torch.randperm(work.examples, device=DEVICE)
-    for index in order.split(work.batch):
+    for index in torch.randperm(work.examples, device=DEVICE).split(work.batch):
         step(x[index], y[index])
 
 
@@ -94,7 +95,8 @@ def make_step(work: Workload, network: nn.Module, optimizer: torch.optim.Optimiz
     """Return step(x, y) as in PyTorch's documentation. torch.compile compiles network and loss."""
 
     def evaluate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return cost(work, network(x), y)
+        with torch.autocast(DEVICE.type, torch.bfloat16, work.dtype == "bfloat16", cache_enabled=False):
+            return cost(work, network(x), y)
 
     evaluated = torch.compile(evaluate) if compiled else evaluate
 
@@ -111,18 +113,53 @@ def train(name: str, work: Workload, data: Data) -> Job:
     torch.manual_seed(0)
     x, y = tensors(work, data)
     network = initial_network(work)
-    make_optimizer = torch.optim.Adam if work.kind == "gpt" else torch.optim.SGD
-    optimizer = make_optimizer(network.parameters(), lr=work.learning_rate, fused=True)
+    optimizer = make_optimizer(name, work, network)
     step = make_step(work, network, optimizer, name == "torch-compile")
+    epoch = make_graph(work, step, optimizer, x, y) if name == "torch-graph" else lambda: run_epoch(work, step, x, y)
 
     def reset() -> None:
         network.load_state_dict(initial_network(work).state_dict())
 
     def unit() -> None:
-        run_epoch(work, step, x, y)
+        epoch()
         wait()
 
     return Job(unit, reset, lambda: logits_of(work, network, data.test_x))
+
+
+def make_optimizer(name: str, work: Workload, network: nn.Module) -> torch.optim.Optimizer:
+    """Return Adam for a gpt, else SGD."""
+    if work.kind == "gpt":
+        capturable = name == "torch-graph"
+        return torch.optim.Adam(network.parameters(), lr=work.learning_rate, fused=True, capturable=capturable)
+    return torch.optim.SGD(network.parameters(), lr=work.learning_rate, fused=True)
+
+
+def make_graph(
+    work: Workload, step, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
+) -> Callable[[], None]:
+    """Capture a step as a CUDA graph, and return epoch(), which replays it for each batch of a permutation.
+
+    The graph reads the batch's indices from a static tensor. PyTorch asks for some steps on another stream before it.
+    """
+    index = torch.arange(work.batch, device=DEVICE)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(x[index], y[index])
+    torch.cuda.current_stream().wait_stream(side)
+    optimizer.zero_grad()  # the gradients of the graph are in its own memory
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(x[index], y[index])
+
+    def epoch() -> None:
+        for batch in torch.randperm(work.examples, device=DEVICE).split(work.batch):
+            index.copy_(batch)
+            graph.replay()
+
+    return epoch
 
 
 def predict_only(name: str, work: Workload, data: Data) -> Job:

@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -61,15 +63,19 @@ PEERS = {
     "torch-passive": Peer(
         "PyTorch, threads wait passively", "peer_torch", _SEQUENCES, ("torch",), (("OMP_WAIT_POLICY", "PASSIVE"),)
     ),
-    "torch-compile": Peer("PyTorch, torch.compile", "peer_torch", _NETWORKS, ("torch",)),
+    "torch-compile": Peer("PyTorch, torch.compile", "peer_torch", (*_NETWORKS, "gpt"), ("torch",)),
+    "torch-graph": Peer("PyTorch, CUDA graph", "peer_torch", ("mlp", "cnn", "gpt"), ("torch",)),
     "sklearn": Peer("scikit-learn", "peer_sklearn", ("mlp", "predict"), ("sklearn",)),
     "numpy": Peer("NumPy loop", "peer_numpy", ("mlp", "predict")),
     "products": Peer("matrix products of these shapes", "peer_products", ("mlp", "nets", "sweep")),
-    "square": Peer("matrix products 2048x2048", "peer_products", ("mlp", "nets")),
+    "square": Peer("square matrix products", "peer_products", ("mlp", "nets")),
 }
 
 RATES = ("products", "square")
 """Peers that only measure the rate of matrix products."""
+
+MIXED = ("fnn", "fnn-autodiff", "jax", "torch", "torch-compile", "torch-graph", "square")
+"""Peers that compute in bfloat16 with parameters in float32."""
 
 
 def find_compiler() -> str | None:
@@ -77,6 +83,16 @@ def find_compiler() -> str | None:
     return next(
         (path for name in (os.environ.get("CXX"), "g++", "clang++") if name and (path := shutil.which(name))), None
     )
+
+
+def find_driver() -> str | None:
+    """Return the version of NVIDIA's driver, or None."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"Kernel Module\D*([0-9.]+)", text)
+    return found.group(1) if found else text.strip()[:80]
 
 
 def reason_to_skip(name: str, work: Workload) -> str:
@@ -87,8 +103,11 @@ def reason_to_skip(name: str, work: Workload) -> str:
         return f"not installed: {', '.join(missing)}"
     if name == "torch-compile" and find_compiler() is None:
         return "no C++ compiler"
+    if name == "torch-graph" and find_driver() is None:
+        return "no CUDA device"
     other_cell = name == "flax-lstm-cell" and work.cell != "lstm"
-    if work.kind not in peer.kinds or (name in RATES and not work.rates) or other_cell:
+    other_dtype = work.dtype != "float32" and name not in MIXED
+    if work.kind not in peer.kinds or (name in RATES and not work.rates) or other_cell or other_dtype:
         return "not implemented for this workload"
     return ""
 

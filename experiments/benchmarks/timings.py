@@ -18,6 +18,7 @@ class Row(NamedTuple):
     note          what was scaled, in words
     parts         seconds of each part of a unit, by name, of each round
     accuracies    final test accuracies
+    peak          most bytes on the device at a time
     skipped       why the peer did not run
     failed        why the peer did not finish
     """
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     note: str = ""
     parts: dict[str, tuple[float | None, ...]] = {}  # noqa: RUF012 (never changed)
     accuracies: tuple[float, ...] = ()
+    peak: int | None = None
     skipped: str = ""
     failed: str = ""
 

@@ -28,6 +28,7 @@ class Workload(NamedTuple):
     positions  length of a sequence
     layers     blocks of a gpt
     heads      heads of attention
+    dtype      dtype of the forward and the backward pass; parameters are float32
     """
 
     name: str
@@ -51,6 +52,7 @@ class Workload(NamedTuple):
     positions: int = 1
     layers: int = 1
     heads: int = 1
+    dtype: str = "float32"
 
 
 _ALL = (
@@ -141,6 +143,12 @@ def make_arrays(name: str, examples: int = 60000) -> tuple[dict[str, np.ndarray]
     elif name == "tokens":
         x, y = generators.token_sequences(0, examples + 60)
         n, source = examples, "synthetic sequences of 65 ids"
+    elif name == "long tokens":
+        x, y = generators.token_sequences(0, examples + 4, 1024, 50304)
+        n, source = examples, "synthetic sequences of 1,024 of 50,304 ids"
+    elif name == "noise":
+        x, y = generators.noise(0, examples + 256, 8192)
+        n, source = examples, "normal noise"
     elif name == "clouds":
         clouds = generators.two_clouds(0, 4048, 12288)
         x, y, n, source = clouds.x, clouds.y, 2048, "two synthetic clouds"

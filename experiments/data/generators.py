@@ -134,6 +134,17 @@ def moons(seed: int, n: int = 400, noise: float = 0.2) -> Classified:
     return Classified((x + noise * rng.standard_normal((n, 2))).astype(np.float32), y)
 
 
+def noise(seed: int, n: int, features: int) -> Classified:
+    """Generate normal noise of ten classes: the largest of the first ten features.
+
+    >>> points = noise(0, 4, 20)
+    >>> points.x.shape, points.x.dtype, points.y.dtype
+    ((4, 20), dtype('float32'), dtype('int32'))
+    """
+    x = np.random.default_rng(seed).standard_normal((n, features), np.float32)
+    return Classified(x, x[:, :10].argmax(axis=1).astype(np.int32))
+
+
 def labelled_sequences(
     seed: int, n: int, positions: int = 100, features: int = 64
 ) -> tuple[Float32[np.ndarray, "n positions features"], Int32[np.ndarray, " n"]]:

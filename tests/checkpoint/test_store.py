@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import fnn
 from fnn.checkpoint import DamagedError, LockedError, store
+from tests.support.devices import two_devices
 from tests.support.oracles import normal
 from tests.support.training import NETWORK, OPTIMIZER, bits, fit
 
@@ -32,6 +33,7 @@ def tree_of_every_kind() -> dict:
     return tree | {"raw key": jax.random.PRNGKey(7), "nested": [(jnp.ones(1), {"a b": jnp.zeros(1)})]}
 
 
+@pytest.mark.accelerator
 def test_every_kind_of_leaf_is_restored(tmp_path):
     tree = tree_of_every_kind()
     path = store.save(tmp_path, tree, step=12)
@@ -46,6 +48,7 @@ def test_every_kind_of_leaf_is_restored(tmp_path):
     np.testing.assert_array_equal(draw, jax.random.normal(tree["keys"][1], (4,)))
 
 
+@pytest.mark.accelerator
 def test_float64_is_restored_as_float64_or_refused(tmp_path, x64):
     tree = {"x": jnp.ones(2, "float64"), "n": jnp.ones(2, "int64"), "u": jnp.ones(2, "uint64")}
     store.save(tmp_path, tree, step=0)
@@ -54,8 +57,9 @@ def test_float64_is_restored_as_float64_or_refused(tmp_path, x64):
         store.restore(tmp_path, jax.tree.map(np.asarray, tree))
 
 
+@pytest.mark.accelerator
 def test_split_leaves_are_restored_with_their_sharding(tmp_path):
-    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = jax.make_mesh((2,), ("d",), devices=two_devices(), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
     tree = {"w": jax.device_put(normal(0, (4, 3)), sharding), "b": jnp.zeros(3)}
     store.save(tmp_path, tree, step=0)
@@ -174,6 +178,7 @@ def test_only_temporaries_of_fnn_are_removed(tmp_path):
     assert [path.read_text() for path in others] == ["keep me"] * 4
 
 
+@pytest.mark.accelerator
 def test_parameters_are_exchanged_with_other_tools(tmp_path):
     path = tmp_path / "params.safetensors"
     params = {"layers": list(STATE.params), "scale": jnp.ones(2, "bfloat16")}

@@ -32,6 +32,7 @@ def test_there_are_enough():
     assert len(FUNCTIONS) * (KEYS + 1) >= 500
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize(
     "function", slow_except(FUNCTIONS, *[f for f in FUNCTIONS if f.name in QUICK]), ids=lambda f: f.name
 )

@@ -35,6 +35,7 @@ def slow_but_one_of_each(mutants: list[Mutant]) -> list:
     return [pytest.param(m, marks=[] if m.name in quick else pytest.mark.slow) for m in mutants]
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("make", slow_except(BASES, BASES[0]))
 def test_bases_are_right(make):
     base = make()
@@ -49,6 +50,7 @@ def test_there_are_enough():
     assert len({m.name for m in MUTANTS}) == len(MUTANTS)
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("mutant", slow_but_one_of_each(MUTANTS[::EVERY]), ids=lambda m: m.name)
 def test_caught(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, key=5)
@@ -65,12 +67,14 @@ def test_caught_all(mutant):
 WITHOUT = [m for m in MUTANTS if m.name.split(": ")[-1] in ("sign", "factor m", "one element: sign", "transposed")]
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("mutant", slow_but_one_of_each(WITHOUT[::3]), ids=lambda m: m.name)
 def test_caught_without_a_reference(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, reference=None, key=7)
     assert not _verdict(mutant, report), report.summary()
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("mutant", slow_but_one_of_each(WITHOUT[1::6]), ids=lambda m: m.name)
 def test_caught_in_float32(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, precision="native", key=8)

@@ -37,6 +37,7 @@ def both(q, k, v, do, causal):
     return short, (o, *blockwise.attend_backward(q, k, v, o, lse, do, causal))
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize(
     ("time", "causal"), slow_except([(t, c) for t in (1, 8, 13, 24, 29) for c in (True, False)], (13, True), (8, False))
 )
@@ -90,6 +91,7 @@ def test_memory_is_linear_in_time(causal):
     assert temporary < 4 * heads * time * time / 4
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("fault", slow_except(WRONG, "missing D", "rotation by +θ"))
 def test_wrong_attention_is_caught(fault):
     """The checker must name every leaf that the fault changes, and no other one."""

@@ -19,6 +19,7 @@ NETWORK = fnn.serial(LAYER, fnn.gru(4, 4), fnn.dense(4, 7))
 FIT = {"epochs": 1, "batch_size": 2, "key": KEY, "progress": False}
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("ids", [IDS, IDS[:1, :1], IDS[:, 0], IDS.astype("uint8")], ids=["2", "1", "flat", "uint8"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_backward_is_the_derivative_of_forward(ids, dtype, x64):

@@ -32,6 +32,7 @@ def by_autodiff(network, params, ids, dz, key=None):
     return jax.vjp(lambda p: network.forward(p, ids, key)[0], params)[1](dz)[0]
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("dtype", slow_except(["float64", "float32"], "float64"))
 @pytest.mark.parametrize("name", slow_except(NETWORKS, "gpt"))
 def test_backward_is_the_derivative_of_forward(name, dtype, x64):
@@ -76,6 +77,7 @@ def drops_the_last_id(params, residuals, dz):
     return TIED.backward(params, (jnp.where(ids == 6, 7, ids), *rest), dz)
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize(
     "fault", slow_except([without_the_output, output_alone, drops_the_last_id], without_the_output)
 )
@@ -85,6 +87,7 @@ def test_wrong_tied_embeddings_are_caught(fault):
     assert [leaf.path for leaf in report.leaves if leaf.status == "FAIL"] == ["[0].w"], report.summary()
 
 
+@pytest.mark.accelerator
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tied", "gpt"])
 def test_gradcheck_passes(name):

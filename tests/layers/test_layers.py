@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
+from tests.support.devices import two_devices
 from tests.support.oracles import (
     assert_close,
     assert_same_structure,
@@ -92,6 +93,7 @@ def pick(tree, i):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize(
     ("name", "training", "dtype"),
     slow_except(
@@ -124,6 +126,7 @@ def test_backward_is_the_derivative_of_forward(name, dtype, training, key, x64):
         assert_close(got, expected, dtype, slack, f"{name}, {kind}")
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("name", slow_except(LAYERS, "dense", "dropout", "conv2d_1x1", "batch_norm"))
 def test_jit_vmap_and_two_devices_change_nothing(name, key, x64):
     layer, shape = LAYERS[name]
@@ -143,7 +146,7 @@ def test_jit_vmap_and_two_devices_change_nothing(name, key, x64):
             one = [pick(arg, i) if axis == 0 else arg for arg, axis in zip(args, axes, strict=True)]
             assert_close(pick(got, i), compiled(*one, dy), "float64", what=f"vmap {axes}")
 
-    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(two_devices()), ("data",), axis_types=(AxisType.Auto,))
     replicated, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     args = jax.device_put(pick(params, 0), replicated), *jax.device_put((x[0], dy), rows)
     got = compiled(*args)

@@ -17,6 +17,7 @@ QUICK = (
     "relu", "softmax", "dense", "dropout", "residual_shortcut", "conv2d", "max_pool2d", "batch_norm",
     "layer_norm",
 )  # fmt: skip
+pytestmark = pytest.mark.accelerator
 CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap")
 
 

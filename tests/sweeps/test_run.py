@@ -12,6 +12,7 @@ from tests.support.oracles import assert_close, normal
 rng = np.random.default_rng(0)
 
 
+@pytest.mark.accelerator
 def test_make_run_equals_fit_and_maps_over_everything(key):
     def network(hyper):
         return fnn.mlp([4, 8, 3], fnn.tanh, w_init=fnn.init.normal(hyper["scale"]))

@@ -9,6 +9,7 @@ import pytest
 
 import fnn
 from fnn.sweeps import chunks, sweep
+from tests.support.devices import two_devices
 from tests.support.slow import slow_except
 from tests.support.sweeping import HYPERS, KEY, Hyper, X, Y, keys, make_run
 
@@ -42,6 +43,7 @@ def assert_same_runs(results, expected, rtol=1e-6):
         np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.accelerator
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [6, 23])
 def test_a_sweep_is_a_loop_of_runs(batch_size):
@@ -76,6 +78,7 @@ CASES = {
 LONG = set(CASES) - {"weights"}  # run with the slow ones
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize(
     "changes", [pytest.param(CASES[name], id=name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
 )
@@ -193,6 +196,7 @@ def test_scale_and_network_may_be_swept():
     assert set(results.table().columns) & {"p.0.w[0,0]", "p.0.b[0]", "s"} == {"p.0.b[0]", "s"}
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize(
     ("n", "n_keys", "chunk_size", "axis_type"),
     slow_except(
@@ -200,7 +204,7 @@ def test_scale_and_network_may_be_swept():
     ),
 )
 def test_a_mesh_changes_nothing(n, n_keys, chunk_size, axis_type):
-    mesh = jax.make_mesh((2,), ("x",), axis_types=(getattr(jax.sharding.AxisType, axis_type),))
+    mesh = jax.make_mesh((2,), ("x",), devices=two_devices(), axis_types=(getattr(jax.sharding.AxisType, axis_type),))
     hypers = jax.tree.map(lambda leaf: leaf[:n], HYPERS)
     before = sweep._run_on_mesh._cache_size()
     results = fnn.sweep(RUN, hypers, keys(n_keys), chunk_size=chunk_size, mesh=mesh)

@@ -7,6 +7,7 @@ import fnn
 from tests.support.classifying import LOSS, NETWORK, TRAIN, X
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("batch_size", [None, 1, 7, 150, 1000])
 def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size, key):
     params = NETWORK.init(key)
@@ -19,6 +20,7 @@ def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size, key):
     assert all(type(value) is float for value in got.values())
 
 
+@pytest.mark.accelerator
 def test_predict_and_evaluate_draw_nothing(key):
     network = fnn.serial(fnn.dropout(0.9), fnn.dense(4, 3))
     params = network.init(key)
@@ -27,6 +29,7 @@ def test_predict_and_evaluate_draw_nothing(key):
     )
 
 
+@pytest.mark.accelerator
 def test_weighted_evaluation(key):
     params, weight = NETWORK.init(key), (np.arange(150) < 50).astype("float32")
     got = fnn.evaluate(NETWORK, LOSS, params, (*TRAIN, weight))

@@ -15,6 +15,7 @@ from tests.support.classifying import LOSS, NETWORK, OPTIMIZER, TRAIN, VALIDATIO
 from tests.support.oracles import assert_close, normal
 
 
+@pytest.mark.accelerator
 @pytest.mark.claim("C146", "C248")
 def test_it_learns_and_tells_every_epoch(key):
     result = fit(key, epochs=20, validation=VALIDATION)
@@ -28,6 +29,7 @@ def test_it_learns_and_tells_every_epoch(key):
     np.testing.assert_allclose(final["accuracy"], result.history["validation_accuracy"][-1], rtol=1e-5)
 
 
+@pytest.mark.accelerator
 def test_it_equals_epochs_made_by_hand(key):
     result = fit(key, l2=0.01)
     run = fnn.make_epoch(fnn.make_step(NETWORK, LOSS, OPTIMIZER, l2=0.01), 32)
@@ -40,6 +42,7 @@ def test_it_equals_epochs_made_by_hand(key):
     assert_close(result.state.params, state.params, "float32")
 
 
+@pytest.mark.accelerator
 def test_the_same_key_gives_the_same_bits_however_often_it_reports(key):
     a, b = fit(key, validation=VALIDATION), fit(key, validation=VALIDATION, callback=lambda *_: None, report_every=2)
     c = fit(jax.random.fold_in(key, 1), validation=VALIDATION)
@@ -62,6 +65,7 @@ def test_it_continues_from_a_state_and_leaves_it_alone(key):
     assert not first.state.params[0].w.is_deleted()
 
 
+@pytest.mark.accelerator
 def test_patience_stops_and_returns_the_best(key):
     noisy = fnn.adam(0.3)
     result = fit(key, optimizer=noisy, epochs=200, validation=VALIDATION, patience=7)
@@ -171,6 +175,7 @@ def test_weights_and_own_metrics(key):
     np.testing.assert_allclose(result.history["cost"], plain.history["cost"], rtol=1e-5)
 
 
+@pytest.mark.accelerator
 def test_batch_norm_is_calibrated_before_validation_and_at_the_end(key):
     network = fnn.serial(fnn.dense(4, 8), fnn.batch_norm(8), fnn.relu, fnn.dense(8, 3))
     for options in ({}, {"validation": VALIDATION}, {"validation": VALIDATION, "patience": 3}):

@@ -39,7 +39,13 @@ def test_the_training_stops_early_and_its_best_epoch_is_not_the_last(whole):
     assert [path.name for path in store.list_checkpoints(folder)] == [f"step-{i:08d}" for i in range(1, 31)]
 
 
-@pytest.mark.parametrize("steps", [(1, 4, 5, 9, 13, 29, 30), pytest.param(range(1, 31), marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param((1, 4, 5, 9, 13, 29, 30), marks=pytest.mark.accelerator),
+        pytest.param(range(1, 31), marks=pytest.mark.exhaustive),
+    ],
+)
 def test_resuming_after_any_step_gives_the_same_bits(steps, whole, tmp_path):
     result, folder = whole
     options = {"checkpoint_every_steps": 1, "keep": 3}
@@ -81,6 +87,7 @@ HARD = {
 }
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("name", slow_except(HARD, "weights"))
 def test_steps_inside_an_epoch_are_those_of_whole_epochs(name, tmp_path):
     """With checkpoint_every_steps `fit` runs another program, whose bits are those of the program for whole epochs."""

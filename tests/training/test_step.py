@@ -36,6 +36,7 @@ def test_a_step_is_gradient_then_update(key):
     assert all_equal(jax.random.key_data(new.key), jax.random.key_data(key))
 
 
+@pytest.mark.accelerator
 @pytest.mark.claim("C187")
 @pytest.mark.parametrize("batch_size", slow_except([1, 5, 22, 23], 5))
 def test_an_epoch_is_its_steps_one_after_the_other(batch_size, key):
@@ -121,6 +122,7 @@ def test_initial_states_differ_by_key_and_are_not_traced_twice(key):
     assert not np.array_equal(a.params[0].w, c.params[0].w)
 
 
+@pytest.mark.accelerator
 def test_the_same_key_gives_the_same_bits(key):
     network = fnn.serial(fnn.dense(4, 9), fnn.relu, fnn.dropout(0.5), fnn.dense(9, 3))
     optimizer = fnn.momentum(0.3)

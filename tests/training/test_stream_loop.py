@@ -29,6 +29,7 @@ def content(folder):
     }
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("kind", ["arrays", pytest.param("batches", marks=pytest.mark.slow)])
 def test_going_on_inside_an_epoch_gives_the_same_bits(kind, tmp_path):
     options = {"window": 40, "device_memory": BUDGET}
