@@ -70,7 +70,7 @@ def run_command(name: str, command: list[str], scratch: Path, seconds: float, **
         try:
             code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise ExperimentError(f"{name}: not ready after {seconds:.0f} s") from None
+            raise ExperimentError(f"{name}: not ready after {seconds:.1f} s") from None
     return code, (scratch / f"{name}.out").read_text(encoding="utf-8", errors="replace")
 
 
