@@ -82,7 +82,7 @@ def probe(scratch: Path, config: Config) -> dict[str, Any]:
         raise ExperimentError("accelerator: JAX finds only a CPU here; `--quick` runs a smoke test on it")
     versions = device.pop("versions") | peer_versions()
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"device": device, "driver": find_driver(), "versions": versions, "date": date}
+    return {"quick": config.quick, "device": device, "driver": find_driver(), "versions": versions, "date": date}
 
 
 def reason_to_skip(name: str, config: Config, left: float) -> str:
@@ -124,10 +124,10 @@ def run_part(name: str, config: Config, scratch: Path, deadline: float, found: F
 def page(found: Findings) -> str:
     """Return the table in Markdown."""
     header = found.header
-    lines = ["# fnn on an accelerator", ""]
+    lines = ["# fnn on an accelerator", "", *["A smoke test: its times are meaningless.", ""] * found.header["quick"]]
     lines += [accelerator_reports.describe(**{name: header[name] for name in ("device", "driver", "versions", "date")})]
     lines += ["", *accelerator_reports.times(found.works, found.results), "", accelerator_reports.CAPTION, ""]
-    lines += [f"- {line}" for of in found.lines.values() for line in of]
+    lines += [f"- {name}: {line}" for name, of in found.lines.items() for line in of]
     lines += [f"- {name}: skipped: {reason}" for name, reason in found.skipped.items()]
     lines += [f"- {name}: failed: {reason}" for name, reason in found.failed.items()]
     return "\n".join([*lines, "", *accelerator_reports.goals(all_verdicts(found))]) + "\n"

@@ -1,6 +1,7 @@
 """The parts of the command `accelerator` that are not timed against peers: each runs in processes of its own."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import numpy as np
 from experiments.benchmarks import processes
 from experiments.benchmarks.goals import Verdict
 from experiments.data.mnist import find_mnist
-from experiments.errors import ExperimentError, needs
+from experiments.errors import ExperimentError
 
 CHILD = (sys.executable, "-m", "experiments.benchmarks.accelerator_child")
 TARGET, TRAINING_SECONDS = 0.99, 0.7  # a published record on a laptop's GPU is 0.76 s
@@ -81,12 +82,11 @@ def mnist(scratch: Path, seconds: float, quick: bool) -> Outcome:
     shown, compiled = ", ".join(f"{100 * share:.2f}" for share in accuracies), values["compile and train"] - median
     lines = [
         f"{values['steps']:,} steps train in {median:.3f} s, the median of the seeds, compiled in {compiled:.1f} s",
-        f"test accuracies of the seeds: {shown} %",
+        f"test accuracies of the seeds: {shown} %; 99.5 % {'is' if min(accuracies) >= 0.995 else 'is not'} reached",
     ]
     reached = min(accuracies) >= TARGET
     text = f"seconds of training to {TARGET:.1%} with each seed, at most {TRAINING_SECONDS} s"
-    best = Verdict("mnist", "99.5 % with each seed", 100 * min(accuracies), "%", min(accuracies) >= 0.995)
-    return Outcome(values, lines, [Verdict("mnist", text, median, "s", reached and median <= TRAINING_SECONDS), best])
+    return Outcome(values, lines, [Verdict("mnist", text, median, "s", reached and median <= TRAINING_SECONDS)])
 
 
 def start(scratch: Path, seconds: float, quick: bool) -> Outcome:
@@ -179,10 +179,9 @@ def without_mnist() -> str:
 
 def without_pytest() -> str:
     """Return what the tests lack, or ""."""
-    try:
-        needs("pytest", "xdist", "hypothesis")
-    except ExperimentError as error:
-        return str(error)
+    missing = [name for name in ("pytest", "xdist", "hypothesis") if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}; install with: pip install -e '.[test]'"
     return "" if (processes.ROOT / "tests").is_dir() else "the folder tests is not there"
 
 

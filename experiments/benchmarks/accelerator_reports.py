@@ -65,27 +65,27 @@ def rates(work: Workload, rows: Rows) -> list[str]:
     fast = {name: rate for name, row in rows.items() if (rate := gflops(work, row)) and rate > 1e3}
     if fast:
         listed = ", ".join(f"{labels[name]} {three_digits(rate / 1e3)}" for name, rate in fast.items())
-        lines.append(f"{work.name}: TFLOP/s: {listed}")
+        lines.append(f"TFLOP/s: {listed}")
     if (count := tokens(work)) is not None:
         found = {name: numbers for name, row in rows.items() if (numbers := summary(row, None))}
         listed = ", ".join(f"{labels[name]} {count / numbers.median:,.0f}" for name, numbers in found.items())
-        lines.append(f"{work.name}: tokens/s: {listed}")
+        lines.append(f"tokens/s: {listed}")
     peaks = {name: row.peak for name, row in rows.items() if row.peak}
     if peaks:
         listed = ", ".join(f"{labels[name]} {three_digits(peak / 2**20)}" for name, peak in peaks.items())
-        lines.append(f"{work.name}: peak MiB on the device: {listed}")
+        lines.append(f"peak MiB on the device: {listed}")
     for name, row in rows.items():
         if row.note:
-            lines.append(f"{work.name}: {labels[name]}: {row.note}")
+            lines.append(f"{labels[name]}: {row.note}")
         if row.failed:
-            lines.append(f"{work.name}: failed: {row.failed}")
+            lines.append(f"failed: {row.failed}")
         if "fnn" in rows and (problem := disagreement(work, row, rows["fnn"])):
-            lines.append(f"{work.name}: NOT EQUAL: {labels[name]}: {problem}")
+            lines.append(f"NOT EQUAL: {labels[name]}: {problem}")
     skipped: dict[str, list[str]] = {}
     for name, row in rows.items():
         if row.skipped and row.skipped != "not implemented for this workload":
             skipped.setdefault(row.skipped, []).append(labels[name])
-    return lines + [f"{work.name}: skipped, {reason}: {', '.join(of)}" for reason, of in skipped.items()]
+    return lines + [f"skipped, {reason}: {', '.join(of)}" for reason, of in skipped.items()]
 
 
 def goals(verdicts: Sequence[Verdict]) -> list[str]:

@@ -68,7 +68,7 @@ def split(
     fractions = tuple(fractions)
     if not fractions or not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise checks.fail("split", "fractions", "non-negative and of sum 1", fractions)
-    order = np.asarray(jax.random.permutation(key, size))
+    order = np.asarray(_permutation(key, size))
     if stratify is not None:
         labels = _on_host("stratify", stratify)
         if labels.shape != (size,):
@@ -81,6 +81,9 @@ def split(
         tuple(_like(array[np.sort(part)], given) for array, given in zip(on_host, arrays, strict=True))
         for part in parts
     ]
+
+
+_permutation = jax.jit(jax.random.permutation, static_argnums=1)  # one program in place of two
 
 
 def _on_host(argument: str, array: Any) -> np.ndarray:

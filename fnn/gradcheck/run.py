@@ -1,5 +1,6 @@
 """All checks of a problem in order: structure, reference and differences at each point, then identities."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -51,7 +52,9 @@ class _AtPoint(NamedTuple):
 def run(problem: Problem, options: Options) -> Outcome:
     """Run every requested check. Raises ValueError if an argument or a value of the function is not finite."""
     phi = directional.projection(problem)
-    y = _evaluate(problem, options)
+    # Without jit, JAX compiles every operation separately, which is slow: do so only for checks that need it.
+    eager = bool({"structure", "jit"} & set(options.checks))
+    y = _evaluate(problem, options, eager)
     _finite_or_raise(problem, y)
     points = [given(problem, y)]
     checks = dict.fromkeys(options.checks, "PASS")
@@ -69,8 +72,7 @@ def run(problem: Problem, options: Options) -> Outcome:
     compiled, jitted, why = _compiled_backward(problem, points[0])
     checks |= {"jit": why} if why and "jit" in checks else {}
     programs = _Programs(phi, reference, compiled, jitted)
-    # Without jit, JAX compiles every operation separately, which is slow: do so only for checks that need it.
-    backward = problem.backward if {"structure", "jit"} & set(options.checks) else compiled
+    backward = problem.backward if eager else compiled
     raw = backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw)
     skip = {i for i, (g, x) in enumerate(zip(raw, problem.x, strict=True)) if g is None or np.shape(g) != x.shape}
@@ -219,8 +221,11 @@ def _finite_or_raise(problem: Problem, y: list) -> None:
             raise ValueError(f"{problem.who}: fun must be finite at args, got NaN or infinity")
 
 
-def _evaluate(problem: Problem, options: Options) -> list[np.ndarray]:
-    """Return fun's value at the given arguments."""
+def _evaluate(problem: Problem, options: Options, eager: bool) -> list[np.ndarray]:
+    """Return fun's value at the given arguments; under jit if it can be traced, unless it is to be eager."""
+    if not eager:
+        with contextlib.suppress(Exception):  # raised again below
+            return [np.asarray(v) for v in jax.jit(problem.fun)(problem.x, problem.data)]
     try:
         return [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
     except Exception as error:

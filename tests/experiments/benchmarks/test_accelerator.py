@@ -128,9 +128,9 @@ ANSWERS = {
 @pytest.mark.parametrize(
     ("name", "change", "met", "line"),
     [
-        ("mnist", {}, [True, False], "1,250 steps train in 0.500 s, the median of the seeds, compiled in 9.0 s"),
-        ("mnist", {"accuracies": [0.9899, 0.995]}, [False, False], "test accuracies of the seeds: 98.99, 99.50 %"),
-        ("mnist", {"train": [0.8]}, [False, False], "train in 0.800 s"),
+        ("mnist", {}, [True], "1,250 steps train in 0.500 s, the median of the seeds, compiled in 9.0 s"),
+        ("mnist", {"accuracies": [0.9899, 0.995]}, [False], "seeds: 98.99, 99.50 %; 99.5 % is not reached"),
+        ("mnist", {"train": [0.8]}, [False], "train in 0.800 s"),
         ("determinism", {}, [False], "with deterministic=True: gpt (twice) of 2 networks differ"),
         ("determinism", {"networks": {"a": {"twice": True}}}, [True], "none of 1 networks differ"),
     ],
@@ -162,7 +162,7 @@ def test_the_start_is_read_from_the_runs_of_digits(tmp_path, monkeypatch):
 
 def test_commands_that_take_too_long_are_ended(tmp_path):
     command = [accelerator_parts.CHILD[0], "-c", "import time; print('so it goes', flush=True); time.sleep(600)"]
-    with pytest.raises(ExperimentError, match="it: not ready after 0.5 s"):
+    with pytest.raises(ExperimentError, match=r"^it: not ready after 0\.5 s$"):
         accelerator_parts.run_command("it", command, tmp_path, 0.5)
 
 
