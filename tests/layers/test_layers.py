@@ -126,7 +126,6 @@ def test_backward_is_the_derivative_of_forward(name, dtype, training, key, x64):
         assert_close(got, expected, dtype, slack, f"{name}, {kind}")
 
 
-@pytest.mark.accelerator
 @pytest.mark.parametrize("name", slow_except(LAYERS, "dense", "dropout", "conv2d_1x1", "batch_norm"))
 def test_jit_vmap_and_two_devices_change_nothing(name, key, x64):
     layer, shape = LAYERS[name]

@@ -17,7 +17,6 @@ QUICK = (
     "relu", "softmax", "dense", "dropout", "residual_shortcut", "conv2d", "max_pool2d", "batch_norm",
     "layer_norm",
 )  # fmt: skip
-pytestmark = pytest.mark.accelerator
 CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap")
 
 
@@ -47,17 +46,18 @@ def test_losses(name):
     assert_loss(loss, prediction((6, 4), "float32"), target((6, 4), "float32"), checks=CHECKS, key=3)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("network", "shape"),
-    [
-        (fnn.mlp([20, 30, 10]), (8, 20)),
-        (fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1)),
-        (fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)), (8, 20)),
-    ],
-    ids=["mlp", "convnet", "batch_norm and dropout"],
-)
-def test_costs_of_whole_networks(network, shape, key):
+NETWORKS = {
+    "mlp": (fnn.mlp([20, 30, 10]), (8, 20)),
+    "convnet": (fnn.convnet((10, 10, 1), (3, 4), 3, (12, 10)), (4, 10, 10, 1)),
+    "batch_norm and dropout": (
+        fnn.serial(fnn.dense(20, 16), fnn.batch_norm(16), fnn.relu, fnn.dropout(0.3), fnn.dense(16, 10)),
+        (8, 20),
+    ),
+}
+
+
+def check_cost(name, key, **options):
+    network, shape = NETWORKS[name]
     x, y = jnp.asarray(normal(1, shape)), jnp.arange(shape[0]) % 10
     gradient = fnn.value_and_grad(network, fnn.softmax_cross_entropy, l2=0.01)
 
@@ -67,10 +67,51 @@ def test_costs_of_whole_networks(network, shape, key):
     def by_hand(params):
         return gradient(params, x.astype(jax.tree.leaves(params)[0].dtype), y, key=key)[1]
 
-    report = assert_grad(cost, by_hand, (spread_params(network, 0),), key=3)
+    return assert_grad(cost, by_hand, (spread_params(network, 0),), key=3, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_costs_of_whole_networks(name, key):
+    report = check_cost(name, key)
     assert report.ok, report.summary()
 
 
+# The checks that only run compiled programs: an accelerator would compile every operation of the others for itself.
+COMPILED = ("reference", "differences", "adjoint", "linearity")
+each_precision = pytest.mark.parametrize("precision", ["x64", "native"])
+
+
+@pytest.mark.accelerator
+@pytest.mark.exhaustive
+@each_precision
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_on_accelerators(name, precision, key):
+    layer, shape = LAYERS[name]
+    params, x = spread_params(layer, 0), normal(1, shape)
+    report = assert_layer(layer, params, x, layer_key=key, checks=COMPILED, key=3, precision=precision)
+    assert checked(report) == {"PASS"}, report.summary()
+
+
+@pytest.mark.accelerator
+@pytest.mark.exhaustive
+@each_precision
+@pytest.mark.parametrize("name", CASES)
+def test_losses_on_accelerators(name, precision):
+    loss, prediction, target = CASES[name]
+    args = prediction((6, 4), "float32"), target((6, 4), "float32")
+    assert_loss(loss, *args, checks=COMPILED, key=3, precision=precision)
+
+
+@pytest.mark.accelerator
+@pytest.mark.exhaustive
+@each_precision
+@pytest.mark.parametrize("name", NETWORKS)
+def test_costs_on_accelerators(name, precision, key):
+    check_cost(name, key, checks=COMPILED[:2], precision=precision)
+
+
+@pytest.mark.accelerator
 def test_a_wrong_layer_is_named():
     wrong = fnn.dense(3, 2)
     backward = wrong.backward
