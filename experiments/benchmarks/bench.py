@@ -33,9 +33,6 @@ from experiments.benchmarks.timings import Row, Rows, disagreement, gflops, summ
 from experiments.benchmarks.workloads import WORKLOADS, Workload, save_arrays, shrunk
 from experiments.errors import ExperimentError, at_least, needs, usage
 
-GRACE = 60.0
-"""Seconds that a peer may take beyond a deadline before it counts as failed."""
-
 
 @dataclass(frozen=True)
 class Config:
@@ -70,12 +67,14 @@ def run_workload(
     scratch: Path,
     report: Callable[[str], None],
     variables: Mapping[str, str] = MappingProxyType({}),
+    ends: float = math.inf,
     deadline: float = math.inf,
 ) -> Rows:
     """Start every peer, run the rounds, then collect the accuracies.
 
-    If there is a `deadline`, by the clock of time.monotonic, the peers start at once, and compile one after another.
-    The rounds end at the deadline, but not before there are two. `variables` are environment variables of all peers.
+    `ends` and `deadline` are times by the clock of time.monotonic. No round begins after `ends`, except the first two,
+    and peers that have not answered at the deadline count as failed. If there is a deadline, the peers start at once,
+    and compile one after another. `variables` are environment variables of all peers.
     """
     together = deadline < math.inf
     flags = [*flags, "--wait"] if together else flags
@@ -87,8 +86,7 @@ def run_workload(
     def attempt(name: str, command: str | None) -> dict[str, Any] | None:
         try:
             worker = workers[name]
-            # the grace is for what every worker does in its last rounds
-            left = min(config.timeout, max(GRACE, deadline + GRACE - time.monotonic()))
+            left = min(config.timeout, max(1.0, deadline - time.monotonic()))
             return processes.answer(worker, left) if command is None else processes.ask(worker, command, left)
         except processes.WorkerError as error:
             report(f"  failed: {error}")
@@ -117,7 +115,7 @@ def run_workload(
                 rows[name], times[name] = rows[name]._replace(**fields), []
                 report(f"  {name}: ready, first unit {ready['first_unit']:.2f} s")
         for number in range(min(config.rounds, work.rounds)):
-            if number >= 2 and time.monotonic() > deadline:
+            if number >= 2 and time.monotonic() > ends:
                 break
             for name in list(workers)[:: -1 if number % 2 else 1]:
                 time.sleep(0.05)  # idle threads of the previous peer stop spinning

@@ -86,11 +86,11 @@ def find_compiler() -> str | None:
 
 
 def find_driver() -> str | None:
-    """Return the version of NVIDIA's driver, or None."""
+    """Return the version of NVIDIA's driver, or None if there is no device of it."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return "of unknown version" if Path("/dev/nvidiactl").exists() else None
     found = re.search(r"Kernel Module\D*([0-9.]+)", text)
     return found.group(1) if found else text.strip()[:80]
 

@@ -1,5 +1,6 @@
 """The workloads that read sequences: their data, their initial weights, and times by length."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ def recurrent_weights(work: Workload) -> Recurrent:
     return Recurrent(normal(n_in, gates(work) * n), normal(n, gates(work) * n), b, zeros(n), normal(n, k), zeros(k))
 
 
+@functools.lru_cache(maxsize=1)
 def gpt_weights(work: Workload) -> list[np.ndarray]:
     """Return the initial weights of a language model, in the order of the leaves of `fnn.gpt`'s parameters.
 

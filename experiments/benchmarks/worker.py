@@ -24,7 +24,8 @@ import numpy as np
 
 from experiments.benchmarks import peers
 from experiments.benchmarks.accelerator_works import ACCELERATOR_WORKLOADS
-from experiments.benchmarks.workloads import WORKLOADS, Data, Workload, load, shrunk
+from experiments.benchmarks.sequences import gpt_weights
+from experiments.benchmarks.workloads import WORKLOADS, Data, Workload, initial_weights, load, shrunk
 
 
 def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
@@ -61,8 +62,12 @@ def peak_bytes() -> int | None:
     return None
 
 
-def start_device(name: str) -> None:
-    """Import the library of a peer, and have it find its devices."""
+def start_device(name: str, work: Workload) -> None:
+    """Import the library of a peer, have it find its devices, and draw the initial weights."""
+    if work.kind == "gpt":
+        gpt_weights(work)
+    elif work.kind in ("mlp", "cnn"):
+        initial_weights(work)
     importlib.import_module(f"experiments.benchmarks.{peers.PEERS[name].module}")
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -94,7 +99,7 @@ def serve(commands: TextIO, out: TextIO, name: str, work: Workload, data: Data, 
         print(json.dumps(values, allow_nan=False), file=out, flush=True)
 
     if wait:
-        start_device(name)
+        start_device(name, work)
         send({"started": True})
         if not commands.readline():
             return

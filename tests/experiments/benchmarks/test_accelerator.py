@@ -69,7 +69,8 @@ def test_what_no_longer_fits_is_skipped_by_name(on_a_gpu, tmp_path, capsys):
 def test_one_failure_does_not_end_the_others_and_each_work_is_saved(on_a_gpu, tmp_path, monkeypatch, capsys):
     report, seen = tmp_path / "accelerator" / "accelerator.json", []
 
-    def run_workload(work, config, flags, scratch, report_line, environment, deadline):
+    def run_workload(work, config, flags, scratch, report_line, environment, ends, deadline):
+        assert ends <= deadline
         seen.append((work.name, sorted(json.loads(report.read_text())["works"])))
         if work.name == "nets":
             raise ExperimentError("nets: no answer")
