@@ -70,6 +70,11 @@ class _CompiledPrograms:
             gc.collect()  # programs in reference cycles
 
 
+# Autotuning chooses kernels by their times, which differ from process to process. Without it, XLA finds no tiles for
+# some products of Triton's (jax 0.10): the others are cuBLAS's.
+XLA_FLAGS = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+
+
 def choose_platform(accelerator: bool, processes: int) -> None:
     """Set the environment of JAX and of its child processes, before JAX looks for devices.
 
@@ -85,8 +90,7 @@ def choose_platform(accelerator: bool, processes: int) -> None:
         return
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     jax.config.update("jax_default_matmul_precision", os.environ["JAX_DEFAULT_MATMUL_PRECISION"])
-    # Autotuning chooses kernels by their times, which differ from process to process.
-    os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0")
+    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / processes:.3f}")
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_digits_from_flags_to_files(tmp_path: Path):
     assert test["accuracy"] == pytest.approx(1 - test["wrong"] / 359, abs=1e-6)
     assert test["accuracy"] > 0.5
     assert 0 < report["seconds"]["compile_and_train"] < report["seconds"]["whole"]
+
+
+@pytest.mark.slow
+def test_digits_compiles_few_programs(tmp_path: Path):
+    """Each operation outside jit would be a program of its own, which a GPU takes some 50 ms to compile."""
+    flags = ["--epochs", "1", "--results", str(tmp_path)]
+    logged = ENVIRONMENT | {"JAX_LOG_COMPILES": "1"}
+    command = [*COMMAND, "digits", *flags]
+    done = subprocess.run(command, cwd=ROOT, env=logged, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    programs = re.findall(r"Finished XLA compilation of jit\((.*?)\) in", done.stderr)
+    assert 10 < len(programs) < 25, programs
 
 
 def test_interrupt_ends_without_a_traceback(tmp_path: Path):
