@@ -35,7 +35,7 @@ from experiments.benchmarks.workloads import Workload, save_arrays, shrunk
 from experiments.errors import ExperimentError, at_least, usage
 
 ORDER = (
-    "large", "nets", "planar", "cnn", "mnist", "relu", "determinism", "sigmoid", "start", "gpt-124m", "tests",
+    "large", "nets", "planar", "cnn", "relu", "mnist", "gpt-124m", "sigmoid", "start", "determinism", "tests",
 )  # fmt: skip
 QUICK_PEERS = tuple(name for name in PEERS if name not in ("torch-compile", "square"))
 
@@ -122,6 +122,11 @@ def run_part(name: str, config: Config, scratch: Path, deadline: float, found: F
     found.verdicts.extend(outcome.verdicts)
 
 
+def error_line(error: Exception) -> str:
+    """Return the message of an error of a work; with its type, if it is a mistake of this program."""
+    return str(error) if isinstance(error, ExperimentError) else f"{type(error).__name__}: {error}"
+
+
 def page(found: Findings) -> str:
     """Return the table in Markdown."""
     header = found.header
@@ -171,9 +176,9 @@ def main(config: Config) -> None:
                 print(f"{name}: {PARTS[name].title if name in PARTS else WORKS[name].title}", flush=True)
                 try:
                     (run_part if name in PARTS else run_work)(name, config, Path(scratch), deadline, found)
-                except (ExperimentError, OSError, ValueError) as error:  # the others go on
-                    found.failed[name] = str(error)
-                    print(f"  failed: {error}", flush=True)
+                except Exception as error:  # the others go on
+                    found.failed[name] = error_line(error)
+                    print(f"  failed: {found.failed[name]}", flush=True)
             paths = save(folder, config, found)
     print(f"\n{page(found)}\nsaved: {', '.join(map(str, paths))}")
     peers = [f"{work} {row.peer}" for work, rows in found.results.items() for row in rows.values() if row.failed]

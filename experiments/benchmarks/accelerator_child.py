@@ -117,7 +117,6 @@ def determinism(quick: bool) -> dict[str, Any]:
     for name, (network, loss, x, y) in list(networks().items())[: 1 if quick else None]:
 
         def trained(epochs: int, network=network, loss=loss, x=x, y=y, **others: Any) -> list[bytes]:
-            jax.clear_caches()  # compile again: what a compiler chooses by its own timings may differ
             result = fnn.fit(
                 network, loss, fnn.adam(1e-3), (x, y), epochs=epochs, batch_size=32, key=jax.random.key(1),
                 progress=False, **options, **others,
@@ -128,6 +127,7 @@ def determinism(quick: bool) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             trained(2, checkpoint_dir=Path(folder))
             resumed = trained(4, checkpoint_dir=Path(folder), resume=True)
+        jax.clear_caches()  # compile again: what a compiler chooses by its own timings may differ
         found[name] = {"twice": trained(4) == whole, "resumed": resumed == whole}
     return {"networks": found, "option": promised}
 

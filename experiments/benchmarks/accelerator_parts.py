@@ -186,7 +186,7 @@ def without_pytest() -> str:
 
 
 PARTS = {
-    "mnist": Part("MNIST to 99.0 %, convnet, float32", 30.0, mnist, without_mnist),
+    "mnist": Part("MNIST to 99.0 %, convnet, float32", 25.0, mnist, without_mnist),
     "start": Part("start of `python -m experiments digits`", 45.0, start),
     "determinism": Part("the same key twice, and resumed", 40.0, determinism),
     "tests": Part("`python -m pytest -m accelerator`", 240.0, tests, without_pytest),
