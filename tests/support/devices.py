@@ -1,10 +1,12 @@
 """Devices for tests that need two of them, wherever the tests run."""
 
+from typing import Any
+
 import jax
 import pytest
 
 
-def two_devices() -> list[jax.Device]:
+def two_devices() -> list[Any]:
     """Return two devices of the default platform, or two CPU devices beside a single accelerator.
 
     Skip the test if there are not two of either.
