@@ -12,9 +12,9 @@ from jaxtyping import Array, DTypeLike, PyTree
 from fnn import checks
 from fnn.data.arrays import check_batch_size
 from fnn.dtypes import widest
-from fnn.layers.matmul import computed_once
 from fnn.layers.normalization import calibrate
 from fnn.sharding.rows import inputs_with_weight
+from fnn.sweeps.forms import axes_of_runs, batch_sizes, transposed_once
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
@@ -196,13 +196,13 @@ def _run_many(
     """
     initial_state = functools.partial(_initial_state, options)
     first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)
-    axes = _axes_of_runs(first, data[0], on_cpu)
+    axes = axes_of_runs(first, data[0], on_cpu)
     dtypes: dict[str, DTypeLike] = {}  # of what a step logs; set when the step is traced
 
     @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, -1)))
     def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array | None, Array]]:
         program = _program(options, hyper)
-        network = _transposed_once(program.network) if on_cpu else program.network
+        network = transposed_once(program.network) if on_cpu else program.network
         state, (weight, logs) = logging_step(program._replace(network=network))(state, batch)
         dtypes.update({name: value.dtype for name, value in logs.items()})
         stacked = jnp.stack([value.astype(widest(*logs.values())) for value in logs.values()])
@@ -219,44 +219,10 @@ def _run_many(
 
     def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
         states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data)
-        weight = _batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
+        weight = batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
         params, logs = report_epoch(hypers, states.params, weight, logs)
         return states._replace(params=params), logs
 
     states = jax.vmap(initial_state, in_axes=(0, None), out_axes=axes)(hypers, key)
     states, history = jax.lax.scan(run_epoch, states, None, length=options.epochs)
     return RunResult(calibrate_all(hypers, states.params), jax.tree.map(jnp.transpose, history))
-
-
-def _axes_of_runs(state: TrainState, x: Array, on_cpu: bool) -> TrainState:
-    """Return the axis of the runs in each leaf of their states, or None for what all runs share.
-
-    The weights W that the batch X is multiplied by are stored as (n_in, runs, n_out): X W for all runs is then a single
-    matrix product without copies. On the CPU every matrix is. On a GPU the products of other matrices are batched over
-    the runs, and XLA would copy these matrices in each step (jax 0.10).
-    """
-    rows = x.shape[-1] if jnp.issubdtype(x.dtype, jnp.floating) else None
-    axis = lambda leaf: int(leaf.ndim == 2 and (on_cpu or leaf.shape[0] == rows))
-    return jax.tree.map(axis, state)._replace(step=None, key=None)
-
-
-def _batch_sizes(size: int, batch_size: int, dtype: DTypeLike) -> Array:
-    """Return the number of examples of each step of an epoch."""
-    return jnp.asarray([min(batch_size, size - start) for start in range(0, size, batch_size)], dtype)
-
-
-def _transposed_once(network: Layer) -> Layer:
-    """The network under vmap, with its prediction and its gradient each computed once.
-
-    The product of a batch with all matrices has shape (batch, runs, n). The loss under vmap needs (runs, batch, n), and
-    the gradient comes back in that shape. Without this, XLA on the CPU transposes again in every use (jax 0.10).
-    """
-
-    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Any]:
-        prediction, residuals = network.forward(params, x, key)
-        return computed_once(prediction), residuals
-
-    def backward(params: Params, residuals: Any, dprediction: Array) -> tuple[Params, Array]:
-        return network.backward(params, residuals, computed_once(dprediction))
-
-    return network._replace(forward=forward, backward=backward)

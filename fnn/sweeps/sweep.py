@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from signal import SIGINT
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class SweepResult(NamedTuple):
     """
 
     params: Params
-    history: Mapping[str, np.ndarray | Array]
+    history: dict[str, Any]
     hypers: PyTree
 
     def table(self, lower_is_better: Callable[[str], bool] | None = None) -> Table:

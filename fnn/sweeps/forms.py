@@ -1,0 +1,44 @@
+"""What differs between the programs of a sweep for CPUs and for accelerators: how the states of all runs are stored."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike
+
+from fnn.layers.matmul import computed_once
+from fnn.types import Layer, Params, PRNGKey, TrainState
+
+
+def axes_of_runs(state: TrainState, x: Array, on_cpu: bool) -> TrainState:
+    """Return the axis of the runs in each leaf of their states, or None for what all runs share.
+
+    The weights W that the batch X is multiplied by are stored as (n_in, runs, n_out): X W for all runs is then a single
+    matrix product without copies. On the CPU every matrix is. On a GPU the products of other matrices are batched over
+    the runs, and XLA would copy these matrices in each step (jax 0.10).
+    """
+    rows = x.shape[-1] if jnp.issubdtype(x.dtype, jnp.floating) else None
+    axis = lambda leaf: int(leaf.ndim == 2 and (on_cpu or leaf.shape[0] == rows))
+    return jax.tree.map(axis, state)._replace(step=None, key=None)
+
+
+def batch_sizes(size: int, batch_size: int, dtype: DTypeLike) -> Array:
+    """Return the number of examples of each step of an epoch."""
+    return jnp.asarray([min(batch_size, size - start) for start in range(0, size, batch_size)], dtype)
+
+
+def transposed_once(network: Layer) -> Layer:
+    """The network under vmap, with its prediction and its gradient each computed once.
+
+    The product of a batch with all matrices has shape (batch, runs, n). The loss under vmap needs (runs, batch, n), and
+    the gradient comes back in that shape. Without this, XLA on the CPU transposes again in every use (jax 0.10).
+    """
+
+    def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Any]:
+        prediction, residuals = network.forward(params, x, key)
+        return computed_once(prediction), residuals
+
+    def backward(params: Params, residuals: Any, dprediction: Array) -> tuple[Params, Array]:
+        return network.backward(params, residuals, computed_once(dprediction))
+
+    return network._replace(forward=forward, backward=backward)
