@@ -6,8 +6,8 @@ Accelerators use XLA's convolution. Its two gradients have the dimension numbers
 cuDNN's backward-filter and backward-data convolutions; `jax.grad` makes the same ones. The CPU uses `im2col` and
 `depthwise`: XLA's convolution takes ten times as long there, and hundreds of times as long inside a scan (jax 0.10).
 
-Each function is jitted, and inlined where it is traced. So also a call outside of `jax.jit` is one program, in which
-XLA sees the flipped kernel together with the convolution.
+Each function is jitted, and inlined into the program of a jitted caller. So a call outside of `jax.jit` is one program
+too, in which XLA sees the flipped kernel together with the convolution, and no form is chosen for the wrong device.
 """
 
 import functools

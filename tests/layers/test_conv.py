@@ -64,22 +64,28 @@ def test_conv2d_equals_pytorch(name, x64):
     assert_close(by_hand(layer, params, x, dy), expected, "float64")
 
 
+def assert_same_on_two_devices(layer, params, x, kind):
+    """Compare forward and backward with those of examples over an axis of this kind, Auto or Explicit."""
+    dy = cotangent(layer, params, x)
+
+    @jax.jit
+    def run(params, x, dy):
+        return layer.forward(params, x)[0], by_hand(layer, params, x, dy)
+
+    expected = run(params, x, dy)
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(getattr(AxisType, kind),))
+    with jax.set_mesh(mesh):
+        y, (dparams, dx) = run(params, *jax.device_put((x, dy), NamedSharding(mesh, PartitionSpec("data"))))
+    assert y.sharding.spec[0] == dx.sharding.spec[0] == "data"
+    assert dparams.w.is_fully_replicated
+    assert_close((y, (dparams, dx)), expected, "float64")
+
+
 @pytest.mark.parametrize("name", slow_except(CASES, "depthwise"))
 @pytest.mark.parametrize("kind", slow_except(["Auto", "Explicit"], "Explicit"))
 def test_examples_on_two_devices(name, kind, x64):
-    case = CASES[name]
-    layer = case.layer()
-    shape = (4, *case.shape[1:])
-    params, x = spread_params(layer, 0, "float64"), normal(1, shape, "float64")
-    dy = cotangent(layer, params, x)
-    expected = layer.forward(params, x)[0], by_hand(layer, params, x, dy)
-    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(getattr(AxisType, kind),))
-    with jax.set_mesh(mesh):
-        rows = jax.device_put((x, dy), NamedSharding(mesh, PartitionSpec("data")))
-        got = jax.jit(lambda p, x, dy: (layer.forward(p, x)[0], by_hand(layer, p, x, dy)))(params, *rows)
-    assert got[0].sharding.spec[0] == got[1][1].sharding.spec[0] == "data"
-    assert got[1][0].w.is_fully_replicated
-    assert_close(got, expected, "float64")
+    layer, shape = CASES[name].layer(), (4, *CASES[name].shape[1:])
+    assert_same_on_two_devices(layer, spread_params(layer, 0, "float64"), normal(1, shape, "float64"), kind)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fnn
+from tests.layers.test_conv import assert_same_on_two_devices
 from tests.layers.test_conv_forms import operations
 from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
 from tests.support.slow import slow_except
@@ -159,6 +160,14 @@ def test_lowers_to_the_convolutions_of_the_layer_it_transposes(name, platform):
     assert [each.total() for each in (one, dw, dx)] == [1, 1, 1]
     assert convolutions(lambda p, x: layer.forward(p, x)[0], params, x) == dx
     assert convolutions(lambda p, x, dz: layer.backward(p, x, dz), params, x, dz) == dw + one
+
+
+@pytest.mark.parametrize("name", slow_except(["padding", "groups", "depthwise"], "groups"))
+@pytest.mark.parametrize("kind", slow_except(["Auto", "Explicit"], "Explicit"))
+def test_examples_on_two_devices(name, kind, x64):
+    layer, shape = CASES[name].layer(), CASES[name].shape
+    params, x = spread_params(layer, 0, "float64"), normal(1, shape, "float64")
+    assert_same_on_two_devices(layer, params, x, kind)
 
 
 def output_shape(layer, shape):

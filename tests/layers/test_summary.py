@@ -21,6 +21,18 @@ def test_summary_counts_every_layer_of_repeat():
     assert fnn.summary(fnn.residual(fnn.repeat(BLOCK, 10)), (1, 64)).flops == 10 * once.flops + 64
 
 
+def test_summary_counts_convolutions():
+    """Two FLOPs for each weight and output; a depthwise convolution has one weight per pixel of the kernel."""
+    shape, pixels = (1, 8, 8, 32), 36
+    full, grouped, depthwise = (fnn.summary(fnn.conv2d(32, 32, 3, groups=g), shape) for g in (1, 4, 32))
+    assert [table.num_params for table in (full, grouped, depthwise)] == [9 * 32 * n + 32 for n in (32, 8, 1)]
+    assert full.flops == pytest.approx(2 * 9 * 32 * 32 * pixels, rel=0.01)
+    assert grouped.flops == pytest.approx(full.flops / 4, rel=0.4)  # with few channels, tiles that contain zeros
+    assert depthwise.flops == pytest.approx(2 * 9 * 32 * pixels, rel=0.1)
+    transposed = fnn.summary(fnn.conv2d_transpose(32, 16, 3, 2), shape)
+    assert transposed.flops == pytest.approx(2 * 9 * 32 * 16 * 64, rel=0.1)
+
+
 def renamed(layer):
     """The same network with other names, also inside."""
     return layer._replace(name="repeat(serial)", layers=tuple(map(renamed, layer.layers)))
