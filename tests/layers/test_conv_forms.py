@@ -49,12 +49,9 @@ def arguments(case, dtype, param_dtype=None):
 @pytest.mark.parametrize(
     ("name", "platform", "dtype"),
     slow_except(
-        [
-            (name, platform, dtype)
-            for name in FORMS
-            for platform in ("cuda", "tpu")
-            for dtype in ("float32", "bfloat16")
-        ],
+        [(name, "cuda", "float32") for name in FORMS]
+        + [(name, "tpu", "bfloat16") for name in FORMS]
+        + [("groups", "cuda", "bfloat16"), ("groups", "tpu", "float32"), ("groups", "cuda", "float16")],
         *[(name, "cuda", "float32") for name in FORMS],
         ("groups", "tpu", "float32"),
         ("groups", "cuda", "bfloat16"),
