@@ -4,13 +4,11 @@ The runtimes of GPUs and TPUs say how much memory a device has for JAX and how m
 nothing is then refused or reported.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from fnn import checks
 from fnn.checks.host_values import host_dtype
@@ -73,16 +71,9 @@ def check_fits(
 
 
 def _least_free(layout: Layout | None) -> tuple[Any, int, int] | None:
-    """The device of this process with the least free memory, its free bytes and its limit. None if that is not known,
-    or inside `jax.jit`.
-    """
-    if layout is None:
-        here = jnp.zeros(())
-        devices: Iterable[Any] = () if isinstance(here, Tracer) else here.devices()
-    else:
-        devices = layout.mesh.local_devices
+    """The device of this process with the least free memory, its free bytes and its limit. None if no device says."""
     found = []
-    for device in devices:
+    for device in [_default_device()] if layout is None else layout.mesh.local_devices:
         numbers = statistics(device)
         if "bytes_limit" in numbers:
             limit = numbers["bytes_limit"]
@@ -91,6 +82,13 @@ def _least_free(layout: Layout | None) -> tuple[Any, int, int] | None:
         return None
     free, limit, device = min(found, key=lambda entry: entry[0])
     return device, max(free, 0), limit
+
+
+def _default_device() -> Any:
+    """The device that JAX sends arrays of the host to."""
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    named = isinstance(device, str)
+    return device if device is not None and not named else jax.local_devices(backend=device)[0]
 
 
 def _bytes_on_device(parts: Any, layout: Layout | None, placed: bool) -> int:
