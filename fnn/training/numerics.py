@@ -6,13 +6,14 @@ ask for all of them, unless the caller or JAX's own setting chooses otherwise:
 | precision | float32 products on an NVIDIA GPU | on a TPU | on a CPU |
 |---|---|---|---|
 | "highest", "float32" | float32 | six products of bfloat16 | float32 |
-| "tf32", "tensorfloat32", "high" | TF32, 10 bits of mantissa | three products of bfloat16 | float32 |
-| "bfloat16", "default" | TF32 | one product of bfloat16 | float32 |
+| "tf32", "tensorfloat32", "high" | TF32 in cuBLAS and cuDNN, else float32 | three products of bfloat16 | float32 |
+| "bfloat16", "default" | TF32, 10 bits of mantissa | one product of bfloat16 | float32 |
 
+For each product XLA chooses between cuBLAS and kernels of its own, which use TF32 at "default" only (jax 0.10).
 The other names are those of `jax.lax.DotAlgorithmPreset`, for example "BF16_BF16_F32_X3": one algorithm for all
-products, which not every platform and not every operation has. Products of float64, bfloat16 and float16 are not
-affected by the names in the table: XLA compiles the same kernels for them (jax 0.10, CUDA and TPU). A layer that
-passes a precision of its own to JAX keeps it.
+products, which not every platform and not every operation has. Products of float64 and bfloat16, and on a GPU of
+float16, compile to the same instructions for every name in the table (jax 0.10; a TPU has no float16 and treats it as
+float32). A layer that passes a precision of its own to JAX keeps it.
 """
 
 import contextlib
