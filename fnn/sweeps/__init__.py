@@ -46,9 +46,10 @@ sorts (`sorted`), prints (`str`) and saves (`save_csv`).
 Memory, speed and devices
 -------------------------
 
-`chunk_size` bounds how many runs are in memory at a time. `mesh` shares the runs over the devices of a mesh. Runs with
-the same key see the same batches, so the products of a batch with the weights of all runs are one large product. A
-vmapped run is an ordinary JAX function: `jax.vmap`, `jax.grad` and `jax.jit` apply to the function of `make_run`, too.
+`chunk_size` bounds how many runs are in memory at a time. `mesh` shares the runs over the devices of a mesh. With
+`on_device=True` the results stay on the device; a table copies what it needs. Runs with the same key see the same
+batches, so the products of a batch with the weights of all runs are one large product. A vmapped run is an ordinary JAX
+function: `jax.vmap`, `jax.grad` and `jax.jit` apply to the function of `make_run`, too.
 
 `python -m experiments sweep` is an example: 384 trainings as one program, over learning rate, penalty and seed.
 """

@@ -14,7 +14,7 @@ from fnn.data.arrays import check_batch_size
 from fnn.dtypes import widest
 from fnn.layers.normalization import calibrate
 from fnn.sharding.rows import inputs_with_weight
-from fnn.sweeps.forms import axes_of_runs, batch_sizes, transposed_once
+from fnn.sweeps.forms import UNROLLED, axes_of_runs, transposed_once
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
@@ -192,7 +192,7 @@ def _run_many(
     """`_run_one` under vmap, but with the scans outside and the step under vmap.
 
     All runs share the key, and therefore the batches. A step logs all its numbers in one array: on a GPU each array
-    that a scan stacks is a kernel in every step.
+    that a scan stacks takes a kernel.
     """
     initial_state = functools.partial(_initial_state, options)
     first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)
@@ -218,11 +218,17 @@ def _run_many(
         return calibrate(_program(options, hyper).network, params, inputs_with_weight(data))
 
     def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data)
-        weight = batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
+        some_step = functools.partial(step, hypers)
+        states, (weight, logs) = epoch(some_step, options.batch_size, states, data, 1 if on_cpu else UNROLLED)
+        weight = _batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
         params, logs = report_epoch(hypers, states.params, weight, logs)
         return states._replace(params=params), logs
 
     states = jax.vmap(initial_state, in_axes=(0, None), out_axes=axes)(hypers, key)
     states, history = jax.lax.scan(run_epoch, states, None, length=options.epochs)
     return RunResult(calibrate_all(hypers, states.params), jax.tree.map(jnp.transpose, history))
+
+
+def _batch_sizes(size: int, batch_size: int, dtype: DTypeLike) -> Array:
+    """Return the number of examples of each step of an epoch."""
+    return jnp.asarray([min(batch_size, size - start) for start in range(0, size, batch_size)], dtype)

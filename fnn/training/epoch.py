@@ -76,18 +76,20 @@ def reported_epoch(
     return state._replace(params=params), logs
 
 
-def epoch(step: Step, batch_size: int, state: TrainState, examples: Examples) -> tuple[TrainState, PyTree]:
+def epoch(
+    step: Step, batch_size: int, state: TrainState, examples: Examples, unroll: int = 1
+) -> tuple[TrainState, PyTree]:
     """Run one epoch: shuffle, scan over the full batches, then step once on the smaller remainder.
 
     Not jitted; `make_epoch` jits it. The results of the steps are stacked: (steps, …). If one batch holds all examples,
-    they are not shuffled.
+    they are not shuffled. `unroll` is the number of steps in an iteration of the scan.
     """
     size, step = check_examples("epoch", rows.all_rows(examples)), constrain_step(step, examples)
     if check_batch_size("make_epoch", batch_size, size) == size:
         state, out = step(state, rows.all_rows(examples))
         return state, jax.tree.map(lambda leaf: leaf[None], out)
     full, rest = epoch_order(state.key, state.step, size, batch_size)
-    state, outs = jax.lax.scan(lambda state, index: step(state, rows.take(examples, index)), state, full)
+    state, outs = jax.lax.scan(lambda state, index: step(state, rows.take(examples, index)), state, full, unroll=unroll)
     if rest.size:
         state, out = step(state, rows.take(examples, rest))
         outs = jax.tree.map(lambda leaves, leaf: jnp.concatenate([leaves, leaf[None]]), outs, out)
