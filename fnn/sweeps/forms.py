@@ -9,12 +9,18 @@ from jaxtyping import Array
 from fnn.layers.matmul import computed_once
 from fnn.types import Layer, Params, PRNGKey, TrainState
 
-UNROLLED = 2
-"""Steps in an iteration of the loop on accelerators.
+_SMALL = 2**25  # bytes of the parameters of all runs, up to which a pass over them takes about as long as a launch
 
-The kernels of a small network take no longer than their launches, and XLA joins some of those of neighbouring steps:
-for 64 networks 784-30-10, 15 of 17 kernels a step remain (jax 0.10, GPU).
-"""
+
+def steps_per_iteration(state: TrainState, n: int, x: Array, on_cpu: bool) -> int:
+    """Return the number of steps in an iteration of the loop over the batches, given the shapes of the state of a run.
+
+    It is 2 for n small networks on rows of data on an accelerator. Their kernels take no longer than their launches,
+    and XLA joins some of those of neighbouring steps: for 64 networks 784-30-10, 15 of 17 kernels a step remain (jax
+    0.10, GPU). Two steps of large networks would only take more memory.
+    """
+    size = n * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
+    return 2 if not on_cpu and x.ndim == 2 and size <= _SMALL else 1
 
 
 def axes_of_runs(state: TrainState, x: Array, on_cpu: bool) -> TrainState:

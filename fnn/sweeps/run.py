@@ -14,7 +14,7 @@ from fnn.data.arrays import check_batch_size
 from fnn.dtypes import widest
 from fnn.layers.normalization import calibrate
 from fnn.sharding.rows import inputs_with_weight
-from fnn.sweeps.forms import UNROLLED, axes_of_runs, transposed_once
+from fnn.sweeps.forms import axes_of_runs, steps_per_iteration, transposed_once
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
@@ -197,6 +197,7 @@ def _run_many(
     initial_state = functools.partial(_initial_state, options)
     first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)
     axes = axes_of_runs(first, data[0], on_cpu)
+    steps = steps_per_iteration(first, jax.tree.leaves(hypers)[0].shape[0], data[0], on_cpu)
     dtypes: dict[str, DTypeLike] = {}  # of what a step logs; set when the step is traced
 
     @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, -1)))
@@ -218,8 +219,7 @@ def _run_many(
         return calibrate(_program(options, hyper).network, params, inputs_with_weight(data))
 
     def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        some_step = functools.partial(step, hypers)
-        states, (weight, logs) = epoch(some_step, options.batch_size, states, data, 1 if on_cpu else UNROLLED)
+        states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data, steps)
         weight = _batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
         params, logs = report_epoch(hypers, states.params, weight, logs)
         return states._replace(params=params), logs

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.sweeps import sweep
+from fnn.sweeps import forms, sweep
 from tests.support.slow import slow_except
-from tests.support.sweeping import HYPERS, keys, make_run
+from tests.support.sweeping import HYPERS, KEY, keys, make_run
 
 RUN = make_run(epochs=4)
 TOKENS = np.random.default_rng(0).integers(0, 5, (12, 6))
@@ -51,6 +51,26 @@ def test_the_program_of_a_gpu_has_no_trick_of_the_cpu():
     assert "tensor<6x5x3xf32>" not in text
     assert not {"case", "if", "optimization_barrier"} & set(re.findall(r"stablehlo\.(\w+)", text))
     assert "tensor<6x5x3xf32>" in lowered(RUN, True, "cpu")
+
+
+@pytest.mark.parametrize("name", slow_except(list(NETWORKS), "mlp"))
+def test_sweeps_lower_for_accelerators(name):
+    run = make_run(5, 2, validation=None, **NETWORKS[name])
+    for platform in ("cuda", "tpu"):
+        text = lowered(run, False, platform)
+        assert "stablehlo.while" in text
+        assert ("stablehlo.convolution" in text) == (name == "convnet")
+
+
+def test_only_steps_of_small_networks_on_rows_are_joined():
+    def steps(sizes, n, x, on_cpu=False):
+        params = jax.eval_shape(fnn.mlp(sizes).init, jax.random.key(0))
+        return forms.steps_per_iteration(fnn.TrainState(params, (), np.zeros(()), KEY), n, x, on_cpu)
+
+    assert steps([784, 30, 10], 64, np.zeros((5, 784))) == 2
+    assert steps([784, 30, 10], 64, np.zeros((5, 784)), on_cpu=True) == 1
+    assert steps([784, 30, 10], 64, np.zeros((5, 28, 28))) == 1
+    assert steps([784, 512, 10], 64, np.zeros((5, 784))) == 1
 
 
 def test_two_steps_stack_all_their_logs_as_one_array():
