@@ -100,7 +100,7 @@ def run_work(name: str, config: Config, scratch: Path, deadline: float, found: F
     work = shrunk(WORKS[name], shrink)
     sources = found.header.setdefault("data", {})
     if work.data not in sources:
-        most = max(w.examples for w in WORKS.values() if w.data == work.data and (config.quick or name in WORKS))
+        most = max(w.examples for w in WORKS.values() if w.data == work.data)
         sources[work.data] = save_arrays(work.data, scratch, most)
     chosen = bench.Config(peers=QUICK_PEERS if config.quick else PEERS, rounds=rounds, timeout=120.0)
     flags = ["--data", str(scratch), "--shrink", str(shrink), "--repeat", str(REPEAT.get(name, 1))]
