@@ -131,8 +131,8 @@ def fit(
         With `optax.inject_hyperparams`, whose numbers are part of the state, the new numbers replace the saved ones.
       precision: of float32 matrix products and convolutions on a GPU or TPU: "highest", "tf32", "bfloat16" or another
         name of `jax.default_matmul_precision`. Default: what that is set to, otherwise "highest", which is float32.
-      deterministic: on a GPU, compute the same bits each time, with slower gradients of an `embedding` and products
-        that are not tuned. Without it two runs may differ there by rounding. Nothing changes on a CPU or a TPU.
+      deterministic: on a GPU, compute the same bits each time, with a slower gradient of an `embedding` and perhaps
+        slower products. Without it two runs may differ there by rounding. Nothing changes on a CPU or a TPU.
 
     Returns:
       FitResult(state, history). `history` maps names to NumPy arrays with one entry per epoch: "cost" (with the

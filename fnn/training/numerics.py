@@ -106,10 +106,10 @@ def computing(numerics: Numerics) -> Iterator[None]:
 
 
 def compiler_options(numerics: Numerics, platform: str | None) -> dict[str, Any]:
-    """Return the options of XLA for a program on a platform. JAX refuses options of a program inside another one.
+    """Return the options of XLA for a program on a platform; none if `platform` is None, inside another program.
 
     On a GPU, sums into one address are otherwise made in the order in which threads arrive, and XLA times several
-    algorithms for a product and takes the fastest. Programs on a CPU and on a TPU compute the same bits anyway.
+    algorithms for a product and takes the fastest. A CPU and a TPU do not have the option.
 
     >>> compiler_options(Numerics(deterministic=True), "gpu"), compiler_options(Numerics(deterministic=True), "cpu")
     ({'xla_gpu_deterministic_ops': True}, {})
