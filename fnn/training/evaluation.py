@@ -53,8 +53,7 @@ def predict(
 
     Each row's output depends on that row alone. So that XLA does not compile a program for each number of rows, x is
     padded with copies of its last row to a power of two, above 1024 rows to at most a quarter more. The number of rows
-    and `batch_size` change an output by rounding only, which is that of `precision`: about 1e-6 of the largest output
-    in full float32.
+    and `batch_size` change an output by rounding only, which is that of `precision`.
 
     Args:
       network: a layer whose forward without a key acts on each row alone, as those of this library do.
