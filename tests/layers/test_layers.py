@@ -179,14 +179,23 @@ def random_sizes(draw, n, largest=6):
 @st.composite
 def layers_and_shapes(draw):
     """Draw a layer, and an input shape that fits it."""
-    kind = draw(st.sampled_from(["dense", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "layer_norm", "batch_norm"]))
+    kind = draw(
+        st.sampled_from(
+            ["dense", "conv2d", "transpose", "max_pool2d", "avg_pool2d", "flatten", "layer_norm", "batch_norm"]
+        )
+    )
     batch, n, m = random_sizes(draw, 3)
     window, strides, extra = random_sizes(draw, 2, 4), random_sizes(draw, 2, 3), random_sizes(draw, 2)
     image = (batch, window[0] + extra[0] - 1, window[1] + extra[1] - 1, n)
     if kind == "dense":
         return kind, fnn.dense(n, m), (batch, n)
-    if kind == "conv2d":
-        return kind, fnn.conv2d(n, m, tuple(window), tuple(strides), draw(st.sampled_from(["VALID", "SAME"]))), image
+    if kind in ("conv2d", "transpose"):
+        dilation, groups = tuple(random_sizes(draw, 2, 2)), draw(st.integers(1, 2))
+        padding = draw(st.sampled_from(["VALID", "SAME", ((1, 0), (0, 2))]))
+        build = fnn.conv2d if kind == "conv2d" else fnn.conv2d_transpose
+        layer = build(n * groups, m * groups, tuple(window), tuple(strides), padding, dilation=dilation, groups=groups)
+        height, width = ((k - 1) * (d - 1) + size for k, d, size in zip(window, dilation, image[1:3], strict=True))
+        return kind, layer, (batch, height + 1, width + 2, n * groups)
     if kind in ("max_pool2d", "avg_pool2d"):
         return kind, getattr(fnn, kind)(tuple(window), tuple(strides)), image
     if kind == "flatten":
