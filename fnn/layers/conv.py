@@ -15,7 +15,7 @@ from fnn import checks
 from fnn.dtypes import widest
 from fnn.init import Initializer, lecun_normal, zeros
 from fnn.layers.correlation import correlate, correlate_backward
-from fnn.layers.windows import Pads, Window, check_padding, pad_widths, reach
+from fnn.layers.windows import Pads, Pair, Window, check_padding, pad_widths, reach
 from fnn.types import Layer, PRNGKey
 
 
@@ -24,6 +24,13 @@ class Conv2d(NamedTuple):
 
     w: Float[Array, "kh kw c_in/groups c_out"]
     b: Float[Array, " c_out"]
+
+
+class _Spread(NamedTuple):
+    """How the kernel is spread over pixels and channels."""
+
+    dilation: Pair = (1, 1)
+    groups: int = 1
 
 
 def conv2d(
@@ -81,20 +88,24 @@ def conv2d(
     c_in, c_out = checks.positive_int("conv2d", "c_in", c_in), checks.positive_int("conv2d", "c_out", c_out)
     kernel, strides = checks.pair("conv2d", "kernel_size", kernel_size), checks.pair("conv2d", "stride", stride)
     dilation, padding = checks.pair("conv2d", "dilation", dilation), check_padding("conv2d", padding)
-    groups = check_groups("conv2d", groups, c_in, c_out)
-    shape = (*kernel, c_in // groups, c_out)
+    given = _Spread(dilation, check_groups("conv2d", groups, c_in, c_out))
+    spread = None if given == _Spread() else given  # None is not part of the description of a training
+
+    def shape() -> tuple[int, ...]:
+        return *kernel, c_in // (spread or _Spread()).groups, c_out
 
     def window(x: Array) -> Window:
+        dilation, groups = spread or _Spread()
         pads = pad_widths("conv2d", x.shape[1:3], reach(kernel, dilation), strides, padding)
         return Window(strides, pads, dilation, groups)
 
     def init(key: PRNGKey) -> Conv2d:
         w_key, b_key = jax.random.split(key)
-        return Conv2d(w_init(w_key, shape), b_init(b_key, (c_out,)))
+        return Conv2d(w_init(w_key, shape()), b_init(b_key, (c_out,)))
 
     def forward(params: Conv2d, x: Array, key: PRNGKey | None = None) -> tuple[Array, Array]:
         """Z_ij = Σ_pq X_(i sh + p dh, j sw + q dw) W_pq + b"""
-        checks.fields("conv2d", params, Conv2d, w=shape, b=(c_out,))
+        checks.fields("conv2d", params, Conv2d, w=shape(), b=(c_out,))
         w, b = params.w, params.b
         x = checks.shaped("conv2d", "x", x, ("batch", "height", "width", c_in))
         dtype = widest(x, w, b)
