@@ -67,7 +67,6 @@ def test_caught_all(mutant):
 WITHOUT = [m for m in MUTANTS if m.name.split(": ")[-1] in ("sign", "factor m", "one element: sign", "transposed")]
 
 
-@pytest.mark.accelerator
 @pytest.mark.parametrize("mutant", slow_but_one_of_each(WITHOUT[::3]), ids=lambda m: m.name)
 def test_caught_without_a_reference(mutant):
     report = check_vjp(mutant.fun, mutant.backward, mutant.args, reference=None, key=7)

@@ -93,19 +93,20 @@ def pick(tree, i):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
-@pytest.mark.accelerator
-@pytest.mark.parametrize(
-    ("name", "training", "dtype"),
-    slow_except(
-        [(*mode, dtype) for dtype in ("float64", "float32") for mode in MODES],
-        *[(*mode, "float64") for mode in MODES if mode[0] not in {*SLOW, *SLOW_IMAGES}],
-        *[
-            (*mode, "float32")
-            for mode in MODES
-            if mode[0] in ("softplus", "softmax", "conv2d", "dropout", "batch_norm")
-        ],
-    ),
+BACKWARD = slow_except(
+    [(*mode, dtype) for dtype in ("float64", "float32") for mode in MODES],
+    *[(*mode, "float64") for mode in MODES if mode[0] not in {*SLOW, *SLOW_IMAGES}],
+    *[(*mode, "float32") for mode in MODES if mode[0] in ("softplus", "softmax", "conv2d", "dropout", "batch_norm")],
 )
+
+
+def on_accelerators(case):
+    """Mark the case: all in float64, and in float32 those of the default run. test_verified.py has all in float32."""
+    marks = [pytest.mark.accelerator] if case.values[2] == "float64" or not case.marks else []
+    return pytest.param(*case.values, marks=[*case.marks, *marks])
+
+
+@pytest.mark.parametrize(("name", "training", "dtype"), [on_accelerators(case) for case in BACKWARD])
 def test_backward_is_the_derivative_of_forward(name, dtype, training, key, x64):
     """Compare under jit, at every kind of input."""
     layer, shape = LAYERS[name]

@@ -43,7 +43,6 @@ def assert_same_runs(results, expected, rtol=1e-6):
         np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
 
 
-@pytest.mark.accelerator
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [6, 23])
 def test_a_sweep_is_a_loop_of_runs(batch_size):
