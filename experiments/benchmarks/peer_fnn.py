@@ -46,7 +46,9 @@ def make_network(name: str, work: Workload) -> fnn.Layer:
     else:
         network = fnn.mlp(work.sizes, activation)
     if work.dtype != "float32":
-        network = fnn.mixed_precision(network, jnp.dtype(work.dtype))
+        network = fnn.mixed_precision(
+            network, jnp.dtype(work.dtype), round_gradients=True
+        )  # as the peers' autodiff does
     return fnn.autodiff(network) if name == "fnn-autodiff" else network
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT, Signals
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -43,7 +42,7 @@ def run_loop(training: Training, state: TrainState) -> LoopState:
         if steps_are_due(training, loop_state):
             loop_state, finite = _run_steps(training, loop_state)
         else:
-            until = jnp.int32(next_stop(training, loop_state.carry, max_epochs))
+            until = np.int32(next_stop(training, loop_state.carry, max_epochs))
             carry = programs.run_epochs(training.program, loop_state.carry, training.data, training.validation, until)
             loop_state, finite = after_epochs(loop_state, epoch_before, carry), bool(carry.finite)
         if not finite:
@@ -175,7 +174,7 @@ def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bo
     steps, to_save = programs.steps_per_epoch(program, data), steps_to_checkpoint(training, carry)
     outs = programs.allocate_step_logs(program, carry.state, data) if loop_state.position == 0 else loop_state.step_logs
     until = steps if to_save is None else min(steps, loop_state.position + to_save)
-    part = jnp.int32(loop_state.position), jnp.int32(until)
+    part = np.int32(loop_state.position), np.int32(until)
     state, outs, finite = programs.run_steps(program, carry.state, outs, data, *part)
     carry = carry._replace(state=state)
     if until < steps:

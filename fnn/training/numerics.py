@@ -109,9 +109,14 @@ def compiler_options(numerics: Numerics, platform: str | None) -> dict[str, Any]
     """Return the options of XLA for a program on a platform; none if `platform` is None, inside another program.
 
     On a GPU, sums into one address are otherwise made in the order in which threads arrive, and XLA times several
-    algorithms for a product and takes the fastest. A CPU and a TPU do not have the option.
+    algorithms for a product and takes the fastest. Without times it leaves products to cuBLAS: its own kernels need
+    them, and some do not compile without (jax 0.10). A CPU and a TPU do not have these options.
 
-    >>> compiler_options(Numerics(deterministic=True), "gpu"), compiler_options(Numerics(deterministic=True), "cpu")
-    ({'xla_gpu_deterministic_ops': True}, {})
+    >>> sorted(compiler_options(Numerics(deterministic=True), "gpu").items())
+    [('xla_gpu_deterministic_ops', True), ('xla_gpu_enable_triton_gemm', False)]
+    >>> compiler_options(Numerics(deterministic=True), "cpu")
+    {}
     """
-    return {"xla_gpu_deterministic_ops": True} if numerics.deterministic and platform == "gpu" else {}
+    if not numerics.deterministic or platform != "gpu":
+        return {}
+    return {"xla_gpu_deterministic_ops": True, "xla_gpu_enable_triton_gemm": False}

@@ -65,7 +65,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             until = min(loaded.steps, position + max_steps)
             to_save = steps_to_checkpoint(training, loop_state.carry)
             until = until if to_save is None else min(until, position + to_save)
-            part = jnp.int32(position), jnp.int32(until)
+            part = np.int32(position), np.int32(until)
             state, outs, finite = programs.run_chunk(program, loop_state.carry.state, buffer, loaded.chunk, *part)
             outs = jax.tree.map(lambda leaf, part=slice(position, until): np.asarray(leaf)[part], outs)
             if not finite:

@@ -11,7 +11,7 @@ from fnn.training import compiled, epoch, numerics
 from fnn.training.numerics import Numerics, compiler_options, platform_of
 from tests.support.training import LOSS, SGD, SMALL, X, Y, bits, small_fit
 
-OPTION = {"xla_gpu_deterministic_ops": True}
+OPTION = {"xla_gpu_deterministic_ops": True, "xla_gpu_enable_triton_gemm": False}
 DATA = X[:32], Y[:32]
 
 
