@@ -42,12 +42,16 @@ def test_rounded_gradients_are_those_of_autodiff_of_a_cast(scale, key):
         np.testing.assert_allclose(a, c, rtol=2.0**-4, atol=0.02 * np.abs(c).max())
 
 
+@pytest.mark.slow
 def test_rounded_gradients_leave_statistics_alone(key):
     layer = fnn.mixed_precision(fnn.serial(fnn.dense(6, 4), fnn.batch_norm(4)), jnp.float16, round_gradients=True)
     params, x = layer.init(key), jax.random.normal(key, (9, 6))
     y, residuals = layer.forward(params, x, key)
     dparams, _ = layer.backward(params, residuals, y)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(dparams)} == {"float32"}
+
+
+def test_round_gradients_must_be_a_bool():
     with pytest.raises(TypeError, match="mixed_precision: round_gradients must be a bool, got int 1"):
         fnn.mixed_precision(LAYER, jnp.float16, round_gradients=1)
 

@@ -88,7 +88,7 @@ def test_logs_of_several_dtypes(x64):
     assert {name: values.dtype.name for name, values in history.items()} == {"cost": "float64", "accuracy": "float32"}
 
 
-@pytest.mark.parametrize("chunk_size", [None, 4])
+@pytest.mark.parametrize("chunk_size", slow_except([None, 4], 4))
 def test_results_stay_on_the_device(chunk_size, monkeypatch):
     """Nothing is copied to the host before a table asks for the history."""
     expected = fnn.sweep(RUN, HYPERS, keys(3), chunk_size=chunk_size)
