@@ -64,9 +64,9 @@ def test_epochs_runs_and_sweeps_have_the_option(options, key):
     run_epoch(state, DATA)
     run = fnn.make_run(SMALL, LOSS, fnn.sgd, DATA, epochs=1, batch_size=16, deterministic=True)
     run.func.one.jitted(*run.args, 0.1, key)
-    sweeping._run_on_one_device.jitted(run, jnp.ones(2), key[None])
+    sweeping._run_on_one_device.jitted(True, run, jnp.ones(2), key[None])
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("runs",))
-    sweeping._run_on_mesh.jitted(mesh, True, run, jnp.ones(2), key[None])
+    sweeping._run_on_mesh.jitted(mesh, True, True, run, jnp.ones(2), key[None])
     names = "_epoch", "_run_one", "_runs", "_run_on_mesh"
     assert [entry for entry in options if entry[0] in names] == [(name, OPTION) for name in names]
 
