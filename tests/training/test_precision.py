@@ -83,7 +83,7 @@ def texts(precision) -> dict[str, str]:
         "predict": evaluation._predict.lower(numerics, WIDE, None, state.params, DATA[:1]).as_text(),
         "evaluate": evaluation._evaluate.lower(numerics, WIDE, LOSS, (), None, state.params, DATA, size).as_text(),
         "make_run": run.func.one.lower(*run.args, 0.1, KEY).as_text(),
-        "sweep": sweeping._run_on_one_device.lower(run, jnp.ones(2), KEY[None]).as_text(),
+        "sweep": sweeping._run_on_one_device.lower(True, run, jnp.ones(2), KEY[None]).as_text(),
     }
 
 
