@@ -37,6 +37,20 @@ def backward(saved, o, do, causal, sign=1.0):
 OWN = fnn.AttentionCore(forward, backward)
 
 
+@jax.custom_vjp
+def kernel(q, k, v, causal):
+    """As cuDNN's kernels, it has a backward of its own and nothing else to differentiate."""
+    return forward(q, k, v, causal)[0]
+
+
+def kernel_forward(q, k, v, causal):
+    o = jax.pure_callback(lambda o: o, jax.typeof(q), forward(q, k, v, causal)[0], vmap_method="expand_dims")
+    return o, (q, k, v, o, causal)
+
+
+kernel.defvjp(kernel_forward, lambda saved, do: (*backward(saved[:3], saved[3], do, saved[4]), None))
+
+
 @pytest.fixture
 def without_cudnn(monkeypatch):
     """Attention by einsum in the place of cuDNN's kernels, which only a GPU has; returns the calls."""
@@ -46,7 +60,7 @@ def without_cudnn(monkeypatch):
         calls.append((implementation, q.dtype, q.shape, k.shape))
         batch, time, heads, d = q.shape
         q = q.reshape(batch, time, k.shape[2], -1, d).transpose(0, 2, 3, 1, 4)
-        o, _ = forward(q, k.swapaxes(1, 2), v.swapaxes(1, 2), is_causal)
+        o = kernel(q, k.swapaxes(1, 2), v.swapaxes(1, 2), is_causal)
         return o.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, d)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
@@ -141,6 +155,16 @@ def test_the_chosen_core_is_used_in_both_directions(monkeypatch, without_cudnn):
     got = jax.jit(functools.partial(by_hand, layer))(params, x, cotangent(layer, params, x))
     assert {call[:2] for call in without_cudnn} == {("cudnn", jnp.dtype("bfloat16"))}
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(got))
+
+
+def test_autodiff_of_the_forward(x64, without_cudnn):
+    """`fnn.autodiff` and `jax.grad` differentiate the forward of a network, whichever core it has."""
+    layer = fnn.attention(8, 4, kv_heads=2, core=fnn.cudnn_attention)
+    params, x = spread_params(layer, 0, "float64"), normal(1, (2, 6, 8), "float64")
+    dy = cotangent(layer, params, x)
+    hand, auto = (jax.jit(functools.partial(by_hand, f))(params, x, dy) for f in (layer, fnn.autodiff(layer)))
+    assert_close(hand, auto, "float64")
+    assert_close(auto, by_hand(fnn.attention(8, 4, kv_heads=2), params, x, dy), "float64")
 
 
 def test_the_device_that_computes():

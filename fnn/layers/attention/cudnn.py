@@ -37,7 +37,11 @@ def _on_nvidia_gpu(device: Any) -> bool:
 
 
 def attend(q: Queries, k: Keys, v: Keys, causal: bool) -> tuple[Queries, Any]:
-    """S = Q Kᵀ / √d, P = softmax(S), O = P V; returns O and cuDNN's backward, which holds Q, K, V, O and ℓ."""
+    """S = Q Kᵀ / √d, P = softmax(S), O = P V; returns O and cuDNN's backward, which holds Q, K, V, O and ℓ"""
+    return _differentiable(q, k, v, causal)
+
+
+def _attend(q: Queries, k: Keys, v: Keys, causal: bool) -> tuple[Queries, Any]:
     batch, groups, queries, time, d = q.shape
     heads = lambda a: a.reshape(batch, -1, *a.shape[-2:]).swapaxes(1, 2)  # (batch, time, heads, d)
 
@@ -52,3 +56,17 @@ def attend(q: Queries, k: Keys, v: Keys, causal: bool) -> tuple[Queries, Any]:
 def attend_backward(pullback: Callable, o: Queries, do: Queries, causal: bool) -> tuple[Queries, Keys, Keys]:
     """dQ, dK, dV as in `stored.attend_backward`"""
     return pullback(do)
+
+
+def _rule_forward(q: Queries, k: Keys, v: Keys, causal: bool) -> tuple[tuple[Queries, Any], Any]:
+    o, pullback = _attend(q, k, v, causal)
+    return (o, pullback), pullback
+
+
+def _rule_backward(causal: bool, pullback: Callable, cotangents: tuple[Queries, Any]) -> tuple[Queries, Keys, Keys]:
+    return pullback(cotangents[0])
+
+
+_differentiable: Any = jax.custom_vjp(_attend, nondiff_argnums=(3,))
+"""JAX cannot differentiate a function that calls `jax.vjp` of these kernels, so the derivative of O is a rule, too."""
+_differentiable.defvjp(_rule_forward, _rule_backward)
