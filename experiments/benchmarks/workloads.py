@@ -185,12 +185,16 @@ def load(work: Workload, folder: Path | None) -> Data:
     return Data(x, y, arrays["test_x"], arrays["test_y"])
 
 
-@functools.lru_cache(maxsize=1)
 def initial_weights(work: Workload, seed: int = 0) -> Weights:
     """Return the initial weights of every peer: w (n_in, n_out) or (5, 5, c_in, c_out), and b = 0.
 
-    They are normal with variance 1/n_in (ReLU: 2/n_in). Those of logistic regression are zero. Do not change them.
+    They are normal with variance 1/n_in (ReLU: 2/n_in). Those of logistic regression are zero.
     """
+    return [(w.copy(), b.copy()) for w, b in _initial_weights(work, seed)]
+
+
+@functools.lru_cache(maxsize=1)
+def _initial_weights(work: Workload, seed: int) -> Weights:
     rng = np.random.default_rng(seed)
     gain = 0.0 if len(work.sizes) == 2 else 2.0 if work.activation == "relu" else 1.0
     shapes: list[tuple[int, ...]] = [(5, 5, *pair) for pair in itertools.pairwise((1, *work.filters))]

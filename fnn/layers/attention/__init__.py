@@ -4,7 +4,8 @@ layer.py      the layer: projections, heads, and what it keeps
 core.py       what computes O: one of the following three, or a kernel of your own
 stored.py     softmax attention that keeps its probabilities, for short sequences
 blockwise.py  softmax attention that computes them again, block by block, for long ones
-cudnn.py      fused kernels of NVIDIA's library, for long ones in half precision on its GPUs
+cudnn.py      the fused kernels of cuDNN, for long sequences in bfloat16 or float16 on NVIDIA GPUs
+device.py     the device that decides between them
 rotary.py     rotary positions
 cache.py      keys and values of the positions read so far
 """

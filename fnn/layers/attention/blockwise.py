@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from fnn.dtypes import wide
 from fnn.layers.attention import stored
+from fnn.layers.attention.device import default_device
 from fnn.layers.attention.stored import Keys, Queries, RowSums, exponentials, product, scores, up_to
 
 BLOCK, LONG_BLOCK = 64, 256
@@ -34,7 +35,7 @@ class Segment(NamedTuple):
 
 def block_length() -> int:
     """Return the number of positions of a block."""
-    return BLOCK if jax.default_backend() == "cpu" else LONG_BLOCK
+    return BLOCK if default_device().platform == "cpu" else LONG_BLOCK
 
 
 def cut(time: int, keys: int, skip: bool) -> list[Segment]:

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
+from fnn.layers.attention.device import default_device
 from fnn.layers.attention.stored import Keys, Queries
 
 _LARGEST_HEAD, _COMPUTE_CAPABILITY = 128, (8, 0)  # what cuDNN's flash attention supports on every GPU since Ampere
@@ -22,12 +24,7 @@ def is_available(d: int, dtype: Any) -> bool:
     """
     if dtype not in (jnp.bfloat16, jnp.float16) or d % 8 or d > _LARGEST_HEAD:
         return False
-    return not jax.sharding.get_abstract_mesh().explicit_axes and _on_nvidia_gpu(_default_device())
-
-
-def _default_device() -> Any:
-    chosen: Any = jax.config.values["jax_default_device"]
-    return jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen
+    return not jax.sharding.get_abstract_mesh().explicit_axes and _on_nvidia_gpu(default_device())
 
 
 def _on_nvidia_gpu(device: Any) -> bool:
@@ -38,6 +35,10 @@ def _on_nvidia_gpu(device: Any) -> bool:
 
 def attend(q: Queries, k: Keys, v: Keys, causal: bool) -> tuple[Queries, Any]:
     """S = Q Kᵀ / √d, P = softmax(S), O = P V; returns O and cuDNN's backward, which holds Q, K, V, O and ℓ"""
+    if not is_available(q.shape[-1], q.dtype):
+        expected = "cudnn_attention only for bfloat16 or float16, with up to 128 features per head, on an NVIDIA GPU"
+        came, advice = f"{q.dtype} {q.shape} on {default_device()}", "Leave `core` out to use what fits the device."
+        raise checks.fail("attention", "core", expected, came=came, advice=advice)
     return _differentiable(q, k, v, causal)
 
 

@@ -10,7 +10,14 @@ from fnn import checks
 from fnn.dtypes import wide, widest
 from fnn.init import Initializer, lecun_normal
 from fnn.layers.attention.cache import AttentionMemory, positions_of, read, write
-from fnn.layers.attention.core import AttentionCore, choose, own
+from fnn.layers.attention.core import (
+    AttentionCore,
+    check_backward,
+    check_forward,
+    choose,
+    choose_for_piece,
+    that_saved,
+)
 from fnn.layers.attention.rotary import angles, rotate, rotate_backward
 from fnn.layers.matmul import weight_gradient
 from fnn.layers.streams import sharded_like
@@ -137,7 +144,7 @@ def attention(
         q, new_k, new_v = project(params, x, position, widest(x, memory.k, *jax.tree.leaves(params)))
         k, v = write(memory.k, new_k, position), write(memory.v, new_v, position)
         inside = positions_of(position, x.shape[1]) < k.shape[2]
-        o, saved = own(x.shape[1]).forward(q, k.astype(q.dtype), v.astype(q.dtype), causal, position)
+        o, saved = choose_for_piece(x.shape[1]).forward(q, k.astype(q.dtype), v.astype(q.dtype), causal, position)
         o = jnp.where(inside[None, None, None, :, None], o, jnp.nan)
         y, o = output(params, o)
         return y, (x, o, saved, position), AttentionMemory(k, v, position + x.shape[1])
@@ -146,7 +153,8 @@ def attention(
         """S = Q Kᵀ / √d_h, P = softmax(S), O = P V, Y = O W_o + b_o"""
         params, x = check(params, x)
         q, k, v = project(params, x, None, widest(x, *jax.tree.leaves(params)))
-        o, saved = chosen(x, q.dtype).forward(q, k, v, causal)
+        used = choose(x.shape[1], d_head, q.dtype) if core is None else core
+        o, saved = check_forward(used.forward(q, k, v, causal), q)
         y, o = output(params, o)
         return y, (x, o, saved, None)
 
@@ -157,16 +165,14 @@ def attention(
         o, do = (a.astype(o.dtype).reshape(*x.shape[:2], groups, heads // groups, d_head) for a in (o, do))
         o, do = o.transpose(0, 2, 3, 1, 4), do.transpose(0, 2, 3, 1, 4)
         if position is None:
-            dq, dk, dv = chosen(x, o.dtype).backward(saved, o, do, causal)
+            gradients = (core or that_saved(saved)).backward(saved, o, do, causal)
+            dq, dk, dv = check_backward(gradients, o, (x.shape[0], groups, x.shape[1], d_head))
         else:
-            dq, dk, dv = own(x.shape[1]).backward(saved, o, do, causal, position)
+            dq, dk, dv = that_saved(saved).backward(saved, o, do, causal, position)
         if position is not None:  # earlier keys and values are constants
             dk, dv = read(dk, x.shape[1], position), read(dv, x.shape[1], position)
         dw_qkv, db_qkv, dx = project_backward(params, x, position, dq, dk, dv, dy.dtype)
         return Attention(dw_qkv, dw_o, db_qkv, db_o), dx
-
-    def chosen(x: Array, dtype: Any) -> AttentionCore:
-        return choose(x.shape[1], d_head, dtype) if core is None else core
 
     def project(params: Attention, x: Array, position: Array | None, dtype: Any) -> tuple[Array, Array, Array]:
         """[Q, K, V] = X W_qkv + b_qkv, Q and K rotated"""

@@ -13,7 +13,7 @@ MUTATIONS = {  # claim whose tests must fail: (file of fnn, pattern to find, rep
     "C033": ("losses/classes", r"e \* \(dvalue \* scale\) - dvalue \* y", "e * (dvalue * scale) - 1"),
     "C081": ("layers/activations", r"da \* \(a \* \(1 - a\)\)", "da * (a * (1 + a))"),
     "C086": ("layers/activations", r"da \* \(1 - a \* a\)", "da * (1 - a)"),
-    "C092": ("layers/activations", r"jax\.nn\.relu\(z\), z > 0", "jax.nn.relu(z), z >= 0"),
+    "C092": ("layers/activations", r"return a, a .= 0", "return a, z >= 0"),
     "C110": ("losses/entries", r"0\.5 \* sum_entries\(difference", "1.0 * sum_entries(difference"),
     "C111": ("losses/entries", r"values = sum_entries\(jnp\.maximum", "values = -sum_entries(jnp.maximum"),
     "C134": ("layers/dense", r"( +db = .+)\.astype\(b\.dtype\)\n", r"\1.astype(b.dtype) / dz.shape[0]\n"),
@@ -22,7 +22,7 @@ MUTATIONS = {  # claim whose tests must fail: (file of fnn, pattern to find, rep
     "C184": ("data/order", r"reshape\(n, batch_size\)", "reshape(batch_size, n)"),
     "C188": ("optimizers", r"state\.v, rest\(beta\), gradients", "state.v, -rest(beta), gradients"),
     "C200": ("weights", r"jnp\.asarray\(scale, dtype\)", "jnp.asarray(2 * scale, dtype)"),
-    "C229": ("layers/conv", r"w\.astype\(dtype\), strides", "w.astype(dtype)[::-1, ::-1], strides"),
+    "C229": ("layers/conv", r"w\.astype\(dtype\), window", "w.astype(dtype)[::-1, ::-1], window"),
 }
 
 
