@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from fnn.dtypes import widest
@@ -102,24 +104,63 @@ def xla_kernel_gradient(x: Array, w: Array, dz: Array, window: Window) -> Array:
     """dW_pq = Σ_ij X_(p dh + i sh, q dw + j sw)ᵀ dZ_ij
 
     This is a correlation of X with dZ, whose strides are the dilation of the kernel, and whose dilation the strides of
-    the kernel. What it sums over, the examples, are the channels.
+    the kernel. It sums over the batch, which takes the place of the channels.
+
+    On a mesh of several axes, XLA's partitioner multiplies the result of a convolution with `batch_group_count` by the
+    size of the axes that do not shard the batch (jax 0.10 and 0.12). There, dW is computed without it.
     """
-    kernel = reach((w.shape[0], w.shape[1]), window.dilation)
-    edges = zip(x.shape[1:3], dz.shape[1:3], kernel, window.strides, window.pads, strict=True)
-    dtype = widest(x, dz)
+    kernel, dtype = (w.shape[0], w.shape[1]), widest(widest(x, dz), w)
     like_w = NamedSharding(jax.typeof(dz).sharding.mesh, jax.typeof(w).sharding.spec) if _is_sharded(dz) else None
-    dw = jax.lax.conv_general_dilated(
-        x.astype(dtype),
-        dz.astype(dtype),
+    if window.groups == 1 or not any(map(_is_on_mesh_of_several_axes, (x, w, dz))):
+        return _correlate_over_batch(x, dz, kernel, window, dtype, like_w).astype(w.dtype)
+    parts = _num_parts(x.shape[3], window.groups)
+    each, pairs = window.groups // parts, zip(jnp.split(x, parts, 3), jnp.split(dz, parts, 3), strict=True)
+    dw = jnp.concatenate([_grouped_over_batch(*pair, kernel, window._replace(groups=each), dtype) for pair in pairs], 3)
+    return (dw if like_w is None else jax.sharding.reshard(dw, like_w)).astype(w.dtype)
+
+
+def _grouped_over_batch(x: Array, dz: Array, kernel: Pair, window: Window, dtype: Any) -> Array:
+    """Return dW of all groups: the blocks on the diagonal of dW of a convolution without groups."""
+    g, replicated = window.groups, NamedSharding(jax.typeof(dz).sharding.mesh, P()) if _is_sharded(dz) else None
+    dw = _correlate_over_batch(x, dz, kernel, window._replace(groups=1), dtype, replicated)
+    blocks = dw.reshape(*kernel, g, x.shape[3] // g, g, dz.shape[3] // g)
+    same = jnp.eye(g, dtype=bool)[None, None, :, None, :, None]
+    diagonal = jnp.sum(jnp.where(same, blocks, 0), 2)  # a sum of one block and zeros
+    return diagonal.reshape(*kernel, x.shape[3] // g, dz.shape[3])
+
+
+def _correlate_over_batch(
+    x: Array, dz: Array, kernel: Pair, window: Window, dtype: Any, out_sharding: NamedSharding | None
+) -> Array:
+    edges = zip(x.shape[1:3], dz.shape[1:3], reach(kernel, window.dilation), window.strides, window.pads, strict=True)
+    narrow = widest(x, dz)
+    return jax.lax.conv_general_dilated(
+        x.astype(narrow),
+        dz.astype(narrow),
         window.dilation,
         [(low, (m - 1) * s + k - n - low) for n, m, k, s, (low, _) in edges],
         rhs_dilation=window.strides,
         dimension_numbers=("CHWN", "IHWO", "HWNC"),
         batch_group_count=window.groups,
-        preferred_element_type=widest(dtype, w),
-        out_sharding=like_w,
+        preferred_element_type=dtype,
+        out_sharding=out_sharding,
     )
-    return dw.astype(w.dtype)
+
+
+def _is_on_mesh_of_several_axes(a: Array) -> bool:
+    """Return True if XLA may partition `a` over a mesh with two axes larger than 1.
+
+    The mesh is that of the array's type, which knows of Auto axes too, or the one that the caller set.
+    """
+    for mesh in (jax.typeof(a).sharding.mesh, jax.sharding.get_abstract_mesh()):
+        if not mesh.are_all_axes_manual and sum(n > 1 for n in mesh.axis_sizes) > 1:
+            return True
+    return False
+
+
+def _num_parts(channels: int, groups: int) -> int:
+    """Return into how many convolutions to split the groups: each has 64 channels or more, the tile of a GPU."""
+    return max((n for n in range(1, groups + 1) if groups % n == 0 and channels // n >= 64), default=1)
 
 
 def xla_image_gradient(w: Array, dz: Array, window: Window, size: Pair) -> Array:

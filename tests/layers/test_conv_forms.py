@@ -11,7 +11,6 @@ import pytest
 
 import fnn
 from fnn.layers import correlation, depthwise, im2col
-from fnn.layers.windows import Window, pad_widths, reach
 from tests.support.convolutions import CASES, Case
 from tests.support.oracles import assert_close, cotangent, normal, spread_params
 from tests.support.slow import slow_except
@@ -23,11 +22,6 @@ FORMS = {
     "one example": Case((1, 9, 9, 4), (3, 3), (2, 2), 8),
 }
 KINDS = ("convolution", "reverse", "transpose", "pad", "convert", "slice", "concatenate", "gather", "scatter", "dot")
-
-
-def window_of(case):
-    pads = pad_widths("test", case.shape[1:3], reach(case.kernel, case.dilation), case.strides, case.padding)
-    return Window(case.strides, pads, case.dilation, case.groups)
 
 
 def operations(function, *args, platform):
@@ -115,7 +109,7 @@ def test_each_platform_gets_its_own_form(key):
 def test_the_forms_for_accelerators_give_the_same(name, x64):
     """Run them on this machine."""
     case = CASES[name]
-    layer, window = case.layer(), window_of(case)
+    layer, window = case.layer(), case.window()
     params, x = spread_params(layer, 0, "float64"), normal(1, case.shape, "float64")
     dy = cotangent(layer, params, x)
 
@@ -145,7 +139,7 @@ def test_im2col_and_kernel_matrices_have_their_adjoints(name, x64):
     case = CASES[name]
     x, w = normal(0, case.shape, "float64"), normal(1, (*case.kernel, case.shape[3], case.filters), "float64")
     outputs = arguments(case, "float64")[1][2].shape[2]
-    tiling = im2col.choose_tiling(w, outputs, window_of(case))
+    tiling = im2col.choose_tiling(w, outputs, case.window())
     size = (case.shape[1], case.shape[2])
     columns = jax.jit(lambda x: im2col.im2col(x, tiling))(x)
     assert_adjoint(x, columns, lambda columns: im2col.col2im(columns, size, tiling))
@@ -156,7 +150,7 @@ def test_im2col_and_kernel_matrices_have_their_adjoints(name, x64):
 @pytest.mark.parametrize("name", slow_except(["depthwise", "depthwise stride"], "depthwise stride"))
 def test_both_forms_for_the_cpu_give_the_same(name, x64):
     """A depthwise convolution as shifted multiply-adds, and as a batch of matrix products."""
-    case, window = CASES[name], window_of(CASES[name])
+    case, window = CASES[name], CASES[name].window()
     _, (params, x, dz) = arguments(case, "float64")
     size = (case.shape[1], case.shape[2])
 

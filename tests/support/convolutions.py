@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 import fnn
+from fnn.layers.windows import Window, pad_widths, reach
 
 
 class Case(NamedTuple):
@@ -28,6 +29,10 @@ class Case(NamedTuple):
             dilation=self.dilation,
             groups=self.groups,
         )
+
+    def window(self) -> Window:
+        pads = pad_widths("test", self.shape[1:3], reach(self.kernel, self.dilation), self.strides, self.padding)
+        return Window(self.strides, pads, self.dilation, self.groups)
 
     def reference(self, params, x):
         """The library's convolution."""
