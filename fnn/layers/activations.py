@@ -125,7 +125,9 @@ tanh = activation("tanh", _tanh, _tanh_backward)
 def _relu(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
     """a = max(0, z)"""
     a = jax.nn.relu(z)
-    return a, a != 0  # not z > 0: if only `a` uses z, XLA makes it part of the matrix product (jax 0.10, GPU)
+    # Not z > 0, nor a > 0, which XLA rewrites to it: if only `a` uses z, it becomes part of the matrix product (jax
+    # 0.10, GPU). NaN is the one number that differs from itself.
+    return a, (a != 0) & (a == a)
 
 
 def _relu_backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
