@@ -46,7 +46,7 @@ def conv1d(
 
     dW_p = Σ_i X_(i s + p d)ᵀ dZ_i, db = Σ_i dZ_i, dX_(i s + p d) += dZ_i W_pᵀ
 
-    Zeros before and after the sequence count among the positions of X. As everywhere in deep learning, the kernel is
+    X includes the zeros that are added before and after the sequence. As everywhere in deep learning, the kernel is
     not flipped. With `causal`, output i depends on no position after i s (van den Oord et al. 2016).
 
     Args:

@@ -42,7 +42,7 @@ def conv2d_transpose(
       kernel_size: kh and kw, as a pair or as one number for both.
       stride: sh and sw, likewise.
       padding: with "VALID" nothing is cropped; the output height is (height - 1) sh + rh, where rh = (kh - 1) dh + 1.
-        With "SAME" it is height · sh. ((top, bottom), (left, right)) crops so many rows and columns. Likewise for the
+        With "SAME" it is height · sh. ((top, bottom), (left, right)) crops that many rows and columns. Likewise for the
         width.
       w_init: initialiser of W. It is given the shape of W, whose fan-in kh kw c_in / groups counts what is added up to
         one output if the stride is 1; with a larger stride that is sh sw times less on average.

@@ -104,7 +104,7 @@ def xla_kernel_gradient(x: Array, w: Array, dz: Array, window: Window) -> Array:
     """dW_pq = Σ_ij X_(p dh + i sh, q dw + j sw)ᵀ dZ_ij
 
     This is a correlation of X with dZ, whose strides are the dilation of the kernel, and whose dilation the strides of
-    the kernel. It sums over the batch, which takes the place of the channels.
+    the kernel. The batch axis takes the role of the channels.
 
     On a mesh of several axes, XLA's partitioner multiplies the result of a convolution with `batch_group_count` by the
     size of the axes that do not shard the batch (jax 0.10 and 0.12). There, dW is computed without it.

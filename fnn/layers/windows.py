@@ -45,9 +45,10 @@ def reach(kernel: Pair, dilation: Pair) -> Pair:
 
 
 def image_gradient_pads(size: Sequence[int], outputs: Sequence[int], kernel: Pair, window: Window) -> Pads:
-    """Return the zeros around dZ, dilated by the strides, of which a correlation with the flipped kernel gives dX.
+    """Return the zeros around the dilated dZ whose correlation with the flipped kernel is dX.
 
-    Output i of the correlation reads dZ at i - low + q d, which is a place of the kernel that covers pixel i.
+    The strides dilate dZ. Output i of the correlation reads it at i - low + q d, the places where the kernel covers
+    pixel i.
 
     Args:
       size: height and width of X.

@@ -69,7 +69,7 @@ def attention(
       kv_heads: number of heads of K and V, which divides `heads`. Each is shared by a group of heads / kv_heads heads
         (Ainslie et al. 2023). None: as many as heads.
       length: the largest number of positions, for sequences that are read in pieces (see `fnn.Stream`): keys and
-        values of so many positions are remembered. Each piece is compared with all `length` keys, so choose it no
+        values of that many positions are remembered. Each piece is compared with all `length` keys, so choose it no
         larger than needed. Without it, or if not causal, the layer has no stream.
       bias: whether there are biases.
       w_init: initialiser of W_qkv.
