@@ -50,10 +50,14 @@ def conv2d(
 
     dW_pq = Σ_ij X_(i sh + p dh, j sw + q dw)ᵀ dZ_ij, db = Σ_ij dZ_ij, dX_(i sh + p dh, j sw + q dw) += dZ_ij W_pqᵀ
 
-    With groups, input and output channels are split into so many blocks, and each block of filters depends on its own
-    block of inputs only (Krizhevsky et al. 2012): the equations hold for each block. `groups=c_in` is a depthwise
-    convolution, which with one of kernel size 1 after it takes far fewer operations than a full one (Howard et al.
-    2017). A dilation widens the kernel without more weights (Yu and Koltun 2016).
+    The input and output channels are split into `groups` blocks, and each block of filters depends on its own block of
+    inputs only (Krizhevsky et al. 2012): the equations hold for each block. `groups=c_in` is a depthwise convolution,
+    which with one of kernel size 1 after it takes far fewer operations than a full one (Howard et al. 2017). A dilation
+    widens the kernel without more weights (Yu and Koltun 2016).
+
+    On a GPU or TPU, dW of `groups` > 1 is wrong on a mesh of several axes if only the `in_shardings` of `jax.jit` name
+    the mesh: XLA multiplies dW by the size of axes that do not shard the batch (jax 0.10 and 0.12). Set the mesh with
+    `jax.set_mesh`, as `fit` does, or pass arrays that are already sharded.
 
     Args:
       c_in: number of input channels.
@@ -61,9 +65,9 @@ def conv2d(
       kernel_size: kh and kw, as a pair or as one number for both.
       stride: sh and sw, likewise.
       padding: "VALID" places the kernel inside the image only; the output height is (height - rh) // sh + 1, where
-        rh = (kh - 1) dh + 1 rows are between the kernel's first and last. "SAME" adds zeros around the image; the
-        output height is ⌈height / sh⌉. ((top, bottom), (left, right)) adds so many zeros; the output height is
-        (height + top + bottom - rh) // sh + 1. Likewise for the width.
+        rh = (kh - 1) dh + 1 is the number of rows from the kernel's first to its last. "SAME" adds zeros around the
+        image; the output height is ⌈height / sh⌉. ((top, bottom), (left, right)) adds that many zeros; the output
+        height is (height + top + bottom - rh) // sh + 1. Likewise for the width.
       w_init: initialiser of W.
       b_init: initialiser of b.
       dilation: dh and dw, the distance between the pixels that the kernel covers, as a pair or as one number for both.
@@ -88,8 +92,9 @@ def conv2d(
     c_in, c_out = checks.positive_int("conv2d", "c_in", c_in), checks.positive_int("conv2d", "c_out", c_out)
     kernel, strides = checks.pair("conv2d", "kernel_size", kernel_size), checks.pair("conv2d", "stride", stride)
     dilation, padding = checks.pair("conv2d", "dilation", dilation), check_padding("conv2d", padding)
-    given = _Spread(dilation, check_groups("conv2d", groups, c_in, c_out))
-    spread = None if given == _Spread() else given  # None is not part of the description of a training
+    spread = _Spread(dilation, check_groups("conv2d", groups, c_in, c_out))
+    if spread == _Spread():
+        spread = None  # the description of a training leaves None out, so that checkpoints from before resume
 
     def shape() -> tuple[int, ...]:
         return *kernel, c_in // (spread or _Spread()).groups, c_out
