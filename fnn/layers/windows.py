@@ -104,8 +104,10 @@ def pad_widths(function: str, size: Sequence[int], window: Pair, strides: Pair, 
     ((1, 1), (0, 1))
     """
     pads = jax.lax.padtype_to_pads(size, window, strides, padding) if isinstance(padding, str) else padding
-    if any(n + sum(p) < k for n, p, k in zip(size, pads, window, strict=True)):
-        raise checks.fail(function, "x", f"at least as high and wide as the window, {window}", came=f"{tuple(size)}")
+    padded = tuple(n + sum(p) for n, p in zip(size, pads, strict=True))
+    if any(n < k for n, k in zip(padded, window, strict=True)):
+        argument = "x" if padded == tuple(size) else "x, with its padding,"
+        raise checks.fail(function, argument, f"at least as high and wide as the window, {window}", came=f"{padded}")
     (top, bottom), (left, right) = pads
     return (int(top), int(bottom)), (int(left), int(right))
 
