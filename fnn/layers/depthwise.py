@@ -43,7 +43,8 @@ def kernel_gradient(x: Array, w: Array, dz: Array, window: Window) -> Array:
     """dw_pq = Σ_ij X_(i sh + p dh, j sw + q dw) ∘ dZ_ij
 
     The examples are added up one after the other, and the pixels at the end: XLA vectorises sums of whole images, but
-    not the sum of each channel over examples and pixels, which takes ten times as long (jax 0.10, CPU).
+    not the sum of each channel over examples and pixels, which takes ten times as long (jax 0.10, CPU). If the batch is
+    sharded, each device adds up all of it.
     """
     dtype = widest(wide(x), dz, w)
 
