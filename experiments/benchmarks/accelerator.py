@@ -26,7 +26,6 @@ from experiments import reports
 from experiments.benchmarks import accelerator_reports, bench
 from experiments.benchmarks.accelerator_parts import PARTS, ask_child
 from experiments.benchmarks.accelerator_works import ACCELERATOR_WORKLOADS, GOALS, PEERS, REPEAT, SECONDS, WORKS
-from experiments.benchmarks.accelerator_works import variables as variables_of
 from experiments.benchmarks.bench_reports import peer_versions
 from experiments.benchmarks.goals import Verdict, judge
 from experiments.benchmarks.peers import find_driver
@@ -106,7 +105,7 @@ def run_work(name: str, config: Config, scratch: Path, deadline: float, found: F
     flags = ["--data", str(scratch), "--shrink", str(shrink), "--repeat", str(REPEAT.get(name, 1))]
     ends = time.monotonic() + (60.0 if config.quick else SECONDS[name])
     report, deadline = lambda line: print(line, flush=True), max(ends, deadline)
-    found.results[name] = bench.run_workload(work, chosen, flags, scratch, report, variables_of(work), ends, deadline)
+    found.results[name] = bench.run_workload(work, chosen, flags, scratch, report, ends, deadline)
     found.works[name] = work
     found.lines[name] = accelerator_reports.rates(work, found.results[name])
 

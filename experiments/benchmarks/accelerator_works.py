@@ -53,11 +53,6 @@ GOALS = (
 )
 
 
-def variables(work: Workload) -> dict[str, str]:
-    """Return the environment variables of all peers: JAX computes products of float32 in full, as PyTorch does."""
-    return {} if work.dtype != "float32" else {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-
-
 def tokens(work: Workload) -> int | None:
     """Return the tokens that a unit of a language model reads, or None for another work."""
     return work.examples * work.positions if work.kind == "gpt" else None

@@ -19,10 +19,9 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from experiments import reports
@@ -66,7 +65,6 @@ def run_workload(
     flags: list[str],
     scratch: Path,
     report: Callable[[str], None],
-    variables: Mapping[str, str] = MappingProxyType({}),
     ends: float = math.inf,
     deadline: float = math.inf,
 ) -> Rows:
@@ -74,7 +72,7 @@ def run_workload(
 
     `ends` and `deadline` are times by the clock of time.monotonic. No round begins after `ends`, except the first two,
     and peers that have not answered at the deadline count as failed. If there is a deadline, the peers start at once,
-    and compile one after another. `variables` are environment variables of all peers.
+    and compile one after another.
     """
     together = deadline < math.inf
     flags = [*flags, "--wait"] if together else flags
@@ -99,8 +97,7 @@ def run_workload(
 
         def start(name: str) -> None:
             given = ["--work", work.name, "--peer", name, *flags]
-            own = {**variables, **dict(PEERS[name].variables)}
-            workers[name] = processes.start(name, given, scratch, variables=own)
+            workers[name] = processes.start(name, given, scratch, variables=dict(PEERS[name].variables))
 
         if together:
             for name in started:

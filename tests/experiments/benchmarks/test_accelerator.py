@@ -8,7 +8,7 @@ import pytest
 
 from experiments.benchmarks import accelerator, accelerator_parts, accelerator_reports, peers, worker
 from experiments.benchmarks.accelerator import Config
-from experiments.benchmarks.accelerator_works import ACCELERATOR_WORKLOADS, GOALS, SECONDS, WORKS, tokens, variables
+from experiments.benchmarks.accelerator_works import ACCELERATOR_WORKLOADS, GOALS, SECONDS, WORKS, tokens
 from experiments.benchmarks.goals import judge
 from experiments.benchmarks.timings import Row
 from experiments.benchmarks.workloads import WORKLOADS, Data, flops
@@ -53,8 +53,6 @@ def test_every_work_has_a_place_and_an_estimate():
     assert flops(WORKS["large"]) == 2 * 11 * 8192**3 * 2  # eleven products in a step
     assert tokens(WORKS["gpt-124m"]) == 32 * 1024
     assert tokens(WORKS["relu"]) is None
-    assert variables(WORKS["relu"]) == {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-    assert not variables(WORKS["large"])
 
 
 def test_what_no_longer_fits_is_skipped_by_name(on_a_gpu, tmp_path, capsys):
@@ -69,7 +67,7 @@ def test_what_no_longer_fits_is_skipped_by_name(on_a_gpu, tmp_path, capsys):
 def test_one_failure_does_not_end_the_others_and_each_work_is_saved(on_a_gpu, tmp_path, monkeypatch, capsys):
     report, seen = tmp_path / "accelerator" / "accelerator.json", []
 
-    def run_workload(work, config, flags, scratch, report_line, environment, ends, deadline):
+    def run_workload(work, config, flags, scratch, report_line, ends, deadline):
         assert ends <= deadline
         seen.append((work.name, sorted(json.loads(report.read_text())["works"])))
         if work.name == "nets":
