@@ -131,11 +131,15 @@ def page(found: Findings) -> str:
     header = found.header
     lines = ["# fnn on an accelerator", "", *["A smoke test: its times are meaningless.", ""] * found.header["quick"]]
     lines += [accelerator_reports.describe(**{name: header[name] for name in ("device", "driver", "versions", "date")})]
-    lines += ["", *accelerator_reports.times(found.works, found.results), "", accelerator_reports.CAPTION, ""]
+    if table := accelerator_reports.times(found.works, found.results):
+        lines += ["", *table, "", accelerator_reports.CAPTION]
+    lines += [""] * any([*found.lines.values(), found.skipped, found.failed])
     lines += [f"- {name}: {line}" for name, of in found.lines.items() for line in of]
     lines += [f"- {name}: skipped: {reason}" for name, reason in found.skipped.items()]
     lines += [f"- {name}: failed: {reason}" for name, reason in found.failed.items()]
-    return "\n".join([*lines, "", *accelerator_reports.goals(all_verdicts(found))]) + "\n"
+    if verdicts := all_verdicts(found):
+        lines += ["", *accelerator_reports.goals(verdicts)]
+    return "\n".join(lines) + "\n"
 
 
 def all_verdicts(found: Findings) -> list[Verdict]:
@@ -164,9 +168,10 @@ def save(folder: Path, config: Config, found: Findings) -> Sequence[Path]:
 def main(config: Config) -> None:
     """Run the works in order of importance, save after each, and print the table."""
     check(config)
-    folder, deadline = reports.make_folder(config.results, "accelerator"), time.monotonic() + config.seconds
+    deadline = time.monotonic() + config.seconds
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         found = Findings(probe(Path(scratch), config), {}, {}, {}, {}, [], {}, {})
+        folder = reports.make_folder(config.results, "accelerator")
         paths = save(folder, config, found)
         for name in (name for name in ORDER if name in config.works):
             if reason := reason_to_skip(name, config, deadline - time.monotonic()):

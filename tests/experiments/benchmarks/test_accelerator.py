@@ -42,7 +42,8 @@ def test_flags(values, message, tmp_path):
 def test_a_cpu_is_refused_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(accelerator, "ask_child", lambda *arguments: GPU | {"platform": "cpu", "versions": {}})
     with pytest.raises(ExperimentError, match=r"^accelerator: JAX finds only a CPU here; `--quick` runs a smoke test"):
-        accelerator.main(Config(results=tmp_path))
+        accelerator.main(Config(results=tmp_path / "results"))
+    assert not (tmp_path / "results").exists()
 
 
 def test_every_work_has_a_place_and_an_estimate():
@@ -62,6 +63,8 @@ def test_what_no_longer_fits_is_skipped_by_name(on_a_gpu, tmp_path, capsys):
     assert "- gpt-124m: skipped: 20 s are left of --seconds, and it takes about 60 s" in page
     assert "H100 (gpu, 1 of them), driver " in page
     assert "jax 0.11.2" in page
+    assert "medians of interleaved rounds" not in page  # there is no table of times, nor one of goals
+    assert "| goal |" not in page
 
 
 def test_one_failure_does_not_end_the_others_and_each_work_is_saved(on_a_gpu, tmp_path, monkeypatch, capsys):
@@ -89,6 +92,7 @@ def test_one_failure_does_not_end_the_others_and_each_work_is_saved(on_a_gpu, tm
     values, page = json.loads(report.read_text()), report.with_suffix(".md").read_text(encoding="utf-8")
     assert values["failed"] == {"nets": "nets: no answer", "start": "ZeroDivisionError: division by zero"}
     assert values["works"]["cnn"]["peers"]["jax"]["ratio"] == 1.25
+    assert page.count("\n\nSeconds of a unit: medians of interleaved rounds") == 1
     assert f"| {WORKS['cnn'].title} | 1 s | 1.25 s (1.25x) | failed |" in page
     assert "- cnn: NOT EQUAL: JAX by hand + optax: accuracy 0.9000, fnn's 0.5000" in page
     assert "- cnn: skipped, no CUDA device: PyTorch, CUDA graph" in page
