@@ -121,9 +121,8 @@ def determinism(scratch: Path, seconds: float, quick: bool) -> Outcome:
     values = ask_child("determinism", scratch, seconds, quick)
     differ = {name: [kind for kind, same in found.items() if not same] for name, found in values["networks"].items()}
     wrong = [f"{name} ({', '.join(kinds)})" for name, kinds in differ.items() if kinds]
-    option = "with deterministic=True" if values["option"] else "without an option, since this fit has none"
     text = "networks whose bits differ when trained again or resumed"
-    line = f"{option}: {', '.join(wrong) or 'none'} of {len(differ)} networks differ"
+    line = f"with deterministic=True, of {len(differ)} networks differ: {', '.join(wrong) or 'none'}"
     return Outcome(values, [line], [Verdict("determinism", f"{text}, 0", len(wrong), "", not wrong)])
 
 
