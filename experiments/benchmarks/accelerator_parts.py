@@ -63,6 +63,7 @@ def _child(name: str, command: list[str], scratch: Path, **variables: str) -> It
                 yield process
             finally:
                 process.kill()
+                process.wait()  # not a zombie, even when Ctrl-C came before
 
 
 def run_command(name: str, command: list[str], scratch: Path, seconds: float, **variables: str) -> tuple[int, str]:
