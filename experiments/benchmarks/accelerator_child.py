@@ -49,7 +49,7 @@ def mnist(quick: bool) -> dict[str, Any]:
     The clock of a training runs from the initial parameters to the trained ones, with the data on the device. The
     compilation is timed apart.
     """
-    recipe = Recipe(filters=(2, 4), sizes=(10,), batch_size=500, epochs=1) if quick else MNIST
+    recipe = Recipe(filters=(4, 8), sizes=(10,), batch_size=500, epochs=1) if quick else MNIST
     data = speedrun_recipes.start_loading(recipe).result()
     import jax
     import jax.numpy as jnp
