@@ -14,7 +14,7 @@ CAPTION = """\
 Seconds of a unit: medians of interleaved rounds, each peer in its own process, in brackets the time over fnn's. A unit
 is an epoch unless the work says otherwise, and ends when the device has finished. Products of float32 are computed in
 full by all peers (JAX: precision "highest"; PyTorch: without TF32). Works in bfloat16 keep their parameters in float32
-(PyTorch: autocast)."""
+(PyTorch: autocast). A cell is empty where a peer does not do this work or was skipped."""
 
 
 def describe(device: Mapping[str, Any], driver: str | None, versions: Mapping[str, str], date: str) -> str:
@@ -55,7 +55,7 @@ def times(works: Mapping[str, Workload], results: Mapping[str, Rows]) -> list[st
     ]
     table = [["work", *(PEERS[name].label for name in names)]]
     for work, rows in shown.items():
-        table.append([works[work].title, *(cell(rows.get(name), rows) for name in names)])
+        table.append([f"{work}: {works[work].title}", *(cell(rows.get(name), rows) for name in names)])
     return markdown(table) if shown else []
 
 
@@ -64,15 +64,15 @@ def rates(work: Workload, rows: Rows) -> list[str]:
     lines, labels = [], {name: PEERS[name].label for name in rows}
     fast = {name: rate for name, row in rows.items() if (rate := gflops(work, row)) and rate > 1e3}
     if fast:
-        listed = ", ".join(f"{labels[name]} {three_digits(rate / 1e3)}" for name, rate in fast.items())
+        listed = "; ".join(f"{labels[name]} {three_digits(rate / 1e3)}" for name, rate in fast.items())
         lines.append(f"TFLOP/s: {listed}")
     if (count := tokens(work)) is not None:
         found = {name: numbers for name, row in rows.items() if (numbers := summary(row, None))}
-        listed = ", ".join(f"{labels[name]} {count / numbers.median:,.0f}" for name, numbers in found.items())
+        listed = "; ".join(f"{labels[name]} {count / numbers.median:,.0f}" for name, numbers in found.items())
         lines.append(f"tokens/s: {listed}")
     peaks = {name: row.peak for name, row in rows.items() if row.peak}
     if peaks:
-        listed = ", ".join(f"{labels[name]} {three_digits(peak / 2**20)}" for name, peak in peaks.items())
+        listed = "; ".join(f"{labels[name]} {three_digits(peak / 2**20)}" for name, peak in peaks.items())
         lines.append(f"peak MiB on the device: {listed}")
     for name, row in rows.items():
         if row.note:
@@ -85,13 +85,13 @@ def rates(work: Workload, rows: Rows) -> list[str]:
     for name, row in rows.items():
         if row.skipped and row.skipped != "not implemented for this workload":
             skipped.setdefault(row.skipped, []).append(labels[name])
-    return lines + [f"skipped, {reason}: {', '.join(of)}" for reason, of in skipped.items()]
+    return lines + [f"skipped, {reason}: {'; '.join(of)}" for reason, of in skipped.items()]
 
 
 def goals(verdicts: Sequence[Verdict]) -> list[str]:
     """Return the table of goals."""
     words = {None: "not measured", True: "met", False: "missed"}
-    table = [["work", "goal", "measured", ""]]
+    table = [["work", "goal", "measured", "verdict"]]
     for verdict in verdicts:
         value = "" if verdict.value is None else f"{verdict.value:.3g} {verdict.unit}".strip()
         table.append([verdict.work, verdict.text, value, words[verdict.met]])

@@ -93,7 +93,7 @@ def test_one_failure_does_not_end_the_others_and_each_work_is_saved(on_a_gpu, tm
     assert values["failed"] == {"nets": "nets: no answer", "start": "ZeroDivisionError: division by zero"}
     assert values["works"]["cnn"]["peers"]["jax"]["ratio"] == 1.25
     assert page.count("\n\nSeconds of a unit: medians of interleaved rounds") == 1
-    assert f"| {WORKS['cnn'].title} | 1 s | 1.25 s (1.25x) | failed |" in page
+    assert f"| cnn: {WORKS['cnn'].title} | 1 s | 1.25 s (1.25x) | failed |" in page
     assert "- cnn: NOT EQUAL: JAX by hand + optax: accuracy 0.9000, fnn's 0.5000" in page
     assert "- cnn: skipped, no CUDA device: PyTorch, CUDA graph" in page
     assert "- cnn: peak MiB on the device: fnn 1,024" in page
@@ -129,9 +129,9 @@ ANSWERS = {
 @pytest.mark.parametrize(
     ("name", "change", "met", "line"),
     [
-        ("mnist", {}, [True], "1,250 steps train in 0.500 s, the median of the seeds, compiled in 9.0 s"),
-        ("mnist", {"accuracies": [0.9899, 0.995]}, [False], "seeds: 98.99, 99.50 %; 99.5 % is not reached"),
-        ("mnist", {"train": [0.8]}, [False], "train in 0.800 s"),
+        ("mnist", {}, [True], "trains 1,250 steps in 0.500 s, the median of the seeds; compiled in 9.0 s"),
+        ("mnist", {"accuracies": [0.9899, 0.995]}, [False], "seeds: 98.99, 99.50 %; not all reach 99.5 %"),
+        ("mnist", {"train": [0.8]}, [False], "1,250 steps in 0.800 s"),
         ("determinism", {}, [False], "with deterministic=True, of 2 networks differ: gpt (twice)"),
         ("determinism", {"networks": {"a": {"twice": True}}}, [True], "of 1 networks differ: none"),
     ],
