@@ -98,6 +98,10 @@ def find_driver() -> str | None:
 def reason_to_skip(name: str, work: Workload) -> str:
     """Return why this peer does not run this workload, or "" if it does."""
     peer = PEERS[name]
+    other_cell = name == "flax-lstm-cell" and work.cell != "lstm"
+    other_dtype = work.dtype != "float32" and name not in MIXED
+    if work.kind not in peer.kinds or (name in RATES and not work.rates) or other_cell or other_dtype:
+        return "not implemented for this workload"
     missing = [module for module in peer.needs if importlib.util.find_spec(module) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
@@ -105,10 +109,6 @@ def reason_to_skip(name: str, work: Workload) -> str:
         return "no C++ compiler"
     if name == "torch-graph" and find_driver() is None:
         return "no CUDA device"
-    other_cell = name == "flax-lstm-cell" and work.cell != "lstm"
-    other_dtype = work.dtype != "float32" and name not in MIXED
-    if work.kind not in peer.kinds or (name in RATES and not work.rates) or other_cell or other_dtype:
-        return "not implemented for this workload"
     return ""
 
 

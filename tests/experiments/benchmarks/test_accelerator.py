@@ -56,6 +56,13 @@ def test_every_work_has_a_place_and_an_estimate():
     assert tokens(WORKS["relu"]) is None
 
 
+def test_a_peer_without_a_work_is_said_to_lack_it_before_anything_else_is_missing(monkeypatch):
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda module: None)
+    monkeypatch.setattr(peers, "find_driver", lambda: None)
+    assert peers.reason_to_skip("torch-graph", WORKS["nets"]) == "not implemented for this workload"
+    assert peers.reason_to_skip("torch-graph", WORKS["relu"]) == "not installed: torch"
+
+
 def test_what_no_longer_fits_is_skipped_by_name(on_a_gpu, tmp_path, capsys):
     accelerator.main(Config(works=("gpt-124m", "tests", "start"), seconds=20.0, results=tmp_path))
     page = (tmp_path / "accelerator" / "accelerator.md").read_text(encoding="utf-8")
