@@ -45,12 +45,17 @@ def step(work: Workload, params: Weights, x: np.ndarray, y: np.ndarray) -> None:
         b -= np.float32(work.learning_rate) * db
 
 
+def copied_weights(work: Workload) -> Weights:
+    """Return the initial weights for `step` to overwrite."""
+    return [(w.copy(), b.copy()) for w, b in initial_weights(work)]
+
+
 def train(work: Workload, data: Data) -> Job:
     """A unit is an epoch."""
-    rng, params = np.random.default_rng(0), initial_weights(work)
+    rng, params = np.random.default_rng(0), copied_weights(work)
 
     def reset() -> None:
-        params[:] = initial_weights(work)
+        params[:] = copied_weights(work)
 
     def unit() -> None:
         order = rng.permutation(work.examples)

@@ -45,7 +45,8 @@ def gpt_weights(work: Workload) -> list[np.ndarray]:
     """Return the initial weights of a language model, in the order of the leaves of `fnn.gpt`'s parameters.
 
     That is the embedding (vocabulary, d), the positions (length, d), for each layer γ, β, w_qkv, w_o, b_qkv, b_o,
-    γ, β, w_1, b_1, w_2, b_2, and γ, β at the end. Weights are those of nanoGPT, N(0, 0.02²).
+    γ, β, w_1, b_1, w_2, b_2, and γ, β at the end. Weights are those of nanoGPT, N(0, 0.02²). The arrays are read-only,
+    since later calls return them again.
     """
     vocabulary, d, length = work.sizes[0], work.sizes[1], work.positions
     rng = np.random.default_rng(0)
@@ -55,7 +56,10 @@ def gpt_weights(work: Workload) -> list[np.ndarray]:
     for _ in range(work.layers):
         leaves += [*norm, normal(d, 3 * d), normal(d, d), zeros(3 * d), zeros(d)]
         leaves += [*norm, normal(d, 4 * d), zeros(4 * d), normal(4 * d, d), zeros(d)]
-    return leaves + norm
+    leaves += norm
+    for array in leaves:
+        array.flags.writeable = False
+    return leaves
 
 
 ATTENTION_POSITIONS = (64, 256, 1024)

@@ -185,25 +185,22 @@ def load(work: Workload, folder: Path | None) -> Data:
     return Data(x, y, arrays["test_x"], arrays["test_y"])
 
 
+@functools.lru_cache(maxsize=1)
 def initial_weights(work: Workload, seed: int = 0) -> Weights:
     """Return the initial weights of every peer: w (n_in, n_out) or (5, 5, c_in, c_out), and b = 0.
 
-    They are normal with variance 1/n_in (ReLU: 2/n_in). Those of logistic regression are zero.
+    They are normal with variance 1/n_in (ReLU: 2/n_in), or zero for logistic regression; read-only, for later calls.
     """
-    return [(w.copy(), b.copy()) for w, b in _initial_weights(work, seed)]
-
-
-@functools.lru_cache(maxsize=1)
-def _initial_weights(work: Workload, seed: int) -> Weights:
     rng = np.random.default_rng(seed)
     gain = 0.0 if len(work.sizes) == 2 else 2.0 if work.activation == "relu" else 1.0
     shapes: list[tuple[int, ...]] = [(5, 5, *pair) for pair in itertools.pairwise((1, *work.filters))]
     shapes += list(itertools.pairwise(work.sizes))
     deviations = [(gain / np.prod(shape[:-1])) ** 0.5 for shape in shapes]
-    return [
-        ((deviation * rng.standard_normal(shape)).astype(np.float32), np.zeros(shape[-1], np.float32))
-        for shape, deviation in zip(shapes, deviations, strict=True)
-    ]
+    draw = lambda shape, deviation: (deviation * rng.standard_normal(shape)).astype(np.float32)
+    weights = [(draw(*of), np.zeros(of[0][-1], np.float32)) for of in zip(shapes, deviations, strict=True)]
+    for array in itertools.chain(*weights):
+        array.flags.writeable = False
+    return weights
 
 
 def stacked_weights(work: Workload) -> Weights:
