@@ -40,8 +40,7 @@ Results
 
 `results.table()` has a row per run, with the last and the best value of each quantity and the epoch of the best.
 `results.means()` has one row per set of hyperparameters, with means over the keys and standard errors. Both are a
-`Table`, which
-sorts (`sorted`), prints (`str`) and saves (`save_csv`).
+`Table`, which sorts (`sorted`), prints (`str`) and saves (`save_csv`).
 
 Memory, speed and devices
 -------------------------

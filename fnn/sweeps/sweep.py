@@ -27,6 +27,8 @@ from fnn.sweeps.run import Programs
 from fnn.sweeps.table import Table, best_of, hyper_columns, mean_of
 from fnn.training import signals
 from fnn.training.compiled import compiled
+from fnn.training.memory import default_device
+from fnn.training.numerics import platform_of
 from fnn.types import Params, PRNGKey, RunResult
 
 
@@ -137,10 +139,11 @@ def _check_keys(keys: Array) -> Array:
     return jnp.asarray(keys)[None] if axes == 0 else jnp.asarray(keys)
 
 
-def _platform(run: Any, mesh: Mesh | None) -> str:
-    """Return the platform on which a sweep runs: that of the mesh, else that of the run's data."""
-    devices = run.args[0][0].devices() if mesh is None else mesh.devices.flat
-    return next(iter(devices)).platform
+def _platform(mesh: Mesh | None, *arguments: PyTree) -> str:
+    """Return the platform on which a sweep runs: that of the mesh, else that of its arguments, else the default."""
+    if mesh is not None:
+        return next(iter(mesh.devices.flat)).platform
+    return platform_of(jax.tree.leaves(arguments)) or default_device().platform
 
 
 def sweep(
@@ -196,17 +199,15 @@ def sweep(
         raise checks.fail("sweep", "mesh", "a jax.sharding.Mesh", mesh, TypeError)
     if mesh is not None and spans_processes(Layout(mesh)):
         raise checks.fail("sweep", "mesh", "a mesh of this process's devices", came=f"devices of others in {mesh}")
-
     if not isinstance(on_device, bool):
         raise checks.fail("sweep", "on_device", "a bool", on_device, TypeError)
-
     devices = 1 if mesh is None else mesh.devices.size
     limit *= devices
     over_keys = math.ceil(n_keys / devices) * n < math.ceil(n / devices) * n_keys
     rows = chunk_length(n, limit // devices if over_keys else limit, 1 if over_keys else devices)
     columns = chunk_length(n_keys, limit // rows, devices if over_keys else 1)
     chunks, given = Chunks(n, n_keys, rows, columns), hypers
-    on_cpu = _platform(run, mesh) == "cpu"
+    on_cpu = _platform(mesh, run, hypers, keys) == "cpu"
     if mesh is None:
         program, context = functools.partial(_run_on_one_device, on_cpu), contextlib.nullcontext()
     else:

@@ -73,7 +73,7 @@ def check_fits(
 def _least_free(layout: Layout | None) -> tuple[Any, int, int] | None:
     """The device of this process with the least free memory, its free bytes and its limit. None if no device says."""
     found = []
-    for device in [_default_device()] if layout is None else layout.mesh.local_devices:
+    for device in [default_device()] if layout is None else layout.mesh.local_devices:
         numbers = statistics(device)
         if "bytes_limit" in numbers:
             limit = numbers["bytes_limit"]
@@ -84,7 +84,7 @@ def _least_free(layout: Layout | None) -> tuple[Any, int, int] | None:
     return device, max(free, 0), limit
 
 
-def _default_device() -> Any:
+def default_device() -> Any:
     """The device that JAX sends arrays of the host to."""
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     named = isinstance(device, str)

@@ -120,6 +120,15 @@ def test_results_on_the_host_may_be_changed():
     assert results.history["cost"].sum() == 0
 
 
+def test_the_data_may_be_on_the_host_and_the_sweep_inside_a_jit():
+    run = make_run(network=fnn.dense(4, 3), epochs=1, batch_size=23, validation=None)
+    expected = fnn.sweep(run, HYPERS, keys(1)).history["cost"]
+    on_host = fnn.sweep(jax.device_get(run), HYPERS, keys(1)).history["cost"]
+    np.testing.assert_array_equal(on_host, expected)
+    inside = jax.jit(lambda run, hypers, keys: fnn.sweep(run, hypers, keys, on_device=True).history["cost"])
+    np.testing.assert_allclose(inside(run, HYPERS, keys(1)), expected, rtol=1e-6)
+
+
 def test_the_flag_must_be_a_bool():
     with pytest.raises(TypeError, match="sweep: on_device must be a bool, got int 1"):
         fnn.sweep(RUN, HYPERS, keys(1), on_device=1)
