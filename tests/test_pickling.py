@@ -38,7 +38,7 @@ def no_state(params):
     return ()
 
 
-def descend(gradients, state, params=None):
+def descend(gradients, state, params=None, **extra):
     return jax.tree.map(jnp.negative, gradients), state
 
 
@@ -95,6 +95,25 @@ def test_picklers_by_value_work_as_before():
     again = pickle.loads(cloudpickle.dumps({"network": network, "loss": fnn.softmax_cross_entropy}))
     params, x = network.init(KEY), jnp.ones((2, 4))
     np.testing.assert_array_equal(again["network"].forward(params, x)[0], network.forward(params, x)[0])
+
+
+def make_descent(hyper):
+    return GradientTransformation(no_state, descend)
+
+
+def test_runs_are_copied_and_pickled():
+    x, y = jnp.ones((6, 4)), jnp.zeros((6, 4))
+    layer = Layer(no_params, double, double_backward, name="double")
+    run = fnn.make_run(layer, Loss(square, square_backward), make_descent, (x, y), epochs=1, batch_size=6)
+    result = run(jnp.ones(()), KEY)
+    for again in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        assert again.func.one._cache_size() == 0
+        np.testing.assert_array_equal(again(jnp.ones(()), KEY).history["cost"], result.history["cost"])
+    np.testing.assert_allclose(fnn.sweep(again, jnp.ones(1), KEY).history["cost"][0, 0], result.history["cost"])
+    of_builders = fnn.make_run(fnn.mlp([4, 4]), fnn.squared_error, fnn.sgd, (x, y), epochs=1, batch_size=6)
+    copy.deepcopy(of_builders)
+    with pytest.raises(TypeError, match="pickle: network must be made of functions that can be imported"):
+        pickle.dumps(of_builders)
 
 
 def test_results_are_pickled():

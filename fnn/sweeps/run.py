@@ -154,8 +154,15 @@ def make_run(
     numerics = check_numerics("make_run", precision, deterministic)
     options = _Options(network, loss, make_optimizer, epochs, batch_size, l2, init, pairs, is_weight, numerics)
     one, many = functools.partial(_run_one, options), functools.partial(_run_many, options)
-    one = compiled(numerics=lambda *_: numerics)(functools.update_wrapper(one, _run_one))
+    one = compiled(numerics=functools.partial(_first, numerics))(functools.update_wrapper(one, _run_one, _NAMES))
     return jax.tree_util.Partial(Programs(one, many, numerics), arrays, held_out)
+
+
+_NAMES = "__module__", "__name__", "__qualname__", "__doc__"  # not the annotations, which cannot be pickled
+
+
+def _first(numerics: Numerics, *_: Any) -> Numerics:
+    return numerics
 
 
 def _program(options: _Options, hyper: Any) -> Program:

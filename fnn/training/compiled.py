@@ -35,6 +35,10 @@ class Compiled:
         self._jitted: OrderedDict[Hashable, Any] = OrderedDict()  # the one used last is the last
         self._lock = threading.RLock()
 
+    def __reduce__(self) -> tuple:
+        """Copy and pickle the function without its programs and its lock."""
+        return Compiled, (self._function, self._static, self._kept, self._numerics, self._options)
+
     def __call__(self, *args: Any) -> Any:
         return self.jitted(*args)(*args[self._static :])
 
