@@ -1,7 +1,8 @@
 """Prediction and evaluation: the network without randomness, in batches that bound the memory."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from signal import SIGINT
 
 import jax
@@ -78,7 +79,8 @@ def predict(
     batch_size, numerics = _optional("predict", batch_size), Numerics(check_precision("predict", precision))
     sharding = None if sharding is None else check_layout("predict", sharding)
     with agreement.fail_together("predict", spans_processes(sharding)):
-        check_fits("predict", sharding, advice=TO_EVALUATE, x=(x,))
+        padded = _padded_rows(batch_size, params)
+        check_fits("predict", sharding, advice=TO_EVALUATE, padded_rows=padded, x=(x,))
         examples: Batch = (inputs("predict", "x", as_array(sharding)("predict", "x", x), network.vocabulary),)
         check_examples("predict", examples, min_rows(sharding))
     if sharding is None:
@@ -96,6 +98,11 @@ def _padded(arrays: Batch, batch_size: int | None, params: Params = ()) -> Batch
         return arrays
     rows = few_rows(arrays[0].shape[0], batch_size)
     return tuple(pad_rows(array, rows) for array in arrays)
+
+
+def _padded_rows(batch_size: int | None, params: Params) -> Callable[[int], int] | None:
+    """How many rows `_padded` makes of some rows; None if the parameters keep it from padding."""
+    return functools.partial(few_rows, batch_size=batch_size) if may_pad(params) else None
 
 
 def _shard_padded(layout: Layout, arrays: Batch, batch_size: int | None) -> tuple[Rows, int]:
@@ -185,7 +192,8 @@ def evaluate(
             agreement.assert_same("evaluate", sharding=text, loss=loss.name, metrics=[name for name, _ in pairs])
         params = place_params(sharding, params)
     with agreement.fail_together("evaluate", spans_processes(sharding)):
-        check_fits("evaluate", sharding, advice=TO_EVALUATE, data=data)
+        padded = _padded_rows(batch_size, params)
+        check_fits("evaluate", sharding, advice=TO_EVALUATE, padded_rows=padded, data=data)
         arrays = check_data("evaluate", "data", data, sharding, network.vocabulary)
         check_targets("evaluate", network, loss, params, arrays)
     if sharding is None:

@@ -4,11 +4,12 @@ The runtimes of GPUs and TPUs say how much memory a device has for JAX and how m
 nothing is then refused or reported.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from fnn import checks
 from fnn.checks.host_values import host_dtype
@@ -28,6 +29,9 @@ TO_SWEEP = "Pass fewer examples. fnn.fit can send data in chunks (device_memory)
 """What helps if the data of `make_run` do not fit."""
 
 
+PaddedRows: TypeAlias = Callable[[int], int]
+
+
 def statistics(device: Any) -> Mapping[str, int]:
     """Return what the runtime says of a device's memory, in bytes by name; nothing for a CPU."""
     return device.memory_stats() or {}
@@ -40,11 +44,13 @@ def check_fits(
     advice: str = TO_TRAIN,
     chunks: int = 0,
     placed: bool = False,
+    padded_rows: PaddedRows | None = None,
     **data: Any,
 ) -> None:
     """Raise ValueError if data take more memory than is free on a device that they are to be sent to.
 
-    Arrays that are on a device already are not sent again, unless there is a layout.
+    Arrays that are on a device already are not sent again, unless there is a layout: the checks of their values then
+    copy them to the host.
 
     Args:
       function: the public function.
@@ -52,6 +58,7 @@ def check_fits(
       advice: what would help.
       chunks: bytes of the chunks of a stream, which are sharded.
       placed: whether `data` is sent by `fnn.sharding.place`, as `fit` does. Otherwise rows are sharded.
+      padded_rows: rows -> the rows to which the device pads a copy of the arrays. None: there is no such copy.
       data: the arguments by name, each (x, …), (x, y), (x, y, weight) or None.
     """
     free = _least_free(layout)
@@ -61,6 +68,8 @@ def check_fits(
     needed = {"its chunks": -(-chunks // _shards(layout))} if chunks else {}
     for name, parts in data.items():
         needed[name] = _bytes_on_device(parts, layout, placed and name == "data")
+        if padded_rows is not None and layout is None:
+            needed[f"{name} with padding"] = _bytes_of_copies(parts, padded_rows)
     total = sum(needed.values())
     if total > room:
         expected = f"small enough for the {format_bytes(room)} that are free on {device} (of {format_bytes(limit)})"
@@ -93,14 +102,28 @@ def default_device() -> Any:
 
 def _bytes_on_device(parts: Any, layout: Layout | None, placed: bool) -> int:
     """The bytes that each device gets of arrays with one row per example."""
-    arrays = [part for part in parts if part is not None] if isinstance(parts, tuple | list) else []
+    arrays = _arrays(parts)
     if layout is None:
-        return sum(_num_bytes(array) for array in arrays if not isinstance(array, jax.Array))
-    total = sum(map(_num_bytes, arrays))
+        return sum(_size(array)[1] for array in arrays if not isinstance(array, jax.Array))
+    sizes = [_size(array) for array in arrays]
+    total = sum(num_bytes for _, num_bytes in sizes)
     if placed and is_replicated(layout, total):
         return total
-    rows = max((np.shape(array)[0] for array in arrays if np.ndim(array)), default=0)
+    rows = max((rows for rows, _ in sizes), default=0)
     return -(-rows // _shards(layout)) * -(-total // max(rows, 1))
+
+
+def _bytes_of_copies(parts: Any, padded_rows: PaddedRows) -> int:
+    """The bytes of the copies with more rows that a device makes of arrays."""
+    size = 0
+    for rows, num_bytes in (_size(array) for array in _arrays(parts) if not isinstance(array, Tracer)):
+        padded = padded_rows(rows) if rows else 0
+        size += padded * (num_bytes // rows) if padded != rows else 0
+    return size
+
+
+def _arrays(parts: Any) -> list[Any]:
+    return [part for part in parts if part is not None] if isinstance(parts, tuple | list) else []
 
 
 def _shards(layout: Layout | None) -> int:
@@ -111,13 +134,17 @@ def _shards(layout: Layout | None) -> int:
     return -(-num_batch_shards(layout) // len(processes))
 
 
-def _num_bytes(array: Any) -> int:
-    """The bytes of an array in the dtype that JAX has for it. 0 for what is no array of numbers: checks refuse it."""
+def _size(array: Any) -> tuple[int, int]:
+    """Return the rows of an array and its bytes in the dtype that JAX has for it.
+
+    Both are 0 for what is no array of numbers. The checks of the data refuse it.
+    """
     try:
         array = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
-        return int(np.prod(array.shape, dtype=np.int64)) * host_dtype(array.dtype).itemsize
+        num_bytes = int(np.prod(array.shape, dtype=np.int64)) * host_dtype(array.dtype).itemsize
+        return array.shape[0] if array.shape else 0, num_bytes
     except (TypeError, ValueError):
-        return 0
+        return 0, 0
 
 
 def peak_note(array: jax.Array) -> str | None:

@@ -72,6 +72,53 @@ def test_predict_evaluate_and_make_run_refuse_them_too(device, nothing_is_sent, 
             call()
 
 
+def test_a_padded_copy_on_the_device_counts_too(device, nothing_is_sent, key, monkeypatch):
+    params, x, y = SMALL.init(key), X[:33], Y[:33]  # padded to 64 rows, in batches of 12 to 36
+    calls = {
+        (33 + 64) * 16: lambda x, y: fnn.predict(SMALL, params, x),
+        (33 + 36) * 16: lambda x, y: fnn.predict(SMALL, params, x, batch_size=12),
+        (33 + 64) * ROW: lambda x, y: fnn.evaluate(SMALL, LOSS, params, (x, y)),
+    }
+    for size, call in calls.items():
+        device(size - 1)
+        with pytest.raises(ValueError, match=rf"got {memory.format_bytes(size)} \(\w+ .*, \w+ with padding .*\)"):
+            call(x, y)
+        device(size)
+        with pytest.raises(Sent):
+            call(x, y)
+    monkeypatch.undo()
+    device(64 * 16 - 1)
+    with pytest.raises(ValueError, match=r"got 1.00 KiB \(x with padding 1.00 KiB\)"):
+        fnn.predict(SMALL, params, jnp.asarray(x))
+    assert jax.jit(lambda x: fnn.predict(SMALL, params, x))(x).shape == (33, 2)
+
+
+def test_ragged_lists_are_refused_by_the_checks_of_values(device, key):
+    device(10_000)
+    params, ragged = SMALL.init(key), [[1.0, 2.0], [3.0]]
+    for sharding in (None, fnn.sharding.data_parallel(jax.make_mesh((2,), ("data",)))):
+        with pytest.raises(TypeError, match=r"fit: data: x must be an array of numbers, .* Rows must have equal"):
+            small_fit(data=(ragged, [0, 1]), sharding=sharding)
+        with pytest.raises(TypeError, match=r"predict: x must be an array of numbers, .* Rows must have equal"):
+            fnn.predict(SMALL, params, ragged, sharding=sharding)
+
+
+def test_arrays_on_a_mesh_count_because_they_are_sent_again(device, monkeypatch):
+    layout = fnn.sharding.data_parallel(jax.make_mesh((2,), ("data",)))
+    data = jax.device_put(DATA, fnn.sharding.layout.batch_sharding(layout))
+    monkeypatch.setattr(rows, "_MAX_REPLICATED_BYTES", 0)
+    device(16 * ROW - 1)
+    with pytest.raises(ValueError, match="got 320 B for each device"):
+        small_fit(data=data, sharding=layout)
+    device(16 * ROW)
+    sent, put = [], jax.device_put
+    monkeypatch.setattr(
+        jax, "device_put", lambda value, *args, **kwargs: sent.append(value) or put(value, *args, **kwargs)
+    )
+    assert small_fit(data=data, sharding=layout, epochs=1).history["cost"].shape == (1,)
+    assert sum(value.nbytes for value in sent if isinstance(value, np.ndarray)) == 32 * ROW
+
+
 def test_arrays_on_the_device_are_not_counted_twice(device):
     device(0)
     data = tuple(map(jnp.asarray, DATA))
