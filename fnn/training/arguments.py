@@ -14,7 +14,7 @@ from fnn.training.compatibility import CHANGEABLE
 from fnn.training.data_checks import metric_pairs
 from fnn.training.epoch import Program
 from fnn.training.fingerprint import program_fingerprint
-from fnn.training.numerics import Numerics, effective_precision
+from fnn.training.numerics import Numerics, resolved
 from fnn.training.resume import CheckpointOptions
 from fnn.training.step import as_transformation, fresh_state, init_state
 from fnn.types import GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
@@ -45,10 +45,8 @@ def check_program(
     if patience is not None:
         patience = checks.positive_int("fit", "patience", patience)
     batch_size = checks.positive_int("fit", "batch_size", batch_size)
-    numerics = numerics._replace(precision=effective_precision(numerics.precision))
-    return Program(
-        network, loss, optimizer, float(l2), pairs, batch_size, patience, micro_batch_size, is_weight, numerics
-    )
+    numbers = batch_size, patience, micro_batch_size
+    return Program(network, loss, optimizer, float(l2), pairs, *numbers, is_weight, resolved(numerics))
 
 
 def check_checkpoint_options(

@@ -40,7 +40,8 @@ class Compiled:
         return Compiled, (self._function, self._static, self._kept, self._numerics, self._options)
 
     def __call__(self, *args: Any) -> Any:
-        return self.jitted(*args)(*args[self._static :])
+        with computing(self._numerics(*args)):
+            return self.jitted(*args)(*args[self._static :])
 
     def lower(self, *args: Any) -> jax.stages.Lowered:
         """Lower the function for these arguments, as `jax.jit` does."""

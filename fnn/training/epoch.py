@@ -20,7 +20,7 @@ from fnn.sharding.placement import constrained, on_auto_mesh, place_state, to_us
 from fnn.sharding.rows import Examples, Rows
 from fnn.training.compiled import compiled
 from fnn.training.forward_pass import evaluation_batch, means, per_example
-from fnn.training.numerics import Numerics, check_numerics
+from fnn.training.numerics import Numerics, check_numerics, resolved
 from fnn.training.step import Step, make_logging_step
 from fnn.types import Data, GradientTransformation, Layer, Loss, Metrics, Params, TrainState
 from fnn.weights import IsWeight, is_weight
@@ -138,6 +138,11 @@ def _epoch(numerics: Numerics, step: Step, batch_size: int, state: TrainState, e
     return epoch(step, batch_size, state, examples)
 
 
+def _epoch_now(numerics: Numerics, *args: Any) -> tuple[TrainState, PyTree]:
+    """`_epoch` with the precision that counts when it is called."""
+    return _epoch(resolved(numerics), *args)
+
+
 def make_epoch(
     step: Step,
     batch_size: int,
@@ -172,7 +177,8 @@ def make_epoch(
     (3,)
     """
     batch_size = checks.positive_int("make_epoch", "batch_size", batch_size)
-    run = functools.partial(_epoch, check_numerics("make_epoch", precision, deterministic), step, batch_size)
+    numerics = check_numerics("make_epoch", precision, deterministic)
+    run = functools.partial(_epoch_now, numerics, step, batch_size)
     if sharding is not None:
         return functools.partial(_epoch_over_mesh, run, sharding=check_layout("make_epoch", sharding))
     return functools.partial(_epoch_of_arrays, run)

@@ -26,7 +26,7 @@ from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
 from fnn.training.forward_pass import in_batches, means, per_example
 from fnn.training.memory import TO_EVALUATE, check_fits
-from fnn.training.numerics import Numerics, check_precision
+from fnn.training.numerics import Numerics, check_precision, resolved
 from fnn.training.row_counts import few_rows, first_rows, may_pad, pad_rows
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
 
@@ -76,7 +76,7 @@ def predict(
     """
     checks.layer("predict", "network", network)
     checks.params("predict", params)
-    batch_size, numerics = _optional("predict", batch_size), Numerics(check_precision("predict", precision))
+    batch_size, numerics = _optional("predict", batch_size), _numerics("predict", precision)
     sharding = None if sharding is None else check_layout("predict", sharding)
     with agreement.fail_together("predict", spans_processes(sharding)):
         padded = _padded_rows(batch_size, params)
@@ -114,6 +114,10 @@ def _shard_padded(layout: Layout, arrays: Batch, batch_size: int | None) -> tupl
         rows = shard_rows(layout, arrays)
         return rows, rows.size
     return shard_rows(layout, _padded(arrays, batch_size)), num_examples(arrays)
+
+
+def _numerics(function: str, precision: str | None) -> Numerics:
+    return resolved(Numerics(check_precision(function, precision)))
 
 
 def _optional(function: str, batch_size: int | None) -> int | None:
@@ -183,7 +187,7 @@ def evaluate(
     checks.layer("evaluate", "network", network)
     checks.params("evaluate", params)
     pairs, batch_size = metric_pairs("evaluate", loss, metrics), _optional("evaluate", batch_size)
-    numerics = Numerics(check_precision("evaluate", precision))
+    numerics = _numerics("evaluate", precision)
     if sharding is None:
         _check_not_sharded("evaluate", params)
     else:

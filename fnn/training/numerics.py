@@ -16,8 +16,8 @@ float16, compile to the same instructions for every name in the table (jax 0.10;
 float32). A layer that passes a precision of its own to JAX keeps it.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +42,8 @@ class Numerics(NamedTuple):
     """How a program computes.
 
     Attributes:
-      precision: a name of `jax.default_matmul_precision`. None: what `effective_precision` says when it is traced.
+      precision: a name of `jax.default_matmul_precision`. None: what `effective_precision` says when the program is
+        traced.
       deterministic: whether the program must compute the same bits each time on a GPU.
     """
 
@@ -98,11 +99,21 @@ def platform_of(leaves: Iterable[Any]) -> str | None:
     return next(iter(next((array for array in arrays if array.committed), here).devices())).platform
 
 
-@contextlib.contextmanager
-def computing(numerics: Numerics) -> Iterator[None]:
-    """While a program is traced: its matrix products have the precision of `numerics`."""
-    with jax.default_matmul_precision(effective_precision(numerics.precision)):
-        yield
+def resolved(numerics: Numerics) -> Numerics:
+    """Return it with the precision that `effective_precision` gives now, so that equal programs are equal keys.
+
+    >>> resolved(Numerics())
+    Numerics(precision='highest', deterministic=False)
+    """
+    return numerics._replace(precision=effective_precision(numerics.precision))
+
+
+def computing(numerics: Numerics) -> AbstractContextManager[None]:
+    """Return a context in which JAX traces matrix products with the precision of `numerics`.
+
+    A compiled program must also be called in it: `jax.jit` compiles a program anew for each setting of the caller.
+    """
+    return jax.default_matmul_precision(effective_precision(numerics.precision))
 
 
 def compiler_options(numerics: Numerics, platform: str | None) -> dict[str, Any]:

@@ -139,11 +139,29 @@ def test_the_setting_of_the_caller_is_left_as_it_was_and_the_same_precision_comp
     small_fit()
     before = programs.run_epochs._cache_size()
     small_fit(precision="highest")
+    with jax.default_matmul_precision("high"):
+        small_fit(precision="highest")
     assert programs.run_epochs._cache_size() == before
     with jax.default_matmul_precision("high"):
         small_fit(precision="highest", callback=lambda *_: seen.append(jax.config.jax_default_matmul_precision))
         assert jax.config.jax_default_matmul_precision == "high"
     assert set(seen) == {"high"}
+
+
+def test_none_and_the_name_of_what_it_means_share_a_program():
+    state, params = fnn.init_state(SMALL, SGD, KEY), SMALL.init(KEY)
+    step, data = fnn.make_step(SMALL, LOSS, SGD), (X[:32], Y[:32])
+    for program, call in (
+        (evaluation._predict, lambda name: fnn.predict(SMALL, params, data[0], precision=name)),
+        (evaluation._evaluate, lambda name: fnn.evaluate(SMALL, LOSS, params, data, precision=name)),
+        (epoch._epoch, lambda name: fnn.make_epoch(step, 16, precision=name)(jax.tree.map(jnp.copy, state), data)),
+    ):
+        call(None)
+        before = list(program._jitted.values()), program._cache_size()
+        call("highest")
+        with jax.default_matmul_precision("high"):
+            call("highest")
+        assert (list(program._jitted.values()), program._cache_size()) == before
 
 
 def test_names():
