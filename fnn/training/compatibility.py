@@ -26,6 +26,7 @@ CHANGEABLE = (
     "patience",
     "micro_batch_size",
     "precision",
+    "deterministic",
     "data",
     "validation",
     "state",
@@ -76,9 +77,8 @@ def find_other_code(saved: Fingerprint, current: Fingerprint) -> list[str]:
 
 
 def _completed(saved: Fingerprint, current: Fingerprint) -> Fingerprint:
-    """The fingerprint with the entries that earlier checkpoints do not have. Their precision is not known."""
-    if "precision" in current:
-        saved = {"precision": current["precision"], **saved}
+    """The fingerprint with the entries that earlier checkpoints do not have. How they computed is not known."""
+    saved = {name: current[name] for name in ("precision", "deterministic") if name in current} | dict(saved)
     if not is_version_1(saved):
         return saved
     return {**saved, "identity": VERSION, "is_weight": describe(is_weight), "state": FROM_KEY}

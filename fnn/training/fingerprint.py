@@ -62,15 +62,17 @@ def training_fingerprint(
     """Return what must be the same if a training is to resume from a checkpoint, by name; values that JSON can hold.
 
     `start` is the state that the caller gave to `fit`; None if it gave a key. The entry `code` alone may differ.
-    Whether programs are deterministic is not part of it: it chooses no other numbers.
+    `deterministic` counts on a GPU, where it chooses other kernels.
     """
+    platform = platform_of([key])
     return program_fingerprint(program) | {
         "identity": VERSION,
         "data": describe_examples(data),
         "validation": None if validation is None else describe_examples(validation),
         "key": hash_array(key),
         "state": FROM_KEY if start is None else describe_start(start),
-        "precision": describe_precision(program.numerics.precision, platform_of([key])),
+        "precision": describe_precision(program.numerics.precision, platform),
+        "deterministic": platform == "gpu" and program.numerics.deterministic,
         "code": code_fingerprint(program),
     }
 

@@ -127,10 +127,10 @@ def fit(
       allow_changes: names of the arguments that may differ from those that the checkpoint was saved with, for example
         `("optimizer",)` to lower the learning rate midway. The training then goes on with the new ones, and keeps its
         epochs, history and early stopping. Allowed names: network, loss, optimizer, metrics, l2, is_weight, batch_size,
-        patience, micro_batch_size, precision, data, validation and state, as long as the trees of arrays stay the same.
-        With `optax.inject_hyperparams`, whose numbers are part of the state, the new numbers replace the saved ones.
-      precision: of float32 matrix products and convolutions on a GPU or TPU: "highest", "tf32", "bfloat16" or another
-        name of `jax.default_matmul_precision`. Default: what that is set to, otherwise "highest", which is float32.
+        patience, micro_batch_size, precision, deterministic, data, validation and state, as long as the trees of arrays
+        stay the same. The numbers of `optax.inject_hyperparams` are in the state; the new ones replace those saved.
+      precision: the precision of float32 products and convolutions on a GPU or TPU: "highest", "tf32", "bfloat16" or
+        another name of `jax.default_matmul_precision`. Default: its setting if there is one, otherwise full float32.
       deterministic: on a GPU, compute the same bits each time, with a slower gradient of an `embedding` and perhaps
         slower products. Without it two runs may differ there by rounding. Nothing changes on a CPU or a TPU.
 

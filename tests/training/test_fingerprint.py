@@ -270,12 +270,17 @@ def test_data_validation_and_key_count():
         assert [entry for entry in same if same[entry] != changed[entry]] == [name]
 
 
-def test_precision_counts_where_it_changes_results(monkeypatch):
-    def entry(precision):
+def test_numerics_count_where_they_change_results(monkeypatch):
+    def entries(precision):
         numerics = Numerics(precision, deterministic=precision is None)
-        return training_fingerprint(program(numerics=numerics), jax.random.key(0), (X, Y), None)["precision"]
+        found = training_fingerprint(program(numerics=numerics), jax.random.key(0), (X, Y), None)
+        return found["precision"], found["deterministic"]
 
     names = None, "float32", "tensorfloat32", "high", "bfloat16", "BF16_BF16_F32"
-    assert [*map(entry, names)] == [*["highest"] * 5, "BF16_BF16_F32"]
+    precisions, deterministic = zip(*map(entries, names), strict=True)
+    assert precisions == (*["highest"] * 5, "BF16_BF16_F32")
+    assert set(deterministic) == {False}
     monkeypatch.setattr(fingerprint, "platform_of", lambda arrays: "gpu")
-    assert [*map(entry, names)] == ["highest", "highest", "high", "high", "default", "BF16_BF16_F32"]
+    precisions, deterministic = zip(*map(entries, names), strict=True)
+    assert precisions == ("highest", "highest", "high", "high", "default", "BF16_BF16_F32")
+    assert deterministic == (True, *[False] * 5)

@@ -55,7 +55,7 @@ def test_a_lower_rate_midway_keeps_epochs_history_and_early_stopping(tmp_path):
         small_fit(optimizer=fnn.momentum(2.0), l2=0.5, epochs=7, allow_changes=("optimizer",), **options)
 
 
-def test_another_precision_is_refused_or_allowed_by_name_and_older_checkpoints_have_none(tmp_path, monkeypatch):
+def test_other_numerics_are_refused_or_allowed_by_name_and_older_checkpoints_have_none(tmp_path, monkeypatch):
     options = {"checkpoint_dir": tmp_path, "resume": True}
     first = small_fit(epochs=1, precision="tf32", **options)
     small_fit(epochs=1, **options)  # on a CPU all levels compute the same
@@ -69,8 +69,11 @@ def test_another_precision_is_refused_or_allowed_by_name_and_older_checkpoints_h
     assert resumed.history["cost"][0] == first.history["cost"][0]
     saved = json.loads((store.list_checkpoints(tmp_path)[-1] / "manifest.json").read_text())["configuration"]
     assert saved["precision"] == "high"
-    older = {name: value for name, value in saved.items() if name != "precision"}
-    assert find_differences(older, saved | {"precision": "default"}) == []
+    with pytest.raises(ValueError, match=r"deterministic was False, is True\..*allow_changes=\('deterministic',\)"):
+        small_fit(epochs=3, precision="tf32", deterministic=True, **options)
+    older = {name: value for name, value in saved.items() if name not in ("precision", "deterministic")}
+    assert find_differences(older, saved | {"precision": "default", "deterministic": True}) == []
+    assert "deterministic" in CHANGEABLE
 
 
 @pytest.mark.slow
