@@ -9,14 +9,18 @@ JAX_PLATFORMS, if it is set, decides in both cases.
 
 import faulthandler
 import gc
+import itertools
 import os
+import re
 import shutil
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 
 import jax
 import pytest
+from _pytest.mark.expression import Expression
 from hypothesis import settings
 
 from tests.support import children
@@ -96,8 +100,18 @@ def choose_platform(accelerator: bool, processes: int) -> None:
 
 
 def selects_accelerator(expression: str) -> bool:
-    """Return whether a marker expression asks for the tests of accelerators."""
-    return "accelerator" in expression.replace("not accelerator", "")
+    """Return whether a marker expression asks for the tests of accelerators: some test is selected for that mark."""
+    try:
+        selects = Expression.compile(expression).evaluate
+    except Exception:  # of a type that depends on the version of pytest, which says later what is wrong
+        return False
+    others = set(re.findall(r"[^\s()]+", expression)) - {"accelerator", "and", "or", "not"}
+    subsets = (set(some) for n in range(len(others) + 1) for some in itertools.combinations(others, n))
+    return any(selects(_matcher(marks | {"accelerator"})) and not selects(_matcher(marks)) for marks in subsets)
+
+
+def _matcher(marks: set[str]) -> Callable[..., bool]:
+    return lambda name, /, **kwargs: name in marks
 
 
 def pytest_configure(config: pytest.Config) -> None:
