@@ -226,7 +226,8 @@ def value_and_grad(
       random numbers, such as dropout; without it they are deterministic. `dparams` has the tree, shapes and dtypes of
       params. A row of weight 0 counts for nothing, whatever x and y hold there: `batch_norm`, whose statistics are over
       all rows of a batch, gets rows that have weight in its place. If all weights are zero, the cost is the penalty
-      alone.
+      alone. A function that you jit yourself has JAX's default precision on a GPU or TPU; wrap it in
+      `jax.default_matmul_precision("highest")`.
 
     Raises:
       ValueError: if shapes do not match, or if `l2` is positive and no parameter is a weight.

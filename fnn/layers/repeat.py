@@ -20,9 +20,9 @@ def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
     Args:
       layer: the layer f. Its output must have the shape of its input.
       n: the number of copies.
-      unroll: if True, the program has no loop, but one copy of f after the other, as that of `fnn.serial` has. The time
-        to compile then grows with n. On a GPU the program can be faster: a loop copies the residuals of each copy into
-        an array of all, and out of it.
+      unroll: if True, the programs of forward and backward have no loop, but one copy of f after the other, as those of
+        `fnn.serial` have. The time to compile then grows with n. On a GPU the programs can be faster: a loop copies the
+        residuals of each copy into an array of all, and out of it. Calibration and streams keep the loop.
 
     Returns:
       A Layer. Its parameters, residuals and gradients are those of `layer` with a leading axis of size n.

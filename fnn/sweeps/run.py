@@ -110,7 +110,8 @@ def make_run(
       is_weight: (path, leaf) -> bool, which selects the leaves that the penalty acts on. Default: `fnn.is_weight`.
       precision: the precision of matrix products, as in `fit`.
       deterministic: on a GPU, compute the same bits each time, as in `fit`, if the run is called by itself or by
-        `sweep`. Inside a `jax.jit`, `jax.vmap` or `jax.grad` of your own, the options of that program count.
+        `sweep`. Inside a `jax.jit` of your own the options of that program count. `jax.vmap` and `jax.grad` of a run
+        compile it without options: wrap them in `jax.jit(…, compiler_options={"xla_gpu_deterministic_ops": True})`.
 
     Returns:
       run(hyper, key) -> RunResult. Its `history` maps names to arrays (epochs,): "cost" (with the penalty) and the

@@ -13,8 +13,10 @@ Train in the way that suits you:
 
 Optimizers follow optax's protocol: optax's own optimizers can take the place of fnn's, and both can be chained.
 
-Precision and reproducibility: float32 products are computed in full on every platform unless `precision=` or
-`jax.default_matmul_precision` says otherwise. The same key gives the same bits on one device, also after a training
+Precision and reproducibility: `fit`, `make_epoch`, `make_run`, `sweep`, `predict` and `evaluate` compute float32
+products in full on every platform unless `precision=` or `jax.default_matmul_precision` says otherwise. A step or a
+`value_and_grad` that you jit yourself has JAX's default precision on a GPU or TPU; wrap it in
+`jax.default_matmul_precision("highest")`. The same key gives the same bits on one device, also after a training
 was interrupted and resumed. Tests show this on the CPU. A GPU needs `deterministic=True` for it. Without, XLA there
 takes the algorithm that was fastest when it compiled, and adds rows to one address (the gradient of an `embedding`) in
 the order in which threads arrive: two runs may differ by rounding. With it, XLA sorts the rows first, and refuses

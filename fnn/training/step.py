@@ -162,7 +162,8 @@ def make_step(
     Returns:
       step(state, batch) -> (state, cost). The batch is (x, y) or (x, y, weight). `jax.jit` casts 64-bit integers to 32
       bits before the step sees them, so that the label 2³² becomes 0: pass labels of NumPy as int32 or smaller, or call
-      `make_epoch` or `fit`, which refuse integers that do not fit.
+      `make_epoch` or `fit`, which refuse integers that do not fit. A step that you jit yourself has JAX's default
+      precision on a GPU or TPU; wrap it in `jax.default_matmul_precision("highest")`.
 
     >>> import fnn
     >>> network, optimizer = fnn.dense(1, 1), fnn.sgd(0.1)
