@@ -19,6 +19,7 @@
 | `models` | `mlp`, `convnet`, `logistic_regression`, `softmax_regression` |
 | `summary` | the table of a network's layers |
 | `streams` | how layers and combinators read a sequence in pieces |
+| `devices` | the device that a program is written for |
 | `matmul`, `windows` | matrix products; sliding windows |
 | `correlation`, `im2col`, `depthwise` | convolution: on each platform; its two forms on the CPU |
 

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from fnn import checks
+from fnn.layers.devices import default_device
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import spans_processes
 from fnn.sweeps.chunks import Chunks, chunk_length, take_rows
@@ -27,7 +28,6 @@ from fnn.sweeps.run import Programs
 from fnn.sweeps.table import Table, best_of, hyper_columns, mean_of
 from fnn.training import signals
 from fnn.training.compiled import compiled
-from fnn.training.memory import default_device
 from fnn.training.numerics import platform_of
 from fnn.types import Params, PRNGKey, RunResult
 

@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from fnn import checks
 from fnn.checks.host_values import host_dtype
+from fnn.layers.devices import default_device
 from fnn.sharding.layout import Layout, num_batch_shards
 from fnn.sharding.rows import is_replicated
 
@@ -91,13 +92,6 @@ def _least_free(layout: Layout | None) -> tuple[Any, int, int] | None:
         return None
     free, limit, device = min(found, key=lambda entry: entry[0])
     return device, max(free, 0), limit
-
-
-def default_device() -> Any:
-    """The device that JAX sends arrays of the host to."""
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    named = isinstance(device, str)
-    return device if device is not None and not named else jax.local_devices(backend=device)[0]
 
 
 def _bytes_on_device(parts: Any, layout: Layout | None, placed: bool) -> int:

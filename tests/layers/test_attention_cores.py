@@ -9,7 +9,8 @@ import pytest
 
 import fnn
 from fnn.gradcheck import check_layer
-from fnn.layers.attention import core, cudnn, device
+from fnn.layers import devices
+from fnn.layers.attention import core, cudnn
 from fnn.training.description import describe
 from tests.support.oracles import assert_close, by_hand, cotangent, normal, spread_params
 from tests.support.slow import slow_except
@@ -172,10 +173,10 @@ def test_autodiff_of_the_forward(x64, without_cudnn):
 def test_the_device_that_computes():
     """`jax.default_device` may name a platform or be a device."""
     cpu = jax.devices("cpu")[-1]
-    assert device.default_device() == jax.devices()[0]
+    assert devices.default_device() == jax.devices()[0]
     for given, expected in (("cpu", jax.devices("cpu")[0]), (cpu, cpu)):
         with jax.default_device(given):
-            assert device.default_device() == expected
+            assert devices.default_device() == expected
 
 
 def test_bad_core():

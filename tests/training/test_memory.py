@@ -166,13 +166,6 @@ def test_the_fullest_device_decides(device, monkeypatch):
         fnn.evaluate(SMALL, LOSS, SMALL.init(jax.random.key(0)), DATA, sharding=layout)
 
 
-def test_thedefault_device_is_the_one_that_jax_is_set_to():
-    first, second = jax.devices()
-    for setting, expected in ((None, first), (second, second), ("cpu", first)):
-        with jax.default_device(setting):
-            assert memory.default_device() == expected
-
-
 def test_chunks_of_streams_and_of_arrays_on_the_host_count(device):
     options = {"batch_size": 8, "device_memory": 2 * 8 * (ROW + 4), "epochs": 1}  # two chunks of a batch
     device(2 * 8 * ROW - 1)

@@ -5,7 +5,6 @@ core.py       what computes O: one of the following three, or a kernel of your o
 stored.py     softmax attention that keeps its probabilities, for short sequences
 blockwise.py  softmax attention that computes them again, block by block, for long ones
 cudnn.py      the fused kernels of cuDNN, for long sequences in bfloat16 or float16 on NVIDIA GPUs
-device.py     the device that decides between them
 rotary.py     rotary positions
 cache.py      keys and values of the positions read so far
 """

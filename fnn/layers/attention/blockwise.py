@@ -15,8 +15,8 @@ from jaxtyping import Array
 
 from fnn.dtypes import wide
 from fnn.layers.attention import stored
-from fnn.layers.attention.device import default_device
 from fnn.layers.attention.stored import Keys, Queries, RowSums, exponentials, product, scores, up_to
+from fnn.layers.devices import default_device
 
 BLOCK, LONG_BLOCK = 64, 256
 """Positions of a block, on the CPU, whose caches hold its scores, and on accelerators, which need larger products."""

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layers.attention.device import default_device
 from fnn.layers.attention.stored import Keys, Queries
+from fnn.layers.devices import default_device
 
 _LARGEST_HEAD, _COMPUTE_CAPABILITY = 128, (8, 0)  # what cuDNN's flash attention supports on every GPU since Ampere
 
