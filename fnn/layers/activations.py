@@ -125,9 +125,10 @@ tanh = activation("tanh", _tanh, _tanh_backward)
 def _relu(z: Floats) -> tuple[Floats, Bool[Array, "..."]]:
     """a = max(0, z)"""
     a = jax.nn.relu(z)
-    # Not z > 0, nor a > 0, which XLA rewrites to it: if only `a` uses z, it becomes part of the matrix product (jax
-    # 0.10, GPU). NaN is the one number that differs from itself.
-    return a, (a != 0) & (a == a)
+    # On accelerators the mask depends on a alone, so that XLA computes a inside the matrix product before it; it would
+    # rewrite a > 0 to z > 0 (jax 0.10, GPU). NaN is the one number that differs from itself.
+    of_output = lambda z, a: (a != 0) & (a == a)
+    return a, jax.lax.platform_dependent(z, a, cpu=lambda z, a: z > 0, default=of_output)
 
 
 def _relu_backward(positive: Bool[Array, "..."], da: Floats) -> Floats:
