@@ -46,7 +46,8 @@ def kernel(q, k, v, causal):
 
 
 def kernel_forward(q, k, v, causal):
-    o = jax.pure_callback(lambda o: o, jax.typeof(q), forward(q, k, v, causal)[0], vmap_method="expand_dims")
+    once = lambda o: jax.lax.while_loop(lambda carry: carry[0] < 1, lambda carry: (carry[0] + 1, carry[1]), (0, o))[1]
+    o = once(forward(q, k, v, causal)[0])  # a loop has no reverse mode
     return o, (q, k, v, o, causal)
 
 

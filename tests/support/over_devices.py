@@ -24,6 +24,7 @@ from fnn import sharding
 from fnn.sharding import rows
 from fnn.sharding.layout import auto_mesh
 from fnn.training.epoch import _epoch
+from fnn.training.numerics import Numerics
 
 BATCH, EPOCHS, SIZE = 32, 5, 103  # four steps per epoch, the last one on seven examples
 LOSS, OPTIMIZER = fnn.softmax_cross_entropy, fnn.momentum(0.3)
@@ -177,7 +178,7 @@ def programs(n: int) -> dict[str, Any]:
             found[f"{case} {size}"] = (
                 jax.jit(functools.partial(on_all_rows, step)).lower(state, sharded).compile().as_text()
             )
-        epoch = functools.partial(_epoch.lower, fnn.make_step(MLP, LOSS, OPTIMIZER), BATCH, state)
+        epoch = functools.partial(_epoch.lower, Numerics(), fnn.make_step(MLP, LOSS, OPTIMIZER), BATCH, state)
         with jax.set_mesh(auto_mesh(layout.mesh)):
             for place in (sharding.place, rows.shard_rows):
                 found[f"{case} {place.__name__}"] = epoch(place(layout, examples("mlp")[:2])).compile().as_text()
