@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
 from fnn.layers import windows
-from tests.support.convolutions import CASES
+from tests.support.convolutions import CASES, assert_equals_reference, assert_same_on_two_devices
 from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
 from tests.support.slow import slow_except
 
@@ -28,16 +27,7 @@ QUICK = ("plain", "a product per row", "dilated stride", "groups", "depthwise st
 )
 def test_conv2d_equals_the_library_convolution(name, dtype, x64):
     case = CASES[name]
-    layer = case.layer()
-    params, x = spread_params(layer, 0, dtype), normal(1, case.shape, dtype)
-    dy = cotangent(layer, params, x)
-
-    @jax.jit
-    def run(params, x, dy):
-        y, vjp = jax.vjp(case.reference, params, x)
-        return (layer.forward(params, x)[0], by_hand(layer, params, x, dy)), (y, vjp(dy))
-
-    assert_close(*run(params, x, dy), dtype)
+    assert_equals_reference(case.layer(), case.shape, lambda params, x, dy: case.reference(params, x), dtype)
 
 
 @pytest.mark.slow
@@ -62,24 +52,6 @@ def test_conv2d_equals_pytorch(name, x64):
     assert_close(layer.forward(params, x)[0], y.detach().numpy(), "float64")
     expected = fnn.Conv2d(w.grad.numpy(), b.grad.numpy()), x_t.grad.numpy()
     assert_close(by_hand(layer, params, x, dy), expected, "float64")
-
-
-def assert_same_on_two_devices(layer, params, x, kind):
-    """Compare forward and backward with those of examples over an axis of this kind, Auto or Explicit."""
-    dy = cotangent(layer, params, x)
-
-    @jax.jit
-    def run(params, x, dy):
-        return layer.forward(params, x)[0], by_hand(layer, params, x, dy)
-
-    expected = run(params, x, dy)
-    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(getattr(AxisType, kind),))
-    with jax.set_mesh(mesh):
-        y, (dparams, dx) = run(params, *jax.device_put((x, dy), NamedSharding(mesh, PartitionSpec("data"))))
-    if kind == "Explicit":
-        assert y.sharding.spec[0] == dx.sharding.spec[0] == "data"
-        assert dparams.w.is_fully_replicated
-    assert_close((y, (dparams, dx)), expected, "float64")
 
 
 @pytest.mark.parametrize("name", slow_except(["plain", "groups stride", "depthwise"], "depthwise"))

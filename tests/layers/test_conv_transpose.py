@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fnn
-from tests.layers.test_conv import assert_same_on_two_devices
 from tests.layers.test_conv_forms import operations
+from tests.support.convolutions import assert_equals_reference, assert_same_on_two_devices
 from tests.support.oracles import assert_close, by_hand, cotangent, largest, normal, spread_params
 from tests.support.slow import slow_except
 
@@ -94,16 +94,8 @@ def transposed_convolution(case, params, x, size):
 )
 def test_is_the_transpose_of_a_convolution(name, dtype, x64):
     case = CASES[name]
-    layer = case.layer()
-    params, x = spread_params(layer, 0, dtype), normal(1, case.shape, dtype)
-    dy = cotangent(layer, params, x)
-
-    @jax.jit
-    def run(params, x, dy):
-        y, vjp = jax.vjp(lambda p, x: transposed_convolution(case, p, x, dy.shape[1:3]), params, x)
-        return (layer.forward(params, x)[0], by_hand(layer, params, x, dy)), (y, vjp(dy))
-
-    assert_close(*run(params, x, dy), dtype)
+    reference = lambda params, x, dy: transposed_convolution(case, params, x, dy.shape[1:3])
+    assert_equals_reference(case.layer(), case.shape, reference, dtype)
 
 
 PYTORCH = [name for name, case in CASES.items() if case.padding == "VALID" or name.startswith("decoder")]

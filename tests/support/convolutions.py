@@ -1,11 +1,14 @@
-"""Cases of convolutions, and the library's convolution to compare with."""
+"""Cases of convolutions, the library's convolution to compare with, and comparisons."""
 
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import fnn
 from fnn.layers.windows import Window, pad_widths, reach
+from tests.support.oracles import assert_close, by_hand, cotangent, normal, spread_params
 
 
 class Case(NamedTuple):
@@ -69,3 +72,34 @@ CASES = {
     "depthwise stride": Case((2, 7, 8, 2), (2, 3), (3, 2), 2, ((1, 0), (2, 1)), (2, 1), 2),
     "depthwise multiplier": Case((2, 5, 5, 2), (3, 3), (2, 1), 6, "SAME", (1, 1), 2),
 }
+
+
+def assert_equals_reference(layer, shape, reference, dtype):
+    """Compare forward and backward with reference(params, x, dy) and its derivative, on images of this shape."""
+    params, x = spread_params(layer, 0, dtype), normal(1, shape, dtype)
+    dy = cotangent(layer, params, x)
+
+    @jax.jit
+    def run(params, x, dy):
+        y, vjp = jax.vjp(lambda params, x: reference(params, x, dy), params, x)
+        return (layer.forward(params, x)[0], by_hand(layer, params, x, dy)), (y, vjp(dy))
+
+    assert_close(*run(params, x, dy), dtype)
+
+
+def assert_same_on_two_devices(layer, params, x, kind):
+    """Compare forward and backward with those of examples over an axis of this kind, Auto or Explicit."""
+    dy = cotangent(layer, params, x)
+
+    @jax.jit
+    def run(params, x, dy):
+        return layer.forward(params, x)[0], by_hand(layer, params, x, dy)
+
+    expected = run(params, x, dy)
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(getattr(AxisType, kind),))
+    with jax.set_mesh(mesh):
+        y, (dparams, dx) = run(params, *jax.device_put((x, dy), NamedSharding(mesh, PartitionSpec("data"))))
+    if kind == "Explicit":
+        assert y.sharding.spec[0] == dx.sharding.spec[0] == "data"
+        assert dparams.w.is_fully_replicated
+    assert_close((y, (dparams, dx)), expected, "float64")
