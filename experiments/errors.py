@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Collection, Iterable
 
 
 class ExperimentError(Exception):
@@ -44,6 +45,14 @@ def positive(flag: str, value: float) -> None:
     """Raise UsageError unless value is finite and > 0."""
     if not (math.isfinite(value) and value > 0):
         raise usage(flag, "finite and above 0", value)
+
+
+def among(flag: str, names: Collection[str], known: Iterable[str]) -> None:
+    """Raise UsageError unless there are names, all of them known."""
+    known = tuple(known)
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        raise usage(flag, f"among {', '.join(known)}", ", ".join(wrong) or "none")
 
 
 def needs(*modules: str) -> None:

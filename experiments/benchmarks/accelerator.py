@@ -31,7 +31,7 @@ from experiments.benchmarks.goals import Verdict, judge
 from experiments.benchmarks.peers import find_driver
 from experiments.benchmarks.timings import Rows
 from experiments.benchmarks.workloads import Workload, save_arrays, shrunk
-from experiments.errors import ExperimentError, at_least, usage
+from experiments.errors import ExperimentError, among, at_least
 
 ORDER = (
     "large", "nets", "planar", "cnn", "relu", "mnist", "gpt-124m", "sigmoid", "start", "determinism", "tests",
@@ -68,9 +68,7 @@ class Findings(NamedTuple):
 
 def check(config: Config) -> None:
     """Raise UsageError if a flag has an invalid value."""
-    wrong = [name for name in config.works if name not in ORDER]
-    if wrong or not config.works:
-        raise usage("--works", f"among {', '.join(ORDER)}", ", ".join(wrong) or "none")
+    among("--works", config.works, ORDER)
     at_least("--seconds", config.seconds, 1.0)
     at_least("--rounds", config.rounds, 1)
 

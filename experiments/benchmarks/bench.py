@@ -30,7 +30,7 @@ from experiments.benchmarks.goals import judge
 from experiments.benchmarks.peers import PEERS, reason_to_skip
 from experiments.benchmarks.timings import Row, Rows, disagreement, gflops, summary
 from experiments.benchmarks.workloads import WORKLOADS, Workload, save_arrays, shrunk
-from experiments.errors import ExperimentError, at_least, needs, usage
+from experiments.errors import ExperimentError, among, at_least, needs
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,8 @@ class Config:
 
 def check(config: Config) -> None:
     """Raise UsageError if a flag has an invalid value."""
-    for flag, names, known in (("--works", config.works, WORKLOADS), ("--peers", config.peers, PEERS)):
-        wrong = [name for name in names if name not in known]
-        if wrong or not names:
-            raise usage(flag, f"among {', '.join(known)}", ", ".join(wrong) or "none")
+    among("--works", config.works, WORKLOADS)
+    among("--peers", config.peers, PEERS)
     at_least("--rounds", config.rounds, 1)
     at_least("--timeout", config.timeout, 1.0)
 

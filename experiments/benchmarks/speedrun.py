@@ -30,7 +30,7 @@ from experiments.benchmarks import processes, speedrun_reports
 from experiments.benchmarks.bench_reports import peer_versions
 from experiments.benchmarks.speedrun_recipes import RECIPES, Recipe, check
 from experiments.data.mnist import load_mnist
-from experiments.errors import ExperimentError, at_least, needs, usage
+from experiments.errors import ExperimentError, among, at_least, needs, usage
 
 MODULES = {"fnn": "experiments.benchmarks.speedrun_fnn", "torch": "experiments.benchmarks.speedrun_torch"}
 GOALS = {"mlp": 6.0, "convnet": 30.0}
@@ -89,9 +89,7 @@ class Summary(NamedTuple):
 
 def check_config(config: Config) -> None:
     """Raise UsageError if a flag has an invalid value."""
-    wrong = [name for name in config.networks if name not in RECIPES]
-    if wrong or not config.networks:
-        raise usage("--networks", f"among {', '.join(RECIPES)}", ", ".join(wrong) or "none")
+    among("--networks", config.networks, RECIPES)
     at_least("--seeds", config.seeds, 1)
     at_least("--timeout", config.timeout, 1.0)
     for name in RECIPES:
