@@ -51,9 +51,9 @@ def conv2d(
     dW_pq = Σ_ij X_(i sh + p dh, j sw + q dw)ᵀ dZ_ij, db = Σ_ij dZ_ij, dX_(i sh + p dh, j sw + q dw) += dZ_ij W_pqᵀ
 
     The input and output channels are split into `groups` blocks, and each block of filters depends on its own block of
-    inputs only (Krizhevsky et al. 2012): the equations hold for each block. `groups=c_in` is a depthwise convolution,
-    which with one of kernel size 1 after it takes far fewer operations than a full one (Howard et al. 2017). A dilation
-    widens the kernel without more weights (Yu and Koltun 2016).
+    inputs only (Krizhevsky et al. 2012): the equations hold for each block. `groups=c_in` is a depthwise convolution;
+    followed by a 1x1 convolution it needs far fewer operations than a full one (Howard et al. 2017). A dilation widens
+    the kernel without more weights (Yu and Koltun 2016).
 
     On a GPU or TPU, dW of `groups` > 1 is wrong on a mesh of several axes if only the `in_shardings` of `jax.jit` name
     the mesh: XLA multiplies dW by the size of axes that do not shard the batch (jax 0.10 and 0.12). Set the mesh with

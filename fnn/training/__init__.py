@@ -19,12 +19,11 @@ products in full on every platform unless `precision=` or `jax.default_matmul_pr
 `jax.default_matmul_precision("highest")`. The same key gives the same bits on one device, also after a training
 was interrupted and resumed. Tests show this on the CPU. A GPU needs `deterministic=True` for it. Without, XLA there
 takes the algorithm that was fastest when it compiled, and adds rows to one address (the gradient of an `embedding`) in
-the order in which threads arrive: two runs may differ by rounding. With it, XLA sorts the rows first, and refuses
-operations that it cannot repeat exactly (the select-and-scatter that `jax.grad` makes of a maximum over windows; no
-backward of this library uses it). This was read in programs compiled for an H100 (jax 0.10), which did not run; on a
-TPU nothing was tested. A step that you jit yourself takes the option from you:
-`jax.jit(step, compiler_options={"xla_gpu_deterministic_ops": True})`, or from the environment variable
-XLA_FLAGS=--xla_gpu_deterministic_ops=true.
+the order in which threads arrive: two runs may differ by rounding. With it, XLA sorts the rows first, leaves matrix
+products to cuBLAS, and refuses operations that it cannot repeat exactly (the select-and-scatter that `jax.grad` makes
+of a maximum over windows; no backward of this library uses it). This was read in programs compiled for an H100 (jax
+0.10), which did not run; on a TPU nothing was tested. A step that you jit yourself takes the options from you:
+`jax.jit(step, compiler_options=…)`, with those of `fnn.training.numerics.compiler_options`.
 
 The path of a batch, from `fit` to the derivative:
 
