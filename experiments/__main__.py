@@ -4,6 +4,7 @@ Without a name, list the experiments.
 """
 
 import ast
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -12,12 +13,14 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from experiments import cache, flags
 from experiments.errors import ExperimentError, UsageError, needs
 from experiments.studies import NAMES
 
 PROGRAM = "python -m experiments"
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
 
 # Each module has a frozen dataclass `Config`, whose fields are the flags, and main(config).
 # A module without `Config` has main(arguments) and parses its own flags.
@@ -125,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         return error.code
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader has closed the pipe, as in `… --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -138,5 +141,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code.
+
+    XLA compiles in threads of its own, which an interrupt does not stop. Python's way out would destroy the client that
+    they use (a segmentation fault in jax 0.10), so an interrupted command leaves at once.
+    """
+    if code != INTERRUPTED:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe or stream
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
