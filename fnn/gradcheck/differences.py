@@ -2,7 +2,7 @@
 
     φ(t) = ⟨ȳ, f(x + t v)⟩,   t = h max(rms(x_leaf), 1e-3),   h in 2^-{10, 13, 16, 19, 22, 25}
     D₂(h) = [φ(t) - φ(-t)] / 2t,   D₄ = (4 D₂(h) - D₂(2h)) / 3                         (Richardson)
-    E(h) = |D₄ - D₂(h)| + noise / t + (|D₄(h) - D₄(h/8)| - 16 noise / t)₊
+    E(h) = |D₄ - D₂(h)| + noise / t + max over h' < h of (|D₄(h) - D₄(h')| - 2 noise / t')₊
     wrong if |D₄ - ⟨ĝ, v⟩| > 4 E + (64 u + 1e-9) √Σ(ĝᵢvᵢ)²
 
 The step h is the one with the least E. It is chosen from the differences alone, never from the gradient under test.
@@ -40,9 +40,9 @@ def tolerance(s: Slope, terms: np.ndarray, g_norm: float, v_norm: float, u: floa
 
 
 def directions(problem: Problem, options: Options, point: Point, leaf: int) -> list[np.ndarray]:
-    """Draw the Gaussian directions of a leaf, seeded from key, path and point: K, or one at a sampled point."""
+    """Draw the Gaussian directions of a leaf, seeded from key, path and point: K, or one at a sampled or edge point."""
     rng = generator(problem.seed, problem.leaves[leaf].path, "direction", point.name)
-    count = 1 if point.name.startswith(SAMPLED) else options.num_directions
+    count = 1 if point.edge or point.name.startswith(SAMPLED) else options.num_directions
     return [rng.standard_normal(problem.x[leaf].shape) for _ in range(count)]
 
 

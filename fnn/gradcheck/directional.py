@@ -33,7 +33,8 @@ class Line(NamedTuple):
     @property
     def second(self) -> np.ndarray:
         """The second differences φ(t) - 2φ(0) + φ(-t)."""
-        return self.plus - 2 * self.zero + self.minus
+        with np.errstate(invalid="ignore", over="ignore"):  # φ may be infinite at some steps
+            return self.plus - 2 * self.zero + self.minus
 
 
 class Slope(NamedTuple):
@@ -112,7 +113,8 @@ def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
         noise = max(base_noise(p, line), fine)
         t = line.t[pairs]
         error = np.abs(d4 - d2[pairs]) + noise / t
-        error[:-1] += np.maximum(0.0, np.abs(d4[:-1] - d4[1:]) - 2 * noise / t[1:])
+        beyond = np.abs(d4[:, None] - d4[None, :]) - 2 * noise / t[None, :]  # row: a step, column: a smaller one
+        error += np.maximum(0.0, np.max(np.triu(beyond, 1), axis=1, initial=0.0, where=np.isfinite(beyond)))
         error = np.where(np.isfinite(error), error, np.inf)
     best = int(np.argmin(error))
     kind = kind_of(p, line)
@@ -144,9 +146,10 @@ def fine_noise(p: Potential, lines: list[Line]) -> float:
     """
     found = [0.0]
     for line in lines:
-        odd = line.plus - line.minus
-        pairs = [k for k in range(1, len(odd)) if line.powers[k] == line.powers[k - 1] + 1 and line.powers[k] >= 25]
-        found += [2 * abs(odd[k - 1] - 2 * odd[k]) for k in pairs]
+        pairs = [k for k in range(1, len(line.t)) if line.powers[k] == line.powers[k - 1] + 1 and line.powers[k] >= 25]
+        with np.errstate(invalid="ignore", over="ignore"):
+            odd = line.plus - line.minus
+            found += [2 * abs(odd[k - 1] - 2 * odd[k]) for k in pairs]
         if kind_of(p, line) not in (KINK, JUMP):
             found += (2 * np.abs(line.second[line.powers >= 24])).tolist()
     return max(v for v in found if np.isfinite(v))

@@ -27,6 +27,7 @@ class Options(NamedTuple):
     in_axes: Any = None
     nondet_tol: float = 0.0
     key: Any = None
+    points: str = "random"
 
 
 class Keywords(TypedDict, total=False):
@@ -45,6 +46,7 @@ class Keywords(TypedDict, total=False):
     in_axes: Any
     nondet_tol: float
     key: Any
+    points: str
 
 
 def make_options(who: str, keywords: Keywords, num_args: int) -> Options:
@@ -59,6 +61,7 @@ def make_options(who: str, keywords: Keywords, num_args: int) -> Options:
         ("precision", options.precision, ("x64", "native")),
         ("kinks", options.kinks, ("report", "fail")),
         ("order", options.order, (1, 2)),
+        ("points", options.points, ("random", "edges")),
     ):
         if value not in allowed:
             raise ValueError(f"{who}: {name} must be one of {allowed}, got {value!r}")

@@ -68,6 +68,8 @@ class Point(NamedTuple):
     x: list
     ct: list
     name: str
+    edge: bool = False
+    """Whether it is one of `edges`, where only errors count."""
 
 
 def finding(problem: Problem, check: str, leaf: int, status: str, *evidence: str, **fields: Any) -> LeafReport:

@@ -12,6 +12,7 @@ from fnn.gradcheck import differences, directional, identities, structure, trans
 from fnn.gradcheck.bisection import locate
 from fnn.gradcheck.by_reference import compare_with_reference, refuted
 from fnn.gradcheck.conventions import not_finite, outside
+from fnn.gradcheck.edges import Edges, edges
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.points import given, jittered, sampled
 from fnn.gradcheck.problem import Point, Problem, to_numpy
@@ -27,6 +28,8 @@ class Outcome(NamedTuple):
     checks: dict[str, str]
     """From the name of a check to "PASS", "FAIL: why" or "SKIPPED: why", for reasons that concern no single leaf."""
     points: list[Point]
+    skipped: tuple[str, ...] = ()
+    """The edge points at which the function is not finite."""
 
 
 class _Programs(NamedTuple):
@@ -94,7 +97,12 @@ def run(problem: Problem, options: Options) -> Outcome:
     for a in at:
         findings += a.findings
     more, checks = _check_identities(problem, options, programs, points, at, skip, checks)
-    return Outcome(findings + more, checks, points)
+    corner = Edges([], [])
+    if options.points == "edges":
+        corner = edges(problem, lambda x, ct: phi(x, problem.data, ct), y)
+        for point in corner.points:
+            more += [f for f in _check_point(problem, options, programs, point, skip).findings if f.status == "FAIL"]
+    return Outcome(findings + more, checks, [*points, *corner.points], tuple(corner.skipped))
 
 
 def _check_point(
@@ -110,7 +118,8 @@ def _check_point(
         g = structure.comparable(problem, programs.backward(point.x, problem.data, point.ct))
     reference = programs.reference
     expected = conditioned(reference, problem, options, point, "reference") if reference else None
-    findings = structure.finite(problem, g, expected.g if expected else None, skip, point.name)
+    nowhere = [np.full(v.shape, np.nan) for v in g]  # at an edge, a derivative may be infinite: see `not_finite`
+    findings = [] if point.edge else structure.finite(problem, g, expected.g if expected else None, skip, point.name)
     potential = functools.cache(lambda: directional.potential(programs.phi, problem, point))  # compiled when needed
     for i in range(len(g)):
         if i in skip:
@@ -119,8 +128,10 @@ def _check_point(
         if reference and expected:
             by_reference = compare_with_reference(problem, point, i, g[i], expected, reference, potential)
         all_finite = bool(np.all(np.isfinite(g[i])))
-        if "differences" in options.checks and not all_finite and expected and problem.differences_decide:
-            by_differences = not_finite(potential(), problem, i, g[i], expected.g[i])
+        undefined = expected.g[i] if expected else nowhere[i]
+        if "differences" in options.checks and not all_finite and (expected or point.edge):
+            if problem.differences_decide:
+                by_differences = not_finite(potential(), problem, i, g[i], undefined)
         if "differences" in options.checks and all_finite:
             check = functools.partial(differences.check_leaf, potential(), problem, options, point, i)
             by_differences = check(g[i])

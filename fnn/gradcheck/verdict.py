@@ -43,6 +43,8 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
     dtypes = sorted({leaf.dtype for leaf in arguments.differentiated})
     precision = "float64" if options.precision == "x64" else "/".join(dtypes)
     notes = ["Points: " + "; ".join(point.name for point in outcome.points) + "."]
+    if outcome.skipped:
+        notes.append("Skipped, because fun is not finite there: " + "; ".join(outcome.skipped) + ".")
     if problem.narrowed:
         notes.append(f"Tolerances are those of a unit roundoff of {problem.u:.0e}, set by {problem.narrowed}.")
     return GradReport(ok, leaves, checks, key, who, precision, tuple(notes))
