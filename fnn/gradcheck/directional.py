@@ -51,6 +51,8 @@ class Slope(NamedTuple):
     """The slopes on the left and on the right of a kink or jump; NaN elsewhere."""
     margin: float
     """The error that the slopes in `sides` may have."""
+    finer: tuple[float, ...] = ()
+    """D₄ at the smaller steps."""
 
 
 class Potential(NamedTuple):
@@ -120,7 +122,8 @@ def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
     kind = kind_of(p, line)
     sides = one_sided(line, kind, base_noise(p, line)) if kind in (KINK, JUMP) else Sides(np.nan, np.nan, np.inf)
     step = float(2.0 ** -line.powers[pairs[best]])
-    return Slope(float(d4[best]), float(error[best]), step, kind, (sides.left, sides.right), sides.margin)
+    finer = tuple(map(float, d4[best + 1 :]))
+    return Slope(float(d4[best]), float(error[best]), step, kind, (sides.left, sides.right), sides.margin, finer)
 
 
 def kind_of(p: Potential, line: Line) -> str:

@@ -57,6 +57,8 @@ class LeafReport(NamedTuple):
     """The check that made this report; empty in a merged report."""
     norm: float | None = None
     """‖g‖ of the expected gradient, recorded by the element-by-element comparison."""
+    point: str = ""
+    """The name of the point that decided the status, for example "as given" or "zeros in [0]"; "" if several did."""
 
     @property
     def label(self) -> str:
@@ -85,6 +87,10 @@ class GradReport(NamedTuple):
     """The dtype in which the check computed."""
     notes: tuple[str, ...] = ()
     """Further lines of the text, for example the points at which the gradient was checked."""
+    edges: tuple[LeafReport, ...] = ()
+    """With points="edges": a report for each leaf and edge point that does not pass, with its `point`. Only FAIL counts
+    against the gradient. KINK (a kink or jump, or no derivative) and INCONCLUSIVE (no step resolves the slope) do not,
+    because the checker chose the point."""
 
     def summary(self) -> str:
         """Return the report as text: what is wrong and where, what was covered, and how to reproduce it.

@@ -1,8 +1,7 @@
 """All checks of a problem in order: structure, reference and differences at each point, then identities."""
 
-import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,10 +11,19 @@ from fnn.gradcheck import differences, directional, identities, structure, trans
 from fnn.gradcheck.bisection import locate
 from fnn.gradcheck.by_reference import compare_with_reference, refuted
 from fnn.gradcheck.conventions import not_finite, outside
+from fnn.gradcheck.edge_verdict import check_edge
 from fnn.gradcheck.edges import Edges, edges
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.points import given, jittered, sampled
 from fnn.gradcheck.problem import Point, Problem, to_numpy
+from fnn.gradcheck.programs import (
+    Programs,
+    compiled_backward,
+    compiled_reference,
+    evaluate,
+    finite_or_raise,
+    first_line,
+)  # fmt: skip
 from fnn.gradcheck.reference import Expected, conditioned
 from fnn.gradcheck.report import LeafReport
 
@@ -28,20 +36,10 @@ class Outcome(NamedTuple):
     checks: dict[str, str]
     """From the name of a check to "PASS", "FAIL: why" or "SKIPPED: why", for reasons that concern no single leaf."""
     points: list[Point]
-    skipped: tuple[str, ...] = ()
-    """The edge points at which the function is not finite."""
-
-
-class _Programs(NamedTuple):
-    """The compiled functions of a problem."""
-
-    phi: Callable
-    """(x, data, ct) -> ⟨ȳ, f(x)⟩."""
-    reference: Callable | None
-    backward: Callable
-    """The compiled backward, or the backward itself if it cannot be compiled."""
-    jitted: list | None
-    """The gradients of the compiled backward at the first point."""
+    at_edges: tuple[LeafReport, ...] = ()
+    """The findings at edge points that are not PASS."""
+    skipped: Mapping[str, list[str]] = {}
+    """From a reason to the edge points that were skipped for it."""
 
 
 class _AtPoint(NamedTuple):
@@ -57,11 +55,11 @@ def run(problem: Problem, options: Options) -> Outcome:
     phi = directional.projection(problem)
     # Without jit, JAX compiles every operation separately, which is slow: do so only for checks that need it.
     eager = bool({"structure", "jit"} & set(options.checks))
-    y = _evaluate(problem, options, eager)
-    _finite_or_raise(problem, y)
+    y = evaluate(problem, options, eager)
+    finite_or_raise(problem, y)
     points = [given(problem, y)]
     checks = dict.fromkeys(options.checks, "PASS")
-    reference, why = _compiled_reference(problem, options, points[0])
+    reference, why = compiled_reference(problem, options, points[0])
     checks |= {"reference": why} if why and "reference" in checks else {}
 
     def finite(x, ct) -> bool:
@@ -72,9 +70,9 @@ def run(problem: Problem, options: Options) -> Outcome:
     for number in range(1, options.num_points):
         point = sampled(problem, finite, y, number)
         points += [point] if point else []
-    compiled, jitted, why = _compiled_backward(problem, points[0])
+    compiled, jitted, why = compiled_backward(problem, points[0])
     checks |= {"jit": why} if why and "jit" in checks else {}
-    programs = _Programs(phi, reference, compiled, jitted)
+    programs = Programs(phi, reference, compiled, jitted)
     backward = problem.backward if eager else compiled
     raw = backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw)
@@ -97,18 +95,35 @@ def run(problem: Problem, options: Options) -> Outcome:
     for a in at:
         findings += a.findings
     more, checks = _check_identities(problem, options, programs, points, at, skip, checks)
-    corner = Edges([], [])
+    at_edges, corner = [], Edges([], {})
     if options.points == "edges":
         corner = edges(problem, lambda x, ct: phi(x, problem.data, ct), y)
         for point in corner.points:
-            more += [f for f in _check_point(problem, options, programs, point, skip).findings if f.status == "FAIL"]
-    return Outcome(findings + more, checks, [*points, *corner.points], tuple(corner.skipped))
+            at_edges += _check_edge(problem, options, programs, point, skip)
+        more += [f for f in at_edges if f.status == "FAIL"]
+    noted = tuple(f for f in at_edges if f.status != "PASS")
+    return Outcome(findings + more, checks, [*points, *corner.points], noted, corner.skipped)
+
+
+def _check_edge(
+    problem: Problem, options: Options, programs: Programs, point: Point, skip: set[int]
+) -> list[LeafReport]:
+    """Check all leaves at an edge point by differences; by the reference if differences cannot decide."""
+    if "differences" not in options.checks or not problem.differences_decide:
+        return _check_point(problem, options, programs, point, skip).findings
+    g = structure.comparable(problem, programs.backward(point.x, problem.data, point.ct))
+    p = directional.potential(programs.phi, problem, point)
+    return [
+        check_edge(p, problem, options, point, i, g[i])._replace(point=point.name)
+        for i in range(len(g))
+        if i not in skip and g[i].size
+    ]
 
 
 def _check_point(
     problem: Problem,
     options: Options,
-    programs: _Programs,
+    programs: Programs,
     point: Point,
     skip: set[int],
     g: list[np.ndarray] | None = None,
@@ -118,8 +133,7 @@ def _check_point(
         g = structure.comparable(problem, programs.backward(point.x, problem.data, point.ct))
     reference = programs.reference
     expected = conditioned(reference, problem, options, point, "reference") if reference else None
-    nowhere = [np.full(v.shape, np.nan) for v in g]  # at an edge, a derivative may be infinite: see `not_finite`
-    findings = [] if point.edge else structure.finite(problem, g, expected.g if expected else None, skip, point.name)
+    findings = structure.finite(problem, g, expected.g if expected else None, skip, point.name)
     potential = functools.cache(lambda: directional.potential(programs.phi, problem, point))  # compiled when needed
     for i in range(len(g)):
         if i in skip:
@@ -128,10 +142,8 @@ def _check_point(
         if reference and expected:
             by_reference = compare_with_reference(problem, point, i, g[i], expected, reference, potential)
         all_finite = bool(np.all(np.isfinite(g[i])))
-        undefined = expected.g[i] if expected else nowhere[i]
-        if "differences" in options.checks and not all_finite and (expected or point.edge):
-            if problem.differences_decide:
-                by_differences = not_finite(potential(), problem, i, g[i], undefined)
+        if "differences" in options.checks and not all_finite and expected and problem.differences_decide:
+            by_differences = not_finite(potential(), problem, i, g[i], expected.g[i])
         if "differences" in options.checks and all_finite:
             check = functools.partial(differences.check_leaf, potential(), problem, options, point, i)
             by_differences = check(g[i])
@@ -150,14 +162,14 @@ def _check_point(
                 by_differences = by_differences._replace(
                     hint="autodiff agrees with the backward, differences do not: a stop_gradient or custom rule in fun?"
                 )
-        findings += [f for f in (by_reference, by_differences) if f]
+        findings += [f._replace(point=point.name) for f in (by_reference, by_differences) if f]
     return _AtPoint(findings, g, expected.tol if expected else [0.0] * len(g))
 
 
 def _check_identities(
     problem: Problem,
     options: Options,
-    programs: _Programs,
+    programs: Programs,
     points: list[Point],
     at: list[_AtPoint],
     skip: set[int],
@@ -183,7 +195,7 @@ def _check_identities(
         try:
             found += identities.adjoint(problem, last, at[-1].g, tol, smooth)
         except Exception as error:  # a custom_vjp or a callback in fun, for example, has no jvp
-            checks["adjoint"] = f"SKIPPED: fun has no jvp: {_first_line(error)}"
+            checks["adjoint"] = f"SKIPPED: fun has no jvp: {first_line(error)}"
     if "linearity" in asked and problem.fixed:
         checks["linearity"] = "SKIPPED: a gradient takes no cotangent"
     elif "linearity" in asked:
@@ -197,56 +209,3 @@ def _check_identities(
     elif "sharding" in asked and jitted:
         found += transformations.sharded(problem, here, jitted, tol)
     return found, checks
-
-
-def _compiled_reference(problem: Problem, options: Options, point: Point) -> tuple[Callable | None, str]:
-    """Return the compiled reference, or None and why the check is skipped."""
-    if "reference" not in options.checks or problem.reference is None:
-        return None, "SKIPPED: no reference was given"
-    compiled = jax.jit(problem.reference)
-    try:
-        compiled(point.x, problem.data, point.ct)
-    except Exception as error:
-        if callable(options.reference):
-            raise
-        return None, f"SKIPPED: autodiff of fun raises {type(error).__name__}: {_first_line(error)}"
-    return compiled, ""
-
-
-def _compiled_backward(problem: Problem, point: Point) -> tuple[Callable, list | None, str]:
-    """Return the compiled backward and its gradients at a point, or the backward itself and why it cannot compile."""
-    compiled = jax.jit(problem.backward)
-    try:
-        return compiled, compiled(point.x, problem.data, point.ct), ""
-    except Exception as error:
-        why = f"FAIL: the backward raises {type(error).__name__} under jit: {_first_line(error)}"
-        return problem.backward, None, why
-
-
-def _finite_or_raise(problem: Problem, y: list) -> None:
-    for leaf, x in zip(problem.leaves, problem.x, strict=True):
-        if not np.all(np.isfinite(to_numpy(x))):
-            raise ValueError(f"{problem.who}: args must be finite, got NaN or infinity in {leaf.label}")
-    for v in y:
-        if not np.all(np.isfinite(to_numpy(v))):
-            raise ValueError(f"{problem.who}: fun must be finite at args, got NaN or infinity")
-
-
-def _evaluate(problem: Problem, options: Options, eager: bool) -> list[np.ndarray]:
-    """Return fun's value at the given arguments; under jit if it can be traced, unless it is to be eager."""
-    if not eager:
-        with contextlib.suppress(Exception):  # raised again below
-            return [np.asarray(v) for v in jax.jit(problem.fun)(problem.x, problem.data)]
-    try:
-        return [np.asarray(v) for v in problem.fun(problem.x, problem.data)]
-    except Exception as error:
-        if options.precision == "x64":
-            error.add_note(
-                f"{problem.who}: fun was called with its floating-point arguments in float64; "
-                "precision='native' keeps their dtypes"
-            )
-        raise
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]

@@ -43,11 +43,13 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
     dtypes = sorted({leaf.dtype for leaf in arguments.differentiated})
     precision = "float64" if options.precision == "x64" else "/".join(dtypes)
     notes = ["Points: " + "; ".join(point.name for point in outcome.points) + "."]
-    if outcome.skipped:
-        notes.append("Skipped, because fun is not finite there: " + "; ".join(outcome.skipped) + ".")
+    notes += [f"Skipped, because {why}: {'; '.join(names)}." for why, names in outcome.skipped.items()]
+    for status, text in (("KINK", "Kinks, or no derivative"), ("INCONCLUSIVE", "No step resolves the slope")):
+        names = dict.fromkeys(f"{f.label} at {f.point}" for f in outcome.at_edges if f.status == status)
+        notes += [f"{text}: {'; '.join(names)}."] if names else []
     if problem.narrowed:
         notes.append(f"Tolerances are those of a unit roundoff of {problem.u:.0e}, set by {problem.narrowed}.")
-    return GradReport(ok, leaves, checks, key, who, precision, tuple(notes))
+    return GradReport(ok, leaves, checks, key, who, precision, tuple(notes), outcome.at_edges)
 
 
 def _as_given(request: Request, options: Options, arguments: Arguments, seed: tuple[int, ...]) -> list | None:
@@ -116,6 +118,7 @@ def _merge(leaf: LeafReport, options: Options, outcome: Outcome) -> LeafReport:
         min_detectable=max(levels) if levels else _elementwise_level(leaf, found),
         hint=hints[0] if hints else "",
         evidence=tuple(evidence),
+        point=next((f.point for f in [worst, *deciding] if f and f.point), "") if status != "PASS" else "",
     )
 
 
