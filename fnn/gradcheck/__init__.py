@@ -65,6 +65,30 @@ the reference only at a kink, and lies between the slopes, has status KINK, whic
 again at a point beside the kink. A value outside the slopes is wrong. So is NaN wherever the function has a slope, even
 if autodiff returns NaN too. `kinks="fail"` rejects kinks.
 
+Complex arguments
+-----------------
+
+Arguments and outputs may be complex. The checks compute with the real and imaginary parts: z = x + i y is a pair of
+real arrays, and its gradient is right if the derivatives by x and by y are. The convention is JAX's,
+
+    jax.grad(f)(z) = ∂f/∂x - i ∂f/∂y      for a real function f,
+    jax.vjp(f, z): Re(ȳ dy) = Re(g dz)    for any f, so g = f'(z) ȳ if f is holomorphic, without a conjugate.
+
+The gradient of steepest ascent, ∂f/∂x + i ∂f/∂y, is its conjugate, and the convention of PyTorch and TensorFlow. A
+gradient that is conjugated by mistake gets the hint "conjugated":
+
+>>> norm = lambda z: jnp.sum(jnp.abs(z) ** 2)
+>>> z = jnp.array([1.0 + 2.0j, 3.0 - 1.0j])
+>>> check_grad(norm, lambda z: 2 * z.conj(), (z,), key=7).ok
+True
+>>> print(check_grad(norm, lambda z: 2 * z, (z,), key=7).leaves[0].hint)
+conjugated: JAX's gradient is ∂f/∂x - i ∂f/∂y, without a conjugate; PyTorch's is ∂f/∂x + i ∂f/∂y
+
+To check a gradient of the other convention, conjugate what it returns; its cotangent is the conjugate of ȳ too. Paths,
+indices, dtypes and the numbers in a report are those of the complex arrays. Linearity in the cotangent is checked with
+real factors, because the vector-Jacobian product of a function such as the absolute value has no other linearity.
+`check_grad` of a complex scalar checks f'(z), as `jax.grad(f, holomorphic=True)` returns it.
+
 How to read a report
 --------------------
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradcheck.pairs import is_complex, pair, value
 from fnn.gradcheck.problem import to_jax
 from fnn.gradcheck.report import GradientTreeError, LeafReport
 
@@ -25,7 +26,7 @@ class Arguments(NamedTuple):
     leaves: tuple[LeafReport, ...]
     """A report for every leaf of the differentiated arguments, in order. Leaves without a gradient are SKIPPED."""
     x: list
-    """The differentiated leaves."""
+    """The differentiated leaves. `cast` makes pairs of complex ones."""
     data: list
     """Large arrays that are not differentiated."""
     small: list
@@ -51,11 +52,6 @@ def split(who: str, args: tuple, argnums: Sequence[int], static: Sequence[int]) 
         for path, leaf in jax.tree_util.tree_flatten_with_path(arg)[0]:
             name = (f"[{number}]" if len(args) > 1 else "") + jax.tree_util.keystr(path)
             kind = "other" if number in static else _kind(leaf, number in argnums)
-            if kind == "complex":
-                raise TypeError(
-                    f"{who}: args must be real, got {_dtype(leaf)} {np.shape(leaf)} at {name or '[0]'}; "
-                    "complex is not supported"
-                )
             if number in argnums and number not in static:
                 reason = "" if kind == "x" else _reason(leaf)
                 status = "SKIPPED" if reason else "INCONCLUSIVE"  # until a check decides
@@ -76,23 +72,28 @@ def split(who: str, args: tuple, argnums: Sequence[int], static: Sequence[int]) 
 def cast(arguments: Arguments, precision: str) -> Arguments:
     """Cast every floating-point array to float64 ("x64"), or convert it to JAX as it is ("native").
 
+    Complex arrays become complex128, and differentiated ones the pairs of their parts.
+
     Arrays that are not differentiated are cast too, so that the function does not meet float32 beside float64.
     """
     return arguments._replace(
-        x=[cast_leaf(leaf, precision) for leaf in arguments.x],
+        x=[pair(cast_leaf(leaf, precision)) for leaf in arguments.x],
         data=[cast_leaf(leaf, precision) if is_inexact(leaf) else leaf for leaf in arguments.data],
         small=[cast_leaf(leaf, precision) for leaf in arguments.small],
     )
 
 
 def cast_leaf(leaf, precision: str) -> jax.Array:
-    """Return an inexact array in float64 ("x64"), or as it is ("native")."""
-    return to_jax(leaf, np.float64 if precision == "x64" else None)
+    """Return an inexact array in float64 or complex128 ("x64"), or as it is ("native")."""
+    if precision != "x64":
+        return to_jax(leaf)
+    return to_jax(leaf, np.complex128 if is_complex(jnp.result_type(leaf)) else np.float64)
 
 
 def join(arguments: Arguments, x: Sequence, data: Sequence) -> tuple:
     """Return the arguments of the function, with `x` and `data` in the place of their leaves."""
-    parts = {"x": x, "data": data, "small": arguments.small, "other": arguments.other}
+    wanted = [value(v, leaf.dtype) for v, leaf in zip(x, arguments.differentiated, strict=True)]
+    parts = {"x": wanted, "data": data, "small": arguments.small, "other": arguments.other}
     treedef = jax.tree_util.tree_structure(arguments.args)
     return jax.tree_util.tree_unflatten(treedef, [parts[kind][i] for kind, i in arguments.sources])
 
@@ -114,14 +115,12 @@ def is_array(leaf) -> bool:
 
 
 def is_inexact(leaf) -> bool:
-    """Return True if a leaf can be differentiated: a floating-point array or a Python float."""
-    return isinstance(leaf, float) or (is_array(leaf) and jnp.issubdtype(leaf.dtype, np.floating))
+    """Return True if a leaf can be differentiated: a floating-point or complex array, or a Python float or complex."""
+    return isinstance(leaf, (float, complex)) or (is_array(leaf) and jnp.issubdtype(leaf.dtype, np.inexact))
 
 
 def _kind(leaf, differentiated: bool) -> str:
-    """Return the field of Arguments that holds a leaf, or "complex"."""
-    if isinstance(leaf, complex) or (is_array(leaf) and jnp.issubdtype(leaf.dtype, np.complexfloating)):
-        return "complex"
+    """Return the field of Arguments that holds a leaf."""
     inexact = is_inexact(leaf)
     if differentiated and inexact:
         return "x"
@@ -161,7 +160,7 @@ def _matched(arg, tree) -> list:
     found = treedef.flatten_up_to(tree)
     kept = [g for leaf, g in zip(leaves, found, strict=True) if is_inexact(leaf)]
     for g in kept:
-        if g is not None and not (is_array(g) or isinstance(g, (float, int))):
+        if g is not None and not (is_array(g) or isinstance(g, (float, int, complex))):
             raise ValueError("not a leaf")
     return kept
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from fnn.gradcheck.differences import tolerance, unit
 from fnn.gradcheck.directional import Potential, along, slope
+from fnn.gradcheck.hints import explain
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.problem import Problem, finding, generator, index_of, signs
+from fnn.gradcheck.pairs import elements, index_in, is_complex, numbers
+from fnn.gradcheck.problem import Problem, finding, generator, signs
 from fnn.gradcheck.report import LeafReport
 
 SMALL = 64
@@ -32,8 +34,13 @@ def locate(p: Potential, problem: Problem, options: Options, leaf: int, g: np.nd
         if max(scores) <= 1:
             return None
         low, high = halves[int(np.argmax(scores))]
-    expected, error, tol = _element(p, options, leaf, g, low)
-    return _located(problem, leaf, g, low, expected, error, tol, None) if error > tol else None
+    expected = np.zeros(g.size)
+    expected[low], error, tol = _element(p, options, leaf, g, low)
+    if not error > tol:
+        return None
+    if is_complex(problem.leaves[leaf].dtype):  # the other part of the same number
+        expected[low ^ 1] = _element(p, options, leaf, g, low ^ 1)[0]
+    return _located(problem, leaf, g, expected, low, error, tol, None)
 
 
 def _each(p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray) -> LeafReport | None:
@@ -41,8 +48,10 @@ def _each(p: Potential, problem: Problem, options: Options, leaf: int, g: np.nda
     worst = int(np.argmax(errors / tols))
     if not errors[worst] > tols[worst]:
         return None
-    count = int((errors > tols).sum())
-    return _located(problem, leaf, g, worst, expected[worst], errors[worst], tols[worst], count)
+    report = problem.leaves[leaf]
+    count = int(elements(report, (errors > tols).reshape(g.shape)).sum())
+    hint = explain(numbers(report, g), numbers(report, expected.reshape(g.shape)), float(tols.max()), problem.batch)
+    return _located(problem, leaf, g, expected, worst, errors[worst], tols[worst], count)._replace(hint=hint)
 
 
 def _part(p: Potential, options: Options, leaf: int, g: np.ndarray, low: int, high: int, rng) -> float:
@@ -64,16 +73,18 @@ def _along(p: Potential, options: Options, leaf: int, g: np.ndarray, v: np.ndarr
 
 
 def _located(
-    problem: Problem, leaf: int, g: np.ndarray, flat: int, expected: float, error: float, tol: float, count: int | None
-) -> LeafReport:
-    index = index_of(flat, g.shape)
+    problem: Problem, leaf: int, g: np.ndarray, expected: np.ndarray, flat: int, error: float, tol: float,
+    count: int | None,
+) -> LeafReport:  # fmt: skip
+    report = problem.leaves[leaf]
+    index, got, wanted = index_in(report, flat), numbers(report, g), numbers(report, expected.reshape(g.shape))
     return finding(
         problem,
         "differences",
         leaf,
         "FAIL",
-        f"elements by differences: {'one' if count is None else f'{count}/{g.size}'} wrong, worst {list(index)}",
-        f"  backward {g.ravel()[flat]:+.6g}  expected {expected:+.6g}  |diff| {error:.2g} > tol {tol:.2g}",
+        f"elements by differences: {'one' if count is None else f'{count}/{got.size}'} wrong, worst {list(index)}",
+        f"  backward {got[index]:+.6g}  expected {wanted[index]:+.6g}  |diff| {error:.2g} > tol {tol:.2g}",
         max_error=float(error),
         tol=float(tol),
         worst_index=index,

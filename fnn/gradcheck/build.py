@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.arguments import Arguments, cast, cast_leaf, gradients, is_array, join, split
+from fnn.gradcheck.arguments import Arguments, cast, gradients, is_array, join, split
 from fnn.gradcheck.lifting import lift
 from fnn.gradcheck.options import Options
+from fnn.gradcheck.outputs import check_forward_rule, cotangents, inexact, output
+from fnn.gradcheck.pairs import gradient_pair
 from fnn.gradcheck.precision import FLOOR, Narrowing, narrowing, primitives, unit_roundoff
 from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs, to_jax
 
@@ -26,7 +28,7 @@ class Request(NamedTuple):
     args: tuple
     argnums: int | Sequence[int]
     cotangent: Any = None
-    """A tree like the output; if `fixed`, a function from (who, shapes of the output) to that tree."""
+    """A tree like the output; if `fixed`, a function from (who, shapes of the output, dtypes of x) to that tree."""
     static: tuple[int, ...] = ()
     """The positions of arguments that are neither differentiated nor cast."""
     primal: Callable | None = None
@@ -61,24 +63,26 @@ def build(
     request: Request, options: Options, arguments: Arguments, declared: list | None, seed: tuple[int, ...]
 ) -> Problem:
     """Make a Problem in the precision of the check. The caller enters the context of that precision first."""
-    who, precision = request.who, options.precision
+    who, precision, cotangent = request.who, options.precision, request.cotangent
     dtypes = [leaf.dtype for leaf in arguments.differentiated]
     arguments = cast(arguments, precision)
     functions = (request.fun, request.vjp_fun, request.primal, options.reference, options.domain)
     as_given, lifted = functions, lift(functions) if precision == "x64" else functions
-    fun, struct = _first_traced(lambda f: _output(undecorated(f), arguments, precision), lifted[0], as_given[0])
+    fun, struct = _first_traced(lambda f: output(undecorated(f), arguments, precision), lifted[0], as_given[0])
+    if request.fixed:
+        cotangent = request.cotangent(who, struct, dtypes)
     flat = lambda f: lambda x, data: inexact_outputs(f(*join(arguments, _arrays(x), data)))
     pulled = lambda f: (
-        lambda x, data, ct: gradients(
-            arguments, f(join(arguments, _arrays(x), data), cotangent_tree(struct, _arrays(ct)))
+        lambda x, data, ct: _pairs(
+            arguments, gradients(arguments, f(join(arguments, _arrays(x), data), cotangent_tree(struct, _arrays(ct))))
         )
     )
-    ct = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in _inexact(struct)]
+    ct = jax.eval_shape(lambda: inexact_outputs(jax.tree_util.tree_map(lambda v: jnp.zeros(v.shape, v.dtype), struct)))
     inputs = (arguments.x, arguments.data)
+    primal = _usable(lambda f: jax.eval_shape(flat(f), *inputs), lifted[2], as_given[2])
     trace_backward = lambda f: _traced(lambda: narrowing(pulled(f), *inputs, ct))
     vjp_fun, own = _first_traced(trace_backward, lifted[1], as_given[1])
     value, backward = flat(undecorated(fun)), pulled(vjp_fun)
-    primal = _usable(lambda f: jax.eval_shape(flat(f), *inputs), lifted[2], as_given[2])
     given = _usable(lambda f: jax.eval_shape(pulled(f), *inputs, ct), lifted[3], as_given[3])
     domain = _usable(
         lambda f: jax.eval_shape(lambda x, data: f(*join(arguments, x, data)), *inputs), lifted[4], as_given[4]
@@ -104,10 +108,11 @@ def build(
         narrowed=of_all.operation,
         differences_decide=u_fun < FLOOR**1.5,
         argument=arguments.argument,
-        cotangent=_cotangent(request, struct, precision),
+        cotangent=None if cotangent is None else cotangents(who, cotangent, struct, precision),
         fixed=request.fixed,
         declared=declared,
         native=None,
+        outputs=inexact(struct),
         loops="while" in primitives(value, arguments.x, arguments.data),
         batch=_batch(struct, request),
         seed=seed,
@@ -117,12 +122,14 @@ def build(
 def declare(request: Request, arguments: Arguments) -> list | None:
     """Return the gradients' shapes and dtypes at the arguments as the user passed them; None if they do not trace."""
     arguments = cast(arguments, "native")
-    _output(undecorated(request.fun), arguments, "native")
+    struct = output(undecorated(request.fun), arguments, "native")
+    if request.primal:
+        check_forward_rule(arguments, request.primal, struct)
 
     def backward(x, data):
         args = join(arguments, x, data)
         y = undecorated(request.fun)(*args)
-        ct = [jnp.zeros(v.shape, v.dtype) for v in inexact_outputs(y)]
+        ct = [jnp.zeros_like(v) for v in inexact_outputs(y)]
         return gradients(arguments, request.vjp_fun(args, cotangent_tree(jax.eval_shape(lambda: y), ct)))
 
     return _traced(lambda: jax.eval_shape(backward, arguments.x, arguments.data))
@@ -133,48 +140,8 @@ def undecorated(fun: Callable) -> Callable:
     return fun.__wrapped__ if isinstance(fun, jax.custom_vjp) else fun
 
 
-def _inexact(struct) -> list:
-    """Return the shapes of the floating-point leaves of an output."""
-    return [v for v in jax.tree_util.tree_leaves(struct) if jnp.issubdtype(v.dtype, np.floating)]
-
-
-def _output(fun: Callable, arguments: Arguments, precision: str):
-    """Return the shapes of fun's output; TypeError if it is complex, or not floating-point anywhere."""
-    who = arguments.who
-    try:
-        struct = jax.eval_shape(lambda x, data: fun(*join(arguments, x, data)), arguments.x, arguments.data)
-    except Exception as error:
-        if precision != "x64":
-            raise
-        error.add_note(
-            f"{who}: fun was traced with its floating-point arguments in float64; precision='native' keeps their dtypes"
-        )
-        raise
-    leaves = jax.tree_util.tree_leaves(struct)
-    for leaf in leaves:
-        if jnp.issubdtype(leaf.dtype, np.complexfloating):
-            raise TypeError(
-                f"{who}: the output of fun must be real, got {leaf.dtype} {leaf.shape}; complex is not supported"
-            )
-    if not _inexact(struct):
-        raise TypeError(f"{who}: fun must return an inexact output, got {[str(v.dtype) for v in leaves]}")
-    return struct
-
-
-def _cotangent(request: Request, struct, precision: str) -> list | None:
-    who = request.who
-    given = request.cotangent(who, struct) if request.fixed else request.cotangent
-    if given is None:
-        return None
-    wanted, got = jax.tree_util.tree_structure(struct), jax.tree_util.tree_structure(given)
-    if wanted != got:
-        raise ValueError(f"{who}: cotangent must have the tree of the output, {wanted}, got {got}")
-    pairs = zip(jax.tree_util.tree_leaves(given), jax.tree_util.tree_leaves(struct), strict=True)
-    kept = [(c, v) for c, v in pairs if jnp.issubdtype(v.dtype, np.floating)]
-    for c, v in kept:
-        if np.shape(c) != v.shape:
-            raise ValueError(f"{who}: cotangent must have shape {v.shape}, got {np.shape(c)}")
-    return [np.asarray(cast_leaf(c, precision)).astype(v.dtype) for c, v in kept]
+def _pairs(arguments: Arguments, grads: list) -> list:
+    return [gradient_pair(g, leaf.dtype) for g, leaf in zip(grads, arguments.differentiated, strict=True)]
 
 
 def _inside(domain: Callable | None, args: tuple):
@@ -188,7 +155,7 @@ def _inside(domain: Callable | None, args: tuple):
 
 def _batch(struct, request: Request) -> int:
     """Guess the batch size: the output's leading dimension, or, for a scalar, that of an undifferentiated argument."""
-    shapes = [v.shape for v in _inexact(struct)]
+    shapes = [v.shape for v in inexact(struct)]
     if not any(shapes):
         rest = [arg for n, arg in enumerate(request.args) if n not in request.numbers] or list(request.args)
         shapes = [np.shape(leaf) for leaf in jax.tree_util.tree_leaves(rest) if is_array(leaf)]

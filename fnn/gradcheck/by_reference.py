@@ -40,7 +40,7 @@ def compare_with_reference(
         found = rest if rest.status == "FAIL" else found
     if at_kinks.text:
         return found._replace(evidence=(*found.evidence, f"  {at_kinks.text}"), kink=at_kinks.text)
-    if point.ct[0].ndim and len(point.ct[0]) > 1 and not problem.fixed:
+    if problem.outputs[0].shape[:1] > (1,) and not problem.fixed:
         rows = [
             np.concatenate([to_numpy(c)[:1], np.zeros_like(to_numpy(c)[1:])]).astype(c.dtype) if c.ndim else c
             for c in point.ct

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, Unpack
+from typing import ParamSpec, Unpack
 
 import jax
-import numpy as np
 
 from fnn.gradcheck.build import Request, check_args
 from fnn.gradcheck.layer_form import check_order, check_takes, pair
 from fnn.gradcheck.options import Keywords
+from fnn.gradcheck.outputs import one
 from fnn.gradcheck.report import GradientError, GradReport
 from fnn.gradcheck.verdict import make_report
 
@@ -27,7 +27,8 @@ def check_vjp(
 ) -> GradReport:
     """Check vjp_fun(args, ȳ) = Jᵀȳ, the vector-Jacobian product of fun(*args), and report on every leaf.
 
-    Leaves that are not floating-point (integers, keys, Python objects) are skipped. The package docstring,
+    Leaves that are neither floating-point nor complex (integers, keys, Python objects) are skipped. The gradient of a
+    complex leaf is ∂φ/∂x - i ∂φ/∂y, as `jax.vjp` returns it, not its conjugate. The package docstring,
     `help(fnn.gradcheck)`, explains the checks, their tolerances, and how to read the report.
 
     Args:
@@ -83,7 +84,7 @@ def check_grad(
     """Check grad_fun(*args) = ∇fun(*args), the gradient of a scalar function.
 
     Args:
-      fun: a function that returns one scalar.
+      fun: a function that returns one scalar; a complex one only if fun is holomorphic and its arguments are complex.
       grad_fun: the gradient under test, with the contract of `jax.grad(fun, argnums)`.
       args: the tuple of arguments at which to check.
       argnums: the position of the argument, or of the arguments, to differentiate. Default: the first.
@@ -98,7 +99,7 @@ def check_grad(
     """
     check_args("check_grad", args)
     backward = lambda args, ct: grad_fun(*args)
-    return make_report(Request("check_grad", fun, backward, args, argnums, cotangent=_one, fixed=True), options)
+    return make_report(Request("check_grad", fun, backward, args, argnums, cotangent=one, fixed=True), options)
 
 
 def check_custom_vjp(f: Callable, args: tuple, **options: Unpack[Keywords]) -> GradReport:
@@ -238,11 +239,3 @@ def _vjp(f: Callable, args: tuple, numbers: Sequence[int]):
         return f(*whole)
 
     return jax.vjp(chosen, *(args[n] for n in numbers))
-
-
-def _one(who: str, struct) -> Any:
-    """Return the cotangent 1 of a scalar function. Raises ValueError for any other function."""
-    leaves = jax.tree_util.tree_leaves(struct)
-    if len(leaves) != 1 or leaves[0].shape != ():
-        raise ValueError(f"{who}: fun must return a scalar, got shapes {[v.shape for v in leaves]}")
-    return jax.tree_util.tree_map(lambda v: np.ones(v.shape, v.dtype), struct)

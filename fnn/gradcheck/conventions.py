@@ -21,7 +21,8 @@ import numpy as np
 from fnn.gradcheck.differences import unit
 from fnn.gradcheck.directional import Potential, Slope, along, base_noise, scale, slope
 from fnn.gradcheck.kinks import JUMP, KINK, SMOOTH
-from fnn.gradcheck.problem import Point, Problem, autodiff, finding, index_of, to_numpy
+from fnn.gradcheck.pairs import index_in, part
+from fnn.gradcheck.problem import Point, Problem, autodiff, finding, to_numpy
 from fnn.gradcheck.report import LeafReport
 
 MOST = 32
@@ -56,7 +57,7 @@ def conventions(
         if s.kind not in (KINK, JUMP):
             return Conventions(False, suspects, "")
         if not accepts(s, float(g.ravel()[flat]), float(expected.ravel()[flat])):
-            return Conventions(False, suspects, _refused(s, g, flat))
+            return Conventions(False, suspects, _refused(s, problem.leaves[leaf], g, flat))
     return Conventions(bool(some), suspects, "")
 
 
@@ -93,7 +94,7 @@ def not_finite(p: Potential, problem: Problem, leaf: int, g: np.ndarray, expecte
         if s.kind in (SMOOTH, KINK) and np.all(np.isfinite(sides)) and error <= 1e-3 * size:
             where, index = (
                 f"the slope of fun is {' or '.join(f'{v:.6g}' for v in dict.fromkeys(sides))}",
-                index_of(flat, g.shape),
+                index_in(problem.leaves[leaf], int(flat)),
             )
             text = f"differences: {g.ravel()[flat]} at {list(index)}, where {where}"
             hint = "not finite where fun has a slope: the derivative of a branch that is not taken?"
@@ -116,16 +117,15 @@ def _first_refused(
     for flat in list(dict.fromkeys(map(int, some)))[: 2 * MOST]:
         s = slope(p, along(p, leaf, unit(g, flat)))
         if s.kind in (KINK, JUMP) and not accepts(s, float(g.ravel()[flat]), float(reference.ravel()[flat])):
-            text, index = _refused(s, g, flat), index_of(flat, g.shape)
+            text, index = _refused(s, problem.leaves[leaf], g, flat), index_in(problem.leaves[leaf], flat)
             hint = "outside the one-sided slopes at a kink"
             return finding(problem, check, leaf, "FAIL", f"{check}: {text}", worst_index=index, kink=text, hint=hint)
     return None
 
 
-def _refused(s: Slope, g: np.ndarray, flat: int) -> str:
-    low, high = sorted(s.sides)
-    index = list(index_of(flat, g.shape))
-    return f"a {s.kind} at {index}: {g.ravel()[flat]:.6g} is outside the one-sided slopes {low:.6g} and {high:.6g}"
+def _refused(s: Slope, leaf: LeafReport, g: np.ndarray, flat: int) -> str:
+    got, low, high = (part(leaf, flat, float(v)) for v in (g.ravel()[flat], *sorted(s.sides)))
+    return f"a {s.kind} at {list(index_in(leaf, flat))}: {got} is outside the one-sided slopes {low} and {high}"
 
 
 def _suspects(

@@ -50,26 +50,55 @@ def _patterns(got: np.ndarray, g: np.ndarray, tol: float, batch: int) -> Iterato
     if near(a, -b):
         yield f"sign flipped{part}"
         return
+    of_complex = _complex_pattern(a, b, near) if np.iscomplexobj(b) else ""
+    if of_complex:
+        yield f"{of_complex}{part}"
+        return
     if g.ndim == 2 and g.shape[0] == g.shape[1] and g.size > 1 and near(got, g.T):
         yield "transposed"
         return
-    ratio = float(a @ b / (b @ b))
+    ratio = np.vdot(b, a) / np.vdot(b, b)
     if ratio and (b.size > 1 or got.size == 1) and near(a, ratio * b) and abs(ratio - 1) > 1e-7:
-        yield f"{_factor(ratio, batch)}{part}"
+        real = abs(ratio.imag) <= 1e-6 * abs(ratio)
+        yield f"{_factor(float(ratio.real), batch) if real else f'{_shown(ratio)} × expected'}{part}"
         return
     for name, dtype in SHORTER:
-        if np.array_equal(got, got.astype(dtype).astype(np.float64)) and near(got, g.astype(dtype).astype(np.float64)):
+        if np.array_equal(got, _rounded(got, dtype)) and near(got, _rounded(g, dtype)):
             yield f"rounded to {name}"
             return
     if g.ndim >= 1 and 1 < g.shape[0] <= 1024 and _permuted(got, g, near):
         yield "rows permuted"
         return
-    offset = float((a - b).mean())
+    offset = (a - b).mean()
     if a.size > 1 and near(a, b + offset):
         yield f"a constant {offset:+.3g} added{part}"
         return
     size = float(np.abs(a - b).max() / np.abs(b).max())
     yield f"relative error {size:.1g}{part}" if size < 1e-2 else part.strip(" ,")
+
+
+def _complex_pattern(got: np.ndarray, g: np.ndarray, near) -> str:
+    """Return what relates wrong complex numbers to the expected ones, or ""."""
+    zero, real, imaginary = np.zeros(g.shape), np.real(g), np.imag(g)
+    if imaginary.any() and near(got, np.conj(g)):
+        return "conjugated: JAX's gradient is ∂f/∂x - i ∂f/∂y, without a conjugate; PyTorch's is ∂f/∂x + i ∂f/∂y"
+    if imaginary.any() and near(got, -np.conj(g)):
+        return "conjugated, and sign flipped"
+    if imaginary.any() and near(np.imag(got), zero) and near(np.real(got), real):
+        return "the imaginary part is zero"
+    if real.any() and near(np.real(got), zero) and near(np.imag(got), imaginary):
+        return "the real part is zero"
+    return ""
+
+
+def _shown(ratio: complex) -> str:
+    real, imaginary = (0.0 if abs(v) < 1e-9 * abs(ratio) else v for v in (ratio.real, ratio.imag))
+    return f"({real:.6g}{imaginary:+.6g}j)" if real else f"{imaginary:.6g}j"
+
+
+def _rounded(g: np.ndarray, dtype) -> np.ndarray:
+    parts = g.view(np.float64) if np.iscomplexobj(g) else g
+    return parts.astype(dtype).astype(np.float64).view(g.dtype)
 
 
 def _factor(ratio: float, batch: int) -> str:

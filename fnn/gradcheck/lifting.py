@@ -83,14 +83,18 @@ def _search(values: tuple) -> dict[int, tuple[Any, dict]]:
 
 
 def _narrow(value) -> bool:
-    """Return True for a floating-point array that is narrower than float64."""
+    """Return True for a floating-point or complex array that is narrower than float64 or complex128."""
     if isinstance(value, Tracer) or not isinstance(value, (jax.Array, np.ndarray, np.generic)):
         return False
-    return jnp.issubdtype(value.dtype, np.floating) and value.dtype.itemsize < 8
+    return jnp.issubdtype(value.dtype, np.inexact) and value.dtype.itemsize < _wide(value).itemsize
+
+
+def _wide(value) -> np.dtype:
+    return np.dtype(np.complex128 if jnp.issubdtype(value.dtype, np.complexfloating) else np.float64)
 
 
 def _lifted_array(value):
-    return jnp.asarray(value, np.float64) if isinstance(value, jax.Array) else value.astype(np.float64)
+    return jnp.asarray(value, _wide(value)) if isinstance(value, jax.Array) else value.astype(_wide(value))
 
 
 def _parts(value) -> dict[Any, Any]:

@@ -97,4 +97,4 @@ def _narrowed(jaxpr):
 
 def _dtypes(variables) -> list:
     dtypes = [getattr(v.aval, "dtype", None) for v in variables]
-    return [d for d in dtypes if d is not None and jnp.issubdtype(d, np.floating)]
+    return [d for d in dtypes if d is not None and jnp.issubdtype(d, np.inexact)]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradcheck.pairs import covector, pair
 from fnn.gradcheck.report import LeafReport
 
 
@@ -15,12 +16,14 @@ class Problem(NamedTuple):
     """y = fun(x) and its backward, as functions of lists of floating-point arrays.
 
     `x` are the differentiated leaves, `data` the other large arrays, `ct` the cotangents ȳ of the inexact outputs.
+    A complex array is the pair of its real and imaginary parts (see `pairs`), except in `data`.
     """
 
     who: str
     """The function that the user called, for error messages."""
     leaves: list[LeafReport]
-    """For each of `x`, a report with its path, its shape and the dtype in which the user passed it."""
+    """For each of `x`, a report with its path, its shape and the dtype in which the user passed it: a complex one if
+    `x` is a pair."""
     x: list
     data: list
     fun: Callable
@@ -51,6 +54,8 @@ class Problem(NamedTuple):
     """The gradients' shapes and dtypes at the arguments as the user passed them; None if they cannot be traced."""
     native: list | None
     """The gradients in the dtypes of the arguments as the user passed them; None if they were not computed."""
+    outputs: list
+    """The shapes and dtypes of the inexact outputs, complex ones among them."""
     loops: bool
     """Whether `fun` contains a loop whose length depends on data."""
     batch: int
@@ -83,16 +88,18 @@ def generator(seed: Sequence[int], *tags) -> np.random.Generator:
 
 
 def inexact_outputs(y) -> list:
-    """Return the floating-point leaves of an output."""
-    return [leaf for leaf in jax.tree_util.tree_leaves(y) if jnp.issubdtype(jnp.result_type(leaf), np.floating)]
+    """Return the floating-point leaves of an output, and the pairs of its complex leaves."""
+    return [pair(leaf) for leaf in jax.tree_util.tree_leaves(y) if jnp.issubdtype(jnp.result_type(leaf), np.inexact)]
 
 
 def cotangent_tree(y, ct: Sequence):
-    """Return cotangents of the inexact leaves of an output as a tree like the output, with float0 at other leaves."""
+    """Return cotangents of `inexact_outputs` as a tree like the output, with float0 at leaves that are not inexact."""
     leaves, treedef = jax.tree_util.tree_flatten(y)
     parts = iter(ct)
     filled = [
-        next(parts) if jnp.issubdtype(leaf.dtype, np.floating) else np.zeros(leaf.shape, jax.dtypes.float0)
+        covector(next(parts), leaf.dtype)
+        if jnp.issubdtype(leaf.dtype, np.inexact)
+        else np.zeros(leaf.shape, jax.dtypes.float0)
         for leaf in leaves
     ]
     return jax.tree_util.tree_unflatten(treedef, filled)
@@ -109,8 +116,10 @@ def autodiff(fun: Callable) -> Callable:
 
 
 def to_numpy(g) -> np.ndarray:
-    """Copy an array to the host as float64."""
-    return np.asarray(g).astype(np.float64, copy=False)
+    """Copy an array to the host as float64. A complex gradient of a real leaf is NaN where it is not real."""
+    g = np.asarray(g)
+    g = np.where(np.imag(g) == 0, np.real(g), np.nan) if np.iscomplexobj(g) else g
+    return g.astype(np.float64, copy=False)
 
 
 def to_jax(v, dtype=None) -> jax.Array:
@@ -129,8 +138,3 @@ def rms(x) -> float:
     """Return the root mean square of an array; 0 if it is empty."""
     x = to_numpy(x)
     return float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
-
-
-def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the index that corresponds to a position in the flattened array."""
-    return tuple(int(i) for i in np.unravel_index(flat, shape))

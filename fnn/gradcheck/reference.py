@@ -15,7 +15,8 @@ import numpy as np
 
 from fnn.gradcheck.hints import explain
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.problem import Point, Problem, finding, generator, index_of, signs, to_numpy
+from fnn.gradcheck.pairs import elements, index_in, numbers
+from fnn.gradcheck.problem import Point, Problem, finding, generator, signs, to_numpy
 from fnn.gradcheck.report import LeafReport
 
 DRAWS = 3
@@ -76,16 +77,16 @@ def compare(
     if not wrong.any():
         norm = float(np.linalg.norm(expected[finite]))
         return finding(problem, check, leaf, "PASS", max_error=largest, tol=tol, norm=norm)
-    index = index_of(worst, error.shape)
-    count = int(wrong.sum())
+    report = problem.leaves[leaf]
+    index, wrong = index_in(report, worst), elements(report, wrong)
+    count, got, expected = int(wrong.sum()), numbers(report, got), numbers(report, expected)
     return finding(
         problem,
         check,
         leaf,
         "FAIL",
-        f"{check}: {count}/{error.size} elements, worst {list(index)}{where}",
-        f"  backward {got.ravel()[worst]:+.6g}  expected {expected.ravel()[worst]:+.6g}  "
-        f"|diff| {largest:.2g} > tol {tol:.2g}",
+        f"{check}: {count}/{wrong.size} elements, worst {list(index)}{where}",
+        f"  backward {got[index]:+.6g}  expected {expected[index]:+.6g}  |diff| {largest:.2g} > tol {tol:.2g}",
         max_error=largest,
         tol=tol,
         worst_index=index,

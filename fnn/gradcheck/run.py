@@ -156,7 +156,7 @@ def _check_point(
                 if exact is not None:
                     evidence = by_differences.evidence + exact.evidence
                     by_differences = exact._replace(
-                        evidence=evidence, step=by_differences.step, hint=by_differences.hint
+                        evidence=evidence, step=by_differences.step, hint=by_differences.hint or exact.hint
                     )
             if by_differences.status == "FAIL" and by_reference is not None and by_reference.status == "PASS":
                 by_differences = by_differences._replace(

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.problem import Problem, finding, generator, index_of, to_numpy
+from fnn.gradcheck.pairs import elements, index_in, index_of, is_complex
+from fnn.gradcheck.problem import Problem, finding, generator, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
 from fnn.gradcheck.report import LeafReport
 
@@ -16,22 +17,25 @@ def shapes(problem: Problem, got: list) -> list[LeafReport]:
     """
     found = []
     for i, g in enumerate(got):
-        x = problem.x[i]
+        leaf, of_complex = problem.leaves[i], is_complex(problem.leaves[i].dtype)
         if g is None:
-            line = f"structure: expected a gradient of shape {x.shape}, got None"
+            line = f"structure: expected a gradient of shape {leaf.shape}, got None"
             found.append(finding(problem, "structure", i, "FAIL", line, hint="missing leaf"))
             continue
-        if np.shape(g) != x.shape:
-            line = f"structure: expected shape {x.shape}, got {np.shape(g)}"
-            hint = _shape_hint(np.shape(g), x.shape)
+        shape = np.shape(g)[:-1] if of_complex else np.shape(g)
+        if shape != leaf.shape:
+            line = f"structure: expected shape {leaf.shape}, got {shape}"
+            hint = _shape_hint(shape, leaf.shape)
             found.append(finding(problem, "structure", i, "FAIL", line, hint=hint))
             continue
-        expected = problem.leaves[i].dtype if problem.declared else str(x.dtype)
+        expected = leaf.dtype if problem.declared else _dtype_of(problem.x[i], of_complex)
         declared = problem.declared[i] if problem.declared else None
-        dtype = str(jnp.result_type(g) if declared is None else declared.dtype)
+        dtype = _dtype_of(g, of_complex) if declared is None else str(declared.dtype)
         if dtype != expected:
             line = f"structure: expected dtype {expected}, got {dtype}"
             hint = f"a {dtype} gradient of a {expected} leaf"
+            if is_complex(dtype):
+                hint += ": take the real part"
             found.append(finding(problem, "structure", i, "FAIL", line, hint=hint))
     return found
 
@@ -39,7 +43,7 @@ def shapes(problem: Problem, got: list) -> list[LeafReport]:
 def comparable(problem: Problem, got: list) -> list[np.ndarray]:
     """Return gradients as float64 arrays on the host, filled with NaN where a gradient cannot be compared."""
     return [
-        to_numpy(g) if g is not None and np.shape(g) == x.shape and _real(g) else np.full(x.shape, np.nan)
+        to_numpy(g) if g is not None and np.shape(g) == x.shape and _number(g) else np.full(x.shape, np.nan)
         for g, x in zip(got, problem.x, strict=True)
     ]
 
@@ -53,6 +57,7 @@ def finite(
         bad = ~np.isfinite(value)
         if expected is not None:
             bad &= np.isfinite(expected[i])
+        bad = elements(problem.leaves[i], bad)
         if i in skip or not bad.any():
             continue
         count, index = int(bad.sum()), index_of(int(np.argmax(bad)), bad.shape)
@@ -85,6 +90,7 @@ def finite_as_given(problem: Problem, g: list[np.ndarray], skip: set[int]) -> li
         if i in skip or native is None or np.shape(native) != value.shape:
             continue
         bad = ~np.isfinite(to_numpy(native)) & (np.abs(value) <= float(jnp.finfo(dtype).max))
+        bad = elements(problem.leaves[i], bad)
         if bad.any():
             count, index = int(bad.sum()), index_of(int(np.argmax(bad)), bad.shape)
             line = f"structure: {count}/{bad.size} elements not finite in {dtype}, first {list(index)}, as given"
@@ -103,10 +109,12 @@ def deterministic(
         with np.errstate(invalid="ignore"):
             differ = ~((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= options.nondet_tol))
         if differ.any():
+            leaf = problem.leaves[i]
             worst = int(np.argmax(np.where(differ, np.abs(a - b), 0.0)))
-            index, size = index_of(worst, a.shape), float(np.abs(a - b).ravel()[worst])
+            index, size = index_in(leaf, worst), float(np.abs(a - b).ravel()[worst])
+            differ = elements(leaf, differ)
             count = int(differ.sum())
-            line = f"structure: two runs differ in {count}/{a.size} elements, by {size:.2g} at {list(index)}"
+            line = f"structure: two runs differ in {count}/{differ.size} elements, by {size:.2g} at {list(index)}"
             found.append(
                 finding(
                     problem,
@@ -150,8 +158,14 @@ def primal(problem: Problem, options: Options, y: list) -> str:
     return ""
 
 
-def _real(g) -> bool:
-    return jnp.issubdtype(jnp.result_type(g), np.number) and not jnp.issubdtype(jnp.result_type(g), np.complexfloating)
+def _number(g) -> bool:
+    return jnp.issubdtype(jnp.result_type(g), np.number)
+
+
+def _dtype_of(g, of_complex: bool) -> str:
+    """Return the dtype of a gradient; of a leaf that is complex, from its pair."""
+    dtype = jnp.result_type(g)
+    return str(np.result_type(dtype, np.complex64) if of_complex and np.shape(g)[-1] == 2 else dtype)
 
 
 def _shape_hint(got: tuple, expected: tuple) -> str:

@@ -48,7 +48,15 @@ def axes(problem: Problem, in_axes) -> Sequence[tuple[list, int | None]]:
         alone = [([0 if a == n else None for a in problem.argument], None) for n in numbers]
         return every + cotangent + (alone if len(alone) > 1 or not problem.fixed else [])
     choices = in_axes if isinstance(in_axes, list) else [in_axes]
-    return [([choice[a] for a in problem.argument], over) for choice in choices]
+    return [
+        ([_axis(choice[a], leaf) for a, leaf in zip(problem.argument, problem.leaves, strict=True)], over)
+        for choice in choices
+    ]
+
+
+def _axis(axis: int | None, leaf: LeafReport) -> int | None:
+    """Return an axis that may be negative as one that is not, because a complex leaf has another axis at the end."""
+    return axis if axis is None or axis >= 0 else axis + len(leaf.shape) + 1
 
 
 def mapped(
