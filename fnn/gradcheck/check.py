@@ -1,19 +1,17 @@
 """The public checks and assertions: of a vector-Jacobian product, a gradient, a custom_vjp, a layer and a loss."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import ParamSpec, Unpack
+from typing import Any, Unpack
 
 import jax
 
+from fnn.gradcheck.assertions import asserting
 from fnn.gradcheck.build import Request, check_args
 from fnn.gradcheck.layer_form import check_order, check_takes, pair
 from fnn.gradcheck.options import Keywords
 from fnn.gradcheck.outputs import one
-from fnn.gradcheck.report import GradientError, GradReport
+from fnn.gradcheck.report import GradReport
 from fnn.gradcheck.verdict import make_report
-
-P = ParamSpec("P")
 
 
 def check_vjp(
@@ -102,7 +100,9 @@ def check_grad(
     return make_report(Request("check_grad", fun, backward, args, argnums, cotangent=one, fixed=True), options)
 
 
-def check_custom_vjp(f: Callable, args: tuple, **options: Unpack[Keywords]) -> GradReport:
+def check_custom_vjp(
+    f: Callable, args: tuple, *, argnums: int | Sequence[int] | None = None, **options: Unpack[Keywords]
+) -> GradReport:
     """Check the rule of a `jax.custom_vjp` against autodiff of the function under it, and against differences.
 
     Also checks that the forward rule returns what the function returns.
@@ -110,6 +110,7 @@ def check_custom_vjp(f: Callable, args: tuple, **options: Unpack[Keywords]) -> G
     Args:
       f: the decorated function. Arguments in its nondiff_argnums are neither differentiated nor cast.
       args: the tuple of arguments at which to check.
+      argnums: the position of the argument, or of the arguments, to differentiate. Default: all.
       **options: see `check_vjp`.
 
     Returns:
@@ -125,10 +126,9 @@ def check_custom_vjp(f: Callable, args: tuple, **options: Unpack[Keywords]) -> G
     check_args("check_custom_vjp", args)
     if not isinstance(f, jax.custom_vjp):
         raise TypeError(f"check_custom_vjp: f must be a function made with jax.custom_vjp, got {type(f).__name__}")
-    static = tuple(n % len(args) for n in f.nondiff_argnums)
-    numbers = tuple(n for n in range(len(args)) if n not in static)
-    rule = lambda args, ct: _vjp(f, args, numbers)[1](ct)
-    primal = lambda *args: _vjp(f, args, numbers)[0]
+    static, numbers = differentiated(f, args, argnums)
+    rule = lambda args, ct: vjp_of(f, args, numbers)[1](ct)
+    primal = lambda *args: vjp_of(f, args, numbers)[0]
     return make_report(Request("check_custom_vjp", f, rule, args, numbers, static=static, primal=primal), options)
 
 
@@ -199,37 +199,21 @@ def check_loss(loss, prediction, target, *, cotangent=None, **options: Unpack[Ke
     return make_report(Request("check_loss", forward, backward, (prediction, target), (0,), cotangent), options)
 
 
-def _asserting(check: Callable[P, GradReport]) -> Callable[P, GradReport]:
-    """Return a function with the arguments of a check that raises GradientError if the report is not ok."""
-
-    @wraps(check)
-    def assertion(*args: P.args, **kwargs: P.kwargs) -> GradReport:
-        report = check(*args, **kwargs)
-        if not report.ok:
-            raise GradientError(report.summary())
-        return report
-
-    name = check.__name__.removeprefix("check_")
-    assertion.__name__ = assertion.__qualname__ = f"assert_{name}"
-    assertion.__doc__ = f"""Run `check_{name}` and return its report if it is ok.
-
-    Args:
-      See `check_{name}`, which has the same arguments.
-
-    Raises:
-      GradientError: if the gradient is wrong or undecided. The message is the report.
-    """
-    return assertion
+assert_vjp = asserting(check_vjp)
+assert_grad = asserting(check_grad)
+assert_custom_vjp = asserting(check_custom_vjp)
+assert_layer = asserting(check_layer)
+assert_loss = asserting(check_loss)
 
 
-assert_vjp = _asserting(check_vjp)
-assert_grad = _asserting(check_grad)
-assert_custom_vjp = _asserting(check_custom_vjp)
-assert_layer = _asserting(check_layer)
-assert_loss = _asserting(check_loss)
+def differentiated(f: Any, args: tuple, argnums: int | Sequence[int] | None) -> tuple[tuple[int, ...], Any]:
+    """Return the positions in nondiff_argnums of a decorated function, and argnums, by default all others."""
+    static = tuple(n % len(args) for n in f.nondiff_argnums)
+    rest = tuple(n for n in range(len(args)) if n not in static)
+    return static, rest if argnums is None else (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
 
-def _vjp(f: Callable, args: tuple, numbers: Sequence[int]):
+def vjp_of(f: Callable, args: tuple, numbers: Sequence[int]):
     """Return f(*args) and its vector-Jacobian product by the arguments in `numbers`."""
 
     def chosen(*some):
