@@ -13,20 +13,15 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from fnn.gradcheck.discover import Case, case_named, cases_in
-from fnn.gradcheck.importing import ImportFailedError, NamingError, import_all
+from fnn.gradcheck.discover import Case
+from fnn.gradcheck.importing import ImportFailedError, NamingError
 from fnn.gradcheck.interrupts import INTERRUPTED, leave, redeliver_interrupts
+from fnn.gradcheck.named import named
 from fnn.gradcheck.text import for_stdout
 
 PROGRAM = "python -m fnn.gradcheck"
-
-
-class _Found(NamedTuple):
-    cases: list[Case]
-    absent: list[tuple[str, str]]
-    """Submodules that need a module that is not installed, with its name."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(flags: argparse.Namespace) -> int:
-    found = _find(flags.modules)
+    found = named(flags.modules)
     for name, needed in found.absent:
         _print(f"{'no import':12}{name}", f"needs {needed}, which is not installed")
     options = {"points": flags.points, "order": flags.order}
@@ -77,7 +72,7 @@ def _run(flags: argparse.Namespace) -> int:
     for case in found.cases:
         missing += case.arguments is None
         if case.arguments is None or flags.list:
-            _print(f"{'no example' if case.missing else 'example':12}{_named(case)}", case.missing)
+            _print(f"{'no example' if case.missing else 'example':12}{_shown(case)}", case.missing)
             continue
         ok, line, report = _check(case, flags.key, options)
         right, wrong = right + ok, wrong + (not ok)
@@ -85,10 +80,6 @@ def _run(flags: argparse.Namespace) -> int:
         _print(line)
     for report in reports:
         _print(f"\n{report}")
-    if not found.cases:
-        what = "custom_vjp, custom_jvp, layer, loss or function with an example"
-        print(f"{PROGRAM}: error: no {what} in {', '.join(flags.modules)}", file=sys.stderr)
-        return 2
     if not flags.list:
         print(f"\n{right} right, {wrong} wrong or not checked, {missing} without an example")
     return int(wrong > 0 or (flags.strict and missing + len(found.absent) > 0))
@@ -98,39 +89,18 @@ def _print(line: str, advice: str = "") -> None:
     print(for_stdout(f"{line}: {advice}" if advice else line), flush=True)
 
 
-def _find(names: Sequence[str]) -> _Found:
-    found, known = _Found([], []), set()
-    for name in names:
-        module, colon, function = name.rpartition(":") if _has_function(name) else (name, "", "")
-        imported = import_all(module)
-        if colon:
-            cases = case_named(imported.modules[0], function)
-        else:
-            cases = [case for each in imported.modules for case in cases_in(each)]
-            found.absent.extend(imported.absent)
-        found.cases.extend(case for case in cases if case.label not in known)
-        known.update(case.label for case in cases)
-    return found
-
-
-def _has_function(name: str) -> bool:
-    """Return whether a colon separates a function, and not the drive of a path on Windows."""
-    _, colon, function = name.rpartition(":")
-    return bool(colon) and not {"/", "\\"} & set(function)
-
-
 def _check(case: Case, key: int | None, options: dict[str, Any]) -> tuple[bool, str, str]:
     """Check a case. Returns whether its gradient is right, a line of text, and the report."""
     start = time.perf_counter()
     try:
         report = case.check(key, **options)
     except Exception as error:  # an example that the function does not take, or a function that raises
-        return False, f"{'ERROR':12}{_named(case)}", f"{type(error).__name__}: {error}"
-    line = f"{'PASS' if report.ok else 'FAIL':12}{_named(case)}, {time.perf_counter() - start:.1f} s"
+        return False, f"{'ERROR':12}{_shown(case)}", f"{type(error).__name__}: {error}"
+    line = f"{'PASS' if report.ok else 'FAIL':12}{_shown(case)}, {time.perf_counter() - start:.1f} s"
     return report.ok, line, report.summary()
 
 
-def _named(case: Case) -> str:
+def _shown(case: Case) -> str:
     return f"{case.label} ({case.kind})"
 
 

@@ -107,16 +107,19 @@ PUBLIC = {
         "LeafReport": (
             "path shape dtype status max_error tol worst_index num_wrong step kink min_detectable hint evidence"
         ),
-        "assert_custom_vjp": "f args",
+        "assert_custom_jvp": "f args * argnums",
+        "assert_custom_vjp": "f args * argnums",
         "assert_grad": "fun grad_fun args * argnums",
         "assert_layer": "layer params x * layer_key cotangent",
         "assert_loss": "loss prediction target * cotangent",
         "assert_vjp": "fun vjp_fun args * argnums cotangent",
-        "check_custom_vjp": "f args",
+        "check_custom_jvp": "f args * argnums",
+        "check_custom_vjp": "f args * argnums",
         "check_grad": "fun grad_fun args * argnums",
         "check_layer": "layer params x * layer_key cotangent",
         "check_loss": "loss prediction target * cotangent",
         "check_vjp": "fun vjp_fun args * argnums cotangent",
+        "example": "*args * build",
     },
     "fnn.init": {
         "fans": "shape",
