@@ -139,6 +139,7 @@ from fnn.gradcheck.examples import example as example
 from fnn.gradcheck.interrupts import redeliver_interrupts as redeliver_interrupts
 from fnn.gradcheck.jvp_rules import assert_custom_jvp as assert_custom_jvp
 from fnn.gradcheck.jvp_rules import check_custom_jvp as check_custom_jvp
+from fnn.gradcheck.report import CheckedPoint as CheckedPoint
 from fnn.gradcheck.report import GradientError as GradientError
 from fnn.gradcheck.report import GradReport as GradReport
 from fnn.gradcheck.report import LeafReport as LeafReport

@@ -30,7 +30,9 @@ def pair(z) -> jax.Array:
 
 def value(x, dtype) -> Any:
     """Return the complex array whose pair is `x` if `dtype` is complex, else `x`."""
-    return jax.lax.complex(x[..., 0], x[..., 1]) if is_complex(dtype) else x
+    if not is_complex(dtype):
+        return x
+    return x[..., 0] + 1j * x[..., 1] if isinstance(x, np.ndarray) else jax.lax.complex(x[..., 0], x[..., 1])
 
 
 def gradient_pair(g, dtype) -> Any:

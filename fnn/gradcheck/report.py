@@ -66,6 +66,17 @@ class LeafReport(NamedTuple):
         return self.path or "[0]"
 
 
+class CheckedPoint(NamedTuple):
+    """A point at which a gradient was checked."""
+
+    name: str
+    """For example "as given", or "zeros in [0]"."""
+    args: tuple
+    """The arguments there. Differentiated leaves are NumPy arrays in the precision of the check."""
+    failed: tuple[str, ...] = ()
+    """The paths of the leaves that are wrong there."""
+
+
 class GradReport(NamedTuple):
     """The verdict on a backward function. `print(report)` shows it as text, rich as a table.
 
@@ -91,6 +102,8 @@ class GradReport(NamedTuple):
     """With points="edges": a report for each leaf and edge point that does not pass, with its `point`. Only FAIL counts
     against the gradient. KINK (a kink or jump, or no derivative) and INCONCLUSIVE (no step resolves the slope) do not,
     because the checker chose the point."""
+    points: tuple[CheckedPoint, ...] = ()
+    """The points at which the gradient was checked, with their arguments."""
 
     def summary(self) -> str:
         """Return the report as text: what is wrong and where, what was covered, and how to reproduce it.

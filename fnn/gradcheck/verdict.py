@@ -5,14 +5,14 @@ import math
 import jax
 import numpy as np
 
-from fnn.gradcheck.arguments import Arguments
+from fnn.gradcheck.arguments import Arguments, join
 from fnn.gradcheck.build import Request, build, declare, split_request
 from fnn.gradcheck.interrupts import raise_interrupts
 from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
 from fnn.gradcheck.points import given
 from fnn.gradcheck.precision import compute_in
-from fnn.gradcheck.problem import Problem
-from fnn.gradcheck.report import GradReport, LeafReport
+from fnn.gradcheck.problem import Point, Problem
+from fnn.gradcheck.report import CheckedPoint, GradReport, LeafReport
 from fnn.gradcheck.run import Outcome, run
 from fnn.gradcheck.second_order import add_second_order
 
@@ -49,7 +49,15 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
         notes += [f"{text}: {'; '.join(names)}."] if names else []
     if problem.narrowed:
         notes.append(f"Tolerances are those of a unit roundoff of {problem.u:.0e}, set by {problem.narrowed}.")
-    return GradReport(ok, leaves, checks, key, who, precision, tuple(notes), outcome.at_edges)
+    points = tuple(_checked(arguments, outcome, point) for point in outcome.points)
+    return GradReport(ok, leaves, checks, key, who, precision, tuple(notes), outcome.at_edges, points)
+
+
+def _checked(arguments: Arguments, outcome: Outcome, point: Point) -> CheckedPoint:
+    """Return a point with the arguments of the function there."""
+    failed = [f.path for f in outcome.findings if f.status == "FAIL" and f.point == point.name]
+    args = join(arguments, [np.asarray(v) for v in point.x], arguments.data)
+    return CheckedPoint(point.name, args, tuple(dict.fromkeys(failed)))
 
 
 def _as_given(request: Request, options: Options, arguments: Arguments, seed: tuple[int, ...]) -> list | None:

@@ -1,0 +1,35 @@
+"""The points that a report lists: their arguments reproduce a failure."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.gradcheck import check_vjp
+
+X, N = np.array([0.3, -1.2, 0.7]), 2
+
+
+@jax.custom_vjp
+def doubled(x, n):
+    return jnp.sum(n * x * x)
+
+
+# Wrong where an entry is 0.
+doubled.defvjp(lambda x, n: (doubled(x, n), (x, n)), lambda r, ct: (ct * jnp.where(r[0] == 0, 1.0, 4 * r[0]), None))
+
+
+def test_the_report_lists_the_arguments_at_which_a_leaf_is_wrong():
+    pull = lambda args, ct: (jax.vjp(lambda x: doubled(x, args[1]), args[0])[1](ct)[0],)
+    options = {"reference": None, "checks": ("differences",), "points": "edges", "key": 7}
+    report = check_vjp(lambda x, n: doubled(x, n), pull, (X, N), argnums=0, **options)
+    wrong = [point for point in report.points if point.failed]
+    assert [point.name for point in wrong] == ["zeros in [0]", "zeros in some entries in [0]"]
+    assert all(point.failed == ("[0]",) and point.args[1] == N for point in wrong)
+    with jax.enable_x64(True):
+        for point in wrong:
+            gradient = pull(tuple(map(jnp.asarray, point.args)), jnp.ones(()))[0]
+            np.testing.assert_array_equal(np.asarray(gradient == 4 * point.args[0]), point.args[0] != 0)
+    assert report.leaves[0].point in [point.name for point in wrong]
+    given = report.points[0]
+    assert given.name == "as given"
+    np.testing.assert_array_equal(given.args[0], X)
