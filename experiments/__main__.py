@@ -38,6 +38,7 @@ EXPERIMENTS = {
     "cats": "experiments.examples.cats",
     "mnist": "experiments.examples.mnist",
     "gradcheck": "experiments.benchmarks.gradcheck",
+    "audit": "experiments.audit.audit",
     "bench": "experiments.benchmarks.bench",
     "accelerator": "experiments.benchmarks.accelerator",
     "speedrun": "experiments.benchmarks.speedrun",

@@ -1,5 +1,6 @@
 """Errors that end an experiment with one line instead of a traceback."""
 
+import difflib
 import importlib.util
 import math
 from collections.abc import Collection, Iterable
@@ -53,6 +54,18 @@ def among(flag: str, names: Collection[str], known: Iterable[str]) -> None:
     wrong = [name for name in names if name not in known]
     if wrong or not names:
         raise usage(flag, f"among {', '.join(known)}", ", ".join(wrong) or "none")
+
+
+def nearest(flag: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not known, with those that are most like it.
+
+    >>> nearest("--only", "jax.nn.rellu", ["jax.nn.relu", "optax.sgd"])
+    UsageError("--only: no 'jax.nn.rellu'; did you mean jax.nn.relu?")
+    """
+    known = tuple(known)
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"choose among {len(known)}, such as {known[0]}"
+    return UsageError(f"{flag}: no {name!r}; {hint}")
 
 
 def needs(*modules: str) -> None:

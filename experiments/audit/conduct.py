@@ -1,0 +1,112 @@
+"""Worker processes that audit one target after another. A target that hangs or crashes loses only itself."""
+
+import contextlib
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.audit import records
+from experiments.audit.target import Target
+from experiments.benchmarks import processes
+from experiments.wording import counted
+
+COMMAND = (sys.executable, "-m", "experiments.audit.worker")
+START = 120.0
+"""Seconds in which a worker process must have started."""
+
+
+class Limits(NamedTuple):
+    """How many processes work, and how long."""
+
+    processes: int
+    timeout: float
+    """Seconds for one target."""
+    seconds: float | None
+    """Seconds after which no target is started; None for no limit."""
+
+
+class _Work(NamedTuple):
+    """What the threads share."""
+
+    todo: "queue.SimpleQueue[str]"
+    done: "queue.SimpleQueue[dict[str, Any] | BaseException | None]"
+    stop: threading.Event
+    workers: dict[int, processes.Worker]
+
+
+def conduct(names: Sequence[str], targets: Mapping[str, Target], folder: Path, scratch: Path, limits: Limits) -> None:
+    """Audit these targets, and save and print each record as it comes. An interrupt ends the processes at once."""
+    work = _Work(queue.SimpleQueue(), queue.SimpleQueue(), threading.Event(), {})
+    for name in names:
+        work.todo.put(name)
+    start = time.perf_counter()
+    threads = [
+        threading.Thread(target=_serve, args=(number, work, targets, scratch, limits.timeout), daemon=True)
+        for number in range(min(limits.processes, len(names)))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        running, count = len(threads), 0
+        while running:
+            with contextlib.suppress(queue.Empty):
+                got = work.done.get(timeout=0.2)
+                if got is None:
+                    running -= 1
+                elif isinstance(got, BaseException):
+                    raise got
+                else:
+                    count += 1
+                    records.append(folder, got)
+                    print(line(got, count, len(names)), flush=True)
+            if limits.seconds is not None and time.perf_counter() - start > limits.seconds:
+                work.stop.set()
+    finally:
+        work.stop.set()
+        for worker in list(work.workers.values()):
+            processes.stop(worker)
+        for thread in threads:
+            thread.join()
+
+
+def line(record: Mapping[str, Any], count: int, total: int) -> str:
+    """Return one line about a finished target."""
+    found = len(record["findings"])
+    what = record["checker"] if record["state"] != records.DONE else counted(found, "finding") if found else "nothing"
+    return f"[{count:{len(str(total))}}/{total}] {record['name']}: {what} ({record['seconds']:.1f} s)"
+
+
+def _serve(number: int, work: _Work, targets: Mapping[str, Target], scratch: Path, timeout: float) -> None:
+    """Give targets to one worker process until none is left, and start it again when it dies or hangs."""
+    try:
+        while not work.stop.is_set():
+            try:
+                name = work.todo.get_nowait()
+            except queue.Empty:
+                break
+            start = time.perf_counter()
+            try:
+                worker = work.workers.get(number) or _start(number, work, scratch)
+                start = time.perf_counter()
+                record = processes.ask(worker, name, timeout)
+            except processes.WorkerError as error:
+                record = records.failed(targets[name], str(error), time.perf_counter() - start)
+                if number in work.workers:
+                    processes.stop(work.workers.pop(number))
+            if not work.stop.is_set() or record["state"] == records.DONE:
+                work.done.put(record)
+    except BaseException as error:
+        work.done.put(error)
+    finally:
+        work.done.put(None)
+
+
+def _start(number: int, work: _Work, scratch: Path) -> processes.Worker:
+    worker = processes.start(f"audit{number}", [], scratch, COMMAND, {"JAX_PLATFORMS": "cpu"})
+    work.workers[number] = worker
+    processes.answer(worker, START)
+    return worker

@@ -1,0 +1,208 @@
+"""Derivatives of a call at many points: by autodiff in both modes, by finite differences, and of the exact function."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.audit.call import Call, Programs, arguments
+from experiments.audit.exact import Exact, exact
+from experiments.audit.judge import Difference
+from fnn.gradcheck import directional, kinks
+
+INPUTS, OUTPUTS = 24, 16
+"""The most entries of the vector and of the output that are examined, evenly spaced."""
+ROWS = 8000
+"""The most evaluations of the function by differences."""
+UNIT = 2.0**-53
+
+
+class Jacobians(NamedTuple):
+    """Values and derivatives at each point, of the examined outputs by the examined inputs."""
+
+    points: np.ndarray
+    """(points, n)."""
+    inputs: np.ndarray
+    """The positions of the examined inputs in the vector."""
+    outputs: np.ndarray
+    value: np.ndarray
+    """(points, outputs)."""
+    moved: np.ndarray
+    """(points, outputs): the largest change of the value when the vector changes in its last bit."""
+    reverse: np.ndarray
+    """(points, outputs, inputs)."""
+    forward: np.ndarray | None
+    """(points, outputs, inputs), or None if the function has no forward mode."""
+
+
+def spaced(count: int, most: int) -> np.ndarray:
+    """Return at most `most` positions among `count`, evenly spaced.
+
+    >>> spaced(3, 5), spaced(9, 3)
+    (array([0, 1, 2]), array([0, 4, 8]))
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.zeros(0, int)
+
+
+def jacobians(call: Call, compiled: Programs, points: np.ndarray) -> Jacobians:
+    """Evaluate the function, its reverse mode and its forward mode at each point."""
+    inputs, outputs = spaced(call.size, INPUTS), spaced(compiled.outputs, OUTPUTS)
+    count = len(points)
+    rng = np.random.default_rng(0)
+    shaken = [points * (1 + 2 * UNIT * rng.choice([-1.0, 1.0], points.shape)) for _ in range(2)]
+    value = compiled.value(points)
+    moved = np.max([np.abs(compiled.value(p) - value) for p in shaken], 0)
+    rows = np.repeat(points, len(outputs), 0), np.tile(np.eye(compiled.outputs)[outputs], (count, 1))
+    reverse = compiled.reverse(*rows).reshape(count, len(outputs), call.size)[..., inputs]
+    rows = np.repeat(points, len(inputs), 0), np.tile(np.eye(call.size)[inputs], (count, 1))
+    try:
+        forward = compiled.forward(*rows).reshape(count, len(inputs), compiled.outputs)[..., outputs].swapaxes(1, 2)
+    except TypeError:  # a custom_vjp or a callback
+        forward = None
+    return Jacobians(points, inputs, outputs, value[:, outputs], moved[:, outputs], reverse, forward)
+
+
+def scale(call: Call, x: np.ndarray, j: int) -> float:
+    """Return the scale of the steps of an entry, which is that of its leaf."""
+    leaf = next(leaf for leaf in call.leaves if leaf.start <= j < leaf.start + leaf.size)
+    part = x[leaf.start : leaf.start + leaf.size]
+    largest = float(np.max(np.abs(part)))
+    return largest * directional.scale(part / largest) if largest > 1 else directional.scale(part)
+
+
+def differences(call: Call, compiled: Programs, jac: Jacobians, columns: Iterable[tuple[int, int]]) -> dict:
+    """Measure derivatives by finite differences where autodiff seems to disagree with them.
+
+    Args:
+      call: the call.
+      compiled: its programs.
+      jac: what is known at each point.
+      columns: pairs (point, position in jac.inputs), most important first. At most ROWS evaluations are made.
+
+    Returns:
+      From (point, output, input), positions in `jac`, to a Difference, where autodiff is not confirmed at first sight.
+    """
+    powers = np.array(directional.FINE)
+    pairs = list(columns)[: ROWS // (2 * len(powers))]
+    if not pairs:
+        return {}
+    rows, steps = [], []
+    for p, j in pairs:
+        x, position = jac.points[p], jac.inputs[j]
+        t = 2.0 ** -powers.astype(float) * scale(call, x, position)
+        steps.append(t)
+        for sign in (1.0, -1.0):
+            moved = np.repeat(x[None], len(t), 0)
+            moved[:, position] += sign * t
+            rows.append(moved)
+    found = compiled.value(np.concatenate(rows))[:, jac.outputs].reshape(len(pairs), 2, len(powers), -1)
+    result = {}
+    for (p, j), t, (plus, minus) in zip(pairs, steps, found, strict=True):
+        for i in range(len(jac.outputs)):
+            line = directional.Line(powers, t, plus[:, i], minus[:, i], float(jac.value[p, i]))
+            got = float(jac.reverse[p, i, j])
+            if not _confirmed(line, got):
+                result[p, i, j] = _difference(line, 2 * float(jac.moved[p, i]), got)
+    return result
+
+
+def _confirmed(line: directional.Line, got: float) -> bool:
+    """Return whether three central differences agree with a derivative to 7 digits, or nothing changes and it is 0."""
+    if got == 0 and np.all(line.plus == line.zero) and np.all(line.minus == line.zero):
+        return True
+    with np.errstate(all="ignore"):
+        d2 = (line.plus - line.minus) / (2 * line.t)
+        return bool(np.sum(np.abs(d2 - got) <= 1e-7 * abs(got)) >= 3)
+
+
+def _difference(line: directional.Line, noise: float, got: float) -> Difference:
+    noise = noise if np.isfinite(noise) else 0.0
+    p = directional.Potential(phi=_nothing, x=[], zero=line.zero, noise=noise, u=UNIT)
+    s = directional.slope(p, line, directional.fine_noise(p, [line]))
+    with np.errstate(all="ignore"):
+        right, left = (line.plus - line.zero) / line.t - got, (line.zero - line.minus) / line.t - got
+        both = np.where(right * left > 0, np.minimum(np.abs(right), np.abs(left)), 0.0)
+        both -= 2 * directional.base_noise(p, line) / line.t
+    sides = None
+    if s.kind == kinks.KINK:
+        sides = s.sides if np.all(np.isfinite(s.sides)) else (-np.inf, np.inf)
+    elif s.kind == kinks.JUMP:
+        sides = (-np.inf, np.inf)
+    apart = float(np.max(both, initial=0.0, where=np.isfinite(both)))
+    best = float(s.step * line.t[0] * 2.0 ** line.powers[0])
+    return Difference(s.value, s.error, sides, s.margin if np.isfinite(s.margin) else 0.0, apart, coarse=best > 1)
+
+
+def _nothing(x: Any) -> Any:
+    raise AssertionError("all values of the line are known")
+
+
+class Pairing(NamedTuple):
+    """How the entries of a function that works entry by entry belong together."""
+
+    positions: list[np.ndarray]
+    """For each argument, the position in it that output i uses."""
+    shape: tuple[int, ...]
+
+
+def pairing(call: Call, outputs: int) -> Pairing | None:
+    """Return which entries of the arguments an output uses; None if the shapes are not those of such a function."""
+    try:
+        shapes = [np.shape(np.asarray(arg, dtype=None)) for arg in call.args]
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        return None
+    if int(np.prod(shape)) != outputs:
+        return None
+    index = [np.broadcast_to(np.arange(int(np.prod(s))).reshape(s), shape).ravel() for s in shapes]
+    return Pairing(index, shape)
+
+
+class Exacts:
+    """The exact function of a call: values and slopes, remembered, until `seconds` have been spent."""
+
+    def __init__(self, call: Call, outputs: int, seconds: float) -> None:
+        self.call, self.left, self.known = call, seconds, {}
+        self.pairing = pairing(call, outputs) if call.target.exact else None
+
+    def at(self, x: np.ndarray, output: int, position: int, moved: tuple[int, int] = (0, 0)) -> Exact | None:
+        """Return the exact derivative of an output by an entry of the vector; None if it is not known or 0 by form.
+
+        Args:
+          x: the vector.
+          output: the position of the output's entry.
+          position: the position in the vector.
+          moved: (argument, sign) moves this argument by less than its last bit.
+        """
+        leaf = next(leaf for leaf in self.call.leaves if leaf.start <= position < leaf.start + leaf.size)
+        if self.pairing is None or leaf.path or leaf.complex or self.left <= 0:
+            return None
+        if self.pairing.positions[leaf.argument][output] != position - leaf.start:
+            return None
+        args = arguments(self.call, x)
+        numbers = [_number(np.ravel(a)[k[output]]) for a, k in zip(args, self.pairing.positions, strict=True)]
+        key = (*map(repr, numbers), leaf.argument, moved)
+        if key not in self.known:
+            start = time.perf_counter()
+            function: Callable = self.call.target.exact or _nothing
+            self.known[key] = exact(function, numbers, leaf.argument, moved)
+            self.left -= time.perf_counter() - start
+        return self.known[key]
+
+    def spread(self, x: np.ndarray, output: int, position: int) -> tuple[float, float]:
+        """Return how much slope and value change at most when an argument changes by less than its last bit."""
+        here, slopes, values = self.at(x, output, position), [0.0], [0.0]
+        for argument in self.call.numbers:
+            for sign in (-1, 1):
+                there = self.at(x, output, position, (argument, sign))
+                if here and there and here.slope is not None and there.slope is not None:
+                    slopes.append(abs(there.slope - here.slope))
+                    values.append(abs(there.value - here.value))
+        return max(slopes), max(values)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return float(value)
+    return int(value) if isinstance(value, int | np.integer) else value

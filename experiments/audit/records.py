@@ -1,0 +1,101 @@
+"""Records of finished targets: one line of JSON each, in results/audit/targets.jsonl.
+
+A record is valid as long as the versions of the packages and the sources on which it depends are those of now.
+Numbers are text, as JSON has neither NaN nor infinity.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.audit.collect import fingerprint, library, version
+from experiments.audit.examine import Result
+from experiments.audit.reproduce import reproduce
+from experiments.audit.target import Target
+
+FILE = "targets.jsonl"
+DONE, FAILED = "done", "failed"
+
+
+def make(target: Target, result: Result) -> dict[str, Any]:
+    """Return the record of a target that was examined."""
+    findings = []
+    for finding, call in zip(result.findings, result.calls, strict=True):
+        code = reproduce(call, finding)
+        findings.append(
+            {
+                "argument": finding.argument,
+                "kind": finding.kind,
+                "point": finding.point,
+                "got": repr(finding.got),
+                "expected": [repr(v) for v in finding.expected],
+                "by": finding.by,
+                "output": finding.output,
+                "entry": finding.entry,
+                "checker": finding.checker,
+                "number": finding.number,
+                "x": [repr(float(v)) for v in finding.x],
+                "code": code.text,
+                "shown": code.shown,
+                "reproduced": code.reproduced,
+            }
+        )
+    return {
+        "name": target.name,
+        "key": fingerprint(target),
+        "state": DONE,
+        "library": library(target),
+        "version": version(library(target)),
+        "checker": result.checker,
+        "points": result.points,
+        "others": result.others,
+        "notes": list(result.notes),
+        "seconds": round(result.seconds, 3),
+        "findings": findings,
+    }
+
+
+def failed(target: Target, why: str, seconds: float) -> dict[str, Any]:
+    """Return the record of a target that could not be examined: its call raises, its process died, or took too long."""
+    return {
+        "name": target.name,
+        "key": fingerprint(target),
+        "state": FAILED,
+        "library": library(target),
+        "version": version(library(target)),
+        "checker": why,
+        "points": 0,
+        "others": {},
+        "notes": [],
+        "seconds": round(seconds, 3),
+        "findings": [],
+    }
+
+
+def read(folder: Path, targets: Mapping[str, Target]) -> dict[str, dict[str, Any]]:
+    """Return the valid records of these targets by name, the newest of each."""
+    try:
+        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:  # the command was killed while it wrote
+            continue
+        if isinstance(record, dict) and record.get("name") in targets:
+            found[record["name"]] = record
+    return {name: record for name, record in found.items() if record.get("key") == fingerprint(targets[name])}
+
+
+def append(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write one record at the end of the file, after the end of a line that a killed command left unfinished."""
+    with (folder / FILE).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write((json.dumps(record, allow_nan=False) + "\n").encode())
