@@ -28,11 +28,13 @@ class Result(NamedTuple):
     calls: tuple[Call, ...]
     """The call of each finding, in their order."""
     seconds: float
+    cpu: float
+    """Seconds of work of all threads, compilation included."""
 
 
 def examine(target: Target) -> Result:
     """Audit a target. Arguments without a derivative rule are named in the notes."""
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     calls, notes = _differentiable(target)
     findings, owners, others, verdicts, count = [], [], Counter(), [], 0
     for call in calls:
@@ -44,8 +46,8 @@ def examine(target: Target) -> Result:
         owners += [call] * len(found)
         others, count = others + rest, count + examined
     checker = max(verdicts, key=lambda v: (len(v) > 9, v == "wrong", v == "undecided"), default="no derivative rule")
-    seconds = time.perf_counter() - start
-    return Result(tuple(findings), dict(others), checker, count, tuple(notes), tuple(owners), seconds)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return Result(tuple(findings), dict(others), checker, count, tuple(notes), tuple(owners), seconds, cpu)
 
 
 def _differentiable(target: Target) -> tuple[list[Call], list[str]]:

@@ -53,6 +53,7 @@ def make(target: Target, result: Result) -> dict[str, Any]:
         "others": result.others,
         "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
+        "cpu": round(result.cpu, 3),
         "findings": findings,
     }
 
@@ -70,6 +71,7 @@ def failed(target: Target, why: str, seconds: float) -> dict[str, Any]:
         "others": {},
         "notes": [],
         "seconds": round(seconds, 3),
+        "cpu": 0.0,
         "findings": [],
     }
 
