@@ -1,4 +1,4 @@
-"""`jax.scipy.linalg`, `jax.lax.linalg` and `jax.scipy.sparse.linalg`: decompositions, solvers, functions of matrices."""
+"""Linear algebra of `jax.scipy`, `jax.lax.linalg` and `jax.scipy.sparse.linalg`, and functions of matrices."""
 
 import jax.numpy as jnp
 
