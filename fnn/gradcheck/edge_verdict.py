@@ -18,7 +18,8 @@ from fnn.gradcheck.directional import Potential, Slope, scale
 from fnn.gradcheck.edge_slopes import FINEST, adds_up, at_scale, dense_direction, factors, nearby
 from fnn.gradcheck.kinks import JUMP, KINK
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.problem import Point, Problem, finding, generator, index_of, to_numpy
+from fnn.gradcheck.pairs import index_in
+from fnn.gradcheck.problem import Point, Problem, finding, generator, to_numpy
 from fnn.gradcheck.report import LeafReport
 
 MOST = 16
@@ -190,7 +191,7 @@ def _strict(p: Potential, leaf: int, t: _Tested, rng: np.random.Generator) -> bo
 
 
 def _failed(problem: Problem, point: Point, leaf: int, g: np.ndarray, t: _Tested, count: int | None) -> LeafReport:
-    where = "along a direction" if t.flat is None else f"at {list(index_of(t.flat, g.shape))}"
+    where = "along a direction" if t.flat is None else f"at {list(index_in(problem.leaves[leaf], t.flat))}"
     number = f"{count}/{g.size} elements, worst " if count and t.flat is not None else ""
     kink = None
     if t.verdict == OUTSIDE:
@@ -206,7 +207,7 @@ def _failed(problem: Problem, point: Point, leaf: int, g: np.ndarray, t: _Tested
     return finding(
         problem, "differences", leaf, "FAIL", line, hint=hint, kink=kink, step=t.s.step, num_wrong=count,
         max_error=abs(t.got - t.s.value) if np.isfinite(t.got) else np.inf, tol=t.tol,
-        worst_index=None if t.flat is None else index_of(t.flat, g.shape),
+        worst_index=None if t.flat is None else index_in(problem.leaves[leaf], t.flat),
     )  # fmt: skip
 
 
