@@ -42,7 +42,7 @@ def tolerance(s: Slope, terms: np.ndarray, g_norm: float, v_norm: float, u: floa
 def directions(problem: Problem, options: Options, point: Point, leaf: int) -> list[np.ndarray]:
     """Draw the Gaussian directions of a leaf, seeded from key, path and point: K, or one at a sampled or edge point."""
     rng = generator(problem.seed, problem.leaves[leaf].path, "direction", point.name)
-    count = 1 if point.edge or point.name.startswith(SAMPLED) else options.num_directions
+    count = 1 if point.edge is not None or point.name.startswith(SAMPLED) else options.num_directions
     return [rng.standard_normal(problem.x[leaf].shape) for _ in range(count)]
 
 

@@ -138,8 +138,8 @@ def base_noise(p: Potential, line: Line) -> float:
     return max(24 * p.u * float(sizes[np.isfinite(sizes)].max(initial=0.0)), p.noise)
 
 
-def fine_noise(p: Potential, lines: list[Line]) -> float:
-    """Measure the noise of φ at the smallest steps, where a smooth φ is linear.
+def fine_noise(p: Potential, lines: list[Line], power: int = 24) -> float:
+    """Measure the noise of φ at the smallest steps, from 2^-power on, where a smooth φ is linear.
 
     Uses second differences, except along lines with a kink at the point, and the odd combination
 
@@ -149,10 +149,12 @@ def fine_noise(p: Potential, lines: list[Line]) -> float:
     """
     found = [0.0]
     for line in lines:
-        pairs = [k for k in range(1, len(line.t)) if line.powers[k] == line.powers[k - 1] + 1 and line.powers[k] >= 25]
+        pairs = [
+            k for k in range(1, len(line.t)) if line.powers[k] == line.powers[k - 1] + 1 and line.powers[k] > power
+        ]
         with np.errstate(invalid="ignore", over="ignore"):
             odd = line.plus - line.minus
             found += [2 * abs(odd[k - 1] - 2 * odd[k]) for k in pairs]
         if kind_of(p, line) not in (KINK, JUMP):
-            found += (2 * np.abs(line.second[line.powers >= 24])).tolist()
+            found += (2 * np.abs(line.second[line.powers >= power])).tolist()
     return max(v for v in found if np.isfinite(v))

@@ -12,6 +12,8 @@ is refused there only if
 See Clarke 1990, Optimization and Nonsmooth Analysis, chapter 2, for derivatives at kinks as limits of gradients nearby.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fnn.gradcheck.directional import COARSE, FINE, Line, Potential, Slope, along, base_noise, fine_noise, scale, slope
@@ -38,10 +40,10 @@ def factors(x: np.ndarray, v: np.ndarray) -> list[float]:
     return [1.0] + [max(size / usual, LEAST)] * (size < usual / 2) + [size / usual] * (size / usual < LEAST)
 
 
-def at_scale(p: Potential, leaf: int, v: np.ndarray, factor: float) -> Slope:
+def at_scale(p: Potential, leaf: int, v: np.ndarray, factor: float, powers: Sequence[int] = FINEST) -> Slope:
     """Return the slope of φ along v from steps that are smaller than the usual ones by a factor."""
-    line = along(p, leaf, factor * v, FINEST)
-    s = slope(p, line, fine_noise(p, [line]))
+    line = along(p, leaf, factor * v, powers)
+    s = slope(p, line, fine_noise(p, [line], max(powers) - 1))
     if not np.isfinite(s.error):
         s = _one_sided(p, line)
     sides = (s.sides[0] / factor, s.sides[1] / factor)

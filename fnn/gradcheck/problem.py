@@ -73,8 +73,8 @@ class Point(NamedTuple):
     x: list
     ct: list
     name: str
-    edge: bool = False
-    """Whether it is one of `edges`, where only errors count."""
+    edge: int | None = None
+    """At a point of `edges`, the leaf that has special values."""
 
 
 def finding(problem: Problem, check: str, leaf: int, status: str, *evidence: str, **fields: Any) -> LeafReport:
