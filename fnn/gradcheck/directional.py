@@ -53,6 +53,8 @@ class Slope(NamedTuple):
     """The error that the slopes in `sides` may have."""
     finer: tuple[float, ...] = ()
     """D₄ at the smaller steps."""
+    secant: float = 0.0
+    """|φ(±t) - φ(0)| / t at the largest step, the larger of both sides."""
 
 
 class Potential(NamedTuple):
@@ -123,7 +125,13 @@ def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
     sides = one_sided(line, kind, base_noise(p, line)) if kind in (KINK, JUMP) else Sides(np.nan, np.nan, np.inf)
     step = float(2.0 ** -line.powers[pairs[best]])
     finer = tuple(map(float, d4[best + 1 :]))
-    return Slope(float(d4[best]), float(error[best]), step, kind, (sides.left, sides.right), sides.margin, finer)
+    found = Slope(float(d4[best]), float(error[best]), step, kind, (sides.left, sides.right), sides.margin, finer)
+    return found._replace(secant=_secant(line))
+
+
+def _secant(line: Line) -> float:
+    changes = [abs(side[0] - line.zero) for side in (line.plus, line.minus) if np.isfinite(side[0])]
+    return float(max(changes, default=0.0) / line.t[0])
 
 
 def kind_of(p: Potential, line: Line) -> str:

@@ -45,10 +45,10 @@ def at_scale(p: Potential, leaf: int, v: np.ndarray, factor: float, powers: Sequ
     line = along(p, leaf, factor * v, powers)
     s = slope(p, line, fine_noise(p, [line], max(powers) - 1))
     if not np.isfinite(s.error):
-        s = _one_sided(p, line)
+        s = _one_sided(p, line)._replace(secant=s.secant)
     sides = (s.sides[0] / factor, s.sides[1] / factor)
     finer = tuple(value / factor for value in s.finer)
-    return Slope(s.value / factor, s.error / factor, s.step, s.kind, sides, s.margin / factor, finer)
+    return Slope(s.value / factor, s.error / factor, s.step, s.kind, sides, s.margin / factor, finer, s.secant / factor)
 
 
 def derivative(p: Potential, leaf: int, v: np.ndarray) -> Slope:

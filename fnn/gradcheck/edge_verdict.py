@@ -100,12 +100,15 @@ def _test(
     p: Potential, problem: Problem, options: Options, leaf: int, g: np.ndarray, v: np.ndarray, flat: int | None = None
 ) -> _Tested:
     """Compare a slope with that of the gradient: by the usual steps, then by smaller ones until one agrees."""
-    quick = _compare(p, problem, options, leaf, g, v, flat, at_scale(p, leaf, v, 1.0, COARSE))
+    s = at_scale(p, leaf, v, 1.0, COARSE)
+    quick, secant = _compare(p, problem, options, leaf, g, v, flat, s), s.secant
     if quick.verdict == AGREES and quick.tol <= TIGHT * max(_norm(g), abs(p.zero) / scale(p.x[leaf])):
         return quick
     found = []
     for factor in factors(to_numpy(p.x[leaf]), v):
-        found.append(_compare(p, problem, options, leaf, g, v, flat, at_scale(p, leaf, v, factor)))
+        found.append(
+            _compare(p, problem, options, leaf, g, v, flat, at_scale(p, leaf, v, factor)._replace(secant=secant))
+        )
         if found[-1].verdict in (AGREES, AT_KINK):
             return found[-1]
     return max(found, key=lambda t: t.verdict)
@@ -132,7 +135,7 @@ def _compare(
             return _Tested(UNRESOLVED, v, got, s, np.inf, flat)
         return _Tested(AT_KINK if inside else OUTSIDE, v, got, s, s.margin, flat)
     if not np.isfinite(got):
-        known = np.isfinite(s.error) and s.error <= 1e-3 * max(abs(s.value), size)
+        known = np.isfinite(s.error) and s.error <= max(1e-3 * max(abs(s.value), s.secant), 1e-8 * size)
         return _Tested(WRONG if known else UNRESOLVED, v, got, s, 0.0, flat)
     g_norm = _norm(g)
     with np.errstate(over="ignore"):
@@ -140,7 +143,7 @@ def _compare(
     tiny = float(jnp.finfo(problem.leaves[leaf].dtype).tiny)  # smaller gradients are 0 in the dtype of the leaf
     tol += tiny
     if abs(got - s.value) <= tol:
-        known = tol <= max(0.05 * max(g_norm, abs(s.value), size), 2 * tiny)
+        known = tol <= max(0.05 * max(g_norm, abs(s.value), size, s.secant), 2 * tiny)
         return _Tested(AGREES if known else UNRESOLVED, v, got, s, tol, flat)
     supported = any(abs(value - got) <= 0.1 * abs(s.value - got) for value in s.finer)
     blind = not np.isfinite(tol) or tol > 0.05 * max(abs(got), abs(s.value)) or supported

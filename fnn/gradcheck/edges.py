@@ -16,7 +16,8 @@ from fnn.gradcheck.precision import primitives
 from fnn.gradcheck.problem import Point, Problem, generator, to_jax, to_numpy
 
 EDGE = "edge"
-NOT_FINITE, NOT_DETERMINED = "fun is not finite there", "the last bit of x decides fun's value there"
+NOT_FINITE = "fun is not finite there or its domain excludes it"
+NOT_DETERMINED = "the last bit of x decides fun's value there"
 
 DIGITS = 1e-7
 """A change of the last bit of x may change φ by this fraction of what a change of 1 % does; a smooth φ needs 1e-14."""
@@ -44,7 +45,7 @@ def edges(problem: Problem, phi: Callable, y: list) -> Edges:
     ct, points, skipped, known = cotangent(problem, y, EDGE), [], {}, set()
     integers = _at_integers(problem)
     for i, leaf in enumerate(problem.x):
-        for kind, candidates in _values(problem, i, integers):
+        for kind, candidates, tied in _values(problem, i, integers):
             name, why, x = f"{kind} in {problem.leaves[i].label}", "", problem.x
             for values in candidates:
                 x = [*problem.x[:i], to_jax(values.astype(np.asarray(leaf).dtype)), *problem.x[i + 1 :]]
@@ -53,9 +54,9 @@ def edges(problem: Problem, phi: Callable, y: list) -> Edges:
                     break
             if why:
                 skipped.setdefault(why, []).append(name)
-            elif (i, to_numpy(x[i]).tobytes()) not in known:
-                known.add((i, to_numpy(x[i]).tobytes()))
-                points.append(Point(x, ct, name, edge=i))
+            elif (i, tied, to_numpy(x[i]).tobytes()) not in known:
+                known.add((i, tied, to_numpy(x[i]).tobytes()))
+                points.append(Point(x, ct, name, i, tied))
     return Edges(points, skipped)
 
 
@@ -84,11 +85,17 @@ def _at_integers(problem: Problem) -> bool:
     return bool(INTEGERS & primitives(problem.fun, problem.x, problem.data))
 
 
-def _values(problem: Problem, i: int, integers: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Yield the name of each kind of values of leaf i, and candidates for them, best first."""
+def _values(problem: Problem, i: int, integers: bool) -> Iterator[tuple[str, list[np.ndarray], int | None]]:
+    """Yield kinds of values of leaf i: the name, candidates with the best first, and the leaf that has the same."""
     x = to_numpy(problem.x[i])
-    if not x.size:
-        return
+    if x.size:
+        yield from ((name, candidates, None) for name, candidates in _special(problem, i, x, integers))
+        for j in range(i):
+            if problem.x[j].shape == x.shape:
+                yield f"values of {problem.leaves[j].label}", [to_numpy(problem.x[j])], j
+
+
+def _special(problem: Problem, i: int, x: np.ndarray, integers: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
     rng = generator(problem.seed, problem.leaves[i].path, EDGE)
     some = rng.permutation(x.size).reshape(x.shape) < max(1, x.size // 2)
     sign, range_ = np.where(x < 0, -1.0, 1.0), jnp.finfo(problem.leaves[i].dtype)
@@ -115,6 +122,3 @@ def _values(problem: Problem, i: int, integers: bool) -> Iterator[tuple[str, lis
         yield "ones in some entries", [np.where(some, sign, x), np.where(some, 1.0, x)]
         yield "ties of neighbours", [neighbours]
         yield "all entries equal", [np.full(x.shape, x.ravel()[0])]
-    for j in range(i):
-        if problem.x[j].shape == x.shape:
-            yield f"values of {problem.leaves[j].label}", [to_numpy(problem.x[j])]

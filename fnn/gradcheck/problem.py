@@ -75,6 +75,8 @@ class Point(NamedTuple):
     name: str
     edge: int | None = None
     """At a point of `edges`, the leaf that has special values."""
+    tied: int | None = None
+    """The leaf whose values it has, if it has those of another leaf."""
 
 
 def finding(problem: Problem, check: str, leaf: int, status: str, *evidence: str, **fields: Any) -> LeafReport:

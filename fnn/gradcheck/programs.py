@@ -15,7 +15,9 @@ class Programs(NamedTuple):
     """The compiled functions of a problem."""
 
     phi: Callable
-    """(x, data, ct) -> ⟨ȳ, f(x)⟩."""
+    """(x, data, ct) -> ⟨ȳ, f(x)⟩; NaN outside the domain."""
+    beyond: Callable
+    """The same without the domain."""
     reference: Callable | None
     backward: Callable
     """The compiled backward, or the backward itself if it cannot be compiled."""

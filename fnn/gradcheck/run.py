@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from fnn.gradcheck import differences, directional, identities, structure, transformations
+from fnn.gradcheck.at_edge import at_edge
 from fnn.gradcheck.bisection import locate
 from fnn.gradcheck.by_reference import compare_with_reference, refuted
 from fnn.gradcheck.conventions import not_finite, outside
-from fnn.gradcheck.edge_verdict import check_edge
 from fnn.gradcheck.edges import Edges, edges
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.points import given, jittered, sampled
@@ -72,7 +72,8 @@ def run(problem: Problem, options: Options) -> Outcome:
         points += [point] if point else []
     compiled, jitted, why = compiled_backward(problem, points[0])
     checks |= {"jit": why} if why and "jit" in checks else {}
-    programs = Programs(phi, reference, compiled, jitted)
+    beyond = directional.projection(problem._replace(inside=lambda x, data: True))
+    programs = Programs(phi, beyond, reference, compiled, jitted)
     backward = problem.backward if eager else compiled
     raw = backward(points[0].x, problem.data, points[0].ct)
     findings = structure.shapes(problem, raw)
@@ -111,13 +112,7 @@ def _check_edge(
     """Check all leaves at an edge point by differences; by the reference if differences cannot decide."""
     if "differences" not in options.checks or not problem.differences_decide:
         return _check_point(problem, options, programs, point, skip).findings
-    g = structure.comparable(problem, programs.backward(point.x, problem.data, point.ct))
-    p = directional.potential(programs.phi, problem, point)
-    return [
-        check_edge(p, problem, options, point, i, g[i])._replace(point=point.name)
-        for i in range(len(g))
-        if i not in skip and g[i].size
-    ]
+    return at_edge(problem, options, programs, point, skip)
 
 
 def _check_point(
