@@ -63,7 +63,7 @@ SHAPES = (
 )
 
 INDICES = (
-    Target("jax.numpy.choose", (CHOICE, real(), real()), call=lambda f, i, x, y: f(i, [x, y])),
+    Target("jax.numpy.choose", (CHOICE, real(), real()), call=lambda f, i, x, y: f(i, [x, y], mode="clip")),
     Target("jax.numpy.compress", (TRUTH, real()), options={"size": 2}),
     Target("jax.numpy.delete", (real(),), call=with_static(1)),
     Target("jax.numpy.extract", (TRUTH, real()), options={"size": 2}),

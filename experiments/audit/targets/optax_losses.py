@@ -62,7 +62,7 @@ LOSSES = (
     Target("optax.losses.multiclass_generalized_dice_loss", (real(2, 3), closed(0, 1, 2, 3))),
     Target("optax.losses.multiclass_hinge_loss", (real(2, 3), LABELS)),
     Target("optax.losses.multiclass_perceptron_loss", (real(2, 3), LABELS)),
-    Target("optax.losses.multiclass_sparsemax_loss", (real(3), fixed(2))),
+    Target("optax.losses.multiclass_sparsemax_loss", (real(2, 3), LABELS)),
     Target("optax.losses.ntxent", (real(4, 3), PAIRS)),
     Target(
         "optax.losses.ntxent",
