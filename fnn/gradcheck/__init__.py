@@ -89,6 +89,21 @@ indices, dtypes and the numbers in a report are those of the complex arrays. Lin
 real factors, because the vector-Jacobian product of a function such as the absolute value has no other linearity.
 `check_grad` of a complex scalar checks f'(z), as `jax.grad(f, holomorphic=True)` returns it.
 
+Which functions can be checked
+------------------------------
+
+Any function that JAX can trace, with arguments and outputs that are trees. Leaves that are not differentiable, such as
+integers, keys, strings and functions, are passed as they are, and outputs without a gradient are ignored. If JAX has no
+reverse or forward mode of a function, for example because of a callback or of a loop whose length depends on data, the
+checks that need it are skipped by name, and differences decide:
+
+>>> def root(a):  # Newton's method, until it converges
+...     step = lambda state: ((state[0] + a / state[0]) / 2, state[0])
+...     return jax.lax.while_loop(lambda s: jnp.any(jnp.abs(s[0] - s[1]) > 1e-12), step, (a, a + 1))[0]
+>>> report = check_vjp(root, lambda args, ct: (ct / (2 * jnp.sqrt(args[0])),), (jnp.array([2.0, 3.0]),), key=7)
+>>> report.ok, report.checks["reference"][:49]
+(True, 'SKIPPED: autodiff of fun raises ValueError: Rever')
+
 How to read a report
 --------------------
 

@@ -1,12 +1,15 @@
 """The arguments of a function, split into leaves: which are differentiated, cast or skipped, and their gradients."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from fnn.gradcheck.layouts import explicit, sharded_like
 from fnn.gradcheck.pairs import is_complex, pair, value
 from fnn.gradcheck.problem import to_jax
 from fnn.gradcheck.report import GradientTreeError, LeafReport
@@ -61,7 +64,7 @@ def split(who: str, args: tuple, argnums: Sequence[int], static: Sequence[int]) 
             sources.append((kind, len(parts[kind])))
             parts[kind].append(leaf)
     if not parts["x"]:
-        got = ", ".join(f"{leaf.label} {leaf.dtype}" for leaf in leaves) or "no leaf"
+        got = ", ".join(f"{leaf.label} {leaf.dtype} ({leaf.hint})" for leaf in leaves) or "no leaf"
         shown = argnums[0] if len(argnums) == 1 else argnums
         raise TypeError(f"{who}: args must contain an inexact leaf to differentiate in argument {shown}, got {got}")
     return Arguments(
@@ -79,7 +82,7 @@ def cast(arguments: Arguments, precision: str) -> Arguments:
     return arguments._replace(
         x=[pair(cast_leaf(leaf, precision)) for leaf in arguments.x],
         data=[cast_leaf(leaf, precision) if is_inexact(leaf) else leaf for leaf in arguments.data],
-        small=[cast_leaf(leaf, precision) for leaf in arguments.small],
+        small=[_cast_scalar(leaf, precision) for leaf in arguments.small],
     )
 
 
@@ -91,11 +94,22 @@ def cast_leaf(leaf, precision: str) -> jax.Array:
 
 
 def join(arguments: Arguments, x: Sequence, data: Sequence) -> tuple:
-    """Return the arguments of the function, with `x` and `data` in the place of their leaves."""
-    wanted = [value(v, leaf.dtype) for v, leaf in zip(x, arguments.differentiated, strict=True)]
+    """Return the arguments of the function, with `x` and `data` in the place of their leaves.
+
+    A call that is not traced gets copies, because the function may donate its arguments.
+    """
+    placed = [sharded_like(v, explicit(given)) for v, given in zip(x, arguments.x, strict=True)]
+    wanted = [value(v, leaf.dtype) for v, leaf in zip(placed, arguments.differentiated, strict=True)]
     parts = {"x": wanted, "data": data, "small": arguments.small, "other": arguments.other}
-    treedef = jax.tree_util.tree_structure(arguments.args)
-    return jax.tree_util.tree_unflatten(treedef, [parts[kind][i] for kind, i in arguments.sources])
+    leaves = [parts[kind][i] for kind, i in arguments.sources]
+    if not any(isinstance(v, Tracer) for v in x):
+        leaves = copies(leaves)
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(arguments.args), leaves)
+
+
+def copies(leaves: Sequence) -> list:
+    """Return the leaves with a copy of each JAX array that holds values."""
+    return [v.copy() if isinstance(v, jax.Array) and not isinstance(v, Tracer) else v for v in leaves]
 
 
 def gradients(arguments: Arguments, tree) -> list:
@@ -107,6 +121,12 @@ def gradients(arguments: Arguments, tree) -> list:
     order = arguments.argnums
     parts = _per_argument(arguments.who, [arguments.args[n] for n in order], tree)
     return [g for n in sorted(order) for g in parts[order.index(n)]]
+
+
+def _cast_scalar(leaf, precision: str) -> Any:
+    """Cast a leaf, and keep a NumPy scalar, with which a function may decide what to compute."""
+    cast = cast_leaf(leaf, precision)
+    return np.asarray(cast)[()] if isinstance(leaf, np.generic) else cast
 
 
 def is_array(leaf) -> bool:
@@ -188,4 +208,6 @@ def _reason(leaf) -> str:
         return "a PRNG key has no gradient"
     if is_array(leaf) or isinstance(leaf, (bool, int)):
         return f"{_dtype(leaf)} has no gradient"
+    if dataclasses.is_dataclass(leaf):
+        return f"{type(leaf).__name__} is not a pytree: register it with jax.tree_util.register_dataclass"
     return f"a {type(leaf).__name__} is not an array"

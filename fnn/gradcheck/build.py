@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck.arguments import Arguments, cast, gradients, is_array, join, split
+from fnn.gradcheck.arguments import Arguments, cast, copies, gradients, is_array, join, split
+from fnn.gradcheck.layouts import unsharded
 from fnn.gradcheck.lifting import lift
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.outputs import check_forward_rule, cotangents, inexact, output
+from fnn.gradcheck.outputs import check_call, check_forward_rule, cotangents, inexact, output
 from fnn.gradcheck.pairs import gradient_pair
 from fnn.gradcheck.precision import FLOOR, Narrowing, narrowing, primitives, unit_roundoff
 from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs, to_jax
@@ -74,7 +75,8 @@ def build(
     flat = lambda f: lambda x, data: inexact_outputs(f(*join(arguments, _arrays(x), data)))
     pulled = lambda f: (
         lambda x, data, ct: _pairs(
-            arguments, gradients(arguments, f(join(arguments, _arrays(x), data), cotangent_tree(struct, _arrays(ct))))
+            arguments,
+            gradients(arguments, f(join(arguments, _arrays(x), data), cotangent_tree(struct, copies(_arrays(ct))))),
         )
     )
     ct = jax.eval_shape(lambda: inexact_outputs(jax.tree_util.tree_map(lambda v: jnp.zeros(v.shape, v.dtype), struct)))
@@ -130,7 +132,12 @@ def declare(request: Request, arguments: Arguments) -> list | None:
         args = join(arguments, x, data)
         y = undecorated(request.fun)(*args)
         ct = [jnp.zeros_like(v) for v in inexact_outputs(y)]
-        return gradients(arguments, request.vjp_fun(args, cotangent_tree(jax.eval_shape(lambda: y), ct)))
+        cotangent = cotangent_tree(jax.eval_shape(lambda: y), ct)
+        try:
+            return gradients(arguments, request.vjp_fun(args, cotangent))
+        except TypeError as error:
+            check_call(request.who, "vjp_fun", request.vjp_fun, (args, cotangent), error)
+            raise
 
     return _traced(lambda: jax.eval_shape(backward, arguments.x, arguments.data))
 
@@ -141,7 +148,10 @@ def undecorated(fun: Callable) -> Callable:
 
 
 def _pairs(arguments: Arguments, grads: list) -> list:
-    return [gradient_pair(g, leaf.dtype) for g, leaf in zip(grads, arguments.differentiated, strict=True)]
+    return [
+        gradient_pair(g if g is None else unsharded(g), leaf.dtype)
+        for g, leaf in zip(grads, arguments.differentiated, strict=True)
+    ]
 
 
 def _inside(domain: Callable | None, args: tuple):

@@ -1,5 +1,6 @@
 """The outputs of a function: their shapes, the errors for those that have no gradient, and their cotangents."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ def output(fun: Callable, arguments: Arguments, precision: str) -> Any:
     try:
         struct = jax.eval_shape(lambda x, data: fun(*join(arguments, x, data)), arguments.x, arguments.data)
     except Exception as error:
+        _explain(who, fun, arguments, error)
         if precision != "x64":
             raise
         error.add_note(
@@ -33,6 +35,34 @@ def output(fun: Callable, arguments: Arguments, precision: str) -> Any:
         leaves = jax.tree_util.tree_leaves(struct)
         raise TypeError(f"{who}: fun must return an inexact output, got {[str(v.dtype) for v in leaves]}")
     return struct
+
+
+def _explain(who: str, fun: Callable, arguments: Arguments, error: Exception) -> None:
+    """Raise a TypeError that says what a function must be like, if an error from tracing it is of a known kind."""
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, (jax.errors.JAXTypeError, jax.errors.JAXIndexError)):
+        raise TypeError(
+            f"{who}: fun must be a function that JAX can trace, got {type(error).__name__}: {first} Leave arguments "
+            "that must be concrete out of argnums, and call NumPy code by jax.pure_callback."
+        ) from error
+    if isinstance(error, TypeError) and "not a valid JAX type" in first:
+        got = first.partition("returned a value of type ")[2] or first
+        raise TypeError(f"{who}: fun must return arrays or a tree of arrays, got a value of type {got}") from error
+    if isinstance(error, TypeError):
+        check_call(who, "fun", fun, arguments.args, error)
+
+
+def check_call(who: str, name: str, function: Callable, args: tuple, error: Exception) -> None:
+    """Raise a TypeError if a call has failed because a function does not take so many arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # a function that cannot be inspected
+    try:
+        signature.bind(*args)
+    except TypeError:
+        got = signature.replace(return_annotation=signature.empty)
+        raise TypeError(f"{who}: {name} must take {len(args)} arguments by position, got {got}") from error
 
 
 def check_forward_rule(arguments: Arguments, rule: Callable, struct) -> None:

@@ -25,7 +25,8 @@ def is_complex(dtype) -> bool:
 
 def pair(z) -> jax.Array:
     """Return the pair (x, y) of a complex array x + i y; of a real array, the array itself."""
-    return jnp.stack([jnp.real(z), jnp.imag(z)], -1) if is_complex(jnp.result_type(z)) else z
+    z = jnp.asarray(z)
+    return jnp.stack([jnp.real(z), jnp.imag(z)], -1) if is_complex(z.dtype) else z
 
 
 def value(x, dtype) -> Any:

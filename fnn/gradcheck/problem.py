@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradcheck.layouts import explicit, sharded_like, unsharded
 from fnn.gradcheck.pairs import covector, pair
 from fnn.gradcheck.report import LeafReport
 
@@ -91,7 +92,8 @@ def generator(seed: Sequence[int], *tags) -> np.random.Generator:
 
 def inexact_outputs(y) -> list:
     """Return the floating-point leaves of an output, and the pairs of its complex leaves."""
-    return [pair(leaf) for leaf in jax.tree_util.tree_leaves(y) if jnp.issubdtype(jnp.result_type(leaf), np.inexact)]
+    leaves = [leaf for leaf in jax.tree_util.tree_leaves(y) if jnp.issubdtype(jnp.result_type(leaf), np.inexact)]
+    return [unsharded(pair(leaf)) for leaf in leaves]
 
 
 def cotangent_tree(y, ct: Sequence):
@@ -99,7 +101,7 @@ def cotangent_tree(y, ct: Sequence):
     leaves, treedef = jax.tree_util.tree_flatten(y)
     parts = iter(ct)
     filled = [
-        covector(next(parts), leaf.dtype)
+        sharded_like(covector(next(parts), leaf.dtype), explicit(leaf))
         if jnp.issubdtype(leaf.dtype, np.inexact)
         else np.zeros(leaf.shape, jax.dtypes.float0)
         for leaf in leaves

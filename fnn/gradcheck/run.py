@@ -202,5 +202,7 @@ def _check_identities(
     if "sharding" in asked and jax.device_count() == 1:
         checks["sharding"] = "SKIPPED: one device"
     elif "sharding" in asked and jitted:
-        found += transformations.sharded(problem, here, jitted, tol)
+        more, message = transformations.sharded(problem, here, jitted, tol)
+        found += more
+        checks["sharding"] = message or "PASS"
     return found, checks

@@ -8,6 +8,7 @@ import numpy as np
 from fnn.gradcheck.arguments import Arguments, join
 from fnn.gradcheck.build import Request, build, declare, split_request
 from fnn.gradcheck.interrupts import raise_interrupts
+from fnn.gradcheck.layouts import mesh_of
 from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
 from fnn.gradcheck.points import given
 from fnn.gradcheck.precision import compute_in
@@ -29,7 +30,7 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
     key, seed = resolve_key(who, options.key)
     declared = declare(request, arguments)
     native = _as_given(request, options, arguments, seed)
-    with compute_in(who, options.precision):
+    with compute_in(who, options.precision), mesh_of(arguments.x):
         problem = build(request, options, arguments, declared, seed)._replace(native=native)
         outcome = run(problem, options)
         if options.order == 2:
@@ -66,7 +67,7 @@ def _as_given(request: Request, options: Options, arguments: Arguments, seed: tu
     if options.precision == "native" or "structure" not in options.checks or dtypes == {"float64"}:
         return None
     try:
-        with compute_in(request.who, "native"):
+        with compute_in(request.who, "native"), mesh_of(arguments.x):
             problem = build(request, options._replace(precision="native"), arguments, None, seed)
             point = given(problem, [np.asarray(v) for v in problem.fun(problem.x, problem.data)])
             inputs = (point.x, problem.data, point.ct)

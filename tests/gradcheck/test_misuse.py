@@ -1,5 +1,8 @@
 """Invalid calls of the gradient checker: errors name the function, the argument, and what is wrong with it."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,3 +59,48 @@ def test_without_x64(monkeypatch):
     monkeypatch.delattr(jax, "enable_x64")
     with pytest.raises(ValueError, match="check_vjp: precision must be 'native'"):
         check_vjp(jnp.sin, COS, (X,), key=1)
+
+
+@dataclasses.dataclass
+class Unregistered:
+    w: Any
+
+
+def decides(x):
+    return x if x[0] > 0 else -x
+
+
+NO_INEXACT, NOT_TRACED = "args must contain an inexact leaf", "fun must be a function that JAX can trace"
+REFUSED = [
+    (f"{NO_INEXACT} .*U.*register_dataclass", lambda p: jnp.sin(p.w), (Unregistered(X),), COS),
+    (f"{NO_INEXACT} .*int64", jnp.sin, (np.arange(3),), COS),
+    (f"{NOT_TRACED}, got TracerArrayConversionError.*pure_callback", np.sin, (X,), COS),
+    (f"{NOT_TRACED}, got TracerBoolConversionError.*argnums", decides, (X,), COS),
+    ("fun must return arrays or a tree of arrays, got .*str", lambda x: (x, "a"), (X,), COS),
+    ("fun must return an inexact output", lambda x: None, (X,), COS),
+    (r"fun must take 2 arguments by position, got \(x\)", lambda x: x, (X, X), COS),
+    (r"vjp_fun must take 2 arguments by position, got \(ct\)", jnp.sin, (X,), lambda ct: ct),
+]
+
+
+@pytest.mark.parametrize(("message", "fun", "args", "backward"), REFUSED, ids=[r[0] for r in REFUSED])
+def test_refused(message, fun, args, backward):
+    with pytest.raises(TypeError, match=f"check_vjp: {message}"):
+        check_vjp(fun, backward, args, key=1)
+
+
+@pytest.mark.slow
+def test_a_function_that_is_not_deterministic():
+    count = iter(range(1000))
+    noise = lambda v: np.sin(v) + np.float32(1e-3 * next(count)).astype(v.dtype)
+    fun = lambda x: jax.pure_callback(noise, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+    report = check_vjp(fun, COS, (X,), key=1)
+    assert not report.ok
+    assert report.checks["structure"].startswith("FAIL: fun is not deterministic")
+
+
+def test_donated_arguments_stay():
+    x = jnp.asarray(X)
+    fun, rule = jax.jit(jnp.sin, donate_argnums=0), jax.jit(lambda x, ct: ct * jnp.cos(x), donate_argnums=1)
+    check_vjp(fun, lambda args, ct: rule(*args, ct), (x,), checks=("structure",), precision="native", key=1)
+    assert not x.is_deleted()
