@@ -112,6 +112,11 @@ def arguments(call: Call, x: Any) -> tuple:
     return tuple(args)
 
 
+def leaf_of(call: Call, position: int) -> Leaf:
+    """Return the leaf that holds a position of the vector."""
+    return next(leaf for leaf in call.leaves if leaf.start <= position < leaf.start + leaf.size)
+
+
 def _entries(leaf: Leaf, x: Any) -> Any:
     part = x[leaf.start : leaf.start + leaf.size]
     if leaf.complex:

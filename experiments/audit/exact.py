@@ -37,6 +37,8 @@ class Exact(NamedTuple):
         """The derivative: both slopes where they agree, or the only one; None at a kink and where there is none."""
         if self.left is None or self.right is None:
             return self.right if self.left is None else self.left
+        if self.left == self.right:  # both may be too large for a float
+            return self.left
         return self.left if abs(self.left - self.right) <= 1e-12 * max(abs(self.left), abs(self.right)) else None
 
 

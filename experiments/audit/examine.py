@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.audit.call import Call, inside, make_call, programs, vector
-from experiments.audit.survey import Finding, survey
+from experiments.audit.call import Call, arguments, flat_output, inside, make_call
+from experiments.audit.findings import Finding
+from experiments.audit.survey import survey
 from experiments.audit.target import Target
 from fnn.gradcheck import CheckedPoint, GradReport, check_vjp
 
 KEY = 7
+OK, WRONG, UNDECIDED, NO_RULE = "ok", "wrong", "undecided", "no derivative rule"
+VERDICTS = (OK, UNDECIDED, WRONG, NO_RULE)
+"""The verdicts of the checker, best first, but for a call that it cannot check."""
 
 
 class Result(NamedTuple):
@@ -22,7 +26,7 @@ class Result(NamedTuple):
     others: dict[str, int]
     """How often differences were noisy or did not resolve, which is no finding."""
     checker: str
-    """The verdict of `fnn.gradcheck`: "ok", "wrong", "undecided", or why it could not check."""
+    """The verdict of `fnn.gradcheck`: "ok", "wrong", "undecided", "no derivative rule", or why it could not check."""
     points: int
     notes: tuple[str, ...]
     calls: tuple[Call, ...]
@@ -38,14 +42,16 @@ def examine(target: Target) -> Result:
     calls, notes = _differentiable(target)
     findings, owners, others, verdicts, count = [], [], Counter(), [], 0
     for call in calls:
-        points, verdict = check(call)
-        verdicts.append(verdict)
+        checked = check(call)
+        verdicts.append(checked.verdict)
         with jax.enable_x64(True):
-            found, rest, examined = survey(call, points)
+            found, rest, examined = survey(call, checked.points, checked.narrow)
         findings += found
         owners += [call] * len(found)
         others, count = others + rest, count + examined
-    checker = max(verdicts, key=lambda v: (len(v) > 9, v == "wrong", v == "undecided"), default="no derivative rule")
+        notes += ["it computes in less than float64"] if checked.narrow else []
+    worst = lambda verdict: VERDICTS.index(verdict) if verdict in VERDICTS else len(VERDICTS)
+    checker = max(verdicts, key=worst, default=NO_RULE)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return Result(tuple(findings), dict(others), checker, count, tuple(notes), tuple(owners), seconds, cpu)
 
@@ -70,17 +76,27 @@ def _differentiable(target: Target) -> tuple[list[Call], list[str]]:
 def _rule(call: Call) -> str | None:
     """Return why reverse mode fails, or None. Errors of the function itself are raised."""
     with jax.enable_x64(True):
-        x = vector(call, call.args)
-        size = programs(call).outputs
+        value = lambda x: flat_output(call.function(*arguments(call, x)))
+        x = jax.ShapeDtypeStruct((call.size,), np.float64)
+        y = jax.eval_shape(value, x)
         try:
-            programs(call).reverse(x[None], np.zeros((1, size)))
+            jax.eval_shape(lambda x, ct: jax.vjp(value, x)[1](ct), x, y)
         except Exception as error:
             return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:200]
     return None
 
 
-def check(call: Call) -> tuple[list[CheckedPoint], str]:
-    """Run `fnn.gradcheck` on the autodiff of a call; return its points, and its verdict in a word."""
+class Checked(NamedTuple):
+    """What `fnn.gradcheck` says of a call."""
+
+    points: tuple[CheckedPoint, ...]
+    verdict: str
+    narrow: bool
+    """Whether the function computes in less than float64, so that differences cannot decide."""
+
+
+def check(call: Call) -> Checked:
+    """Run `fnn.gradcheck` on the autodiff of a call, without the checks that need further compiled programs."""
 
     def pull(args: tuple, ct: Any) -> tuple:
         def chosen(*some: Any) -> Any:
@@ -105,6 +121,8 @@ def check(call: Call) -> tuple[list[CheckedPoint], str]:
         )
     except Exception as error:
         text = str(error).partition("\n")[0]
-        return [CheckedPoint("as given", call.args)], f"not checked: {type(error).__name__}: {text}"[:300]
+        given = CheckedPoint("as given", call.args)
+        return Checked((given,), f"not checked: {type(error).__name__}: {text}"[:300], narrow=False)
     wrong = any(point.failed for point in report.points)
-    return list(report.points), "ok" if report.ok else "wrong" if wrong else "undecided"
+    narrow = "does not compute in float64" in report.checks["differences"]
+    return Checked(report.points, OK if report.ok else WRONG if wrong else UNDECIDED, narrow)

@@ -11,6 +11,7 @@ Two that agree against the third name the error:
 - "no derivative": a kink or jump, at which autodiff lies outside the one-sided slopes or is not finite.
 - "noisy difference": differences alone are off. This is no error.
 - "unresolved": differences alone contradict autodiff, at steps too large to decide.
+- "convention": autodiff is finite where partial derivatives exist and the derivative does not, as of a median at ties.
 """
 
 import math
@@ -22,10 +23,11 @@ from experiments.audit.exact import Exact
 
 WRONG, INEXACT, VALUE, NOT_FINITE = "wrong derivative", "inexact derivative", "wrong value", "not finite"
 MODES, NONE, NOISY, UNRESOLVED = "modes differ", "no derivative", "noisy difference", "unresolved"
+CONVENTION = "convention"
 ERRORS = (WRONG, NOT_FINITE, VALUE, MODES, INEXACT, NONE)
 """The kinds that are findings, worst first."""
 
-AGREE = "autodiff and the exact function"
+AGREE, DIFFERENCES = "autodiff and the exact function", "differences"
 RELATIVE = 1e-6
 """The relative error that a derivative in float64 may have."""
 ROUNDING = 64 * 2.0**-53
@@ -124,7 +126,7 @@ def _by_exact(e: Evidence, exact: Exact) -> Verdict | None:
 
 
 def _by_difference(e: Evidence, d: Difference) -> Verdict | None:
-    by = "differences"
+    by = DIFFERENCES
     if d.sides is not None:
         return None if math.isinf(d.sides[0]) and math.isfinite(e.reverse) else _at_kink(e, d.sides, d.margin, by)
     size = max(abs(d.value), e.natural)

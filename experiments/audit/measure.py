@@ -1,12 +1,12 @@
 """Derivatives of a call at many points: by autodiff in both modes, by finite differences, and of the exact function."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.audit.call import Call, Programs, arguments
+from experiments.audit.call import Call, Programs, arguments, leaf_of
 from experiments.audit.exact import Exact, exact
 from experiments.audit.judge import Difference
 from fnn.gradcheck import directional, kinks
@@ -65,7 +65,7 @@ def jacobians(call: Call, compiled: Programs, points: np.ndarray) -> Jacobians:
 
 def scale(call: Call, x: np.ndarray, j: int) -> float:
     """Return the scale of the steps of an entry, which is that of its leaf."""
-    leaf = next(leaf for leaf in call.leaves if leaf.start <= j < leaf.start + leaf.size)
+    leaf = leaf_of(call, j)
     part = x[leaf.start : leaf.start + leaf.size]
     largest = float(np.max(np.abs(part)))
     return largest * directional.scale(part / largest) if largest > 1 else directional.scale(part)
@@ -103,8 +103,27 @@ def differences(call: Call, compiled: Programs, jac: Jacobians, columns: Iterabl
             line = directional.Line(powers, t, plus[:, i], minus[:, i], float(jac.value[p, i]))
             got = float(jac.reverse[p, i, j])
             if not _confirmed(line, got):
-                result[p, i, j] = _difference(line, 2 * float(jac.moved[p, i]), got)
+                result[p, i, j] = of_line(line, 2 * float(jac.moved[p, i]), got)
     return result
+
+
+def lines(
+    compiled: Programs, jac: Jacobians, steps: Sequence[tuple[int, np.ndarray, float]]
+) -> list[list[directional.Line]]:
+    """Return the outputs along lines: for each point, direction and scale of the steps, one line per output."""
+    if not steps:
+        return []
+    powers = np.array(directional.FINE)
+    rows, sizes = [], []
+    for p, direction, size in steps:
+        t = 2.0 ** -powers.astype(float) * size
+        sizes.append(t)
+        rows += [jac.points[p] + sign * t[:, None] * direction for sign in (1.0, -1.0)]
+    found = compiled.value(np.concatenate(rows))[:, jac.outputs].reshape(len(steps), 2, len(powers), -1)
+    return [
+        [directional.Line(powers, t, plus[:, i], minus[:, i], float(jac.value[p, i])) for i in range(len(jac.outputs))]
+        for (p, _, _), t, (plus, minus) in zip(steps, sizes, found, strict=True)
+    ]
 
 
 def _confirmed(line: directional.Line, got: float) -> bool:
@@ -116,7 +135,8 @@ def _confirmed(line: directional.Line, got: float) -> bool:
         return bool(np.sum(np.abs(d2 - got) <= 1e-7 * abs(got)) >= 3)
 
 
-def _difference(line: directional.Line, noise: float, got: float) -> Difference:
+def of_line(line: directional.Line, noise: float, got: float) -> Difference:
+    """Return the derivative along a line, whose values have this noise, to be compared with that by autodiff."""
     noise = noise if np.isfinite(noise) else 0.0
     p = directional.Potential(phi=_nothing, x=[], zero=line.zero, noise=noise, u=UNIT)
     s = directional.slope(p, line, directional.fine_noise(p, [line]))
@@ -175,7 +195,7 @@ class Exacts:
           position: the position in the vector.
           moved: (argument, sign) moves this argument by less than its last bit.
         """
-        leaf = next(leaf for leaf in self.call.leaves if leaf.start <= position < leaf.start + leaf.size)
+        leaf = leaf_of(self.call, position)
         if self.pairing is None or leaf.path or leaf.complex or self.left <= 0:
             return None
         if self.pairing.positions[leaf.argument][output] != position - leaf.start:

@@ -12,36 +12,25 @@ from typing import Any
 
 from experiments.audit.collect import fingerprint, library, version
 from experiments.audit.examine import Result
-from experiments.audit.reproduce import reproduce
+from experiments.audit.findings import Finding
+from experiments.audit.reproduce import Code, reproduce
 from experiments.audit.target import Target
 
 FILE = "targets.jsonl"
 DONE, FAILED = "done", "failed"
+VANISHES = "not reproduced"
+"""The kind of error that the code of a finding does not show."""
 
 
 def make(target: Target, result: Result) -> dict[str, Any]:
     """Return the record of a target that was examined."""
-    findings = []
+    found, others = [], dict(result.others)
     for finding, call in zip(result.findings, result.calls, strict=True):
         code = reproduce(call, finding)
-        findings.append(
-            {
-                "argument": finding.argument,
-                "kind": finding.kind,
-                "point": finding.point,
-                "got": repr(finding.got),
-                "expected": [repr(v) for v in finding.expected],
-                "by": finding.by,
-                "output": finding.output,
-                "entry": finding.entry,
-                "checker": finding.checker,
-                "number": finding.number,
-                "x": [repr(float(v)) for v in finding.x],
-                "code": code.text,
-                "shown": code.shown,
-                "reproduced": code.reproduced,
-            }
-        )
+        if code.ran and not code.reproduced:  # 0 times an infinite derivative of another output, for example
+            others[VANISHES] = others.get(VANISHES, 0) + 1
+        else:
+            found.append(_finding(finding, code))
     return {
         "name": target.name,
         "key": fingerprint(target),
@@ -50,11 +39,30 @@ def make(target: Target, result: Result) -> dict[str, Any]:
         "version": version(library(target)),
         "checker": result.checker,
         "points": result.points,
-        "others": result.others,
+        "others": others,
         "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
         "cpu": round(result.cpu, 3),
-        "findings": findings,
+        "findings": found,
+    }
+
+
+def _finding(finding: Finding, code: Code) -> dict[str, Any]:
+    return {
+        "argument": finding.argument,
+        "kind": finding.kind,
+        "point": finding.point,
+        "got": repr(finding.got),
+        "expected": [repr(v) for v in finding.expected],
+        "by": finding.by,
+        "output": finding.output,
+        "entry": finding.entry,
+        "checker": finding.checker,
+        "number": finding.number,
+        "x": [repr(float(v)) for v in finding.x],
+        "code": code.text,
+        "shown": code.shown,
+        "reproduced": code.reproduced,
     }
 
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from experiments.audit import symbols
 from experiments.audit.call import Call, arguments
+from experiments.audit.findings import Finding
 from experiments.audit.judge import MODES, VALUE
-from experiments.audit.survey import Finding
 from experiments.audit.symbols import Symbol
 
 X64 = 'jax.config.update("jax_enable_x64", True)'
@@ -34,18 +34,21 @@ class Code(NamedTuple):
     """What it prints, or why it does not run."""
     reproduced: bool
     """Whether it prints a number that is wrong in the same way."""
+    ran: bool = True
+    """Whether it prints a number."""
 
 
 def reproduce(call: Call, finding: Finding) -> Code:
     """Write the code of a finding and run it: on one entry if that suffices, eagerly, else compiled."""
-    tried = Code("", "no code was written", False)
+    tried = Code("", "no code was written", False, ran=False)
     for args, output, entry in _forms(call, finding):
         for compiled in (False, True):
             try:
                 with jax.enable_x64(True):
                     tried = _tried(call, finding, args, output, entry, compiled)
             except Exception as error:
-                tried = Code(tried.text, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:200], False)
+                why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:200]
+                tried = tried if tried.ran else Code(tried.text, why, False, ran=False)
             if tried.reproduced:
                 return tried
     return tried

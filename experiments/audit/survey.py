@@ -6,13 +6,29 @@ halves and extreme numbers. Functions with an exact counterpart are also examine
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.audit import exact
-from experiments.audit.call import Call, Programs, programs, vector
-from experiments.audit.judge import ERRORS, NOISY, UNRESOLVED, Evidence, Verdict, close, judge
+from experiments.audit.additivity import additive
+from experiments.audit.call import Call, Leaf, Programs, leaf_of, programs, vector
+from experiments.audit.findings import Finding, Key, Points, findings
+from experiments.audit.judge import (
+    CONVENTION,
+    DIFFERENCES,
+    ERRORS,
+    INEXACT,
+    NOISY,
+    NONE,
+    NOT_FINITE,
+    UNRESOLVED,
+    WRONG,
+    Difference,
+    Evidence,
+    Verdict,
+    close,
+    judge,
+)
 from experiments.audit.measure import Exacts, Jacobians, differences, jacobians
 from fnn.gradcheck import CheckedPoint
 
@@ -44,45 +60,20 @@ SIZES = (
     1e4,
     1e8,
 )
-SWEEP = np.array([*SIZES, 1e16, 1e30, 1e100, 1e300])
-SAME = 1e-3
+SWEEP = np.array([*SIZES, 1e16, 1e30, 1e100])
+SMALL = 1e-3
+"""Numbers below this count as of this size, as in the steps of differences."""
 
 
-class Finding(NamedTuple):
-    """One derivative that is wrong, at the point where it is worst."""
+def survey(call: Call, checked: Sequence[CheckedPoint], narrow: bool) -> tuple[list[Finding], Counter, int]:
+    """Return the findings of a call, how often differences decided nothing, and the number of points.
 
-    argument: str
-    """The leaf by which the function is differentiated: the argument's position and the path within it."""
-    kind: str
-    point: str
-    """The name of the point."""
-    got: float
-    expected: tuple[float, ...]
-    by: str
-    """Who agrees on the expected number."""
-    output: int
-    """The position of the output's entry among all of them."""
-    entry: int
-    """The position of the entry in the leaf."""
-    checker: bool
-    """Whether `fnn.gradcheck` alone calls the leaf wrong at this point."""
-    number: int
-    """How many derivatives of the leaf have this kind of error at this point."""
-    x: np.ndarray
-    """The vector of differentiated entries."""
-    alone: bool
-    """Whether each output depends on the entries of the arguments at its own position only."""
-
-
-class _Points(NamedTuple):
-    names: list[str]
-    failed: list[tuple[str, ...]]
-    """At each point, the paths of the leaves that the checker calls wrong."""
-    x: np.ndarray
-
-
-def survey(call: Call, checked: Sequence[CheckedPoint]) -> tuple[list[Finding], Counter, int]:
-    """Return the findings of a call, how often differences were noisy or unresolved, and the number of points."""
+    Args:
+      call: the call.
+      checked: the points of the checker.
+      narrow: whether the function computes in less than float64. Then its differences are noise, and only derivatives
+        that are not finite are findings.
+    """
     compiled = programs(call)
     given = vector(call, call.args)
     exacts = Exacts(call, compiled.outputs, EXACT_SECONDS if exact.available() else 0.0)
@@ -91,13 +82,32 @@ def survey(call: Call, checked: Sequence[CheckedPoint]) -> tuple[list[Finding], 
     if exacts.pairing is not None and exacts.left > 0:
         more = _sweep(call, compiled, given)
         names, failed, rows = names + ["sweep"] * len(more), failed + [()] * len(more), rows + more
-    points = _Points(names, failed, np.array(rows))
+    points = Points(names, failed, np.array(rows))
     jac = jacobians(call, compiled, points.x)
-    evidence = _evidence(call, compiled, jac, points, exacts)
+    evidence, measured = _evidence(call, compiled, jac, points, exacts)
     verdicts = {key: verdict for key, e in evidence.items() if (verdict := judge(e))}
-    others = Counter(v.kind for v in verdicts.values() if v.kind in (NOISY, UNRESOLVED))
-    found = {key: verdict for key, verdict in verdicts.items() if verdict.kind in ERRORS}
-    return _findings(call, jac, points, found), others, len(rows)
+    verdicts |= _without_derivative(call, compiled, jac, measured, verdicts)
+    others = Counter(v.kind for v in verdicts.values() if v.kind in (NOISY, UNRESOLVED, CONVENTION))
+    found = {key: v for key, v in verdicts.items() if v.kind in ((NOT_FINITE, NONE) if narrow else ERRORS)}
+    return findings(call, jac, points, found), others, len(rows)
+
+
+def _without_derivative(
+    call: Call, compiled: Programs, jac: Jacobians, measured: dict[Key, Difference], verdicts: dict[Key, Verdict]
+) -> dict[Key, Verdict]:
+    """Return new verdicts for errors that differences alone have found, where the function has no derivative."""
+    groups: dict[tuple[int, Leaf], list[Key]] = {}
+    for (p, i, j), verdict in verdicts.items():
+        if verdict.by == DIFFERENCES and verdict.kind in (WRONG, INEXACT, NOT_FINITE):
+            groups.setdefault((p, leaf_of(call, int(jac.inputs[j]))), []).append((p, i, j))
+    changed = {}
+    for (p, leaf), keys in groups.items():
+        holds = additive(call, compiled, jac, measured, p, leaf)
+        for key in keys:
+            if not holds[key[1]]:
+                kind = CONVENTION if np.isfinite(verdicts[key].got) else NONE
+                changed[key] = verdicts[key]._replace(kind=kind)
+    return changed
 
 
 def _sweep(call: Call, compiled: Programs, given: np.ndarray) -> list[np.ndarray]:
@@ -119,8 +129,10 @@ def _sweep(call: Call, compiled: Programs, given: np.ndarray) -> list[np.ndarray
     return rows
 
 
-def _evidence(call: Call, compiled: Programs, jac: Jacobians, points: _Points, exacts: Exacts) -> dict:
-    """Return the Evidence of each derivative that is not confirmed at first sight, by (point, output, input)."""
+def _evidence(
+    call: Call, compiled: Programs, jac: Jacobians, points: Points, exacts: Exacts
+) -> tuple[dict[Key, Evidence], dict[Key, Difference]]:
+    """Return the evidence about each derivative that is not confirmed at first sight, and all differences."""
     known = {}
     for p, i, j in np.ndindex(jac.reverse.shape):
         if np.isfinite(jac.value[p, i]):
@@ -128,7 +140,7 @@ def _evidence(call: Call, compiled: Programs, jac: Jacobians, points: _Points, e
             if reference is not None:
                 known[p, i, j] = reference
     doubtful = [key for key, e in known.items() if e.slope is None or not _agrees(jac, points.x, key, e.slope)]
-    leaves = [next(leaf for leaf in call.leaves if leaf.start <= j < leaf.start + leaf.size) for j in jac.inputs]
+    leaves = [leaf_of(call, int(j)) for j in jac.inputs]
     failed = [
         (p, j)
         for p, paths in enumerate(points.failed)
@@ -151,15 +163,15 @@ def _evidence(call: Call, compiled: Programs, jac: Jacobians, points: _Points, e
         if e.exact is not None and key in doubtful and e.exact.slope is not None:
             e = e._replace(spread=exacts.spread(points.x[p], int(jac.outputs[i]), int(jac.inputs[j])))
         found[key] = e
-    return found
+    return found, measured
 
 
-def _natural(jac: Jacobians, x: np.ndarray, key: tuple[int, int, int]) -> float:
+def _natural(jac: Jacobians, x: np.ndarray, key: Key) -> float:
     p, i, j = key
-    return abs(float(jac.value[p, i])) / max(abs(float(x[p, jac.inputs[j]])), SAME)
+    return abs(float(jac.value[p, i])) / max(abs(float(x[p, jac.inputs[j]])), SMALL)
 
 
-def _agrees(jac: Jacobians, x: np.ndarray, key: tuple[int, int, int], slope: float) -> bool:
+def _agrees(jac: Jacobians, x: np.ndarray, key: Key, slope: float) -> bool:
     return close(float(jac.reverse[key]), slope, _natural(jac, x, key))
 
 
@@ -178,57 +190,10 @@ def _hidden(jac: Jacobians) -> np.ndarray:
     return nan & (proper.any(1, keepdims=True) | proper.any(2, keepdims=True))
 
 
-def _modes_differ(jac: Jacobians) -> list[tuple[int, int, int]]:
+def _modes_differ(jac: Jacobians) -> list[Key]:
     if jac.forward is None:
         return []
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(jac.forward), np.abs(jac.reverse))
         same = (np.abs(jac.forward - jac.reverse) <= 1e-9 * size) | (np.isnan(jac.forward) & np.isnan(jac.reverse))
     return [(int(p), int(i), int(j)) for p, i, j in np.argwhere(~(same | (jac.forward == jac.reverse)))]
-
-
-def _findings(call: Call, jac: Jacobians, points: _Points, verdicts: dict[Any, Verdict]) -> list[Finding]:
-    """Return one finding per leaf, kind and point: that of the largest relative error."""
-    groups: dict[tuple[str, str, str], list] = {}
-    alone = _entry_by_entry(call, jac)
-    for (p, i, j), verdict in verdicts.items():
-        position = int(jac.inputs[j])
-        leaf = next(leaf for leaf in call.leaves if leaf.start <= position < leaf.start + leaf.size)
-        groups.setdefault((leaf.name, verdict.kind, points.names[p]), []).append((p, i, position - leaf.start, verdict))
-    found = []
-    for (name, kind, point), members in groups.items():
-        p, i, entry, worst = max(members, key=lambda member: _error(member[-1]))
-        path = name if len(call.args) > 1 else name.partition("]")[2]
-        found.append(
-            Finding(
-                name,
-                kind,
-                point,
-                worst.got,
-                worst.expected,
-                worst.by,
-                int(jac.outputs[i]),
-                entry,
-                path in points.failed[p],
-                len(members),
-                points.x[p],
-                alone,
-            )
-        )
-    return sorted(found, key=lambda f: (ERRORS.index(f.kind), f.argument))
-
-
-def _entry_by_entry(call: Call, jac: Jacobians) -> bool:
-    """Return whether the derivative of each output by the other entries of every leaf is 0 at the given arguments."""
-    sizes = {leaf.size for leaf in call.leaves}
-    if len(sizes) != 1 or sizes != {len(jac.outputs)} or len(jac.inputs) != call.size:
-        return False
-    blocks = np.split(jac.reverse[0], len(call.leaves), axis=1)
-    return all(not np.any(block[~np.eye(len(block), dtype=bool)]) for block in blocks)
-
-
-def _error(verdict: Verdict) -> float:
-    """Return the relative error of a verdict, for choosing the worst."""
-    if not np.isfinite(verdict.got):
-        return np.inf
-    return min(abs(verdict.got - v) / max(abs(v), abs(verdict.got), 1e-300) for v in verdict.expected)

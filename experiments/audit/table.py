@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.audit import records
 from experiments.audit.baseline import Baseline, Entry, match
+from experiments.audit.examine import VERDICTS
 from experiments.wording import counted
 
 NEW = "new"
@@ -89,8 +89,8 @@ class Summary(NamedTuple):
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
-        """The records of targets that could not be examined."""
-        return [record for record in self.done.values() if record["state"] != records.DONE]
+        """The records of targets that could not be examined, or not by the checker."""
+        return [record for record in self.done.values() if record["checker"] not in VERDICTS]
 
     def text(self) -> str:
         """Return the summary as printed."""

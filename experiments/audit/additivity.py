@@ -1,0 +1,55 @@
+"""Whether a function has a derivative where its partial derivatives exist.
+
+Where arguments are tied, the median has the partial derivatives 0, but the slope 1 along (1, …, 1). A function has a
+derivative only if its slope along any v is Σ vᵢ ∂f/∂xᵢ.
+"""
+
+import numpy as np
+
+from experiments.audit.call import Call, Leaf, Programs
+from experiments.audit.judge import Difference
+from experiments.audit.measure import Jacobians, lines, of_line, scale
+
+DIRECTIONS = 2
+
+
+def additive(
+    call: Call, compiled: Programs, jac: Jacobians, measured: dict[tuple[int, int, int], Difference], p: int, leaf: Leaf
+) -> np.ndarray:
+    """Return for each output whether its slopes along random directions of a leaf are the sums of its partial slopes.
+
+    Args:
+      call: the call.
+      compiled: its programs.
+      jac: what is known at each point.
+      measured: the differences where they do not confirm autodiff; elsewhere the derivative is that by autodiff.
+      p: the number of the point.
+      leaf: the leaf.
+    """
+    columns = [j for j, position in enumerate(jac.inputs) if leaf.start <= position < leaf.start + leaf.size]
+    outputs = range(len(jac.outputs))
+    slopes = np.array([[_slope(jac, measured, (p, i, j)) for j in columns] for i in outputs])
+    errors = np.array([[_error(measured, (p, i, j)) for j in columns] for i in outputs])
+    rng = np.random.default_rng(leaf.start)
+    steps = []
+    for _ in range(DIRECTIONS):
+        v = np.zeros(call.size)
+        v[jac.inputs[columns]] = rng.standard_normal(len(columns))
+        steps.append((p, v, scale(call, jac.points[p], leaf.start)))
+    holds = np.ones(len(outputs), bool)
+    for (_, v, _), of_outputs in zip(steps, lines(compiled, jac, steps), strict=True):
+        part = v[jac.inputs[columns]]
+        for i, line in enumerate(of_outputs):
+            expected, terms = float(slopes[i] @ part), float(np.abs(slopes[i]) @ np.abs(part))
+            along = of_line(line, 2 * float(jac.moved[p, i]), expected)
+            allowed = 4 * (along.error + float(errors[i] @ np.abs(part))) + 1e-4 * terms
+            holds[i] &= along.sides is None and abs(along.value - expected) <= allowed
+    return holds
+
+
+def _slope(jac: Jacobians, measured: dict[tuple[int, int, int], Difference], key: tuple[int, int, int]) -> float:
+    return measured[key].value if key in measured else float(jac.reverse[key])
+
+
+def _error(measured: dict[tuple[int, int, int], Difference], key: tuple[int, int, int]) -> float:
+    return measured[key].error if key in measured else 0.0
