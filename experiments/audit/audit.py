@@ -11,17 +11,15 @@ Finished targets are kept in results/audit/targets.jsonl, so an interrupted audi
 that hangs or ends its process is listed as such and tried again by the next run.
 """
 
-import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments import reports
 from experiments.audit import baseline, conduct, page, records, table
-from experiments.audit.collect import collect
-from experiments.errors import at_least, nearest, positive
+from experiments.audit.collect import TARGETS, Collected, collect
+from experiments.errors import at_least, nearest, positive, usage
 from experiments.wording import counted
 
 
@@ -37,13 +35,14 @@ class Config:
     """Seconds after which a target is given up."""
     fresh: bool = False
     """Audit targets again although their results are up to date."""
+    targets: str = TARGETS
+    """The module or package that lists the targets in a tuple TARGETS: yours, to audit another library."""
     results: Path = Path("results")
     """Folder for the results; the audit writes to its subfolder audit."""
 
 
-def selected(only: tuple[str, ...]) -> list[str]:
-    """Return the names of the targets that --only selects: those named, and those within a module or function named."""
-    names = list(collect().targets)
+def selected(only: tuple[str, ...], names: list[str]) -> list[str]:
+    """Return the names that --only selects: those given, and those within a module or function that is given."""
     found = []
     for wanted in only:
         inner = [name for name in names if name == wanted or name.startswith((f"{wanted}.", f"{wanted}("))]
@@ -59,34 +58,42 @@ def main(config: Config) -> None:
     positive("--timeout", config.timeout)
     if config.seconds is not None:
         positive("--seconds", config.seconds)
-    names, skipped = selected(config.only), collect().skipped
+    collected = load(config.targets)
+    names = selected(config.only, list(collected.targets))
     folder = reports.make_folder(config.results, "audit")
     known = baseline.read()
-    targets = {name: collect().targets[name] for name in names if name not in skipped}
-    done = {} if config.fresh else records.read(folder, targets)
-    todo = [name for name in targets if done.get(name, {}).get("state") != records.DONE]
-    if len(todo) < len(targets):
-        print(f"{counted(len(targets) - len(todo), 'target')} up to date; --fresh audits them again", flush=True)
+    keys = {name: collected.keys[name] for name in names if name not in collected.skipped}
+    done = {} if config.fresh else records.read(folder, keys)
+    todo = [name for name in keys if done.get(name, {}).get("state") != records.DONE]
+    if len(todo) < len(keys):
+        print(f"{counted(len(keys) - len(todo), 'call')} up to date; --fresh audits them again", flush=True)
+    limits = conduct.Limits(config.targets, config.processes, config.timeout, config.seconds)
     try:
-        with contextlib.ExitStack() as stack:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            limits = conduct.Limits(config.processes, config.timeout, config.seconds)
-            conduct.conduct(todo, targets, folder, scratch, limits)
+        with tempfile.TemporaryDirectory() as scratch:
+            conduct.conduct(todo, collected, folder, Path(scratch), limits)
     finally:
-        finish(folder, names, targets, known)
+        finish(folder, names, collected, known)
 
 
-def finish(folder: Path, names: list[str], targets: dict[str, Any], known: baseline.Baseline) -> None:
+def load(package: str) -> Collected:
+    """Return the targets of a package; UsageError if there is none of this name, or it has no targets."""
+    try:
+        return collect(package)
+    except ModuleNotFoundError as error:
+        raise usage("--targets", "an importable module with a tuple TARGETS", f"{package} ({error})") from None
+
+
+def finish(folder: Path, names: list[str], collected: Collected, known: baseline.Baseline) -> None:
     """Write the results of all targets that are done, and print a summary."""
-    done = records.read(folder, targets)
-    rows = table.rows([done[name] for name in targets if name in done], known)
-    skipped = {name: why for name, why in collect().skipped.items() if name in names or len(names) > len(targets)}
+    keys = {name: collected.keys[name] for name in names if name not in collected.skipped}
+    done = records.read(folder, keys)
+    rows = table.rows([done[name] for name in keys if name in done], known)
+    skipped = {name: why for name, why in collected.skipped.items() if name in names or name not in collected.targets}
     gone = baseline.gone(known, rows, [record for record in done.values() if record["state"] == records.DONE])
-    summary = table.Summary(len(names), done, rows, skipped, gone)
+    summary = table.Summary(len(names), done, table.groups(rows), skipped, gone)
     table.write(folder / "findings.csv", rows)
     page.write(folder / "index.html", summary)
     print(summary.text())
     print(f"saved: {folder / 'findings.csv'}, {folder / 'index.html'}")
-    waiting = [name for name in targets if name not in done]
-    if waiting:
-        print(f"{counted(len(waiting), 'target')} left: the same command goes on")
+    if len(done) < len(keys):
+        print(f"{counted(len(keys) - len(done), 'call')} left: the same command goes on")

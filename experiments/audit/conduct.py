@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.audit import records
-from experiments.audit.target import Target
+from experiments.audit.collect import Collected
 from experiments.benchmarks import processes
 from experiments.wording import counted
 
@@ -26,8 +26,9 @@ START = 120.0
 
 
 class Limits(NamedTuple):
-    """How many processes work, and how long."""
+    """How many processes work on which package of targets, and how long."""
 
+    package: str
     processes: int
     timeout: float
     """Seconds for one target."""
@@ -44,14 +45,14 @@ class _Work(NamedTuple):
     workers: dict[int, processes.Worker]
 
 
-def conduct(names: Sequence[str], targets: Mapping[str, Target], folder: Path, scratch: Path, limits: Limits) -> None:
+def conduct(names: Sequence[str], collected: Collected, folder: Path, scratch: Path, limits: Limits) -> None:
     """Audit these targets, and save and print each record as it comes. An interrupt ends the processes at once."""
     work = _Work(queue.SimpleQueue(), queue.SimpleQueue(), threading.Event(), {})
     for name in names:
         work.todo.put(name)
     start = time.perf_counter()
     threads = [
-        threading.Thread(target=_serve, args=(number, work, targets, scratch, limits.timeout), daemon=True)
+        threading.Thread(target=_serve, args=(number, work, collected, scratch, limits), daemon=True)
         for number in range(min(limits.processes, len(names)))
     ]
     try:
@@ -86,7 +87,7 @@ def line(record: Mapping[str, Any], count: int, total: int) -> str:
     return f"[{count:{len(str(total))}}/{total}] {record['name']}: {what} ({record['seconds']:.1f} s)"
 
 
-def _serve(number: int, work: _Work, targets: Mapping[str, Target], scratch: Path, timeout: float) -> None:
+def _serve(number: int, work: _Work, collected: Collected, scratch: Path, limits: Limits) -> None:
     """Give targets to one worker process until none is left, and start it again when it dies or hangs."""
     try:
         while not work.stop.is_set():
@@ -96,11 +97,13 @@ def _serve(number: int, work: _Work, targets: Mapping[str, Target], scratch: Pat
                 break
             start = time.perf_counter()
             try:
-                worker = work.workers.get(number) or _start(number, work, scratch)
+                worker = work.workers.get(number) or _start(number, work, scratch, limits.package)
                 start = time.perf_counter()
-                record = processes.ask(worker, name, timeout)
+                record = processes.ask(worker, name, limits.timeout)
             except processes.WorkerError as error:
-                record = records.failed(targets[name], str(error), time.perf_counter() - start)
+                record = records.failed(
+                    collected.targets[name], collected.keys[name], str(error), time.perf_counter() - start
+                )
                 if number in work.workers:
                     processes.stop(work.workers.pop(number))
             if not work.stop.is_set() or record["state"] == records.DONE:
@@ -111,8 +114,8 @@ def _serve(number: int, work: _Work, targets: Mapping[str, Target], scratch: Pat
         work.done.put(None)
 
 
-def _start(number: int, work: _Work, scratch: Path) -> processes.Worker:
-    worker = processes.start(f"audit{number}", [], scratch, COMMAND, VARIABLES)
+def _start(number: int, work: _Work, scratch: Path, package: str) -> processes.Worker:
+    worker = processes.start(f"audit{number}", [package], scratch, COMMAND, VARIABLES)
     work.workers[number] = worker
     processes.answer(worker, START)
     return worker

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.audit.collect import fingerprint, library, version
+from experiments.audit.collect import library, version
 from experiments.audit.examine import Result
 from experiments.audit.findings import Finding
 from experiments.audit.reproduce import Code, reproduce
@@ -22,7 +22,7 @@ VANISHES = "not reproduced"
 """The kind of error that the code of a finding does not show."""
 
 
-def make(target: Target, result: Result) -> dict[str, Any]:
+def make(target: Target, key: Mapping[str, str], result: Result) -> dict[str, Any]:
     """Return the record of a target that was examined."""
     found, others = [], dict(result.others)
     for finding, call in zip(result.findings, result.calls, strict=True):
@@ -33,7 +33,7 @@ def make(target: Target, result: Result) -> dict[str, Any]:
             found.append(_finding(finding, code))
     return {
         "name": target.name,
-        "key": fingerprint(target),
+        "key": dict(key),
         "state": DONE,
         "library": library(target),
         "version": version(library(target)),
@@ -66,11 +66,11 @@ def _finding(finding: Finding, code: Code) -> dict[str, Any]:
     }
 
 
-def failed(target: Target, why: str, seconds: float) -> dict[str, Any]:
+def failed(target: Target, key: Mapping[str, str], why: str, seconds: float) -> dict[str, Any]:
     """Return the record of a target that could not be examined: its call raises, its process died, or took too long."""
     return {
         "name": target.name,
-        "key": fingerprint(target),
+        "key": dict(key),
         "state": FAILED,
         "library": library(target),
         "version": version(library(target)),
@@ -84,8 +84,8 @@ def failed(target: Target, why: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def read(folder: Path, targets: Mapping[str, Target]) -> dict[str, dict[str, Any]]:
-    """Return the valid records of these targets by name, the newest of each."""
+def read(folder: Path, keys: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    """Return the newest record of each of these targets, by name, if it is valid for the target's key."""
     try:
         lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -96,9 +96,9 @@ def read(folder: Path, targets: Mapping[str, Target]) -> dict[str, dict[str, Any
             record = json.loads(line)
         except ValueError:  # the command was killed while it wrote
             continue
-        if isinstance(record, dict) and record.get("name") in targets:
+        if isinstance(record, dict) and record.get("name") in keys:
             found[record["name"]] = record
-    return {name: record for name, record in found.items() if record.get("key") == fingerprint(targets[name])}
+    return {name: record for name, record in found.items() if record.get("key") == keys[name]}
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:

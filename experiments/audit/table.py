@@ -1,7 +1,6 @@
 """The findings as rows of a table, and how many there are."""
 
 import csv
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,8 @@ from experiments.audit.examine import VERDICTS
 from experiments.wording import counted
 
 NEW = "new"
+STATUSES = (NEW, "wrong", "accuracy", "convention")
+"""The status of a finding, in the order in which they are listed."""
 
 
 class Row(NamedTuple):
@@ -62,8 +63,7 @@ def rows(done: Iterable[Mapping[str, Any]], known: Baseline) -> list[Row]:
         for record in done
         for f in record["findings"]
     ]
-    order = (NEW, "wrong", "accuracy", "convention")
-    return sorted(found, key=lambda row: order.index(row.status))
+    return sorted(found, key=lambda row: STATUSES.index(row.status))
 
 
 def write(path: Path, found: Sequence[Row]) -> None:
@@ -78,12 +78,38 @@ def write(path: Path, found: Sequence[Row]) -> None:
             writer.writerow([*values, row.status, why, row.report, row.reproduced, row.code])
 
 
+class Group(NamedTuple):
+    """The findings of one kind about one argument of a call, at one or more points."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def status(self) -> str:
+        """That of all its rows."""
+        return self.rows[0].status
+
+    @property
+    def report(self) -> str:
+        """That of its first row."""
+        return self.rows[0].report
+
+
+def groups(found: Sequence[Row]) -> list[Group]:
+    """Return the rows by call, argument, kind and status, those with code that runs first."""
+    inner: dict[tuple[str, ...], list[Row]] = {}
+    for row in found:
+        inner.setdefault((row.function, row.argument, row.kind, row.status), []).append(row)
+    return [Group(tuple(sorted(members, key=lambda row: not row.reproduced))) for members in inner.values()]
+
+
 class Summary(NamedTuple):
     """What an audit found."""
 
     selected: int
+    """The number of calls that were asked for."""
     done: Mapping[str, Mapping[str, Any]]
-    rows: Sequence[Row]
+    """The records by name."""
+    groups: Sequence[Group]
     skipped: Mapping[str, str]
     gone: Sequence[Entry]
 
@@ -92,18 +118,27 @@ class Summary(NamedTuple):
         """The records of targets that could not be examined, or not by the checker."""
         return [record for record in self.done.values() if record["checker"] not in VERDICTS]
 
+    @property
+    def versions(self) -> list[str]:
+        """The packages that were audited, with their versions."""
+        return sorted({f"{name} {version}" for r in self.done.values() for name, version in _packages(r)})
+
     def text(self) -> str:
         """Return the summary as printed."""
-        examined = len(self.done) - len(self.failed)
-        seconds = sum(record["seconds"] for record in self.done.values())
-        lines = [f"{counted(examined, 'target')} audited in {seconds:,.0f} s of work"]
-        groups = Counter((row.function, row.argument, row.kind, row.status) for row in self.rows)
-        for status in (NEW, "wrong", "accuracy", "convention"):
-            inner = [key for key in groups if key[-1] == status]
+        work = sum(record["cpu"] for record in self.done.values())
+        lines = [f"{counted(len(self.done), 'call')} audited in {work:,.0f} s of work: {', '.join(self.versions)}"]
+        for status in STATUSES:
+            inner = [group.rows[0] for group in self.groups if group.status == status]
             if inner:
-                lines.append(f"{status}: {counted(len(inner), 'finding')} in {len({key[0] for key in inner})} calls")
-                lines += [f"  {name} by {argument}: {kind}" for name, argument, kind, _ in inner]
+                lines.append(
+                    f"{status}: {counted(len(inner), 'finding')} in {len({row.function for row in inner})} calls"
+                )
+                lines += [f"  {row.function} by {row.argument}: {row.kind}" for row in inner]
         lines += [f"no longer found: {e.target} by {e.argument}: {e.kind} ({e.why})" for e in self.gone]
-        lines += [f"could not be audited: {record['name']}: {record['checker']}" for record in self.failed]
+        lines += [f"not audited: {record['name']}: {record['checker']}" for record in self.failed]
         lines += [f"skipped: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
+
+
+def _packages(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, version) for name, version in record["key"].items() if name not in ("target", "audit") and version]

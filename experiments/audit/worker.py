@@ -1,6 +1,6 @@
 """Audit targets in a process of its own, on command.
 
-    python -m experiments.audit.worker
+    python -m experiments.audit.worker experiments.audit.targets
 
 Reads names of targets from its standard input, and answers each with a record as a line of JSON. A target that hangs or
 ends the process loses nothing but itself. Output of libraries goes to the standard error.
@@ -20,14 +20,15 @@ from experiments.audit.collect import collect
 from experiments.audit.examine import examine
 
 
-def answer(name: str) -> dict[str, Any]:
-    """Examine a target; return its record, also if its call raises an exception."""
-    target, start = collect().targets[name], time.perf_counter()
+def answer(package: str, name: str) -> dict[str, Any]:
+    """Examine a target of a package; return its record, also if its call raises an exception."""
+    collected, start = collect(package), time.perf_counter()
+    target, key = collected.targets[name], collected.keys[name]
     try:
-        return records.make(target, examine(target))
+        return records.make(target, key, examine(target))
     except Exception as error:
         text = str(error).partition("\n")[0]
-        return records.failed(target, f"{type(error).__name__}: {text}"[:300], time.perf_counter() - start)
+        return records.failed(target, key, f"{type(error).__name__}: {text}"[:300], time.perf_counter() - start)
     finally:
         jax.clear_caches()  # each program keeps memory mappings, of which a process may have 65,530
 
@@ -39,7 +40,7 @@ def main() -> None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         print(json.dumps({"ready": True}), file=out, flush=True)
         for line in sys.stdin:
-            print(json.dumps(answer(line.strip()), allow_nan=False), file=out, flush=True)
+            print(json.dumps(answer(sys.argv[1], line.strip()), allow_nan=False), file=out, flush=True)
 
 
 if __name__ == "__main__":
