@@ -8,13 +8,13 @@ import numpy as np
 
 from experiments.audit.call import Call, Leaf, Programs
 from experiments.audit.judge import Difference
-from experiments.audit.measure import Jacobians, lines, of_line, scale
+from experiments.audit.measure import Jacobians, Key, lines, of_line, scale
 
 DIRECTIONS = 2
 
 
 def additive(
-    call: Call, compiled: Programs, jac: Jacobians, measured: dict[tuple[int, int, int], Difference], p: int, leaf: Leaf
+    call: Call, compiled: Programs, jac: Jacobians, measured: dict[Key, Difference], p: int, leaf: Leaf
 ) -> np.ndarray:
     """Return for each output whether its slopes along random directions of a leaf are the sums of its partial slopes.
 
@@ -47,9 +47,9 @@ def additive(
     return holds
 
 
-def _slope(jac: Jacobians, measured: dict[tuple[int, int, int], Difference], key: tuple[int, int, int]) -> float:
+def _slope(jac: Jacobians, measured: dict[Key, Difference], key: Key) -> float:
     return measured[key].value if key in measured else float(jac.reverse[key])
 
 
-def _error(measured: dict[tuple[int, int, int], Difference], key: tuple[int, int, int]) -> float:
+def _error(measured: dict[Key, Difference], key: Key) -> float:
     return measured[key].error if key in measured else 0.0

@@ -6,10 +6,7 @@ import numpy as np
 
 from experiments.audit.call import Call, leaf_of
 from experiments.audit.judge import ERRORS, Verdict
-from experiments.audit.measure import Jacobians
-
-Key = tuple[int, int, int]
-"""(point, output, input), positions in the Jacobians."""
+from experiments.audit.measure import Jacobians, Key
 
 
 class Points(NamedTuple):

@@ -5,10 +5,12 @@ Two that agree against the third name the error:
 
 - "wrong derivative": autodiff alone is off, from differences that resolve the slope or from the exact function.
 - "inexact derivative": the same, by less than 1 part in 1000.
-- "wrong value": the function itself differs from the exact one, and its derivatives may follow it.
+- "wrong value": the value of the function is wrong, and so is its derivative.
+- "follows a wrong function": autodiff and differences agree, and the exact derivative is another one.
 - "not finite": autodiff is NaN or infinite where the function has a slope.
 - "modes differ": forward and reverse mode disagree, and the reverse mode is right.
-- "no derivative": a kink or jump, at which autodiff lies outside the one-sided slopes or is not finite.
+- "outside the slopes": at a kink, autodiff is less or more than the slopes on both sides.
+- "no derivative": autodiff is not finite where the function has no derivative, as at a kink.
 - "noisy difference": differences alone are off. This is no error.
 - "unresolved": differences alone contradict autodiff, at steps too large to decide.
 - "convention": autodiff is finite where partial derivatives exist and the derivative does not, as of a median at ties.
@@ -23,8 +25,8 @@ from experiments.audit.exact import Exact
 
 WRONG, INEXACT, VALUE, NOT_FINITE = "wrong derivative", "inexact derivative", "wrong value", "not finite"
 MODES, NONE, NOISY, UNRESOLVED = "modes differ", "no derivative", "noisy difference", "unresolved"
-CONVENTION = "convention"
-ERRORS = (WRONG, NOT_FINITE, VALUE, MODES, INEXACT, NONE)
+FOLLOWS, OUTSIDE, CONVENTION = "follows a wrong function", "outside the slopes", "convention"
+ERRORS = (WRONG, NOT_FINITE, OUTSIDE, VALUE, FOLLOWS, MODES, INEXACT, NONE)
 """The kinds that are findings, worst first."""
 
 AGREE, DIFFERENCES = "autodiff and the exact function", "differences"
@@ -122,7 +124,15 @@ def _by_exact(e: Evidence, exact: Exact) -> Verdict | None:
         return Verdict(NOISY, e.difference.value, (slope,), AGREE) if noisy and e.difference else _modes(e, by)
     if not math.isfinite(e.reverse):
         return Verdict(NOT_FINITE, e.reverse, (slope,), by)
+    if resolved and not confirmed and e.difference and _agrees(e, e.difference):
+        return Verdict(FOLLOWS, e.reverse, (slope,), by)
     return Verdict(_size(e.reverse, slope), e.reverse, (slope,), by)
+
+
+def _agrees(e: Evidence, d: Difference) -> bool:
+    """Return whether differences agree with autodiff."""
+    far = abs(e.reverse - d.value)
+    return far <= 4 * d.error + RELATIVE * max(abs(e.reverse), abs(d.value)) + 1e-9 * e.natural
 
 
 def _by_difference(e: Evidence, d: Difference) -> Verdict | None:
@@ -134,8 +144,7 @@ def _by_difference(e: Evidence, d: Difference) -> Verdict | None:
         return None
     if not math.isfinite(e.reverse):
         return Verdict(UNRESOLVED if d.coarse else NOT_FINITE, e.reverse, (d.value,), by)
-    far = abs(e.reverse - d.value)
-    if far <= 4 * d.error + RELATIVE * max(abs(e.reverse), abs(d.value)) + 1e-9 * e.natural or d.apart <= 0.5 * far:
+    if _agrees(e, d) or d.apart <= 0.5 * abs(e.reverse - d.value):
         return _modes(e, by)
     return Verdict(UNRESOLVED if d.coarse else _size(e.reverse, d.value), e.reverse, (d.value,), by)
 
@@ -143,7 +152,9 @@ def _by_difference(e: Evidence, d: Difference) -> Verdict | None:
 def _at_kink(e: Evidence, sides: tuple[float, float], margin: float, by: str) -> Verdict | None:
     low, high = sorted(sides)
     margin += RELATIVE * max(abs(low), abs(high))
-    return None if low - margin <= e.reverse <= high + margin else Verdict(NONE, e.reverse, sides, by)
+    if low - margin <= e.reverse <= high + margin:
+        return None
+    return Verdict(OUTSIDE if math.isfinite(e.reverse) else NONE, e.reverse, sides, by)
 
 
 def _modes(e: Evidence, by: str) -> Verdict | None:

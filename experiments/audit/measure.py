@@ -1,7 +1,7 @@
 """Derivatives of a call at many points: by autodiff in both modes, by finite differences, and of the exact function."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ INPUTS, OUTPUTS = 24, 16
 ROWS = 8000
 """The most evaluations of the function by differences."""
 UNIT = 2.0**-53
+Key = tuple[int, int, int]
+"""(point, output, input), positions in the Jacobians."""
 
 
 class Jacobians(NamedTuple):
@@ -71,7 +73,9 @@ def scale(call: Call, x: np.ndarray, j: int) -> float:
     return largest * directional.scale(part / largest) if largest > 1 else directional.scale(part)
 
 
-def differences(call: Call, compiled: Programs, jac: Jacobians, columns: Iterable[tuple[int, int]]) -> dict:
+def differences(
+    call: Call, compiled: Programs, jac: Jacobians, columns: Iterable[tuple[int, int]], always: Collection[Key]
+) -> dict[Key, Difference]:
     """Measure derivatives by finite differences where autodiff seems to disagree with them.
 
     Args:
@@ -79,9 +83,10 @@ def differences(call: Call, compiled: Programs, jac: Jacobians, columns: Iterabl
       compiled: its programs.
       jac: what is known at each point.
       columns: pairs (point, position in jac.inputs), most important first. At most ROWS evaluations are made.
+      always: derivatives to return even if differences confirm autodiff at first sight.
 
     Returns:
-      From (point, output, input), positions in `jac`, to a Difference, where autodiff is not confirmed at first sight.
+      The differences that do not confirm autodiff at first sight.
     """
     powers = np.array(directional.FINE)
     pairs = list(columns)[: ROWS // (2 * len(powers))]
@@ -102,7 +107,7 @@ def differences(call: Call, compiled: Programs, jac: Jacobians, columns: Iterabl
         for i in range(len(jac.outputs)):
             line = directional.Line(powers, t, plus[:, i], minus[:, i], float(jac.value[p, i]))
             got = float(jac.reverse[p, i, j])
-            if not _confirmed(line, got):
+            if (p, i, j) in always or not _confirmed(line, got):
                 result[p, i, j] = of_line(line, 2 * float(jac.moved[p, i]), got)
     return result
 

@@ -114,9 +114,14 @@ def _code(call: Call, finding: Finding, args: tuple, output: int, entry: int, co
     function = public.code if body == f"{public.code}({x})" else f"lambda {x}: {body}"
     if finding.kind == VALUE:
         return "\n".join([*lines, f"print({body})"])
+    place = _entry(args[number], path, entry)
+    if finding.kind == MODES and not path and not np.iscomplexobj(args[number]):
+        tangent = f"jnp.zeros_like({x}).at{place}.set(1)" if place else f"jnp.ones_like({x})"
+        forward = f"lambda {x}, t: jax.jvp({function}, ({x},), (t,))[1]"
+        return "\n".join([*lines, f"print({f'jax.jit({forward})' if compiled else f'({forward})'}({x}, {tangent}))"])
     derivative = f"jax.{'jacfwd' if finding.kind == MODES else 'grad'}({function})"
     derivative = f"jax.jit({derivative})" if compiled else derivative
-    return "\n".join([*lines, f"print({derivative}({x}){_entry(args[number], path, entry)})"])
+    return "\n".join([*lines, f"print({derivative}({x}){place})"])
 
 
 def symbols_array(arg: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from experiments.audit import exact
 from experiments.audit.additivity import additive
 from experiments.audit.call import Call, Leaf, Programs, leaf_of, programs, vector
-from experiments.audit.findings import Finding, Key, Points, findings
+from experiments.audit.findings import Finding, Points, findings
 from experiments.audit.judge import (
     CONVENTION,
     DIFFERENCES,
@@ -29,7 +29,7 @@ from experiments.audit.judge import (
     close,
     judge,
 )
-from experiments.audit.measure import Exacts, Jacobians, differences, jacobians
+from experiments.audit.measure import Exacts, Jacobians, Key, differences, jacobians
 from fnn.gradcheck import CheckedPoint
 
 EXACT_SECONDS = 3.0
@@ -149,7 +149,7 @@ def _evidence(
     ]
     rest = [(p, j) for p, name in enumerate(points.names) if name != "sweep" for j in range(len(jac.inputs))]
     columns = dict.fromkeys([*((p, j) for p, _, j in doubtful), *failed, *rest])
-    measured = differences(call, compiled, jac, columns)
+    measured = differences(call, compiled, jac, columns, set(doubtful))
     found, hidden = {}, _hidden(jac)
     for key in {**dict.fromkeys(doubtful), **measured, **dict.fromkeys(_modes_differ(jac))}:
         p, i, j = key
