@@ -121,7 +121,8 @@ def _entries(leaf: Leaf, x: Any) -> Any:
     part = x[leaf.start : leaf.start + leaf.size]
     if leaf.complex:
         pairs = part.reshape(*leaf.shape, 2)
-        return pairs[..., 0] + 1j * pairs[..., 1]
+        join = jax.lax.complex if isinstance(x, jax.Array) else lambda re, im: re + 1j * im
+        return join(pairs[..., 0], pairs[..., 1])
     return part.reshape(leaf.shape)
 
 

@@ -1,6 +1,6 @@
 """The third reference: derivatives of exact functions, by differences of mpmath's numbers with 100 digits.
 
-    (f(x + h) - f(x)) / h   and   (f(x) - f(x - h)) / h,   h = 1e-35 |x|   (1e-35 at x = 0)
+    (f(x + h) - f(x)) / h   and   (f(x) - f(x - h)) / h,   h = 1e-35 min(|x|, 1)   (1e-35 at x = 0)
 
 x is the exact value of a float. A slope counts if a step of h/1000 agrees with it, which fails where the derivative is
 infinite, or if it falls with h, and is then 0. The differences lose 35 digits and leave more than 50; small
@@ -76,7 +76,7 @@ def _exact(mp: Any, function: Callable, numbers: Sequence[Any], position: int, m
         return mp.re(y)
 
     def side(sign: int) -> float | None:
-        h = sign * (abs(x) or mp.mpf(1)) * mp.mpf(10) ** -35
+        h = sign * min(abs(x) or mp.mpf(1), mp.mpf(1)) * mp.mpf(10) ** -35
         try:
             with _limited():
                 wide, narrow = (at(h) - zero) / h, (at(h / 1000) - zero) * 1000 / h
