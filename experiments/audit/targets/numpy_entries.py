@@ -3,8 +3,10 @@
 import numpy as np
 
 from experiments.audit.calls import first, of_parts
-from experiments.audit.domains import above, between, closed, fixed, integers, nonnegative, positive, real
+from experiments.audit.domains import above, between, closed, constant, fixed, integers, nonnegative, positive, real
 from experiments.audit.target import Target
+
+TINY = constant([3e-170, -1e-175])
 
 ONE = (
     Target("jax.numpy.abs", (real(),), exact=lambda mp, x: abs(x)),
@@ -67,6 +69,8 @@ TWO = (
     Target("jax.numpy.fmod", (real(), real())),
     Target("jax.numpy.heaviside", (real(), real())),
     Target("jax.numpy.hypot", (real(), real()), exact=lambda mp, x, y: mp.hypot(x, y)),
+    Target("jax.numpy.hypot", (TINY, TINY), exact=lambda mp, x, y: mp.hypot(x, y), label="tiny"),
+    Target("jax.numpy.arctan2", (TINY, TINY), exact=lambda mp, x, y: mp.atan2(x, y), label="tiny"),
     Target("jax.numpy.ldexp", (real(), integers(-3, 4)), exact=lambda mp, x, y: mp.ldexp(x, int(y))),
     Target("jax.numpy.logaddexp2", (real(), real()), exact=lambda mp, x, y: mp.log(2**x + 2**y, 2)),
     Target("jax.numpy.maximum", (real(), real()), exact=lambda mp, x, y: max(x, y)),

@@ -51,6 +51,7 @@ TRANSFORMATIONS = (
     Target("optax.clip", (TREE,), {"max_delta": 0.5}, updates),
     Target("optax.clip_by_block_rms", (TREE,), {"threshold": 0.5}, updates),
     Target("optax.clip_by_global_norm", (TREE,), {"max_norm": 0.5}, updates),
+    Target("optax.clip_by_global_norm", (real(3),), {"max_norm": 0.5}, updates, label="array"),
     Target("optax.ema", (TREE,), {"decay": 0.9}, updates),
     Target("optax.flatten", (TREE,), {}, lambda f, g: updates(lambda: f(optax.adam(0.1)), g)),
     Target("optax.keep_params_nonnegative", (TREE, tree({"a": nonnegative(2), "b": nonnegative(2, 2)})), {}, updates),

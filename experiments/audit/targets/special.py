@@ -3,13 +3,24 @@
 import numpy as np
 
 from experiments.audit.calls import of_parts
-from experiments.audit.domains import above, between, closed, fixed, nonnegative, positive, probabilities, real
+from experiments.audit.domains import (
+    above,
+    between,
+    closed,
+    constant,
+    fixed,
+    nonnegative,
+    positive,
+    probabilities,
+    real,
+)
 from experiments.audit.target import Target
 
 ONE = (
     Target("jax.scipy.special.dawsn", (real(),), exact=lambda mp, x: mp.sqrt(mp.pi) / 2 * mp.exp(-x * x) * mp.erfi(x)),
     Target("jax.scipy.special.digamma", (positive(),), exact=lambda mp, x: mp.digamma(x)),
     Target("jax.scipy.special.digamma", (real(),), exact=lambda mp, x: mp.digamma(x), label="real"),
+    Target("jax.scipy.special.digamma", (between(-13, -12),), exact=lambda mp, x: mp.digamma(x), label="left"),
     Target("jax.scipy.special.entr", (nonnegative(),), exact=lambda mp, x: -x * mp.log(x) if x else mp.mpf(0)),
     Target("jax.scipy.special.erf", (real(),), exact=lambda mp, x: mp.erf(x)),
     Target("jax.scipy.special.erfc", (real(),), exact=lambda mp, x: mp.erfc(x)),
@@ -110,6 +121,12 @@ MORE = (
         exact=lambda mp, h, a: mp.quad(lambda t: mp.exp(-h * h * (1 + t * t) / 2) / (1 + t * t), [0, a]) / (2 * mp.pi),
     ),
     Target("jax.scipy.special.poch", (positive(), positive()), exact=lambda mp, x, m: mp.rf(x, m)),
+    Target(
+        "jax.scipy.special.poch",
+        (constant([-2.0, -1.5, -1.0, 3.0]), fixed(2.0)),
+        label="x < 0",
+        exact=lambda mp, x, m: mp.rf(x, m),
+    ),
     Target("jax.scipy.special.polygamma", (fixed(0), positive()), label="0", exact=lambda mp, n, x: mp.psi(n, x)),
     Target("jax.scipy.special.polygamma", (fixed(1), positive()), label="1", exact=lambda mp, n, x: mp.psi(n, x)),
     Target("jax.scipy.special.polygamma", (fixed(2), positive()), label="2", exact=lambda mp, n, x: mp.psi(n, x)),
