@@ -145,12 +145,12 @@ def sharded(problem: Problem, point: Point, expected: Expected, tol: list[float]
         spec = jax.sharding.PartitionSpec(*([None] * axis + ["devices"] if axis is not None else []))
         return jax.device_put(a, jax.sharding.NamedSharding(mesh, spec))
 
-    inputs = jax.tree_util.tree_map(shard, (list(point.x), list(problem.data), list(point.ct)))
+    x, data, ct = jax.tree_util.tree_map(shard, (list(point.x), list(problem.data), list(point.ct)))
     try:
-        got = jax.jit(problem.backward)(*inputs)
+        got = jax.jit(problem.backward)(x, data, ct)
     except Exception as error:
         try:
-            jax.jit(problem.fun)(*inputs[:2])
+            jax.jit(problem.fun)(x, data)
         except Exception:
             return [], "SKIPPED: fun itself cannot run on sharded arrays"
         return [], f"FAIL: raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
