@@ -51,8 +51,8 @@ class Slope(NamedTuple):
     """The slopes on the left and on the right of a kink or jump; NaN elsewhere."""
     margin: float
     """The error that the slopes in `sides` may have."""
-    finer: tuple[float, ...] = ()
-    """D₄ at the smaller steps."""
+    finer: tuple[tuple[float, float], ...] = ()
+    """D₄ at the smaller steps, each with its noise."""
     secant: float = 0.0
     """|φ(±t) - φ(0)| / t at the largest step, the larger of both sides."""
 
@@ -124,7 +124,7 @@ def slope(p: Potential, line: Line, fine: float = 0.0) -> Slope:
     kind = kind_of(p, line)
     sides = one_sided(line, kind, base_noise(p, line)) if kind in (KINK, JUMP) else Sides(np.nan, np.nan, np.inf)
     step = float(2.0 ** -line.powers[pairs[best]])
-    finer = tuple(map(float, d4[best + 1 :]))
+    finer = tuple(zip(d4[best + 1 :].tolist(), (noise / t[best + 1 :]).tolist(), strict=True))
     found = Slope(float(d4[best]), float(error[best]), step, kind, (sides.left, sides.right), sides.margin, finer)
     return found._replace(secant=_secant(line))
 

@@ -22,6 +22,7 @@ from fnn.gradcheck.problem import rms, to_jax, to_numpy
 
 FINEST = (*FINE, 27, 28, 30, 31, 33, 34, 36, 37)
 """The steps along one direction at an edge point are 2^-power for these powers."""
+SMALLEST = 2.0 ** -max(FINEST)
 LEAST = 1e-6
 """Steps along small entries are smaller by their size relative to the leaf, but not below this."""
 DEEP = 2.0**-60
@@ -44,10 +45,12 @@ def at_scale(p: Potential, leaf: int, v: np.ndarray, factor: float, powers: Sequ
     """Return the slope of φ along v from steps that are smaller than the usual ones by a factor."""
     line = along(p, leaf, factor * v, powers)
     s = slope(p, line, fine_noise(p, [line], max(powers) - 1))
-    if not np.isfinite(s.error):
+    if _grows(p, line):
+        s = s._replace(error=np.inf)
+    elif not np.isfinite(s.error):
         s = _one_sided(p, line)._replace(secant=s.secant)
     sides = (s.sides[0] / factor, s.sides[1] / factor)
-    finer = tuple(value / factor for value in s.finer)
+    finer = tuple((value / factor, error / factor) for value, error in s.finer)
     return Slope(s.value / factor, s.error / factor, s.step, s.kind, sides, s.margin / factor, finer, s.secant / factor)
 
 
@@ -96,8 +99,9 @@ def adds_up(p: Potential, leaf: int, v: np.ndarray, s: Slope, rng: np.random.Gen
         parts = (right(both), s.value, right(alone))
         if not np.all(np.isfinite(parts)):
             continue
-        error = 4 * (error_of(alone) + error_of(both) + s.error) + 1e-8 * max(map(abs, parts))
-        if error > 0.05 * abs(s.value) and error > 0.05 * max(map(abs, parts)):
+        size = max(*map(abs, parts), alone.secant, both.secant, s.secant)
+        error = 4 * (error_of(alone) + error_of(both) + s.error) + 1e-8 * size
+        if error > 0.05 * max(size, 1e-6 * abs(p.zero) / scale(p.x[leaf])):
             continue
         if abs(parts[0] - parts[1] - parts[2]) > error:
             return False
@@ -120,6 +124,13 @@ def nearby(p: Potential, leaf: int, v: np.ndarray, rng: np.random.Generator) -> 
     return found[np.isfinite(found)]
 
 
+def _grows(p: Potential, line: Line) -> bool:
+    """Return whether φ(t) - φ(-t) is not halved with t at the smallest steps: an infinite slope, or a jump."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        before, last = np.abs(line.plus - line.minus)[-2:]
+    return bool(last > 0.6 * before and last > 8 * base_noise(p, line))
+
+
 def _one_sided(p: Potential, line: Line) -> Slope:
     """Return the slope of the side on which φ is finite: 2 D₁(h) - D₁(2h), where D₁(h) = ±[φ(±t) - φ(0)] / t."""
     pairs = [k for k in range(1, len(line.powers)) if line.powers[k] == line.powers[k - 1] + 1]
@@ -135,6 +146,9 @@ def _one_sided(p: Potential, line: Line) -> Slope:
             error = np.where(np.isfinite(error), error, np.inf)[:-1]  # the last has no smaller step to agree with
         k = int(np.argmin(error))
         if error[k] < best.error:
-            step, finer = float(2.0 ** -line.powers[pairs[k]]), tuple(map(float, d2[k + 1 :]))
+            step, finer = (
+                float(2.0 ** -line.powers[pairs[k]]),
+                tuple(zip(d2[k + 1 :].tolist(), (noise / t[k + 1 :]).tolist(), strict=True)),
+            )
             best = best._replace(value=float(d2[k]), error=float(error[k]), step=step, finer=finer)
     return best

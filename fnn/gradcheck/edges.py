@@ -1,7 +1,7 @@
 """Points at which a gradient may be wrong although it is right nearby: zeros, ties, ones, halves, extreme numbers.
 
 One leaf at a time takes such values, and the other leaves stay as they were given. `edge_verdict` judges the gradient
-there. A point is skipped by name if the function is not finite there, or if the last bit of x decides its value, as it
+there. A point is skipped by name if the function is not finite there, or if the last bits of x decide its value, as it
 does for the sine of a large number, whose slope no difference can resolve.
 """
 
@@ -17,10 +17,12 @@ from fnn.gradcheck.problem import Point, Problem, generator, to_jax, to_numpy
 
 EDGE = "edge"
 NOT_FINITE = "fun is not finite there or its domain excludes it"
-NOT_DETERMINED = "the last bit of x decides fun's value there"
+NOT_DETERMINED = "the last bits of x decide fun's value there"
 
-DIGITS = 1e-7
-"""A change of the last bit of x may change φ by this fraction of what a change of 1 % does; a smooth φ needs 1e-14."""
+LAST = 64
+"""The last bits of x are changed by up to this many units of roundoff."""
+DIGITS = 1e-6
+"""That may change φ by this fraction of what a change of x by 1 % does; a smooth φ needs 1e-12."""
 INTEGERS = {"floor", "ceil", "round", "rem", "lgamma", "digamma", "polygamma"}
 """Primitives that have jumps or poles at integers."""
 RESOLVED = 1e6
@@ -69,8 +71,8 @@ def _unusable(problem: Problem, phi: Callable, x: list, ct: list, name: str) -> 
     for draw in range(2):
         rng = generator(problem.seed, EDGE, name, draw)
         xi = [rng.uniform(-1.0, 1.0, v.shape) for v in x]
-        for sign in (-4.0, 4.0):
-            last = max(last, abs(float(phi(_moved(x, xi, sign * problem.u_fun), ct)) - value))
+        for bits in (-LAST, LAST):
+            last = max(last, abs(float(phi(_moved(x, xi, bits * problem.u_fun), ct)) - value))
         change = abs(float(phi(_moved(x, xi, 1e-2), ct)) - value)
         percent = max(percent, change if np.isfinite(change) else 0.0)
     return NOT_DETERMINED if last > DIGITS * max(percent, 1e-2 * abs(value)) else ""
