@@ -31,7 +31,7 @@ from fnn.gradcheck.edge_compare import (
 from fnn.gradcheck.edge_slopes import adds_up, dense_direction
 from fnn.gradcheck.kinks import JUMP, KINK
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.pairs import index_in
+from fnn.gradcheck.pairs import index_in, part, positions
 from fnn.gradcheck.problem import Point, Problem, finding, generator, to_numpy
 from fnn.gradcheck.report import LeafReport
 
@@ -65,8 +65,8 @@ def check_edge(
     if whole and whole.verdict == WRONG and g.size > MOST and not any(t.verdict == WRONG for t in tested):
         exact = locate(p, problem, options, leaf, g)
         if exact and exact.worst_index is not None:
-            flat = int(np.ravel_multi_index(exact.worst_index, g.shape))
-            tested.append(test(unit(g, flat), flat))
+            flats = positions(problem.leaves[leaf], exact.worst_index)
+            tested += [test(unit(g, flat), flat) for flat in flats]
     wrong = sorted((t for t in tested if t.verdict == WRONG), key=lambda t: -excess(t))
     no_derivative = False
     for t in wrong[:3]:
@@ -112,23 +112,27 @@ def _groups(x: np.ndarray) -> list[np.ndarray]:
 
 
 def _failed(problem: Problem, point: Point, leaf: int, g: np.ndarray, t: Tested, count: int | None) -> LeafReport:
-    where = "along a direction" if t.flat is None else f"at {list(index_in(problem.leaves[leaf], t.flat))}"
+    report = problem.leaves[leaf]
+    index = None if t.flat is None else index_in(report, t.flat)
+    where = "along a direction" if index is None else f"at {list(index)}"
+    number_of = lambda v: part(report, t.flat, v)
     number = f"{count}/{g.size} elements, worst " if count and t.flat is not None else ""
     kink = None
     if t.verdict == OUTSIDE:
         low, high = sorted(t.s.sides) if t.s.kind in (KINK, JUMP) else (t.s.value, t.s.value)
-        slopes = f"slopes {low:.6g} and {high:.6g}" if low < high else f"slope {low:.6g}"
-        kink = f"a {t.s.kind if low < high else KINK} {where}: {t.got:.6g} is outside the one-sided {slopes}"
+        slopes = f"slopes {number_of(low)} and {number_of(high)}" if low < high else f"slope {number_of(low)}"
+        kink = f"a {t.s.kind if low < high else KINK} {where}: {number_of(t.got)} is outside the one-sided {slopes}"
         line, hint = f"differences: {kink}, {point.name}", "outside the one-sided slopes at a kink"
     else:
-        line = f"differences: {number}{where}, {t.got:.6g} vs {t.s.value:.6g} ± {t.s.error:.1g}, {point.name}"
+        slopes = f"{number_of(t.got)} vs {number_of(t.s.value)} ± {t.s.error:.1g}"
+        line = f"differences: {number}{where}, {slopes}, {point.name}"
         hint = "right at other points?"
     if not np.isfinite(t.got):
         hint = "not finite where fun has a slope: the derivative of a branch that is not taken?"
     return finding(
         problem, "differences", leaf, "FAIL", line, hint=hint, kink=kink, step=t.s.step, num_wrong=count,
         max_error=abs(t.got - t.s.value) if np.isfinite(t.got) else np.inf, tol=t.tol,
-        worst_index=None if t.flat is None else index_in(problem.leaves[leaf], t.flat),
+        worst_index=index,
     )  # fmt: skip
 
 

@@ -61,15 +61,21 @@ def elements(leaf: LeafReport, mask: np.ndarray) -> np.ndarray:
     return np.asarray(mask.any(-1)) if is_complex(leaf.dtype) else mask
 
 
-def part(leaf: LeafReport, flat: int, number: float) -> str:
-    """Return one part of a gradient as text, with a j after an imaginary part."""
-    imaginary = is_complex(leaf.dtype) and flat % 2
+def part(leaf: LeafReport, flat: int | None, number: float) -> str:
+    """Return one part of a gradient as text, with a j after an imaginary part. `flat` is None for a direction."""
+    imaginary = flat is not None and is_complex(leaf.dtype) and flat % 2
     return f"{-number:.6g}j" if imaginary else f"{number:.6g}"
 
 
 def index_in(leaf: LeafReport, flat: int) -> tuple[int, ...]:
     """Return the index in a leaf of a position in its flattened array, or in its flattened pair if it is complex."""
     return index_of(flat // 2 if is_complex(leaf.dtype) else flat, leaf.shape)
+
+
+def positions(leaf: LeafReport, index: tuple[int, ...]) -> list[int]:
+    """Return the positions in the flattened array of a leaf, or in its flattened pair, of an element."""
+    flat = int(np.ravel_multi_index(index, leaf.shape)) if index else 0
+    return [2 * flat, 2 * flat + 1] if is_complex(leaf.dtype) else [flat]
 
 
 def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -55,7 +55,7 @@ CASES = {
     "Python scalar": (lambda z: z**3, (2.0 + 1j,)),
     "scan": (lambda z: jax.lax.scan(lambda c, a: (c * a, c + a), jnp.ones((3,), z.dtype), z), (Z,)),
 }
-NATIVE = "real beside complex", "fft", "angle"
+NATIVE = "fft", "angle"
 CHANGES = {
     "conjugated": (jnp.conj, "conjugated: JAX's"),
     "1j × expected": (lambda g: 1j * g, "1j × expected"),
@@ -177,6 +177,17 @@ def test_kinks_of_the_absolute_value():
     report = check_vjp(jnp.abs, wrong, (at_zero,), cotangent=np.ones(3), key=1)
     assert report.leaves[0].worst_index == (0,)
     assert "9j is outside the one-sided slopes 1j and -1j" in report.summary()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("z", [Z[:1], np.tile(Z, (10, 1))], ids=["small", "large"])
+def test_a_gradient_that_is_wrong_at_zeros_alone(z):
+    wrong = lambda args, ct: (jnp.where(args[0] == 0, 1j, 2 * args[0] * ct),)
+    checks = ("structure", "reference", "differences")
+    (leaf,) = check_vjp(jnp.square, wrong, (z,), points="edges", checks=checks, key=1).leaves
+    assert leaf.status == "FAIL"
+    assert leaf.worst_index is not None
+    assert all(i < n for i, n in zip(leaf.worst_index, z.shape, strict=True))
 
 
 @pytest.mark.slow
