@@ -101,7 +101,8 @@ def _gone(entries: Sequence[Entry]) -> str:
     if not entries:
         return ""
     rows = [
-        (f"<code>{html.escape(e.target)}</code>", e.argument, e.kind, ", ".join(e.versions), e.why) for e in entries
+        (f"<code>{html.escape(e.target)}</code>", *map(html.escape, (e.argument, e.kind, ", ".join(e.versions), e.why)))
+        for e in entries
     ]
     head = ("call", "argument", "error", "seen in", "why")
     return f"<section id='gone'><h2>Known, and no longer found</h2>{_table(head, rows)}</section>"

@@ -130,9 +130,8 @@ class Summary(NamedTuple):
         for status in STATUSES:
             inner = [group.rows[0] for group in self.groups if group.status == status]
             if inner:
-                lines.append(
-                    f"{status}: {counted(len(inner), 'finding')} in {len({row.function for row in inner})} calls"
-                )
+                calls = counted(len({row.function for row in inner}), "call")
+                lines.append(f"{status}: {counted(len(inner), 'finding')} in {calls}")
                 lines += [f"  {row.function} by {row.argument}: {row.kind}" for row in inner]
         lines += [f"no longer found: {e.target} by {e.argument}: {e.kind} ({e.why})" for e in self.gone]
         lines += [f"not audited: {record['name']}: {record['checker']}" for record in self.failed]

@@ -79,7 +79,8 @@ def test_kinds(given, kind):
 )
 def test_who_agrees(given, by):
     verdict = judge(given)
-    assert verdict is not None and verdict.by == by
+    assert verdict is not None
+    assert verdict.by == by
 
 
 def test_an_ill_conditioned_derivative_may_differ():
