@@ -65,6 +65,22 @@ the reference only at a kink, and lies between the slopes, has status KINK, whic
 again at a point beside the kink. A value outside the slopes is wrong. So is NaN wherever the function has a slope, even
 if autodiff returns NaN too. `kinks="fail"` rejects kinks.
 
+Special points
+--------------
+
+Many gradients are right at random points and wrong at zeros, ties or extreme numbers. `points="edges"` also checks
+there, one leaf after the other (`edges` lists the points). The checker chose these points, so only what a resolved
+slope refutes is an error there: also NaN where the function has a slope, and a value that is not the one-sided
+derivative at the end of the domain. Kinks, points without a derivative, and slopes that no step resolves are listed in
+the notes and in the report's field `edges`. Points at which the function is not finite are skipped by name.
+
+>>> spoiled = lambda args, ct: (jnp.where(args[0] == 0.0, 0.0, 3.0 * ct),)
+>>> check_vjp(lambda x: 3.0 * x, spoiled, (jnp.linspace(-1.0, 2.0, 4),), key=7).ok
+True
+>>> report = check_vjp(lambda x: 3.0 * x, spoiled, (jnp.linspace(-1.0, 2.0, 4),), points="edges", key=7)
+>>> report.leaves[0].status, report.leaves[0].point
+('FAIL', 'zeros in [0]')
+
 Complex arguments
 -----------------
 
@@ -137,7 +153,7 @@ correct gradients, without a false alarm, and 403 wrong ones, all of which are c
 
 References: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 2002. J. Nocedal and S. J.
 Wright, Numerical Optimization, 2nd edition, 2006. A. Griewank and A. Walther, Evaluating Derivatives, 2nd edition,
-2008.
+2008. F. H. Clarke, Optimization and Nonsmooth Analysis, 1990.
 """
 
 from fnn.gradcheck.check import assert_custom_vjp as assert_custom_vjp

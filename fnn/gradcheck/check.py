@@ -53,8 +53,9 @@ def check_vjp(
       in_axes: a tuple with an axis or None per argument, or a list of such tuples, for vmap. Default: all arguments,
         the cotangent alone, and each argument alone.
       nondet_tol: how much two identical runs may differ. Default: 0.
-      points: "edges" also checks, leaf by leaf, at zeros, ones, halves, ties, and the smallest and large numbers of the
-        leaf's dtype, where the function is finite. Default: "random".
+      points: "edges" also checks, leaf by leaf, with flipped signs and at zeros, ones, halves, ties, the values of
+        another leaf, and the smallest and large numbers of the leaf's dtype, in the domain and where the function is
+        finite. The report's field `edges` lists what was found there. Default: "random".
       key: a PRNG key or an int that seeds the check. Default: a new one, which the report prints.
 
     Returns:
