@@ -20,6 +20,7 @@ from fnn.gradcheck.check import differentiated, vjp_of
 from fnn.gradcheck.interrupts import raise_interrupts
 from fnn.gradcheck.lifting import lift
 from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
+from fnn.gradcheck.pairs import covector, gradient_pair, pair, value
 from fnn.gradcheck.precision import compute_in, narrowing, unit_roundoff
 from fnn.gradcheck.problem import generator, inexact_outputs, to_numpy
 from fnn.gradcheck.reference import DRAWS, perturbed
@@ -103,9 +104,10 @@ def _gradient(f: Callable, args: tuple, numbers: Sequence[int], ct):
     except NO_TRANSPOSE:
         of_leaves, leaves, treedef, inexact = _of_leaves(f, args, numbers)
         x = [jnp.asarray(leaves[k]) for k in inexact]
+        pairs = [gradient_pair(c, c.dtype) for c in jax.tree_util.tree_leaves(ct) if is_inexact(c)]
         for n, k in enumerate(inexact):
-            alone = lambda v, n=n: inexact_outputs(of_leaves([*x[:n], v, *x[n + 1 :]]))
-            leaves[k] = _by_entry(alone, x[n], inexact_outputs(ct))
+            alone = lambda v, n=n: inexact_outputs(of_leaves([*x[:n], value(v, x[n].dtype), *x[n + 1 :]]))
+            leaves[k] = covector(_by_entry(alone, pair(x[n]), pairs), x[n].dtype)
         return tuple(jax.tree_util.tree_unflatten(treedef, leaves))
 
 
@@ -145,13 +147,13 @@ def _wrong_rule(f: Callable, request: Request, options: Options, seed: tuple[int
         (lifted,) = lift((f,)) if options.precision == "x64" else (f,)
         flat = lambda f: lambda x, data: inexact_outputs(f(*join(arguments, list(x), data)))
         try:
-            shapes, value = jax.eval_shape(flat(lifted), x, data), flat(lifted)
+            shapes, used = jax.eval_shape(flat(lifted), x, data), flat(lifted)
         except Exception:  # for example, a function that asserts a dtype
-            shapes, value = jax.eval_shape(flat(f), x, data), flat(f)
+            shapes, used = jax.eval_shape(flat(f), x, data), flat(f)
         ct = draw(shapes)
 
         def evaluate(x, data) -> _Tangents:
-            at = lambda x: value(x, data)
+            at = lambda x: used(x, data)
             push = lambda t: jax.jvp(at, (list(x),), (t,))[1]
             mixed = [np.asarray(1.5 * a - 0.75 * b, a.dtype) for a, b in zip(v, w, strict=True)]
             return _Tangents(

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from fnn.gradcheck import GradientError, check_custom_vjp, check_grad, check_vjp
+from fnn.gradcheck import GradientError, check_custom_jvp, check_custom_vjp, check_grad, check_vjp
 from tests.support.slow import slow_except
 
 RNG = np.random.default_rng(0)
@@ -53,7 +54,7 @@ CASES = {
     "eigvals": (jnp.linalg.eigvals, (Z[:3],)),
     "eigvalsh": (lambda a: jnp.linalg.eigvalsh(a @ jnp.conj(a.T)), (Z[:3],)),
     "Python scalar": (lambda z: z**3, (2.0 + 1j,)),
-    "scan": (lambda z: jax.lax.scan(lambda c, a: (c * a, c + a), jnp.ones((3,), z.dtype), z), (Z,)),
+    "scan": (lambda z: lax.scan(lambda c, a: (c * a, c + a), jnp.ones((3,), z.dtype), z), (Z,)),
 }
 NATIVE = "fft", "angle"
 CHANGES = {
@@ -150,6 +151,19 @@ def test_custom_vjp():
     assert check_custom_vjp(product, (Z,), key=1).ok
     product.defvjp(lambda z: (z * jnp.conj(z), z), lambda z, ct: (2 * ct * jnp.conj(z),))
     assert check_custom_vjp(product, (Z,), key=1).leaves[0].status == "FAIL"
+
+
+@pytest.mark.slow
+def test_custom_jvp_that_cannot_be_transposed():
+    fun = lambda z, x: jnp.abs(z) * jnp.exp(z) * x
+    loop = lambda v: lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1]), (0, v))[1]
+    rule = lambda args, tangents: jax.jvp(fun, args, tangents)
+    f = jax.custom_jvp(fun)
+    f.defjvp(lambda args, tangents: (rule(args, tangents)[0], loop(rule(args, tangents)[1])))
+    assert check_custom_jvp(f, (Z[:2], X[:2]), key=1).ok
+    f.defjvp(lambda args, tangents: (rule(args, tangents)[0], loop(jnp.conj(rule(args, tangents)[1]))))
+    report = check_custom_jvp(f, (Z[:2], X[:2]), checks=ELEMENTS, key=1)
+    assert [leaf.status for leaf in report.leaves] == ["FAIL", "FAIL"]
 
 
 def test_a_forward_rule_that_returns_another_dtype():
