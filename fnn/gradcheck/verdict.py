@@ -10,6 +10,7 @@ from fnn.gradcheck.build import Request, build, declare, split_request
 from fnn.gradcheck.interrupts import raise_interrupts
 from fnn.gradcheck.layouts import mesh_of
 from fnn.gradcheck.options import Keywords, Options, make_options, resolve_key
+from fnn.gradcheck.pairs import is_complex
 from fnn.gradcheck.points import given
 from fnn.gradcheck.precision import compute_in
 from fnn.gradcheck.problem import Point, Problem
@@ -155,4 +156,5 @@ def _elementwise_level(leaf: LeafReport, found: list[LeafReport]) -> float | Non
     tols = [f.tol for f in found if f.check == "reference" and f.tol is not None]
     if not norms or not tols:
         return None
-    return float(max(tols) * np.sqrt(math.prod(leaf.shape)) / min(norms))
+    parts = 2 if is_complex(leaf.dtype) else 1
+    return float(max(tols) * np.sqrt(parts * math.prod(leaf.shape)) / min(norms))
