@@ -1,5 +1,7 @@
 """`equinox.nn`: layers as functions of their arrays and of the input."""
 
+# pyright: reportMissingImports=false
+
 import jax
 import jax.numpy as jnp
 

@@ -1,5 +1,7 @@
 """`flax.nnx`: layers as functions of their parameters and of the input."""
 
+# pyright: reportMissingImports=false
+
 import jax
 
 from experiments.audit.domains import Domain, positive, real

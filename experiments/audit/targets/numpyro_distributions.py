@@ -1,5 +1,7 @@
 """`numpyro.distributions`: log_prob as a function of the parameters and, for continuous distributions, of the point."""
 
+# pyright: reportMissingImports=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Solvers of `diffrax`, `optimistix` and `lineax`: solutions as functions of parameters."""
 
+# pyright: reportMissingImports=false
+
 import jax.numpy as jnp
 
 from experiments.audit.domains import above, positive, real
