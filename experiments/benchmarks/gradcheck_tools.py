@@ -4,13 +4,13 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradcheck import check_vjp
+from fnn.gradcheck import LeafReport, check_vjp
 
 
 class Case(NamedTuple):
@@ -67,10 +67,7 @@ def differentiable(case: Case) -> tuple[Callable, list]:
 def with_fnn(case: Case, seed: int) -> Answer:
     """Run fnn.gradcheck.check_vjp with defaults. It alone receives the function without the backward attached."""
     report = check_vjp(case.fun, case.backward, case.args, key=seed)
-    wrong = [leaf for leaf in report.leaves if leaf.status == "FAIL"]
-    named = [leaf.path for leaf in wrong] == [case.leaf] if case.leaf else bool(wrong)
-    at = case.at is not None and len(wrong) == 1 and (wrong[0].worst_index or ())[: len(case.at)] == case.at
-    return Answer(not report.ok, named, at)
+    return _answer(case, report.ok, [(leaf.path, leaf) for leaf in report.leaves if leaf.status == "FAIL"])
 
 
 def with_jax(case: Case, seed: int) -> Answer:
@@ -91,6 +88,30 @@ def with_chex(case: Case, seed: int) -> Answer:
         return _refusal(case, lambda: chex.assert_numerical_grads(f, tuple(leaves), 1, modes=("rev",)))
 
 
+def in_torch(case: Case) -> tuple[Any, tuple]:
+    """Return an autograd.Function with the function and backward of a case, and its inputs in float64."""
+    torch = importlib.import_module("torch")
+    with jax.enable_x64(True):
+        f, leaves = differentiable(case)
+        inputs = tuple(torch.from_numpy(np.array(v)).requires_grad_() for v in leaves)
+    to_jax = lambda v: jnp.asarray(v.detach().numpy())
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *values):
+            ctx.save_for_backward(*values)
+            with jax.enable_x64(True):
+                return torch.from_numpy(np.array(f(*map(to_jax, values))))
+
+        @staticmethod
+        def backward(ctx, *grad_outputs):
+            with jax.enable_x64(True):
+                grads = jax.vjp(f, *map(to_jax, ctx.saved_tensors))[1](to_jax(grad_outputs[0]))
+                return tuple(torch.from_numpy(np.array(g)) for g in grads)
+
+    return Function, inputs
+
+
 def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
     """Return a tool that runs torch.autograd.gradcheck on the same function and backward in an autograd.Function."""
 
@@ -98,27 +119,30 @@ def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
         torch = importlib.import_module("torch")
 
         torch.manual_seed(seed)
-        with jax.enable_x64(True):
-            f, leaves = differentiable(case)
-            flat = lambda *values: f(*(jnp.asarray(v.numpy()) for v in values))
-
-            class Function(torch.autograd.Function):
-                @staticmethod
-                def forward(ctx, *values):
-                    ctx.save_for_backward(*values)
-                    return torch.from_numpy(np.array(flat(*(v.detach() for v in values))))
-
-                @staticmethod
-                def backward(ctx, *grad_outputs):
-                    values = [jnp.asarray(v.detach().numpy()) for v in ctx.saved_tensors]
-                    grads = jax.vjp(f, *values)[1](jnp.asarray(grad_outputs[0].detach().numpy()))
-                    return tuple(torch.from_numpy(np.array(g)) for g in grads)
-
-            inputs = tuple(torch.from_numpy(np.array(v)).requires_grad_() for v in leaves)
-            check = lambda: torch.autograd.gradcheck(Function.apply, inputs, fast_mode=fast)
-            return _refusal(case, check)
+        function, inputs = in_torch(case)
+        return _refusal(case, lambda: torch.autograd.gradcheck(function.apply, inputs, fast_mode=fast))
 
     return run
+
+
+def with_fnn_torch(case: Case, seed: int) -> Answer:
+    """Run fnn.gradcheck.torch.check with defaults on the autograd.Function that torch's own checker receives."""
+    from fnn.gradcheck.torch import check
+
+    function, inputs = in_torch(case)
+    report = check(function, inputs, key=seed)
+    named = jax.tree_util.tree_flatten_with_path(case.args)[0]
+    start = 0 if len(case.args) > 1 else 1
+    paths = [jax.tree_util.keystr(p[start:]) for p, leaf in named if np.issubdtype(leaf.dtype, np.floating)]
+    wrong = [(path, leaf) for path, leaf in zip(paths, report.leaves, strict=True) if leaf.status == "FAIL"]
+    return _answer(case, report.ok, wrong)
+
+
+def _answer(case: Case, ok: bool, wrong: list[tuple[str, LeafReport]]) -> Answer:
+    """Return the answer of a report with these wrong leaves, whose paths are those in the case."""
+    names = [path for path, _ in wrong] == [case.leaf] if case.leaf else bool(wrong)
+    at = wrong[0][1].worst_index or () if len(wrong) == 1 else ()
+    return Answer(not ok, names, case.at is not None and at[: len(case.at)] == case.at)
 
 
 def _refusal(case: Case, check: Callable) -> Answer:
@@ -143,4 +167,5 @@ def tools() -> list[Tool]:
         Tool("chex numerical_grads", with_chex, chex),
         Tool("torch gradcheck, fast", with_torch(True), torch),
         Tool("torch gradcheck, slow", with_torch(False), torch),
+        Tool("fnn.gradcheck.torch", with_fnn_torch, torch),
     ]

@@ -17,8 +17,8 @@ Check your own `jax.custom_vjp`, here one with a wrong sign, in five lines:
 ...
 Reproduce: check_custom_vjp(..., key=jax.random.key(7))
 
-`check_vjp` checks any vector-Jacobian product, `check_grad` a gradient, `check_custom_vjp` the rule of a custom_vjp,
-`check_layer` and `check_loss` a layer and a loss in fnn's form. Each returns a `GradReport`. The functions
+`check_vjp` checks any vector-Jacobian product, `check_grad` a gradient, `check_custom_vjp` and `check_custom_jvp` the
+rule of a custom_vjp and of a custom_jvp, `check_layer` and `check_loss` a layer and a loss in fnn's form. Each returns a `GradReport`. The functions
 `assert_vjp`, `assert_grad`, … have the same arguments, and raise `GradientError` unless the gradient is right:
 
 >>> log1pexp.defvjp(lambda x: (log1pexp(x), x), lambda x, ct: (ct * jax.nn.sigmoid(x),))
@@ -129,6 +129,22 @@ with the number of wrong elements and the index of the worst one. `hint` names a
 sign, a factor (and whether it is the batch size), a transposition, rounding, permuted rows. Checks that were skipped
 say why. The last line reproduces the report. A leaf is INCONCLUSIVE, which is not ok, if neither the reference nor
 differences nor the adjoint identity could decide. In code, read the fields of `GradReport` and `LeafReport`.
+
+Your own code
+-------------
+
+`example` attaches arguments to a function. It costs nothing until a check runs:
+
+    @fnn.gradcheck.example(jnp.linspace(-3.0, 3.0, 8))
+    @jax.custom_vjp
+    def log1pexp(x): ...
+
+`python -m fnn.gradcheck MODULE` then checks every custom_vjp, custom_jvp, layer and loss of a module, or of a package
+with its submodules, and lists those without an example. `pytest --gradcheck MODULE` adds one test for each example.
+Annotations with shapes, such as jaxtyping's `Float[Array, "batch 3"]`, take the place of examples.
+
+`fnn.gradcheck.torch.check` checks a `torch.autograd.Function`, or any differentiable function of PyTorch, with the same
+algorithm and report; `import fnn.gradcheck.torch` makes it available.
 
 In tests
 --------

@@ -109,7 +109,7 @@ def check_module(module: Any, inputs: Any, **options: Any) -> GradReport:
     >>> torch = pytest.importorskip("torch")
     >>> report = check_module(torch.nn.Linear(3, 2), torch.ones(4, 3), key=7)
     >>> [(leaf.path, leaf.status) for leaf in report.leaves]
-    [("[0]['weight']", 'PASS'), ("[0]['bias']", 'PASS')]
+    [("[0]['bias']", 'PASS'), ("[0]['weight']", 'PASS')]
     """
     torch = load()
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
