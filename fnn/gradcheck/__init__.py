@@ -18,10 +18,9 @@ Check your own `jax.custom_vjp`, here one with a wrong sign, in five lines:
 Reproduce: check_custom_vjp(..., key=jax.random.key(7))
 
 `check_vjp` checks any vector-Jacobian product, `check_grad` a gradient, `check_custom_vjp` and `check_custom_jvp` the
-rule of a custom_vjp and of a custom_jvp, `check_layer` and `check_loss` a layer and a loss in fnn's form. Each returns a `GradReport`.
-
-The functions `assert_vjp`, `assert_grad`, … have the same arguments, and raise `GradientError` unless the gradient is
-right:
+rule of a custom_vjp and of a custom_jvp, `check_layer` and `check_loss` a layer and a loss in fnn's form. Each
+returns a `GradReport`. The functions `assert_vjp`, `assert_grad`, … have the same arguments, and raise `GradientError`
+unless the gradient is right:
 
 >>> log1pexp.defvjp(lambda x: (log1pexp(x), x), lambda x, ct: (ct * jax.nn.sigmoid(x),))
 >>> assert_custom_vjp(log1pexp, (jnp.linspace(-3.0, 3.0, 8),), key=7).ok
