@@ -127,10 +127,10 @@ def with_torch(fast: bool) -> Callable[[Case, int], Answer]:
 
 def with_fnn_torch(case: Case, seed: int) -> Answer:
     """Run fnn.gradcheck.torch.check with defaults on the autograd.Function that torch's own checker receives."""
-    from fnn.gradcheck.torch import check
+    from fnn.gradcheck import torch as checker
 
     function, inputs = in_torch(case)
-    report = check(function, inputs, key=seed)
+    report = checker.check(function, inputs, key=seed)
     named = jax.tree_util.tree_flatten_with_path(case.args)[0]
     start = 0 if len(case.args) > 1 else 1
     paths = [jax.tree_util.keystr(p[start:]) for p, leaf in named if np.issubdtype(leaf.dtype, np.floating)]

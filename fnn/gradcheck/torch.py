@@ -28,7 +28,8 @@ from fnn.gradcheck.assertions import asserting
 from fnn.gradcheck.build import Request
 from fnn.gradcheck.options import Keywords
 from fnn.gradcheck.report import GradReport
-from fnn.gradcheck.torch_calls import TorchFunction, as_jax, load, on_host, one_thread
+from fnn.gradcheck.torch_calls import TorchFunction, as_jax, on_host
+from fnn.gradcheck.torch_modes import load, one_thread
 from fnn.gradcheck.verdict import make_report
 
 WHO = "fnn.gradcheck.torch.check"

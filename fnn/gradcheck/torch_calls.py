@@ -4,9 +4,7 @@ The checks run under `jax.disable_jit`, in which JAX calls PyTorch directly, in 
 would call it from a thread of XLA, and hang on a single core, where that thread waits for its own arguments (jax 0.10).
 """
 
-import contextlib
-import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,15 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-
-def load() -> Any:
-    """Import PyTorch. Raises ImportError with advice if it is not installed."""
-    try:
-        return importlib.import_module("torch")
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ImportError("fnn.gradcheck.torch: needs PyTorch; install it with `pip install fnn[bench]`") from error
+from fnn.gradcheck.torch_modes import load, narrowest_operation
 
 
 class TorchFunction:
@@ -59,10 +49,10 @@ class TorchFunction:
         except Exception as error:
             error.add_note(f"{who}: function was called in float64; precision='native' keeps the dtypes of the inputs")
             raise
-        self.narrowest: tuple[str, str] = ("", "")
-        """The narrowest dtype to which an operation rounds wider values, and the operation; ("", "") if none does."""
-        with narrowing_recorded(self):
+        with narrowest_operation() as found:
             self._gradient(self.given, ones, dtypes)
+        self.narrowest = found[-1]
+        """The narrowest dtype to which PyTorch rounds wider values, and the operation that does; ("", "") if none."""
 
     def arguments(self) -> tuple:
         """Return the inputs with arrays in place of the active tensors, and None in place of the other leaves."""
@@ -182,44 +172,6 @@ class TorchFunction:
         except Exception as error:
             self.errors.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
             return [np.full(np.shape(v), np.nan) for v in like]
-
-
-@contextlib.contextmanager
-def narrowing_recorded(f: TorchFunction) -> Iterator[None]:
-    """Record the operation of PyTorch that rounds to the narrowest dtype in f.narrowest."""
-    mode = importlib.import_module("torch.utils._python_dispatch").TorchDispatchMode
-    tensors = lambda tree: [v for v in jax.tree_util.tree_leaves(tree) if f._is_tensor(v) and v.dtype.is_floating_point]
-
-    class Recorder(mode):
-        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-            result = operation(*args, **(kwargs or {}))
-            widest = min((f.torch.finfo(v.dtype).eps for v in tensors((args, kwargs))), default=np.inf)
-            for value in tensors(result):
-                known = f.torch.finfo(getattr(f.torch, f.narrowest[0])).eps if f.narrowest[0] else 0.0
-                if f.torch.finfo(value.dtype).eps > max(widest, known):
-                    f.narrowest = str(value.dtype).removeprefix("torch."), str(operation)
-            return result
-
-    with Recorder():
-        yield
-
-
-@contextlib.contextmanager
-def one_thread(size: int) -> Iterator[None]:
-    """Let PyTorch compute in one thread if its inputs have few elements.
-
-    Its threads and those of XLA wait for each other: on two busy cores, a call took 30 ms instead of 0.7 ms.
-    """
-    torch = load()
-    before = torch.get_num_threads()
-    if size > 2**16:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def on_host(function: Callable, out: Sequence, arrays: Sequence) -> list:
