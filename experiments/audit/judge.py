@@ -34,7 +34,11 @@ RELATIVE = 1e-6
 """The relative error that a derivative in float64 may have."""
 ROUNDING = 64 * 2.0**-53
 """The error that rounding may cause, relative to |f| / |x|."""
-LARGEST, SMALLEST = float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)
+LARGEST = float(np.finfo(np.float64).max)
+TINY = 1e-90
+"""Errors below this are none: 100 digits may not resolve them beside 1."""
+UNSEEN = 1e-12
+"""The error, relative to the largest derivative at the given arguments, that differences and modes may leave."""
 
 
 class Difference(NamedTuple):
@@ -67,7 +71,11 @@ class Evidence(NamedTuple):
     value: float
     """f(x), the output of the function."""
     natural: float
-    """|f| / |x|, the size that a derivative naturally has."""
+    """|f| / |x|, the size that a derivative naturally has; for small x, |f| / 1e-3."""
+    rough: float = 0.0
+    """|f| / |x|, however small x is. Of an error far below it, differences alone say nothing."""
+    typical: float = 0.0
+    """The largest derivative at the given arguments."""
     spread: tuple[float, float] = (0.0, 0.0)
     """How much the exact slope and the exact value change when an argument changes in its last bit."""
 
@@ -98,7 +106,7 @@ def close(got: float, expected: float, natural: float, spread: float = 0.0) -> b
     """
     if math.isinf(expected) or abs(expected) > LARGEST:
         return got == expected or abs(got) > 0.1 * LARGEST
-    allowed = RELATIVE * abs(expected) + 64 * spread + ROUNDING * natural + 64 * SMALLEST
+    allowed = RELATIVE * abs(expected) + 64 * spread + ROUNDING * natural + TINY
     return math.isfinite(got) and abs(got - expected) <= allowed
 
 
@@ -132,7 +140,13 @@ def _by_exact(e: Evidence, exact: Exact) -> Verdict | None:
 def _agrees(e: Evidence, d: Difference) -> bool:
     """Return whether differences agree with autodiff."""
     far = abs(e.reverse - d.value)
-    return far <= 4 * d.error + RELATIVE * max(abs(e.reverse), abs(d.value)) + 1e-9 * e.natural
+    return (
+        far
+        <= 4 * d.error
+        + RELATIVE * max(abs(e.reverse), abs(d.value))
+        + 1e-9 * max(e.natural, e.rough)
+        + UNSEEN * e.typical
+    )
 
 
 def _by_difference(e: Evidence, d: Difference) -> Verdict | None:
@@ -158,7 +172,7 @@ def _at_kink(e: Evidence, sides: tuple[float, float], margin: float, by: str) ->
 
 
 def _modes(e: Evidence, by: str) -> Verdict | None:
-    if e.forward is None or close(e.forward, e.reverse, e.natural, e.spread[0]):
+    if e.forward is None or close(e.forward, e.reverse, max(e.natural, e.rough), e.spread[0] + UNSEEN * e.typical):
         return None
     if not math.isfinite(e.forward) and not math.isfinite(e.reverse):
         return None

@@ -1,13 +1,11 @@
 """Derivatives of a call at many points: by autodiff in both modes, by finite differences, and of the exact function."""
 
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.audit.call import Call, Programs, arguments, leaf_of
-from experiments.audit.exact import Exact, exact
+from experiments.audit.call import Call, Leaf, Programs, leaf_of
 from experiments.audit.judge import Difference
 from fnn.gradcheck import directional, kinks
 
@@ -16,6 +14,10 @@ INPUTS, OUTPUTS = 24, 16
 ROWS = 8000
 """The most evaluations of the function by differences."""
 UNIT = 2.0**-53
+SMALL = 1e-6
+"""A leaf whose entries are smaller is also examined at steps of their scale."""
+WHOLE = 2.0**52
+"""Beyond this, all floats are whole numbers, so that rounding to them changes nothing."""
 Key = tuple[int, int, int]
 """(point, output, input), positions in the Jacobians."""
 
@@ -65,9 +67,8 @@ def jacobians(call: Call, compiled: Programs, points: np.ndarray) -> Jacobians:
     return Jacobians(points, inputs, outputs, value[:, outputs], moved[:, outputs], reverse, forward)
 
 
-def scale(call: Call, x: np.ndarray, j: int) -> float:
-    """Return the scale of the steps of an entry, which is that of its leaf."""
-    leaf = leaf_of(call, j)
+def scale_of(x: np.ndarray, leaf: Leaf) -> float:
+    """Return the scale of the steps of a leaf."""
     part = x[leaf.start : leaf.start + leaf.size]
     largest = float(np.max(np.abs(part)))
     return largest * directional.scale(part / largest) if largest > 1 else directional.scale(part)
@@ -88,27 +89,21 @@ def differences(
     Returns:
       The differences that do not confirm autodiff at first sight.
     """
-    powers = np.array(directional.FINE)
-    pairs = list(columns)[: ROWS // (2 * len(powers))]
-    if not pairs:
-        return {}
-    rows, steps = [], []
-    for p, j in pairs:
-        x, position = jac.points[p], jac.inputs[j]
-        t = 2.0 ** -powers.astype(float) * scale(call, x, position)
-        steps.append(t)
-        for sign in (1.0, -1.0):
-            moved = np.repeat(x[None], len(t), 0)
-            moved[:, position] += sign * t
-            rows.append(moved)
-    found = compiled.value(np.concatenate(rows))[:, jac.outputs].reshape(len(pairs), 2, len(powers), -1)
+    pairs = list(columns)[: ROWS // (2 * len(directional.FINE))]
+    unit, leaves = np.eye(call.size), [leaf_of(call, int(j)) for j in jac.inputs]
+    steps = [(p, unit[jac.inputs[j]], scale_of(jac.points[p], leaves[j])) for p, j in pairs]
+    # A function such as x/‖x‖ changes at the scale of the leaf, however small.
+    small = [(p, j) for p, j in pairs if 0 < _largest(jac.points[p], leaves[j]) < SMALL]
+    close = [(p, unit[jac.inputs[j]], _largest(jac.points[p], leaves[j])) for p, j in small]
+    near = dict(zip(small, lines(compiled, jac, close), strict=True))
     result = {}
-    for (p, j), t, (plus, minus) in zip(pairs, steps, found, strict=True):
-        for i in range(len(jac.outputs)):
-            line = directional.Line(powers, t, plus[:, i], minus[:, i], float(jac.value[p, i]))
-            got = float(jac.reverse[p, i, j])
-            if (p, i, j) in always or not _confirmed(line, got):
-                result[p, i, j] = of_line(line, 2 * float(jac.moved[p, i]), got)
+    for (p, j), of_outputs in zip(pairs, lines(compiled, jac, steps), strict=True):
+        for i, line in enumerate(of_outputs):
+            got, noise = float(jac.reverse[p, i, j]), 2 * float(jac.moved[p, i])
+            if (p, j) in near and _resolved(fine := of_line(near[p, j][i], noise, got)):
+                result |= {} if _confirmed(near[p, j][i], got) and (p, i, j) not in always else {(p, i, j): fine}
+            elif (p, i, j) in always or not _confirmed(line, got):
+                result[p, i, j] = of_line(line, noise, got)
     return result
 
 
@@ -129,6 +124,14 @@ def lines(
         [directional.Line(powers, t, plus[:, i], minus[:, i], float(jac.value[p, i])) for i in range(len(jac.outputs))]
         for (p, _, _), t, (plus, minus) in zip(steps, sizes, found, strict=True)
     ]
+
+
+def _largest(x: np.ndarray, leaf: Leaf) -> float:
+    return float(np.max(np.abs(x[leaf.start : leaf.start + leaf.size])))
+
+
+def _resolved(d: Difference) -> bool:
+    return d.sides is None and d.error <= 0.01 * abs(d.value)
 
 
 def _confirmed(line: directional.Line, got: float) -> bool:
@@ -156,78 +159,15 @@ def of_line(line: directional.Line, noise: float, got: float) -> Difference:
         sides = (-np.inf, np.inf)
     apart = float(np.max(both, initial=0.0, where=np.isfinite(both)))
     best = float(s.step * line.t[0] * 2.0 ** line.powers[0])
-    return Difference(s.value, s.error, sides, s.margin if np.isfinite(s.margin) else 0.0, apart, coarse=best > 1)
+    return Difference(
+        s.value,
+        s.error,
+        sides,
+        s.margin if np.isfinite(s.margin) else 0.0,
+        apart,
+        coarse=best > 1 or abs(line.zero) > WHOLE,
+    )
 
 
 def _nothing(x: Any) -> Any:
     raise AssertionError("all values of the line are known")
-
-
-class Pairing(NamedTuple):
-    """How the entries of a function that works entry by entry belong together."""
-
-    positions: list[np.ndarray]
-    """For each argument, the position in it that output i uses."""
-    shape: tuple[int, ...]
-
-
-def pairing(call: Call, outputs: int) -> Pairing | None:
-    """Return which entries of the arguments an output uses; None if the shapes are not those of such a function."""
-    try:
-        shapes = [np.shape(np.asarray(arg, dtype=None)) for arg in call.args]
-        shape = np.broadcast_shapes(*shapes)
-    except ValueError:
-        return None
-    if int(np.prod(shape)) != outputs:
-        return None
-    index = [np.broadcast_to(np.arange(int(np.prod(s))).reshape(s), shape).ravel() for s in shapes]
-    return Pairing(index, shape)
-
-
-class Exacts:
-    """The exact function of a call: values and slopes, remembered, until `seconds` have been spent."""
-
-    def __init__(self, call: Call, outputs: int, seconds: float) -> None:
-        self.call, self.left, self.known = call, seconds, {}
-        self.pairing = pairing(call, outputs) if call.target.exact else None
-
-    def at(self, x: np.ndarray, output: int, position: int, moved: tuple[int, int] = (0, 0)) -> Exact | None:
-        """Return the exact derivative of an output by an entry of the vector; None if it is not known or 0 by form.
-
-        Args:
-          x: the vector.
-          output: the position of the output's entry.
-          position: the position in the vector.
-          moved: (argument, sign) moves this argument by less than its last bit.
-        """
-        leaf = leaf_of(self.call, position)
-        if self.pairing is None or leaf.path or leaf.complex or self.left <= 0:
-            return None
-        if self.pairing.positions[leaf.argument][output] != position - leaf.start:
-            return None
-        args = arguments(self.call, x)
-        numbers = [_number(np.ravel(a)[k[output]]) for a, k in zip(args, self.pairing.positions, strict=True)]
-        key = (*map(repr, numbers), leaf.argument, moved)
-        if key not in self.known:
-            start = time.perf_counter()
-            function: Callable = self.call.target.exact or _nothing
-            self.known[key] = exact(function, numbers, leaf.argument, moved)
-            self.left -= time.perf_counter() - start
-        return self.known[key]
-
-    def spread(self, x: np.ndarray, output: int, position: int) -> tuple[float, float]:
-        """Return how much slope and value change at most when an argument changes by less than its last bit."""
-        here, slopes, values = self.at(x, output, position), [0.0], [0.0]
-        for argument in self.call.numbers:
-            for sign in (-1, 1):
-                there = self.at(x, output, position, (argument, sign))
-                if here and there and here.slope is not None and there.slope is not None:
-                    slopes.append(abs(there.slope - here.slope))
-                    values.append(abs(there.value - here.value))
-        return max(slopes), max(values)
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float | np.floating):
-        return float(value)
-    return int(value) if isinstance(value, int | np.integer) else value

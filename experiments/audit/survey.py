@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.audit import exact
-from experiments.audit.additivity import additive
 from experiments.audit.call import Call, Leaf, Programs, leaf_of, programs, vector
+from experiments.audit.corners import additive, attained
+from experiments.audit.exact_entries import Exacts
 from experiments.audit.findings import Finding, Points, findings
 from experiments.audit.judge import (
     CONVENTION,
@@ -21,6 +22,7 @@ from experiments.audit.judge import (
     NOISY,
     NONE,
     NOT_FINITE,
+    OUTSIDE,
     UNRESOLVED,
     WRONG,
     Difference,
@@ -29,38 +31,14 @@ from experiments.audit.judge import (
     close,
     judge,
 )
-from experiments.audit.measure import Exacts, Jacobians, Key, differences, jacobians
+from experiments.audit.measure import Jacobians, Key, differences, jacobians
 from fnn.gradcheck import CheckedPoint
 
 EXACT_SECONDS = 3.0
 """Time for the exact function of one target."""
-SIZES = (
-    1e-300,
-    1e-38,
-    1e-20,
-    1e-9,
-    1e-5,
-    1e-3,
-    0.1,
-    0.5,
-    1,
-    2,
-    3,
-    4,
-    6,
-    8,
-    10,
-    15,
-    20,
-    30,
-    50,
-    100,
-    170,
-    700,
-    1e4,
-    1e8,
-)
-SWEEP = np.array([*SIZES, 1e16, 1e30, 1e100])
+SMALL_SIZES = (1e-38, 1e-20, 1e-9, 1e-5, 1e-3, 0.1, 0.5)
+LARGE_SIZES = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 100, 170, 700, 1e4, 1e8, 1e16, 1e30, 1e100)
+SWEEP = np.array([*SMALL_SIZES, *LARGE_SIZES])
 SMALL = 1e-3
 """Numbers below this count as of this size, as in the steps of differences."""
 
@@ -96,17 +74,18 @@ def _without_derivative(
     call: Call, compiled: Programs, jac: Jacobians, measured: dict[Key, Difference], verdicts: dict[Key, Verdict]
 ) -> dict[Key, Verdict]:
     """Return new verdicts for errors that differences alone have found, where the function has no derivative."""
-    groups: dict[tuple[int, Leaf], list[Key]] = {}
+    groups: dict[tuple[int, Leaf, bool], list[Key]] = {}
     for (p, i, j), verdict in verdicts.items():
-        if verdict.by == DIFFERENCES and verdict.kind in (WRONG, INEXACT, NOT_FINITE):
-            groups.setdefault((p, leaf_of(call, int(jac.inputs[j]))), []).append((p, i, j))
+        kink = verdict.kind == OUTSIDE
+        if verdict.by == DIFFERENCES and (kink or verdict.kind in (WRONG, INEXACT, NOT_FINITE)):
+            groups.setdefault((p, leaf_of(call, int(jac.inputs[j])), kink), []).append((p, i, j))
     changed = {}
-    for (p, leaf), keys in groups.items():
-        holds = additive(call, compiled, jac, measured, p, leaf)
-        for key in keys:
-            if not holds[key[1]]:
-                kind = CONVENTION if np.isfinite(verdicts[key].got) else NONE
-                changed[key] = verdicts[key]._replace(kind=kind)
+    for (p, leaf, kink), keys in groups.items():
+        right = attained(compiled, jac, p, leaf) if kink else ~additive(call, compiled, jac, measured, p, leaf)
+        for _, i, j in keys:
+            if right[i, j] if kink else right[i]:
+                verdict = verdicts[p, i, j]
+                changed[p, i, j] = verdict._replace(kind=CONVENTION if np.isfinite(verdict.got) else NONE)
     return changed
 
 
@@ -117,7 +96,6 @@ def _sweep(call: Call, compiled: Programs, given: np.ndarray) -> list[np.ndarray
         if leaf.size == 0 or leaf.complex:
             continue
         values = np.concatenate([SWEEP, -SWEEP])
-        good = []
         alone = np.repeat(given[None], len(values), 0)  # one number at a time, to find those in the domain
         alone[:, leaf.start : leaf.start + leaf.size] = values[:, None]
         good = values[np.isfinite(compiled.value(alone)).all(1)]
@@ -151,14 +129,20 @@ def _evidence(
     columns = dict.fromkeys([*((p, j) for p, _, j in doubtful), *failed, *rest])
     measured = differences(call, compiled, jac, columns, set(doubtful))
     found, hidden = {}, _hidden(jac)
+    typical = float(np.max(np.abs(jac.reverse[0]), initial=0.0, where=np.isfinite(jac.reverse[0])))
     for key in {**dict.fromkeys(doubtful), **measured, **dict.fromkeys(_modes_differ(jac))}:
         p, i, j = key
         if not np.isfinite(jac.value[p, i]) or hidden[key]:
             continue
-        natural = _natural(jac, points.x, key)
-        forward = float(jac.forward[key]) if jac.forward is not None else None
         e = Evidence(
-            float(jac.reverse[key]), forward, measured.get(key), known.get(key), float(jac.value[p, i]), natural
+            reverse=float(jac.reverse[key]),
+            forward=float(jac.forward[key]) if jac.forward is not None else None,
+            difference=measured.get(key),
+            exact=known.get(key),
+            value=float(jac.value[p, i]),
+            natural=_natural(jac, points.x, key),
+            rough=_natural(jac, points.x, key, floor=0.0),
+            typical=typical,
         )
         if e.exact is not None and key in doubtful and e.exact.slope is not None:
             e = e._replace(spread=exacts.spread(points.x[p], int(jac.outputs[i]), int(jac.inputs[j])))
@@ -166,9 +150,11 @@ def _evidence(
     return found, measured
 
 
-def _natural(jac: Jacobians, x: np.ndarray, key: Key) -> float:
+def _natural(jac: Jacobians, x: np.ndarray, key: Key, floor: float = SMALL) -> float:
+    """Return |f| / max(|x|, floor), and 0 if x is 0 without a floor."""
     p, i, j = key
-    return abs(float(jac.value[p, i])) / max(abs(float(x[p, jac.inputs[j]])), SMALL)
+    size = max(abs(float(x[p, jac.inputs[j]])), floor)
+    return abs(float(jac.value[p, i])) / size if size else 0.0
 
 
 def _agrees(jac: Jacobians, x: np.ndarray, key: Key, slope: float) -> bool:
