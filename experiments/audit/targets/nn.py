@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.audit.calls import with_keywords
-from experiments.audit.domains import closed, fixed, positive, real
+from experiments.audit.domains import closed, fixed, nonnegative, positive, real
 from experiments.audit.target import Target
 
 MASK = fixed(np.array([[True, False, True], [True, True, False]]))
@@ -32,7 +32,7 @@ TARGETS = (
     ),
     Target("jax.nn.logmeanexp", (real(),)),
     Target("jax.nn.logsumexp", (real(),)),
-    Target("jax.nn.logsumexp", (real(), real()), call=with_keywords("b"), label="b"),
+    Target("jax.nn.logsumexp", (real(), nonnegative()), call=with_keywords("b"), label="b"),
     Target("jax.nn.mish", (real(),), exact=lambda mp, x: x * mp.tanh(mp.log1p(mp.exp(x)))),
     Target("jax.nn.relu", (real(),)),
     Target("jax.nn.relu6", (real(),)),

@@ -29,7 +29,7 @@ ONE = (
     Target("jax.scipy.special.expi", (real(),), exact=lambda mp, x: mp.ei(x)),
     Target("jax.scipy.special.expit", (real(),), exact=lambda mp, x: 1 / (1 + mp.exp(-x))),
     Target("jax.scipy.special.expn", (fixed(2), positive()), exact=lambda mp, n, x: mp.expint(n, x)),
-    Target("jax.scipy.special.expn", (fixed(0), positive()), label="0", exact=lambda mp, n, x: mp.expint(n, x)),
+    Target("jax.scipy.special.expn", (fixed(0), positive()), label="0", exact=lambda mp, n, x: mp.exp(-x) / x),
     Target("jax.scipy.special.expn", (fixed(1), positive()), label="1", exact=lambda mp, n, x: mp.expint(n, x)),
     Target("jax.scipy.special.factorial", (nonnegative(),), exact=lambda mp, x: mp.gamma(x + 1)),
     Target("jax.scipy.special.fresnel", (real(),)),
