@@ -68,29 +68,56 @@ def test_calls_with_static_arguments_and_keywords():
     assert with_keywords("scale")(power, 2.0, 3.0, 0.5) == 4.0
 
 
-def _installed(target: Target) -> bool:
-    return importlib.util.find_spec(target.path.split(".")[0]) is not None
+def _cases(name: str) -> list[Target]:
+    """Return the targets of a module whose libraries are installed. Skip the test if there are none."""
+    targets = [target for target in TARGETS[name] if importlib.util.find_spec(target.path.split(".")[0]) is not None]
+    if not targets:
+        pytest.skip(f"the libraries of {name} are not installed")
+    return targets
+
+
+def _call(target: Target, args):
+    function = target.function()
+    if target.call is None:
+        return function(*args, **target.options)
+    return target.call(function, *args, **target.options)
+
+
+@pytest.fixture
+def as_users_call():
+    """Use float64 and the promotion that users have, without the warnings of other libraries."""
+    promotion = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with jax.enable_x64(True), promotion[0], promotion[1], warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
-def test_targets_evaluate_finitely(name):
-    """Every path of an installed library imports, and the call is finite at the point that is drawn."""
-    targets = [target for target in TARGETS[name] if _installed(target)]
-    if not targets:
-        pytest.skip(f"the libraries of {name} are not installed")
+def test_targets_trace(name, as_users_call):
+    """Every path of an installed library imports, and the call can be traced in the arguments it differentiates."""
+    for target in _cases(name):
+        args = [domain.draw(np.random.default_rng(0)) for domain in target.args]
+        where = [i for i, domain in enumerate(target.args) if domain.differentiated]
+
+        def function(*some, target=target, args=args, where=where):
+            whole = list(args)
+            for i, value in zip(where, some, strict=True):
+                whole[i] = value
+            return _call(target, whole)
+
+        y = jax.eval_shape(function, *[args[i] for i in where])
+        assert any(jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) for leaf in jax.tree.leaves(y)), target.name
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", MODULES)
+def test_targets_evaluate_finitely(name, as_users_call):
+    """Each call is finite at the point that is drawn."""
     wrong = []
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for target in targets:
-            function, args = target.function(), [domain.draw(np.random.default_rng(0)) for domain in target.args]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # those of the libraries
-                y = (
-                    function(*args, **target.options)
-                    if target.call is None
-                    else target.call(function, *args, **target.options)
-                )
-            leaves = jax.tree.leaves(y)
-            if not leaves or not all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
-                wrong.append(target.name)
+    for target in _cases(name):
+        y = _call(target, [domain.draw(np.random.default_rng(0)) for domain in target.args])
+        if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(y)):
+            wrong.append(target.name)
     assert not wrong
