@@ -91,7 +91,7 @@ def test_an_example_that_does_not_fit_is_an_error(write, capsys):
     assert main(["ops"]) == 1
     out = capsys.readouterr().out
     assert "ERROR       ops::f[0] (function)" in out
-    assert "TypeError: check_vjp: fun must take " in out
+    assert "TypeError: check_vjp: fun must take 2 arguments by position, got (x)" in out
     assert "keyword arguments must be among" in out
 
 
