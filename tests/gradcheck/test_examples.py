@@ -194,7 +194,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", slow_except(KINDS, "compiled", "function", "builder"))
+@pytest.mark.parametrize("name", slow_except(KINDS, "compiled", "function"))
 def test_each_kind_is_checked(name):
     make, options, ok = KINDS[name]
     assert case_named(module(f=example(X[:, None], **options)(make())), "f")[0].check(**FAST).ok is ok
