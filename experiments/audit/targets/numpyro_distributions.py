@@ -2,8 +2,6 @@
 
 # pyright: reportMissingImports=false
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.audit.calls import log_prob
@@ -12,272 +10,75 @@ from experiments.audit.target import Domain, Target
 
 COUNTS = fixed(np.array([0, 1, 3, 2]))
 BITS = fixed(np.array([1, 0, 1, 0]))
-CORRELATION = jnp.eye(3) * 0.6 + 0.4
 
 
-def _of(name: str, label: str = "", options=None, **arguments: Domain) -> Target:
+def density(name: str, label: str = "", options=None, **arguments: Domain) -> Target:
     """Return the target of a distribution's log_prob, with its parameters by name and then x."""
     path = f"numpyro.distributions.{name}"
     return Target(path, tuple(arguments.values()), options or {}, log_prob(list(arguments)[:-1]), label=label)
 
 
 CONTINUOUS = (
-    _of("AsymmetricLaplace", loc=real(), scale=positive(), asymmetry=positive(), x=real()),
-    _of("AsymmetricLaplaceQuantile", loc=real(), scale=positive(), quantile=between(0, 1), x=real()),
-    _of("Beta", concentration1=positive(), concentration0=positive(), x=between(0, 1)),
-    _of("BetaProportion", mean=between(0, 1), concentration=positive(), x=between(0, 1)),
-    _of("Cauchy", loc=real(), scale=positive(), x=real()),
-    _of("Chi2", df=positive(), x=positive()),
-    _of("Dagum", concentration=positive(), sharpness=positive(), scale=positive(), x=positive()),
-    _of("DoublyTruncatedPowerLaw", alpha=real(), low=fixed(0.5), high=fixed(4.0), x=between(0.5, 4)),
-    _of("Exponential", rate=positive(), x=nonnegative()),
-    _of("Gamma", concentration=positive(), rate=positive(), x=positive()),
-    _of("Gompertz", concentration=positive(), rate=positive(), x=nonnegative()),
-    _of("Gumbel", loc=real(), scale=positive(), x=real()),
-    _of("HalfCauchy", scale=positive(), x=nonnegative()),
-    _of("HalfNormal", scale=positive(), x=nonnegative()),
-    _of("InverseGamma", concentration=positive(), rate=positive(), x=positive()),
-    _of("Kumaraswamy", concentration1=positive(), concentration0=positive(), x=between(0, 1)),
-    _of("Laplace", loc=real(), scale=positive(), x=real()),
-    _of("Levy", loc=between(-1, 0), scale=positive(), x=positive()),
-    _of("LogNormal", loc=real(), scale=positive(), x=positive()),
-    _of("LogUniform", low=between(0.1, 0.5), high=above(3), x=between(0.5, 3)),
-    _of("Logistic", loc=real(), scale=positive(), x=real()),
-    _of("LowerTruncatedPowerLaw", alpha=between(-5, -1.5), low=fixed(0.5), x=above(0.5)),
-    _of("Normal", loc=real(), scale=positive(), x=real()),
-    _of("Pareto", scale=between(0.1, 1), alpha=positive(), x=above(1)),
-    _of("RelaxedBernoulliLogits", temperature=positive(), logits=real(), x=between(0, 1)),
-    _of("SoftLaplace", loc=real(), scale=positive(), x=real()),
-    _of("StudentT", df=positive(), loc=real(), scale=positive(), x=real()),
-    _of("TruncatedCauchy", "low", loc=real(), scale=positive(), low=fixed(-2.0), x=above(-2)),
-    _of("TruncatedNormal", "low", loc=real(), scale=positive(), low=between(-3, -2), x=above(-2)),
-    _of("TruncatedNormal", "high", loc=real(), scale=positive(), high=between(2, 3), x=between(-2, 2)),
-    _of(
+    density("AsymmetricLaplace", loc=real(), scale=positive(), asymmetry=positive(), x=real()),
+    density("AsymmetricLaplaceQuantile", loc=real(), scale=positive(), quantile=between(0, 1), x=real()),
+    density("Beta", concentration1=positive(), concentration0=positive(), x=between(0, 1)),
+    density("BetaProportion", mean=between(0, 1), concentration=positive(), x=between(0, 1)),
+    density("Cauchy", loc=real(), scale=positive(), x=real()),
+    density("Chi2", df=positive(), x=positive()),
+    density("Dagum", concentration=positive(), sharpness=positive(), scale=positive(), x=positive()),
+    density("DoublyTruncatedPowerLaw", alpha=real(), low=fixed(0.5), high=fixed(4.0), x=between(0.5, 4)),
+    density("Exponential", rate=positive(), x=nonnegative()),
+    density("Gamma", concentration=positive(), rate=positive(), x=positive()),
+    density("Gompertz", concentration=positive(), rate=positive(), x=nonnegative()),
+    density("Gumbel", loc=real(), scale=positive(), x=real()),
+    density("HalfCauchy", scale=positive(), x=nonnegative()),
+    density("HalfNormal", scale=positive(), x=nonnegative()),
+    density("InverseGamma", concentration=positive(), rate=positive(), x=positive()),
+    density("Kumaraswamy", concentration1=positive(), concentration0=positive(), x=between(0, 1)),
+    density("Laplace", loc=real(), scale=positive(), x=real()),
+    density("Levy", loc=between(-1, 0), scale=positive(), x=positive()),
+    density("LogNormal", loc=real(), scale=positive(), x=positive()),
+    density("LogUniform", low=between(0.1, 0.5), high=above(3), x=between(0.5, 3)),
+    density("Logistic", loc=real(), scale=positive(), x=real()),
+    density("LowerTruncatedPowerLaw", alpha=between(-5, -1.5), low=fixed(0.5), x=above(0.5)),
+    density("Normal", loc=real(), scale=positive(), x=real()),
+    density("Pareto", scale=between(0.1, 1), alpha=positive(), x=above(1)),
+    density("RelaxedBernoulliLogits", temperature=positive(), logits=real(), x=between(0, 1)),
+    density("SoftLaplace", loc=real(), scale=positive(), x=real()),
+    density("StudentT", df=positive(), loc=real(), scale=positive(), x=real()),
+    density("TruncatedCauchy", "low", loc=real(), scale=positive(), low=fixed(-2.0), x=above(-2)),
+    density("TruncatedNormal", "low", loc=real(), scale=positive(), low=between(-3, -2), x=above(-2)),
+    density("TruncatedNormal", "high", loc=real(), scale=positive(), high=between(2, 3), x=between(-2, 2)),
+    density(
         "TruncatedNormal", "low, high", loc=real(), scale=positive(), low=fixed(-2.0), high=fixed(2.0), x=between(-2, 2)
     ),
-    _of("Uniform", low=between(-2, -1), high=between(1, 2), x=between(-1, 1)),
-    _of("VonMises", loc=real(), concentration=positive(), x=between(-3, 3)),
-    _of("Weibull", scale=positive(), concentration=positive(), x=positive()),
+    density("Uniform", low=between(-2, -1), high=between(1, 2), x=between(-1, 1)),
+    density("VonMises", loc=real(), concentration=positive(), x=between(-3, 3)),
+    density("Weibull", scale=positive(), concentration=positive(), x=positive()),
 )
 
 DISCRETE = (
-    _of("BernoulliLogits", logits=real(), x=BITS),
-    _of("BernoulliProbs", probs=between(0, 1), x=BITS),
-    _of("BetaBinomial", concentration1=positive(), concentration0=positive(), total_count=fixed(4), x=COUNTS),
-    _of("BetaNegativeBinomial", concentration1=positive(), concentration0=positive(), n=positive(), x=COUNTS),
-    _of("BinomialLogits", logits=real(), total_count=fixed(4), x=COUNTS),
-    _of("BinomialProbs", probs=between(0, 1), total_count=fixed(4), x=COUNTS),
-    _of("CategoricalLogits", logits=real(3), x=fixed(1)),
-    _of("GammaPoisson", concentration=positive(), rate=positive(), x=COUNTS),
-    _of("GeometricLogits", logits=real(), x=COUNTS),
-    _of("GeometricProbs", probs=between(0, 1), x=COUNTS),
-    _of("MultinomialLogits", logits=real(3), total_count=fixed(4), x=fixed(np.array([1, 0, 3]))),
-    _of("NegativeBinomial2", mean=positive(), concentration=positive(), x=COUNTS),
-    _of("NegativeBinomialLogits", total_count=positive(), logits=real(), x=COUNTS),
-    _of("NegativeBinomialProbs", total_count=positive(), probs=between(0, 1), x=COUNTS),
-    _of("OrderedLogistic", predictor=real(1), cutpoints=constant([-1.0, 0.2, 1.1]), x=fixed(2)),
-    _of("Poisson", rate=positive(), x=COUNTS),
-    _of("ZeroInflatedNegativeBinomial2", mean=positive(), concentration=positive(), gate=between(0, 1), x=COUNTS),
-    _of("ZeroInflatedPoisson", gate=between(0, 1), rate=positive(), x=COUNTS),
-    _of("HurdlePoisson", gate=between(0, 1), rate=positive(), x=COUNTS),
-    _of("HurdleGamma", gate=between(0, 1), concentration=positive(), rate=positive(), x=positive()),
-    _of("HurdleLogNormal", gate=between(0, 1), loc=real(), scale=positive(), x=positive()),
+    density("BernoulliLogits", logits=real(), x=BITS),
+    density("BernoulliProbs", probs=between(0, 1), x=BITS),
+    density("BetaBinomial", concentration1=positive(), concentration0=positive(), total_count=fixed(4), x=COUNTS),
+    density("BetaNegativeBinomial", concentration1=positive(), concentration0=positive(), n=positive(), x=COUNTS),
+    density("BinomialLogits", logits=real(), total_count=fixed(4), x=COUNTS),
+    density("BinomialProbs", probs=between(0, 1), total_count=fixed(4), x=COUNTS),
+    density("CategoricalLogits", logits=real(3), x=fixed(1)),
+    density("GammaPoisson", concentration=positive(), rate=positive(), x=COUNTS),
+    density("GeometricLogits", logits=real(), x=COUNTS),
+    density("GeometricProbs", probs=between(0, 1), x=COUNTS),
+    density("MultinomialLogits", logits=real(3), total_count=fixed(4), x=fixed(np.array([1, 0, 3]))),
+    density("NegativeBinomial2", mean=positive(), concentration=positive(), x=COUNTS),
+    density("NegativeBinomialLogits", total_count=positive(), logits=real(), x=COUNTS),
+    density("NegativeBinomialProbs", total_count=positive(), probs=between(0, 1), x=COUNTS),
+    density("OrderedLogistic", predictor=real(1), cutpoints=constant([-1.0, 0.2, 1.1]), x=fixed(2)),
+    density("Poisson", rate=positive(), x=COUNTS),
+    density("ZeroInflatedNegativeBinomial2", mean=positive(), concentration=positive(), gate=between(0, 1), x=COUNTS),
+    density("ZeroInflatedPoisson", gate=between(0, 1), rate=positive(), x=COUNTS),
+    density("HurdlePoisson", gate=between(0, 1), rate=positive(), x=COUNTS),
+    density("HurdleGamma", gate=between(0, 1), concentration=positive(), rate=positive(), x=positive()),
+    density("HurdleLogNormal", gate=between(0, 1), loc=real(), scale=positive(), x=positive()),
 )
 
-VECTORS = (
-    Target(
-        "numpyro.distributions.Dirichlet", (positive(3), real(3)), call=lambda f, a, z: f(a).log_prob(jax.nn.softmax(z))
-    ),
-    Target(
-        "numpyro.distributions.DirichletMultinomial",
-        (positive(3), fixed(np.array([1, 0, 3]))),
-        call=lambda f, a, n: f(a, 4).log_prob(n),
-    ),
-    Target(
-        "numpyro.distributions.GaussianRandomWalk", (positive(1), real(4)), call=lambda f, s, x: f(s[0], 4).log_prob(x)
-    ),
-    Target(
-        "numpyro.distributions.InverseWishart",
-        (above(4, 1), real(3, 3)),
-        call=lambda f, n, a: f(n[0], scale_matrix=CORRELATION).log_prob(a @ a.T + jnp.eye(3)),
-    ),
-    Target(
-        "numpyro.distributions.LKJ",
-        (positive(1), real(3)),
-        call=lambda f, c, z: f(3, c[0]).log_prob(
-            CORRELATION + 0.01 * jnp.diag(jnp.tanh(z[:2]), 1) + 0.01 * jnp.diag(jnp.tanh(z[:2]), -1)
-        ),
-    ),
-    Target(
-        "numpyro.distributions.LKJCholesky",
-        (positive(1),),
-        call=lambda f, c: f(3, c[0]).log_prob(jnp.linalg.cholesky(CORRELATION)),
-    ),
-    Target(
-        "numpyro.distributions.LowRankMultivariateNormal",
-        (real(3), real(3, 1), positive(3), real(3)),
-        call=lambda f, m, w, d, x: f(m, w, d).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.MatrixNormal",
-        (real(2, 3), positive(2, 2), positive(3, 3), real(2, 3)),
-        call=lambda f, m, u, v, x: f(m, jnp.tril(u), jnp.tril(v)).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.MixtureSameFamily",
-        (real(3), real(3), positive(3), real(1)),
-        call=lambda f, w, m, s, x: f(_class("CategoricalLogits")(w), _class("Normal")(m, s)).log_prob(x[0]),
-    ),
-    Target(
-        "numpyro.distributions.MultivariateNormal",
-        (real(3), real(3, 3), real(3)),
-        call=lambda f, m, a, x: f(m, a @ a.T + jnp.eye(3)).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.MultivariateNormal",
-        (real(3), real(3, 3), real(3)),
-        call=lambda f, m, a, x: f(m, precision_matrix=a @ a.T + jnp.eye(3)).log_prob(x),
-        label="precision_matrix",
-    ),
-    Target(
-        "numpyro.distributions.MultivariateStudentT",
-        (positive(1), real(3), positive(3, 3), real(3)),
-        call=lambda f, n, m, c, x: f(n[0], m, jnp.tril(c)).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.ProjectedNormal",
-        (real(2), real(2)),
-        call=lambda f, c, z: f(c).log_prob(z / jnp.linalg.norm(z)),
-    ),
-    Target(
-        "numpyro.distributions.ProjectedNormal",
-        (real(3), real(3)),
-        call=lambda f, c, z: f(c).log_prob(z / jnp.linalg.norm(z)),
-        label="sphere",
-    ),
-    Target(
-        "numpyro.distributions.SineBivariateVonMises",
-        (real(1), real(1), positive(1), positive(1), real(2)),
-        call=lambda f, p, q, a, b, x: f(p[0], q[0], a[0] + 1, b[0] + 1, 0.3).log_prob(jnp.tanh(x)),
-    ),
-    Target(
-        "numpyro.distributions.Wishart",
-        (above(4, 1), real(3, 3)),
-        call=lambda f, n, a: f(n[0], scale_matrix=CORRELATION).log_prob(a @ a.T + jnp.eye(3)),
-    ),
-    Target(
-        "numpyro.distributions.ZeroSumNormal",
-        (positive(1), real(3)),
-        call=lambda f, s, x: f(s[0], (3,)).log_prob(x - x.mean()),
-    ),
-    Target(
-        "numpyro.distributions.LeftCensoredDistribution",
-        (real(), positive(), real()),
-        call=lambda f, m, s, x: f(_class("Normal")(m, s), censored=np.array([1, 0, 1, 0])).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.RightCensoredDistribution",
-        (real(), positive(), real()),
-        call=lambda f, m, s, x: f(_class("Normal")(m, s), censored=np.array([1, 0, 1, 0])).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.FoldedDistribution",
-        (real(), positive(), nonnegative()),
-        call=lambda f, m, s, x: f(_class("Normal")(m, s)).log_prob(x),
-    ),
-    Target(
-        "numpyro.distributions.kl_divergence",
-        (real(), positive(), real(), positive()),
-        call=lambda f, m, s, n, t: f(_class("Normal")(m, s), _class("Normal")(n, t)),
-    ),
-    Target(
-        "numpyro.distributions.kl_divergence",
-        (positive(), positive(), positive(), positive()),
-        call=lambda f, a, b, c, d: f(_class("Beta")(a, b), _class("Beta")(c, d)),
-        label="Beta",
-    ),
-    Target(
-        "numpyro.distributions.kl_divergence",
-        (positive(), positive(), positive(), positive()),
-        call=lambda f, a, b, c, d: f(_class("Gamma")(a, b), _class("Gamma")(c, d)),
-        label="Gamma",
-    ),
-    Target(
-        "numpyro.distributions.kl_divergence",
-        (positive(3), positive(3)),
-        call=lambda f, a, b: f(_class("Dirichlet")(a), _class("Dirichlet")(b)),
-        label="Dirichlet",
-    ),
-    Target(
-        "numpyro.distributions.kl_divergence",
-        (positive(), positive(), positive(), positive()),
-        call=lambda f, a, b, c, d: f(_class("Weibull")(a, b), _class("Gamma")(c, d)),
-        label="Weibull, Gamma",
-    ),
-)
-
-MOMENTS = (
-    Target(
-        "numpyro.distributions.Normal.icdf",
-        (real(), positive(), between(0, 1)),
-        call=lambda f, m, s, q: _class("Normal")(m, s).icdf(q),
-    ),
-    Target(
-        "numpyro.distributions.Gamma.cdf",
-        (positive(), positive(), nonnegative()),
-        call=lambda f, a, b, x: _class("Gamma")(a, b).cdf(x),
-    ),
-    Target(
-        "numpyro.distributions.SoftLaplace.cdf",
-        (real(), positive(), real()),
-        call=lambda f, m, s, x: _class("SoftLaplace")(m, s).cdf(x),
-    ),
-    Target(
-        "numpyro.distributions.SoftLaplace.icdf",
-        (real(), positive(), between(0, 1)),
-        call=lambda f, m, s, q: _class("SoftLaplace")(m, s).icdf(q),
-    ),
-    Target(
-        "numpyro.distributions.Weibull.cdf",
-        (positive(), positive(), positive()),
-        call=lambda f, a, b, x: _class("Weibull")(a, b).cdf(x),
-    ),
-    Target(
-        "numpyro.distributions.Kumaraswamy.mean",
-        (positive(), positive()),
-        call=lambda f, a, b: _class("Kumaraswamy")(a, b).mean,
-    ),
-    Target(
-        "numpyro.distributions.DoublyTruncatedPowerLaw.icdf",
-        (real(), between(0, 1)),
-        call=lambda f, a, q: _class("DoublyTruncatedPowerLaw")(a, 0.5, 4.0).icdf(q),
-    ),
-    Target(
-        "numpyro.distributions.DoublyTruncatedPowerLaw.cdf",
-        (real(), between(0.5, 4)),
-        call=lambda f, a, x: _class("DoublyTruncatedPowerLaw")(a, 0.5, 4.0).cdf(x),
-    ),
-    Target(
-        "numpyro.distributions.AsymmetricLaplace.cdf",
-        (real(), positive(), positive(), real()),
-        call=lambda f, m, s, k, x: _class("AsymmetricLaplace")(m, s, k).cdf(x),
-    ),
-    Target(
-        "numpyro.distributions.Levy.cdf",
-        (between(-1, 0), positive(), positive()),
-        call=lambda f, m, s, x: _class("Levy")(m, s).cdf(x),
-    ),
-    Target(
-        "numpyro.distributions.VonMises.variance", (positive(),), call=lambda f, c: _class("VonMises")(0.0, c).variance
-    ),
-)
-
-
-def _class(name: str):
-    """Return a distribution's class. numpyro may be absent, so it is imported when a target runs."""
-    import numpyro.distributions
-
-    return getattr(numpyro.distributions, name)
-
-
-TARGETS = CONTINUOUS + DISCRETE + VECTORS + MOMENTS
+TARGETS = CONTINUOUS + DISCRETE
