@@ -1,7 +1,7 @@
 """What three references say about one derivative: its kind of error, the expected number, and who agrees on it.
 
 The derivative by autodiff is compared with that of the exact function, if there is one, and with finite differences.
-Two that agree against the third name the error:
+Which of them agree names the error:
 
 - "wrong derivative": autodiff alone is off, from differences that resolve the slope or from the exact function.
 - "inexact derivative": the same, by less than 1 part in 1000.
@@ -92,10 +92,10 @@ class Verdict(NamedTuple):
 
 
 def judge(e: Evidence) -> Verdict | None:
-    """Return the error of a derivative, or None if it is right, or a legitimate convention at a kink."""
+    """Return the error of a derivative; None if it is right, a legitimate convention at a kink, or not measured."""
     if e.exact is not None:
         return _by_exact(e, e.exact)
-    return _by_difference(e, e.difference) if e.difference is not None else _modes(e, "")
+    return _by_difference(e, e.difference) if e.difference is not None else None
 
 
 def close(got: float, expected: float, natural: float, spread: float = 0.0) -> bool:
@@ -176,7 +176,7 @@ def _modes(e: Evidence, by: str) -> Verdict | None:
         return None
     if not math.isfinite(e.forward) and not math.isfinite(e.reverse):
         return None
-    return Verdict(MODES, e.forward, (e.reverse,), f"{by} and reverse mode" if by else "reverse mode")
+    return Verdict(MODES, e.forward, (e.reverse,), f"{by} and reverse mode")
 
 
 def _size(got: float, expected: float) -> str:

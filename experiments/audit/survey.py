@@ -126,11 +126,12 @@ def _evidence(
         if leaf.name in paths or (paths and len(call.args) == 1)
     ]
     rest = [(p, j) for p, name in enumerate(points.names) if name != "sweep" for j in range(len(jac.inputs))]
-    columns = dict.fromkeys([*((p, j) for p, _, j in doubtful), *failed, *rest])
-    measured = differences(call, compiled, jac, columns, set(doubtful))
+    modes = _modes_differ(jac)
+    columns = dict.fromkeys([*((p, j) for p, _, j in doubtful), *failed, *((p, j) for p, _, j in modes), *rest])
+    measured = differences(call, compiled, jac, columns, {*doubtful, *modes})
     found, hidden = {}, _hidden(jac)
     typical = float(np.max(np.abs(jac.reverse[0]), initial=0.0, where=np.isfinite(jac.reverse[0])))
-    for key in {**dict.fromkeys(doubtful), **measured, **dict.fromkeys(_modes_differ(jac))}:
+    for key in {**dict.fromkeys(doubtful), **measured, **dict.fromkeys(modes)}:
         p, i, j = key
         if not np.isfinite(jac.value[p, i]) or hidden[key]:
             continue

@@ -43,7 +43,9 @@ def smooth(derivative, value=1.0):
         (evidence(0.0, kink(-INF, INF)), None),  # a jump
         (evidence(NAN, kink(-INF, INF)), "no derivative"),
         (evidence(2.0, slope(2.0), forward=3.0), "modes differ"),
-        (evidence(2.0, forward=NAN), "modes differ"),
+        (evidence(2.0, slope(2.0), forward=NAN), "modes differ"),
+        (evidence(2.0, slope(3.0), forward=3.0), "wrong derivative"),
+        (evidence(2.0, forward=3.0), None),  # which mode is right is not known
         (evidence(NAN, forward=NAN), None),
         (evidence(2.0, slope(2.0), smooth(2.0)), None),
         (evidence(2.0, slope(3.0), smooth(3.0)), "wrong derivative"),
