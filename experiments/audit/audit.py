@@ -5,10 +5,10 @@
 Checks each call of experiments/audit/targets with fnn.gradcheck at ordinary and at awkward points (zeros, ones, ties,
 halves, extreme numbers), and compares every derivative with differences and, where mpmath is installed and the exact
 function is known, with 100 digits. Writes results/audit/index.html and findings.csv: what was expected, what came out,
-and five lines of code that show it. A finding is no failure of fnn: the exit code is 0 whatever is found.
+and code that shows it. A finding is no failure of fnn: the exit code is 0 whatever is found.
 
-Finished targets are kept in results/audit/targets.jsonl, so an interrupted audit continues where it stopped. A target
-that hangs or ends its process is listed as such and tried again by the next run.
+Finished calls are kept in results/audit/targets.jsonl, so an interrupted audit continues where it stopped. A call that
+hangs or ends its process is listed as such and tried again by the next run.
 """
 
 import os
@@ -26,17 +26,17 @@ from experiments.wording import counted
 @dataclass(frozen=True)
 class Config:
     only: tuple[str, ...] = ()
-    """Names of targets, or of modules and functions whose targets to audit, such as jax.scipy. Default: all."""
+    """Names of calls, or of modules and functions whose calls to audit, such as jax.scipy. Default: all."""
     seconds: float | None = None
-    """Start no more targets after so many seconds."""
+    """Start no more calls after so many seconds."""
     processes: int = os.cpu_count() or 1
     """Number of worker processes."""
     timeout: float = 60.0
-    """Seconds after which a target is given up."""
+    """Seconds after which a call is given up."""
     fresh: bool = False
-    """Audit targets again although their results are up to date."""
+    """Audit calls again although their results are up to date."""
     targets: str = TARGETS
-    """The module or package that lists the targets in a tuple TARGETS: yours, to audit another library."""
+    """The module or package that lists the calls in a tuple TARGETS: yours, to audit another library."""
     results: Path = Path("results")
     """Folder for the results; the audit writes to its subfolder audit."""
 

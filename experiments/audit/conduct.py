@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.audit import records
+from experiments.audit import records, table
 from experiments.audit.collect import Collected
 from experiments.benchmarks import processes
 from experiments.wording import counted
@@ -82,7 +82,7 @@ def conduct(names: Sequence[str], collected: Collected, folder: Path, scratch: P
 
 def line(record: Mapping[str, Any], count: int, total: int) -> str:
     """Return one line about a finished target."""
-    found = len(record["findings"])
+    found = table.distinct(record["findings"])
     what = record["checker"] if record["state"] != records.DONE else counted(found, "finding") if found else "nothing"
     return f"[{count:{len(str(total))}}/{total}] {record['name']}: {what} ({record['seconds']:.1f} s)"
 

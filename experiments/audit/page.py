@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from experiments.audit.baseline import Entry
-from experiments.audit.table import STATUSES, Group, Summary
+from experiments.audit.table import STATUSES, Group, Summary, distinct
 from experiments.wording import counted
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def _tiles(summary: Summary) -> str:
         count = sum(group.status == status for group in summary.groups)
         if count or status == "wrong":
             numbers.append((count, TITLES[status].partition(",")[0].lower()))
-    unreported = sum(group.status == "wrong" and group.report == "none known" for group in summary.groups)
+    unreported = sum(group.status == "wrong" and group.report.startswith("none known") for group in summary.groups)
     if unreported:
         numbers.append((unreported, "of the wrong ones without a public report"))
     return "".join(f"<li><b>{number:,}</b> {html.escape(words)}</li>" for number, words in numbers)
@@ -64,14 +64,14 @@ def _finding(group: Group) -> str:
         "error": first.kind,
         "got": number(first.got),
         "expected": " or ".join(number(v) for v in first.expected.split(" or ")),
-        "says": first.by,
+        "according to": first.by,
         "at": first.point,
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{html.escape(value)}</dd></div>" for name, value in cells.items())
     also = ", ".join(row.point for row in group.rows[1:])
     notes = [f"Also at: {html.escape(also)}."] if also else []
     if first.entry:
-        notes = [html.escape(first.entry.why), _report(first.entry), *notes]
+        notes = [f"{html.escape(first.entry.why)}.", _report(first.entry), *notes]
     notes += [] if any(row.checker for row in group.rows) else ["Found by the element-wise comparison alone."]
     code = f"<pre><code>{html.escape(first.code)}</code></pre>" if first.code else ""
     version = html.escape(f"{first.library} {first.version}")
@@ -91,10 +91,15 @@ def number(text: str) -> str:
 
 
 def _report(entry: Entry) -> str:
-    if entry.report.startswith("https://"):
-        address = html.escape(entry.report)
-        return f"Report: <a href='{address}'>{address.removeprefix('https://github.com/')}</a>."
-    return "No public report is known." if entry.status == "wrong" else ""
+    """Return the report, whose addresses become links."""
+    if entry.report == "none known":
+        return "No public report is known." if entry.status == "wrong" else ""
+    words = [_link(word) if word.startswith("https://") else word for word in html.escape(entry.report).split()]
+    return f"Report: {' '.join(words)}."
+
+
+def _link(address: str) -> str:
+    return f"<a href='{address}'>{address.removeprefix('https://github.com/')}</a>"
 
 
 def _gone(entries: Sequence[Entry]) -> str:
@@ -118,7 +123,7 @@ def _calls(done: Iterable[Mapping[str, Any]]) -> str:
     rows = []
     for r in sorted(done, key=lambda r: r["name"]):
         others = "; ".join([*(f"{n} × {kind}" for kind, n in r["others"].items()), *r["notes"]])
-        cells = (r["points"], r["checker"], len(r["findings"]) or "", others, f"{r['seconds']:.1f}")
+        cells = (r["points"], r["checker"], distinct(r["findings"]) or "", others, f"{r['seconds']:.1f}")
         rows.append((f"<code>{html.escape(r['name'])}</code>", *(html.escape(str(cell)) for cell in cells)))
     head = ("call", "points", "checker", "findings", "besides", "seconds")
     return f"<details><summary>{counted(len(rows), 'call')}</summary>{_table(head, rows)}</details>"

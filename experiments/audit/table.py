@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def rows(done: Iterable[Mapping[str, Any]], known: Baseline) -> list[Row]:
-    """Return the findings of finished targets: new ones first, then wrong ones, conventions, and inexact ones."""
+    """Return the findings of finished targets: in the order of STATUSES."""
     found = [
         Row(
             record["library"],
@@ -100,6 +100,11 @@ def groups(found: Sequence[Row]) -> list[Group]:
     for row in found:
         inner.setdefault((row.function, row.argument, row.kind, row.status), []).append(row)
     return [Group(tuple(sorted(members, key=lambda row: not row.reproduced))) for members in inner.values()]
+
+
+def distinct(findings: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many findings of one call differ in argument or kind, not only in the point."""
+    return len({(f["argument"], f["kind"]) for f in findings})
 
 
 class Summary(NamedTuple):
