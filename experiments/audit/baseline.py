@@ -5,12 +5,13 @@
     argument = "[0]"
     kind = "wrong derivative"
     status = "wrong"
-    why = "the rule returns 1 at 0, and the derivative is 2 to the power n"
+    why = "at 0 the function returns x itself, whose derivative is 1; it is 2 to the power n"
     report = "https://github.com/jax-ml/jax/issues/37992"
     versions = ["jax 0.10.2"]
 
 `point` restricts an entry to points whose name begins so. Status is "wrong", "convention" or "accuracy". `report` is
-the address of a public report, or "none known".
+the address of a public report, or "none known", which an address of something related may follow. `versions` are those
+in which the finding was seen.
 """
 
 import tomllib
