@@ -66,6 +66,8 @@ class Problem(NamedTuple):
 
 
 GIVEN, SAMPLED = "as given", "sampled"
+LARGE = 1e150
+"""The squares of larger numbers may overflow."""
 
 
 class Point(NamedTuple):
@@ -139,6 +141,8 @@ def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def rms(x) -> float:
-    """Return the root mean square of an array; 0 if it is empty."""
+    """Return the root mean square of an array, without overflow; 0 if it is empty."""
     x = to_numpy(x)
-    return float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
+    largest = float(np.abs(x).max(initial=0.0))
+    unit = largest if np.isfinite(largest) and largest > LARGE else 1.0
+    return unit * float(np.sqrt(np.mean(np.square(x / unit)))) if x.size else 0.0

@@ -98,9 +98,10 @@ def run(problem: Problem, options: Options) -> Outcome:
     more, checks = _check_identities(problem, options, programs, points, at, skip, checks)
     at_edges, corner = [], Edges([], {})
     if options.points == "edges":
-        corner = edges(problem, lambda x, ct: phi(x, problem.data, ct), y)
-        for point in corner.points:
-            at_edges += _check_edge(problem, options, programs, point, skip)
+        with np.errstate(all="ignore"):  # the largest numbers overflow, the smallest ones underflow
+            corner = edges(problem, lambda x, ct: phi(x, problem.data, ct), y)
+            for point in corner.points:
+                at_edges += _check_edge(problem, options, programs, point, skip)
         more += [f for f in at_edges if f.status == "FAIL"]
     noted = tuple(f for f in at_edges if f.status != "PASS")
     return Outcome(findings + more, checks, [*points, *corner.points], noted, corner.skipped)

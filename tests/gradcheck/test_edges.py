@@ -201,3 +201,11 @@ def test_native_precision_by_the_reference():
 def test_an_unknown_choice_of_points():
     with pytest.raises(ValueError, match="points must be one of"):
         check_vjp(jnp.sin, autodiff(jnp.sin), (X,), points="corners")
+
+
+def test_the_largest_numbers_of_float64_do_not_overflow_in_the_checker():
+    with jax.enable_x64(True):
+        report = check(lambda x: 3 * x, jnp.asarray(X, jnp.float64), checks=("differences",), order=2)
+    assert report.ok, report.summary()
+    assert "large float64 numbers in [0]" in points_of(report)
+    assert report.edges == ()
