@@ -11,6 +11,7 @@ import numpy as np
 from fnn.gradcheck.arguments import Arguments, cast_leaf, join
 from fnn.gradcheck.pairs import gradient_pair, is_complex
 from fnn.gradcheck.report import GradientTreeError
+from fnn.gradcheck.text import first_line
 
 
 def inexact(struct) -> list:
@@ -39,7 +40,7 @@ def output(fun: Callable, arguments: Arguments, precision: str) -> Any:
 
 def _explain(who: str, fun: Callable, arguments: Arguments, error: Exception) -> None:
     """Raise a TypeError that says what a function must be like, if an error from tracing it is of a known kind."""
-    first = (str(error).splitlines() or [""])[0]
+    first = first_line(error)
     if isinstance(error, (jax.errors.JAXTypeError, jax.errors.JAXIndexError)):
         raise TypeError(
             f"{who}: fun must be a function that JAX can trace, got {type(error).__name__}: {first} Leave arguments "

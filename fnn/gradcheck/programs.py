@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn.gradcheck.options import Options
 from fnn.gradcheck.problem import Point, Problem, to_numpy
+from fnn.gradcheck.text import first_line
 
 
 class Programs(NamedTuple):
@@ -73,8 +74,3 @@ def evaluate(problem: Problem, options: Options, eager: bool) -> list[np.ndarray
                 "precision='native' keeps their dtypes"
             )
         raise
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).splitlines() or [""])[0]

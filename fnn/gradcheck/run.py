@@ -22,10 +22,10 @@ from fnn.gradcheck.programs import (
     compiled_reference,
     evaluate,
     finite_or_raise,
-    first_line,
 )  # fmt: skip
 from fnn.gradcheck.reference import Expected, conditioned
 from fnn.gradcheck.report import LeafReport
+from fnn.gradcheck.text import first_line
 
 
 class Outcome(NamedTuple):

@@ -19,6 +19,7 @@ from fnn.gradcheck.problem import Point, Problem, autodiff, generator, to_numpy
 from fnn.gradcheck.reference import conditioned
 from fnn.gradcheck.report import LeafReport
 from fnn.gradcheck.run import Outcome, run
+from fnn.gradcheck.text import first_line
 
 MOST = 1024
 """The largest number of elements of x and ȳ together whose derivatives are computed one by one."""
@@ -61,7 +62,7 @@ def _second_order(problem: Problem, options: Options, first: Point) -> tuple[lis
     try:
         outcome = run(twice, options._replace(checks=asked, num_points=min(options.num_points, 2)))
     except Exception as error:
-        why = (str(error).splitlines() or [""])[0]
+        why = first_line(error)
         if _raises(autodiff(split(problem.reference or autodiff(problem.fun))), z, problem.data, problem.x):
             return [], f"SKIPPED: JAX cannot differentiate fun twice: {why}"
         return [], f"FAIL: the backward cannot be differentiated: {why}"

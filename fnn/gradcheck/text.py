@@ -1,4 +1,4 @@
-"""Text for terminals whose encoding lacks mathematical letters, such as cp1252 on Windows."""
+"""Text for terminals whose encoding lacks mathematical letters, such as cp1252 on Windows; lines of errors."""
 
 import sys
 
@@ -21,6 +21,11 @@ def encodable(text: str, encoding: str | None) -> str:
 def for_stdout(text: str) -> str:
     """Return a text that `print` can write to the standard output."""
     return encodable(text, getattr(sys.stdout, "encoding", None))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message; "" if it has none."""
+    return (str(error).splitlines() or [""])[0]
 
 
 def _fits(text: str, encoding: str | None) -> bool:

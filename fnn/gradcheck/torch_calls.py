@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from fnn.gradcheck.text import first_line
 from fnn.gradcheck.torch_modes import load, narrowest_operation
 
 
@@ -170,7 +171,7 @@ class TorchFunction:
         try:
             return compute()
         except Exception as error:
-            self.errors.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+            self.errors.append(f"{type(error).__name__}: {first_line(error)}")
             return [np.full(np.shape(v), np.nan) for v in like]
 
 

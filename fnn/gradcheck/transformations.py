@@ -10,6 +10,7 @@ from fnn.gradcheck.options import Options
 from fnn.gradcheck.problem import Point, Problem, generator, to_numpy
 from fnn.gradcheck.reference import Expected, compare, conditioned
 from fnn.gradcheck.report import LeafReport
+from fnn.gradcheck.text import first_line
 
 
 def same(
@@ -127,8 +128,8 @@ def _why_not(problem: Problem, mappings: list[_Mapping], error: Exception) -> st
             backward = jax.vmap(lambda x, ct: problem.backward(x, problem.data, ct), mapping.axes)
             jax.eval_shape(backward, *mapping.batch)
         except Exception as first:
-            return f"FAIL: {mapping.name} raises {type(first).__name__}: {str(first).splitlines()[0]}"
-    return f"FAIL: raises {type(error).__name__}: {str(error).splitlines()[0]}"
+            return f"FAIL: {mapping.name} raises {type(first).__name__}: {first_line(first)}"
+    return f"FAIL: raises {type(error).__name__}: {first_line(error)}"
 
 
 def sharded(problem: Problem, point: Point, expected: Expected, tol: list[float]) -> tuple[list[LeafReport], str]:
@@ -153,7 +154,7 @@ def sharded(problem: Problem, point: Point, expected: Expected, tol: list[float]
             jax.jit(problem.fun)(x, data)
         except Exception:
             return [], "SKIPPED: fun itself cannot run on sharded arrays"
-        return [], f"FAIL: raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return [], f"FAIL: raises {type(error).__name__}: {first_line(error)}"
     return same(problem, "sharding", got, expected, tol, where=f", over {n} devices"), ""
 
 

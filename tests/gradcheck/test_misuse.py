@@ -104,3 +104,16 @@ def test_donated_arguments_stay():
     fun, rule = jax.jit(jnp.sin, donate_argnums=0), jax.jit(lambda x, ct: ct * jnp.cos(x), donate_argnums=1)
     check_vjp(fun, lambda args, ct: rule(*args, ct), (x,), checks=("structure",), precision="native", key=1)
     assert not x.is_deleted()
+
+
+def test_an_error_without_a_message():
+    @jax.custom_batching.custom_vmap
+    def twice(ct):
+        return 2 * ct
+
+    @twice.def_vmap
+    def rule(size, batched, ct):
+        raise NotImplementedError
+
+    report = check_vjp(lambda x: 2 * x, lambda args, ct: (twice(ct),), (jnp.arange(3.0),), key=7)
+    assert "raises NotImplementedError" in report.checks["vmap"]
