@@ -99,11 +99,26 @@ def join(arguments: Arguments, x: Sequence, data: Sequence) -> tuple:
     A call that is not traced gets copies, because the function may donate its arguments.
     """
     placed = [sharded_like(v, explicit(given)) for v, given in zip(x, arguments.x, strict=True)]
-    wanted = [value(v, leaf.dtype) for v, leaf in zip(placed, arguments.differentiated, strict=True)]
+    leaves = _leaves(arguments, placed, data)
+    return _tree(arguments, leaves if any(isinstance(v, Tracer) for v in x) else copies(leaves))
+
+
+def with_values(arguments: Arguments, x: Sequence) -> tuple:
+    """Return the arguments as the user passed them, with NumPy arrays of `x` in the place of the differentiated leaves.
+
+    The other leaves are those of the user, not copies.
+    """
+    return _tree(arguments, _leaves(arguments, [np.asarray(v) for v in x], arguments.data))
+
+
+def _leaves(arguments: Arguments, x: Sequence, data: Sequence) -> list:
+    """Return all leaves in order, with `x`, whose pairs become complex, and `data` in their places."""
+    wanted = [value(v, leaf.dtype) for v, leaf in zip(x, arguments.differentiated, strict=True)]
     parts = {"x": wanted, "data": data, "small": arguments.small, "other": arguments.other}
-    leaves = [parts[kind][i] for kind, i in arguments.sources]
-    if not any(isinstance(v, Tracer) for v in x):
-        leaves = copies(leaves)
+    return [parts[kind][i] for kind, i in arguments.sources]
+
+
+def _tree(arguments: Arguments, leaves: list) -> tuple:
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(arguments.args), leaves)
 
 

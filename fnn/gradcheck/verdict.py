@@ -5,7 +5,7 @@ import math
 import jax
 import numpy as np
 
-from fnn.gradcheck.arguments import Arguments, join
+from fnn.gradcheck.arguments import Arguments, with_values
 from fnn.gradcheck.build import Request, build, declare, split_request
 from fnn.gradcheck.interrupts import raise_interrupts
 from fnn.gradcheck.layouts import mesh_of
@@ -58,8 +58,7 @@ def make_report(request: Request, keywords: Keywords) -> GradReport:
 def _checked(arguments: Arguments, outcome: Outcome, point: Point) -> CheckedPoint:
     """Return a point with the arguments of the function there."""
     failed = [f.path for f in outcome.findings if f.status == "FAIL" and f.point == point.name]
-    args = join(arguments, [np.asarray(v) for v in point.x], arguments.data)
-    return CheckedPoint(point.name, args, tuple(dict.fromkeys(failed)))
+    return CheckedPoint(point.name, with_values(arguments, point.x), tuple(dict.fromkeys(failed)))
 
 
 def _as_given(request: Request, options: Options, arguments: Arguments, seed: tuple[int, ...]) -> list | None:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from fnn.gradcheck import check_vjp
 
@@ -33,3 +34,15 @@ def test_the_report_lists_the_arguments_at_which_a_leaf_is_wrong():
     given = report.points[0]
     assert given.name == "as given"
     np.testing.assert_array_equal(given.args[0], X)
+
+
+def test_the_arguments_of_points_share_what_is_not_differentiated():
+    data = jnp.ones((100, 100))
+    x = jax.device_put(jnp.arange(3.0), NamedSharding(jax.make_mesh((1,), ("d",)), PartitionSpec("d")))
+    fun = lambda x, data: jnp.mean(data) * x
+    options = {"argnums": 0, "checks": ("differences",), "reference": None, "key": 7}
+    report = check_vjp(fun, lambda args, ct: (jnp.mean(args[1]) * ct,), (x, data), **options)
+    for point in report.points:
+        assert isinstance(point.args[0], np.ndarray)
+        assert point.args[0].dtype == np.float64
+        assert point.args[1] is data
