@@ -29,8 +29,7 @@ def at_edge(problem: Problem, options: Options, programs: Programs, point: Point
     i, j = point.edge, point.tied
     if i is not None and j is not None and not {i, j} & skip:
         report = check(i, g[i] + g[j], lambda x: sum(gradients(x)[k] for k in (i, j)), also=j)
-        name = f"{point.name}, moved together"
-        found.append(report._replace(point=name, evidence=tuple(f"{line}, moved together" for line in report.evidence)))
+        found.append(report._replace(evidence=tuple(f"{line}, moved together" for line in report.evidence)))
     return found
 
 

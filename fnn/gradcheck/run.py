@@ -158,7 +158,8 @@ def _check_point(
                 by_differences = by_differences._replace(
                     hint="autodiff agrees with the backward, differences do not: a stop_gradient or custom rule in fun?"
                 )
-        findings += [f._replace(point=point.name) for f in (by_reference, by_differences) if f]
+        findings += [f for f in (by_reference, by_differences) if f]
+    findings = [f._replace(point=point.name) for f in findings]
     return _AtPoint(findings, g, expected.tol if expected else [0.0] * len(g))
 
 

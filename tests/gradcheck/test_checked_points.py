@@ -46,3 +46,19 @@ def test_the_arguments_of_points_share_what_is_not_differentiated():
         assert isinstance(point.args[0], np.ndarray)
         assert point.args[0].dtype == np.float64
         assert point.args[1] is data
+
+
+def test_a_failure_along_two_leaves_belongs_to_a_point():
+    both = lambda args, ct: (jnp.where(args[0] >= args[1], ct, 0.0), jnp.where(args[0] <= args[1], ct, 0.0))
+    options = {"reference": None, "checks": ("differences",), "points": "edges", "num_points": 1, "key": 7}
+    report = check_vjp(jnp.maximum, both, (jnp.array([1.0, 2.0]), jnp.array([0.5, 3.0])), **options)
+    assert not report.ok
+    assert report.leaves[1].point == "values of [0] in [1]"
+    assert [point.name for point in report.points if point.failed] == ["values of [0] in [1]"]
+
+
+def test_a_gradient_that_is_not_finite_belongs_to_a_point():
+    nan = lambda args, ct: (jnp.where(args[0] == 1.0, jnp.nan, ct),)
+    report = check_vjp(lambda x: x, nan, (jnp.arange(3.0),), reference=None, checks=("structure",), key=7)
+    assert report.leaves[0].point == "as given"
+    assert report.points[0].failed == ("",)
