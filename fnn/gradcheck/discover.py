@@ -62,13 +62,16 @@ class Case(NamedTuple):
 def cases_in(module: ModuleType) -> list[Case]:
     """Return the cases of all functions that a module defines, in their order, but not of those that it imports."""
     foreign = imported_names(module)
-    found, seen = [], set()
+    found, seen, used = [], set(), set()
     for name, value in list(vars(module).items()):
         if name.startswith("__") or name in foreign:
             continue
         for full, member in _with_members(module, name, value):
-            if id(member) not in seen and (_is_rule(member) or examples_of(member) or _makes_layer(module, member)):
+            examples = set(map(id, examples_of(member)))
+            own = examples - used  # jax.vmap(f) and jax.grad(f) have copies of the attributes of f
+            if id(member) not in seen and (_is_rule(member) or own or _makes_layer(module, member)):
                 seen.add(id(member))
+                used |= examples
                 found += cases_of(module.__name__, full, member)
     return found
 

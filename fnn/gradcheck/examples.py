@@ -39,7 +39,7 @@ class _Attached(NamedTuple):
     examples: tuple[Example, ...]
 
 
-_tuples: dict[int, _Attached] = {}  # layers and losses are tuples, which take no attributes
+_by_id: dict[int, _Attached] = {}  # of objects that take no attributes: tuples, frozen dataclasses
 
 
 def example(*args: Any, build: tuple | None = None, **options: Any) -> Callable[[T], T]:
@@ -73,10 +73,10 @@ def example(*args: Any, build: tuple | None = None, **options: Any) -> Callable[
 
     def attach(value: T) -> T:
         examples = (new, *_attached(value))  # the decorator on top comes first
-        if isinstance(value, tuple):
-            _tuples[id(value)] = _Attached(value, examples)
-        else:
+        try:
             setattr(value, ATTRIBUTE, examples)
+        except AttributeError:
+            _by_id[id(value)] = _Attached(value, examples)
         return value
 
     return attach
@@ -100,15 +100,18 @@ def wrapped_by(value: Any) -> list:
 
 
 def _attached(value: Any) -> tuple[Example, ...]:
-    if isinstance(value, tuple):
-        return _tuples[id(value)].examples if id(value) in _tuples else ()
+    if id(value) in _by_id:
+        return _by_id[id(value)].examples
     found = inspect.getattr_static(value, ATTRIBUTE, ())  # runs no `__getattr__` of the object
     return found if isinstance(found, tuple) else ()
 
 
 def _makes_arguments(args: tuple) -> bool:
     """Return whether the arguments are one function that takes none, and not an array or a tree with arrays."""
-    if len(args) != 1 or not callable(args[0]) or jax.tree_util.tree_leaves(args[0]) != [args[0]]:
+    if len(args) != 1 or not callable(args[0]):
+        return False
+    leaves = jax.tree_util.tree_leaves(args[0])
+    if len(leaves) != 1 or leaves[0] is not args[0]:
         return False
     try:
         inspect.signature(args[0]).bind()

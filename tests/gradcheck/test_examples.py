@@ -1,5 +1,6 @@
 """Example arguments: the decorator, arguments drawn from annotations, and the cases that a module yields."""
 
+import dataclasses
 import functools
 import types
 import zlib
@@ -15,7 +16,7 @@ import fnn
 from fnn.gradcheck import example
 from fnn.gradcheck.annotations import CannotDrawError, drawn_arguments, why_not_drawn
 from fnn.gradcheck.discover import case_named, cases_in
-from fnn.gradcheck.examples import examples_of
+from fnn.gradcheck.examples import Example, examples_of
 from fnn.gradcheck.importing import NamingError
 from fnn.gradcheck.report import show_key
 from tests.support.slow import slow_except
@@ -63,6 +64,35 @@ def test_a_layer_has_examples_of_its_own():
     assert example(X)(one) is one
     assert len(examples_of(one)) == 1
     assert examples_of(other) == ()
+
+
+def test_an_object_that_takes_no_attributes_has_examples():
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        scale: float
+
+    one, other = Frozen(1.0), Frozen(1.0)
+    assert example(X)(one) is one
+    assert len(examples_of(one)) == 1
+    assert examples_of(other) == ()
+
+
+def test_functions_made_of_a_function_do_not_have_its_examples():
+    f = example(X)(lambda x: jnp.dot(x, x))
+    assert [case.name for case in cases_in(module(f=f, mapped=jax.vmap(f), slope=jax.grad(f)))] == ["f[0]"]
+
+
+def test_a_tree_that_can_be_called_is_an_argument():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Model:
+        w: np.ndarray
+
+        def __call__(self):
+            return self.w
+
+    made = Model(np.ones(3))
+    assert Example((made,), {}).arguments() == (made,)
 
 
 def test_arguments_are_made_when_they_are_needed():
