@@ -58,15 +58,23 @@ def fill(args: tuple, seed: int) -> tuple:
 
 def _draw_all(fun: Callable, seed: int, map_normal: Callable) -> tuple:
     try:
-        parameters, hints = inspect.signature(fun).parameters.values(), typing.get_type_hints(fun)
-    except Exception as error:
-        raise CannotDrawError(f"its annotations cannot be evaluated: {error}") from error
+        parameters = inspect.signature(fun).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise CannotDrawError(f"it has no signature: {error}") from error
+    hints = _hints("it", fun)
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     for p in required:
         if p.kind is p.KEYWORD_ONLY:
             raise CannotDrawError(f"{p.name} is keyword-only, without a default")
     sizes, rng = _Sizes(), np.random.default_rng(seed)
     return tuple(_draw(p.name, hints.get(p.name), sizes, rng, map_normal) for p in required)
+
+
+def _hints(name: str, value: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(value)
+    except Exception as error:
+        raise CannotDrawError(f"{name} has annotations that cannot be evaluated: {error}") from error
 
 
 class _Sizes(dict):
@@ -88,7 +96,7 @@ def _draw(name: str, hint: Any, sizes: _Sizes, rng: np.random.Generator, map_nor
         if hasattr(choice, "dim_str"):
             return _draw(name, choice, sizes, rng, map_normal)
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-        hints = typing.get_type_hints(hint)
+        hints = _hints(name, hint)
         fields = hint._fields  # pyright: ignore[reportAttributeAccessIssue]
         return hint(*(_draw(f"{name}.{f}", hints.get(f), sizes, rng, map_normal) for f in fields))
     raise CannotDrawError(f"{name} has no annotation with a shape")
@@ -108,9 +116,12 @@ def _axes(name: str, words: list[str], sizes: _Sizes) -> Iterator[int]:
             yield 2 if word.startswith("_") else sizes[word]
         else:  # a number, or an expression
             try:
-                yield int(eval(word, {"__builtins__": {}}, sizes))
+                size = int(eval(word, {"__builtins__": {}}, sizes))
             except Exception as error:
                 raise CannotDrawError(f"{name} has an axis {word!r} without a value: {error}") from error
+            if size < 0:
+                raise CannotDrawError(f"{name} has an axis {word!r} of size {size}")
+            yield size
 
 
 def _dtype(name: str, hint: Any) -> Any:
@@ -141,6 +152,6 @@ def _finite(fun: Callable, args: tuple) -> bool:
     """Return whether all floating-point values of a function are finite. Errors are left to the check."""
     try:
         leaves = jax.tree_util.tree_leaves(fun(*args))
+        return all(bool(jnp.all(jnp.isfinite(v))) for v in leaves if jnp.issubdtype(jnp.result_type(v), np.inexact))
     except Exception:
         return True
-    return all(bool(jnp.all(jnp.isfinite(v))) for v in leaves if jnp.issubdtype(jnp.result_type(v), np.inexact))

@@ -85,7 +85,7 @@ def case_named(module: ModuleType, name: str) -> list[Case]:
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
-            hint = nearest(part, [each for each in vars(value) if not each.startswith("__")])
+            hint = nearest(part, [each for each in dir(value) if not each.startswith("__")])
             raise NamingError(f"{module.__name__} has no function {name!r}{hint}")
         value = getattr(value, part)
     if not callable(value) and not _is_rule(value):

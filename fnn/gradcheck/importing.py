@@ -60,9 +60,9 @@ def imported_names(module: ModuleType) -> set[str]:
     for statement in _statements(tree.body):
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             source = "." * statement.level + (statement.module or "")
-            other = vars(sys.modules.get(importlib.util.resolve_name(source, module.__package__), module))
+            other = sys.modules.get(importlib.util.resolve_name(source, module.__package__))
             public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-            found |= {name for name, value in public.items() if other.get(name) is value}
+            found |= {name for name, value in public.items() if other and vars(other).get(name) is value}
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             found |= {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
         elif isinstance(statement, (ast.FunctionDef, ast.ClassDef)):

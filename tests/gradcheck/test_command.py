@@ -144,6 +144,9 @@ def test_names_that_star_imports_and_blocks_bind(write):
     )
     (module,) = importing.import_all(str(path)).modules
     assert importing.imported_names(module) == {"b", "c", "os"}
+    path = write("lazy.py", "if False:\n    from absent_source import *\nglobals()['a'] = 1\n")
+    (module,) = importing.import_all(str(path)).modules
+    assert importing.imported_names(module) == set()
 
 
 @pytest.mark.slow

@@ -170,7 +170,21 @@ def test_an_axis_without_a_value():
     def f(x: "Float[Array, ' n//0']"):
         return x
 
+    def g(x: "Float[Array, ' n-4']"):
+        return x
+
     assert "axis 'n//0' without a value" in why_not_drawn(f)
+    assert "axis 'n-4' of size -1" in why_not_drawn(g)
+
+
+def test_annotations_that_cannot_be_evaluated():
+    class Params(NamedTuple):
+        w: "Unknown"  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+    def f(p: Params):
+        return p.w
+
+    assert "p has annotations that cannot be evaluated: name 'Unknown'" in why_not_drawn(f)
 
 
 def test_the_cases_of_a_module():
@@ -251,9 +265,13 @@ def test_wrong_arguments_of_a_layer():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("cub", "no function 'cub'; did you mean 'cube'?"), ("number", "must be a function, a layer or a loss, got an")],
+    [
+        ("cub", "no function 'cub'; did you mean 'cube'?"),
+        ("number", "must be a function, a layer or a loss, got an"),
+        ("layer.forwards", "no function 'layer.forwards'; did you mean 'forward'?"),
+    ],
 )
 def test_names_that_are_no_function(name, message):
     with pytest.raises(NamingError) as caught:
-        case_named(module(cube=cube, number=3), name)
+        case_named(module(cube=cube, number=3, layer=fnn.dense(1, 2)), name)
     assert message in str(caught.value)
