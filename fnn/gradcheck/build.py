@@ -55,6 +55,8 @@ def split_request(request: Request) -> Arguments:
     for name, function in (("fun", request.fun), ("vjp_fun", request.vjp_fun)):
         if not callable(function):
             raise TypeError(f"{who}: {name} must be a function, got {type(function).__name__}")
+    if not count:
+        raise TypeError(f"{who}: args must contain an inexact leaf to differentiate, got no argument")
     if any(not isinstance(n, int) or not 0 <= n < count for n in request.numbers) or not request.numbers:
         raise ValueError(f"{who}: argnums must be integers in 0 … {count - 1}, got {request.argnums}")
     return split(who, request.args, request.numbers, request.static)

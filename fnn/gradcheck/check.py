@@ -209,7 +209,7 @@ assert_loss = asserting(check_loss)
 
 def differentiated(f: Any, args: tuple, argnums: int | Sequence[int] | None) -> tuple[tuple[int, ...], Any]:
     """Return the positions in nondiff_argnums of a decorated function, and argnums, by default all others."""
-    static = tuple(n % len(args) for n in f.nondiff_argnums)
+    static = tuple(n if n >= 0 else n + len(args) for n in f.nondiff_argnums)  # beyond `args` if it has a default
     rest = tuple(n for n in range(len(args)) if n not in static)
     return static, rest if argnums is None else (argnums,) if isinstance(argnums, int) else tuple(argnums)
 

@@ -19,6 +19,7 @@ from fnn.gradcheck import (
     assert_layer,
     assert_loss,
     assert_vjp,
+    check_custom_vjp,
     check_grad,
     check_layer,
     check_loss,
@@ -176,6 +177,15 @@ def test_custom_vjp_with_static_argument():
     f = jax.custom_vjp(power, nondiff_argnums=(0,))
     f.defvjp(lambda n, x: (x**n, x), lambda n, x, ct: (n * x ** (n - 1) * ct,))
     assert [leaf.path for leaf in assert_custom_vjp(f, (3, X), key=1).leaves] == ["[1]"]
+
+
+def test_a_static_argument_that_keeps_its_default():
+    power = jax.custom_vjp(lambda x, n=3: x**n, nondiff_argnums=(1,))
+    power.defvjp(lambda x, n: (x**n, x), lambda n, x, ct: (2 * n * x ** (n - 1) * ct,))
+    report = check_custom_vjp(power, (X,), key=7, checks=("reference",))
+    assert [(leaf.path, leaf.hint) for leaf in report.leaves] == [("", "2 × expected")]
+    with pytest.raises(TypeError, match=r"check_custom_vjp: args must contain an inexact leaf .*, got no argument"):
+        check_custom_vjp(power, ())
 
 
 def test_layer():
