@@ -84,7 +84,7 @@ def build(
     ct = jax.eval_shape(lambda: inexact_outputs(jax.tree_util.tree_map(lambda v: jnp.zeros(v.shape, v.dtype), struct)))
     inputs = (arguments.x, arguments.data)
     primal = _usable(lambda f: jax.eval_shape(flat(f), *inputs), lifted[2], as_given[2])
-    trace_backward = lambda f: _traced(lambda: narrowing(pulled(f), *inputs, ct))
+    trace_backward = lambda f: traced(lambda: narrowing(pulled(f), *inputs, ct))
     vjp_fun, own = _first_traced(trace_backward, lifted[1], as_given[1])
     value, backward = flat(undecorated(fun)), pulled(vjp_fun)
     given = _usable(lambda f: jax.eval_shape(pulled(f), *inputs, ct), lifted[3], as_given[3])
@@ -141,7 +141,7 @@ def declare(request: Request, arguments: Arguments) -> list | None:
             check_call(request.who, "vjp_fun", request.vjp_fun, (args, cotangent), error)
             raise
 
-    return _traced(lambda: jax.eval_shape(backward, arguments.x, arguments.data))
+    return traced(lambda: jax.eval_shape(backward, arguments.x, arguments.data))
 
 
 def undecorated(fun: Callable) -> Callable:
@@ -202,7 +202,7 @@ def _usable(trace: Callable, lifted, as_given) -> Any:
     return lifted
 
 
-def _traced(thunk: Callable):
+def traced(thunk: Callable):
     """Return what a trace returns, or None if the function cannot be traced. The jit check then reports that."""
     try:
         return thunk()

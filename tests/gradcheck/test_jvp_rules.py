@@ -81,6 +81,21 @@ def test_arrays_that_a_rule_closes_over_do_not_round():
     assert "unit roundoff of 6e-08" in report.summary()
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_rule_that_cannot_be_compiled(factor):
+    f = jax.custom_jvp(jnp.sin)
+
+    @f.defjvp
+    def rule(primals, tangents):
+        (x,), (v,) = primals, tangents
+        return jnp.sin(x), factor * jnp.cos(x) * v if x > 0 else v
+
+    report = check_custom_jvp(f, (1.0,), key=7, num_points=1)
+    assert report.checks["jit"].startswith("FAIL: the backward raises TracerBoolConversionError")
+    assert report.leaves[0].hint == ("2 × expected" if factor == 2 else "")
+    assert report.checks["linearity"] == "PASS"
+
+
 def test_misuse():
     with pytest.raises(TypeError, match=r"f must be a function made with jax\.custom_jvp, got function"):
         check_custom_jvp(lambda x: x, (X,))
