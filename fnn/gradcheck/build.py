@@ -58,7 +58,11 @@ def split_request(request: Request) -> Arguments:
     if not count:
         raise TypeError(f"{who}: args must contain an inexact leaf to differentiate, got no argument")
     if any(not isinstance(n, int) or not 0 <= n < count for n in request.numbers) or not request.numbers:
-        raise ValueError(f"{who}: argnums must be integers in 0 … {count - 1}, got {request.argnums}")
+        raise ValueError(f"{who}: argnums must be integers in 0 … {count - 1}, got {request.argnums!r}")
+    if len(set(request.numbers)) < len(request.numbers):
+        raise ValueError(f"{who}: argnums must be distinct, got {request.argnums!r}")
+    if set(request.numbers) & set(request.static):
+        raise ValueError(f"{who}: argnums must contain none of nondiff_argnums={request.static}, got {request.argnums}")
     return split(who, request.args, request.numbers, request.static)
 
 

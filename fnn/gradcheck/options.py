@@ -1,7 +1,7 @@
 """The options of a check, their defaults, and the errors for values that are invalid."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import jax
@@ -55,7 +55,8 @@ def make_options(who: str, keywords: Keywords, num_args: int) -> Options:
     if unknown:
         raise TypeError(f"{who}: keyword arguments must be among {Options._fields}, got {sorted(unknown)}")
     options = Options(**keywords)
-    if isinstance(options.checks, str) or not set(options.checks) <= set(CHECKS):
+    named = isinstance(options.checks, Collection) and not isinstance(options.checks, str)
+    if not named or not set(options.checks) <= set(CHECKS):
         raise ValueError(f"{who}: checks must be a tuple of names among {CHECKS}, got {options.checks!r}")
     for name, value, allowed in (
         ("precision", options.precision, ("x64", "native")),
@@ -87,6 +88,8 @@ def resolve_key(who: str, key) -> tuple[Any, tuple[int, ...]]:
     if key is None:
         key = secrets.randbits(31)
     if isinstance(key, int):
+        if key < 0:
+            raise ValueError(f"{who}: key must be a jax.random.key or an int of at least 0, got {key}")
         return jax.random.key(key), (key,)
     dtype = getattr(key, "dtype", None)
     if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32):

@@ -21,6 +21,7 @@ def test_wrong_tree():
         check_vjp(fun, lambda args, ct: [ct, ct], ({"a": X, "b": X},), key=1)
 
 
+STATIC = jax.custom_vjp(lambda n, x: n * x, nondiff_argnums=(0,))
 BAD = [
     (TypeError, "args must be a tuple", lambda: check_vjp(jnp.sin, COS, X)),
     (TypeError, "args must be a tuple", lambda: check_grad(jnp.sum, jnp.cos, [X])),
@@ -28,14 +29,18 @@ BAD = [
     (TypeError, "must return an inexact output", lambda: check_vjp(jnp.argmax, COS, (X,))),
     (ValueError, "must return a scalar", lambda: check_grad(jnp.sin, jnp.cos, (X,))),
     (ValueError, "checks must be", lambda: check_vjp(jnp.sin, COS, (X,), checks=("refrence",))),
+    (ValueError, "checks must be .*, got None", lambda: check_vjp(jnp.sin, COS, (X,), checks=None)),
     (ValueError, "precision must be", lambda: check_vjp(jnp.sin, COS, (X,), precision="float64")),
     (ValueError, "kinks must be", lambda: check_vjp(jnp.sin, COS, (X,), kinks="ignore")),
     (ValueError, "reference must be", lambda: check_vjp(jnp.sin, COS, (X,), reference="jax")),
     (ValueError, "order must be", lambda: check_vjp(jnp.sin, COS, (X,), order=3)),
     (ValueError, "argnums must be", lambda: check_vjp(jnp.sin, COS, (X,), argnums=1)),
+    (ValueError, "argnums must be distinct", lambda: check_vjp(jnp.sin, COS, (X,), argnums=(0, 0))),
+    (ValueError, "argnums must contain none of", lambda: check_custom_vjp(STATIC, (2, X), argnums=(0, 1))),
     (ValueError, "num_points must be", lambda: check_vjp(jnp.sin, COS, (X,), num_points=0)),
     (ValueError, "rtol must be", lambda: check_vjp(jnp.sin, COS, (X,), rtol=-1.0)),
     (ValueError, "in_axes must be", lambda: check_vjp(jnp.sin, COS, (X,), in_axes=0)),
+    (ValueError, "key must be .* of at least 0", lambda: check_vjp(jnp.sin, COS, (X,), key=-1)),
     (TypeError, "key must be", lambda: check_vjp(jnp.sin, COS, (X,), key="seven")),
     (TypeError, "vjp_fun must be a function", lambda: check_vjp(jnp.sin, X, (X,))),
     (TypeError, "must be a function made with jax.custom_vjp", lambda: check_custom_vjp(jnp.sin, (X,))),
