@@ -113,7 +113,7 @@ def _arguments(value: Any, kind: str, example: Example) -> tuple[Callable[[int],
     if example.args:
         return lambda seed: fill(example.arguments(), seed), ""
     if kind not in ("custom_vjp", "custom_jvp", "function"):
-        return None, "add @fnn.gradcheck.example(x)"
+        return None, f"add @fnn.gradcheck.example({'prediction, target' if kind == 'loss' else 'x'})"
     fun = wrapped_by(value)[-1]
     why = why_not_drawn(fun)
     if why:
@@ -131,11 +131,12 @@ def _check_of(value: Any, example: Example) -> tuple[str, Callable[[tuple, dict]
     if _has(value, "forward", "backward"):
         return _kind_of_record(value), lambda args, options: _check_record(value, args, options)
     build = example.build
-    if build is None and (_returns_layer(value) or (_takes(value, ()) and not _takes(value, example.args))):
+    if build is None and (_returned_record(value) or (_takes(value, ()) and not _takes(value, example.args))):
         build = ()
     if build is None:
         return "function", lambda args, options: _check_function(value, args, options)
-    return "layer", lambda args, options: _check_record(value(*build), args, options)
+    kind = _returned_record(value) or "layer"  # or a loss, if no annotation says so
+    return kind, lambda args, options: _check_record(value(*build), args, options)
 
 
 def _kind_of_record(value: Any) -> str:
@@ -199,13 +200,14 @@ def _has(value: Any, *functions: str) -> bool:
 def _makes_layer(module: ModuleType, value: Any) -> bool:
     """Return whether a value is a public function of a module that is annotated to return a layer or a loss."""
     own = inspect.isfunction(value) and value.__module__ == module.__name__
-    return own and not value.__name__.startswith("_") and _returns_layer(value)
+    return own and not value.__name__.startswith("_") and bool(_returned_record(value))
 
 
-def _returns_layer(value: Any) -> bool:
+def _returned_record(value: Any) -> str:
+    """Return "layer" or "loss" if a function is annotated to return one, else ""."""
     annotation = getattr(value, "__annotations__", {}).get("return")
     name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return name.rpartition(".")[2].strip("\"' ") in ("Layer", "Loss")
+    return {"Layer": "layer", "Loss": "loss"}.get(name.rpartition(".")[2].strip("\"' "), "")
 
 
 def _takes(fun: Callable, args: tuple) -> bool:

@@ -217,6 +217,15 @@ def test_the_cases_of_a_module():
         cases[2].check()
 
 
+def test_a_loss_needs_a_prediction_and_a_target():
+    def squares() -> fnn.Loss:
+        return fnn.squared_error
+
+    squares.__module__ = "made"
+    for case in cases_in(module(squares=squares, loss=fnn.squared_error)):
+        assert (case.kind, case.missing) == ("loss", "add @fnn.gradcheck.example(prediction, target)")
+
+
 def test_the_key_of_a_case():
     f = scaled_rule(jax.custom_vjp(cube))
     (case,) = cases_in(module(f=example(X)(f)))
