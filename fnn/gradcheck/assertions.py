@@ -19,12 +19,12 @@ def asserting(check: Callable[P, GradReport]) -> Callable[P, GradReport]:
             raise GradientError(report.summary())
         return report
 
-    name = check.__name__.removeprefix("check_")
-    assertion.__name__ = assertion.__qualname__ = f"assert_{name}"
-    assertion.__doc__ = f"""Run `check_{name}` and return its report if it is ok.
+    name = check.__name__
+    assertion.__name__ = assertion.__qualname__ = f"assert_{name.removeprefix('check').removeprefix('_')}"
+    assertion.__doc__ = f"""Run `{name}` and return its report if it is ok.
 
     Args:
-      See `check_{name}`, which has the same arguments.
+      See `{name}`, which has the same arguments.
 
     Raises:
       GradientError: if the gradient is wrong or undecided. The message is the report.

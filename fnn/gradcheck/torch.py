@@ -47,7 +47,8 @@ def check(
     chose, it counts as not finite there.
 
     Args:
-      function: a function of tensors that returns a tensor or a tree of tensors, or a `torch.autograd.Function`.
+      function: a function of tensors that returns a tensor or a tree of tensors, none of them complex, or a
+        `torch.autograd.Function`.
       inputs: its arguments: a tuple of tensors, trees of tensors and other objects, or a single tensor. Tensors with
         `requires_grad` are differentiated, and named in the report by their paths. The others are constants.
       twin: a function that computes the same without the backward under test, for example in plain PyTorch. Then it is
@@ -73,7 +74,7 @@ def check(
             raise TypeError(f"{WHO}: {name} must be a function, got {type(value).__name__}")
     if "reference" in options:
         raise TypeError(f"{WHO}: reference is not available; pass twin=")
-    if not set(options.get("checks", CHECKS)) <= set(CHECKS):
+    if options.get("checks", CHECKS) is None or not set(options.get("checks", CHECKS)) <= set(CHECKS):
         raise ValueError(f"{WHO}: checks must be a tuple of names among {CHECKS}, got {options.get('checks')!r}")
     inputs = (inputs,) if isinstance(inputs, torch.Tensor) else inputs
     if type(inputs) is not tuple:
@@ -83,7 +84,7 @@ def check(
     size = sum(leaf.numel() for leaf in jax.tree_util.tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
     wide = dtype is not None or any(leaf.dtype == torch.float64 for leaf in wanted)
     standard = jax.numpy_dtype_promotion("standard")  # PyTorch has its own rules
-    with jax.enable_x64(wide), jax.disable_jit(), standard, one_thread(size):
+    with jax.enable_x64(wide), jax.disable_jit(), standard, one_thread(size), torch.inference_mode(False):
         tested = TorchFunction(WHO, function, inputs, dtype)
         other = TorchFunction(WHO, twin, inputs, dtype) if twin else None
         if other and other.outputs() != tested.outputs():
@@ -113,9 +114,14 @@ def check_module(module: Any, inputs: Any, **options: Any) -> GradReport:
     [("[0]['bias']", 'PASS'), ("[0]['weight']", 'PASS')]
     """
     torch = load()
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"{WHO}_module: module must be a torch.nn.Module, got {type(module).__name__}")
+    if not isinstance(inputs, (torch.Tensor, tuple, list)):
+        raise TypeError(f"{WHO}_module: inputs must be a tensor or a tuple of arguments, got {type(inputs).__name__}")
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     call = lambda state, *inputs: torch.func.functional_call(module, state, inputs)
-    return check(call, (state, *((inputs,) if isinstance(inputs, torch.Tensor) else inputs)), **options)
+    report = check(call, (state, *((inputs,) if isinstance(inputs, torch.Tensor) else inputs)), **options)
+    return report._replace(name=f"{WHO}_module")
 
 
 assert_ = asserting(check)
@@ -144,6 +150,9 @@ def _request(tested: TorchFunction, other: TorchFunction | None, no_second: str,
 
     if cotangent is not None:
         leaves = jax.tree_util.tree_leaves(cotangent)
+        for leaf in leaves:
+            if not isinstance(leaf, tested.torch.Tensor):
+                raise TypeError(f"{WHO}: cotangent must be a tensor or a tree of tensors, got {type(leaf).__name__}")
         kept = [tested.to_numpy(c) for c, ok in zip(leaves, tested.floating, strict=False) if ok]
         if len(leaves) != len(tested.floating):
             raise ValueError(f"{WHO}: cotangent must have the tree of the output, got {len(leaves)} tensors")

@@ -40,6 +40,8 @@ class TorchFunction:
         for value in values:
             if not self._is_tensor(value):
                 raise TypeError(f"{who}: function must return tensors, got {type(value).__name__}")
+            if value.dtype.is_complex:
+                raise TypeError(f"{who}: function must return real tensors, got {value.dtype}; use torch.view_as_real")
         self.floating = [bool(value.dtype.is_floating_point) for value in values]
         if not any(self.floating):
             got = ", ".join(str(value.dtype) for value in values) or "no tensor"

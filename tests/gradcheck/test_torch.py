@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fnn.gradcheck import GradientError
-from fnn.gradcheck.torch import assert_, check, check_module
+from fnn.gradcheck.torch import assert_, assert_module, check, check_module
 from tests.support.slow import slow_except
 
 torch = pytest.importorskip("torch")
@@ -149,10 +149,13 @@ def test_importing_the_checker_does_not_import_torch():
         (RIGHT, X + 0j, {}, "inputs that require a gradient must be real, got torch.complex64"),
         (RIGHT, X, {"reference": None}, "reference is not available; pass twin="),
         (RIGHT, X, {"checks": ("vmap",)}, "checks must be a tuple of names among ('structure', 'reference', "),
+        (RIGHT, X, {"checks": None}, "checks must be a tuple of names among ('structure', 'reference', "),
         (RIGHT, X, {"twin": 3}, "twin must be a function, got int"),
         (lambda x: 3.0, X, {}, "function must return tensors, got float"),
         (lambda x: x.long(), X, {}, "function must return a floating-point tensor, got torch.int64"),
+        (lambda x: (x, torch.fft.fft(x)), X, {}, "function must return real tensors, got torch.complex64; use"),
         (RIGHT, X, {"twin": lambda x: (x, x)}, "twin must return PyTreeDef(*) of floating-point shapes [(6,)] like"),
+        (RIGHT, X, {"cotangent": np.ones(6)}, "cotangent must be a tensor or a tree of tensors, got ndarray"),
         (RIGHT, X, {"cotangent": (X, X)}, "cotangent must have the tree of the output, got 2 tensors"),
     ],
 )
@@ -161,6 +164,23 @@ def test_misuse(function, inputs, options, message):
         check(function, inputs, key=7, **options)
     assert message in str(caught.value)
     assert str(caught.value).startswith("fnn.gradcheck.torch.check: ")
+
+
+def test_misuse_with_a_module():
+    with pytest.raises(TypeError, match=r"torch\.check_module: module must be a torch\.nn\.Module, got int"):
+        check_module(3, X)
+    with pytest.raises(TypeError, match=r"torch\.check_module: inputs must be a tensor or a tuple .*, got dict"):
+        check_module(torch.nn.Linear(6, 2), {"input": X})
+
+
+def test_inference_mode_does_not_hide_the_gradient():
+    with torch.inference_mode():
+        assert check(torch.sin, X, key=7, checks=("structure", "differences"), num_points=1).ok
+
+
+def test_the_names_of_the_assertions():
+    assert (assert_.__name__, assert_module.__name__) == ("assert_", "assert_module")
+    assert str(assert_.__doc__).startswith("Run `check` and return its report")
 
 
 def test_what_the_function_raises_is_raised():
