@@ -7,6 +7,7 @@ edge point with such a report is listed but says nothing against the gradient.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -77,7 +78,8 @@ def check_edge(
             if np.isfinite(t.got):
                 continue
             t = t._replace(verdict=OUTSIDE)
-        return _failed(problem, point, leaf, g, t, len(wrong) if len(tested) == g.size else None)
+        indices = {index_in(problem.leaves[leaf], t.flat) for t in wrong if t.flat is not None}
+        return _failed(problem, point, leaf, g, t, len(indices) if len(tested) == g.size else None)
     for t in sorted((t for t in tested if t.verdict == OUTSIDE), key=lambda t: -excess(t))[:3]:
         if not np.isfinite(t.got) or not (as_nearby(p, leaf, t, rng) or steep(p, leaf, t)):
             return _failed(problem, point, leaf, g, t, None)
@@ -116,7 +118,7 @@ def _failed(problem: Problem, point: Point, leaf: int, g: np.ndarray, t: Tested,
     index = None if t.flat is None else index_in(report, t.flat)
     where = "along a direction" if index is None else f"at {list(index)}"
     number_of = lambda v: part(report, t.flat, v)
-    number = f"{count}/{g.size} elements, worst " if count and t.flat is not None else ""
+    number = f"{count}/{math.prod(report.shape)} elements, worst " if count and t.flat is not None else ""
     kink = None
     if t.verdict == OUTSIDE:
         low, high = sorted(t.s.sides) if t.s.kind in (KINK, JUMP) else (t.s.value, t.s.value)

@@ -209,3 +209,10 @@ def test_the_largest_numbers_of_float64_do_not_overflow_in_the_checker():
     assert report.ok, report.summary()
     assert "large float64 numbers in [0]" in points_of(report)
     assert report.edges == ()
+
+
+def test_complex_elements_are_counted_once():
+    bad = lambda args, ct: (jnp.where(args[0] == 0, 1 + 1j, 2 * args[0]) * ct,)
+    report = check(lambda z: z * z, jnp.array([1 + 2j, 3 - 1j, 2 + 0.5j]), rule=bad, checks=("differences",))
+    assert report.leaves[0].num_wrong == 3
+    assert "3/3 elements, worst at [" in report.leaves[0].evidence[0]
