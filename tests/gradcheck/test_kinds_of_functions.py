@@ -240,3 +240,9 @@ def test_a_custom_rule_inside_that_is_wrong():
     report = check_vjp(fun, autodiff(fun), (X,), key=1)
     assert report.leaves[0].status == "FAIL"
     assert "custom rule in fun" in report.leaves[0].hint
+
+
+def test_points_outside_the_domain_with_debug_nans():
+    with jax.debug_nans(True):
+        assert check_vjp(jnp.log, lambda args, ct: (ct / args[0],), (jnp.array([0.5, 2.0]),), key=7).ok
+        assert jax.config.jax_debug_nans
