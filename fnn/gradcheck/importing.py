@@ -124,7 +124,11 @@ def _by_path(path: Path) -> ModuleType:
             raise NamingError(f"{str(path)!r} is not a file of Python")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         loader = spec.loader
-        _guarded(name, lambda: loader.exec_module(module))
+        try:
+            _guarded(name, lambda: loader.exec_module(module))
+        except BaseException:
+            sys.modules.pop(name, None)  # as an import does
+            raise
     if Path(getattr(module, "__file__", None) or "?").resolve() != path:
         raise NamingError(f"{str(path)!r} has the name of another module, {name!r}; rename the file")
     return module

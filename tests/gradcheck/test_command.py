@@ -149,6 +149,13 @@ def test_names_that_star_imports_and_blocks_bind(write):
     assert importing.imported_names(module) == set()
 
 
+def test_a_file_that_cannot_be_imported_is_not_known_afterwards(write):
+    path = write("not-a-name.py", "raise ValueError\n")
+    for _ in range(2):
+        with pytest.raises(importing.ImportFailedError, match="not-a-name raised ValueError when it was imported"):
+            importing.import_all(str(path))
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_the_command(write):
     write("ops.py", HEAD, "import os, signal\n", BARE, "os.kill(os.getpid(), signal.SIGINT)\n")
