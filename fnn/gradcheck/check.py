@@ -55,7 +55,8 @@ def check_vjp(
       nondet_tol: how much two identical runs may differ. Default: 0.
       points: "edges" also checks, leaf by leaf, with flipped signs and at zeros, ones, halves, ties, the values of
         another leaf, and the smallest and large numbers of the leaf's dtype, in the domain and where the function is
-        finite. The report's field `edges` lists what was found there. Default: "random".
+        finite. The report's field `edges` lists what was found there. `kinks="fail"` and `order=2` leave these points
+        out. Default: "random".
       key: a PRNG key or an int that seeds the check. Default: a new one, which the report prints.
 
     Returns:

@@ -60,7 +60,8 @@ def _second_order(problem: Problem, options: Options, first: Point) -> tuple[lis
     )
     asked = tuple(c for c in ("structure", "reference", "differences") if c in options.checks)
     try:
-        outcome = run(twice, options._replace(checks=asked, num_points=min(options.num_points, 2)))
+        few = min(options.num_points, 2)
+        outcome = run(twice, options._replace(checks=asked, num_points=few, points="random"))
     except Exception as error:
         why = first_line(error)
         if _raises(autodiff(split(problem.reference or autodiff(problem.fun))), z, problem.data, problem.x):
