@@ -64,6 +64,8 @@ def edges(problem: Problem, phi: Callable, y: list) -> Edges:
 
 def _unusable(problem: Problem, phi: Callable, x: list, ct: list, name: str) -> str:
     """Return why φ cannot be checked at a point; "" if it can be."""
+    if not problem.inside(x, problem.data):  # outside its domain, fun may not end
+        return NOT_FINITE
     value = float(phi(x, ct))
     if not np.isfinite(value):
         return NOT_FINITE
