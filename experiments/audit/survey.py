@@ -95,7 +95,7 @@ def _sweep(call: Call, compiled: Programs, given: np.ndarray) -> list[np.ndarray
     for leaf in call.leaves:
         if leaf.size == 0 or leaf.complex:
             continue
-        values = np.concatenate([SWEEP, -SWEEP])
+        values = _in_domain(call, leaf, np.concatenate([SWEEP, -SWEEP]))
         alone = np.repeat(given[None], len(values), 0)  # one number at a time, to find those in the domain
         alone[:, leaf.start : leaf.start + leaf.size] = values[:, None]
         good = values[np.isfinite(compiled.value(alone)).all(1)]
@@ -105,6 +105,12 @@ def _sweep(call: Call, compiled: Programs, given: np.ndarray) -> list[np.ndarray
             x[leaf.start : leaf.start + len(part)] = part
             rows.append(x)
     return rows
+
+
+def _in_domain(call: Call, leaf: Leaf, values: np.ndarray) -> np.ndarray:
+    """Return the numbers that the domain of a leaf allows. Outside, the function may not end."""
+    inside = call.target.args[leaf.argument].inside
+    return values if inside is None or leaf.path else values[np.broadcast_to(inside(values), values.shape)]
 
 
 def _evidence(
