@@ -48,7 +48,8 @@ def compare_along(
         t = _compare(p, problem, options, leaf, g, v, flat, s)
         if t.verdict == AGREES and found and t.tol > 0.1 * abs(found[0].s.value - t.got):
             t = t._replace(verdict=UNRESOLVED)  # too inexact to contradict the usual steps
-        if t.verdict == WRONG and abs(quick.s.value - t.got) <= 0.05 * abs(t.s.value - t.got):
+        stairs = np.isfinite(t.got) and abs(quick.s.value - t.got) <= 0.05 * abs(t.s.value - t.got)
+        if t.verdict == WRONG and stairs:
             t = t._replace(verdict=UNRESOLVED)  # rounding makes stairs of φ, on which the smallest steps see no slope
         if t.verdict in (AGREES, AT_KINK):
             return t
