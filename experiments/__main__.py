@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
 def leave(code: int) -> NoReturn:
     """End the process with this exit code: at once, if it was interrupted and threads of XLA may still compile."""
     if code == INTERRUPTED and "jax" in sys.modules:
-        from fnn.gradcheck.interrupts import leave
+        from fnn.gradcheck import leave
 
         leave(code)
     sys.exit(code)

@@ -184,6 +184,7 @@ from fnn.gradcheck.check import check_layer as check_layer
 from fnn.gradcheck.check import check_loss as check_loss
 from fnn.gradcheck.check import check_vjp as check_vjp
 from fnn.gradcheck.examples import example as example
+from fnn.gradcheck.interrupts import leave as leave
 from fnn.gradcheck.interrupts import redeliver_interrupts as redeliver_interrupts
 from fnn.gradcheck.jvp_rules import assert_custom_jvp as assert_custom_jvp
 from fnn.gradcheck.jvp_rules import check_custom_jvp as check_custom_jvp
