@@ -117,6 +117,8 @@ def _sweep(call: Call, compiled: Programs, given: np.ndarray) -> list[np.ndarray
         if leaf.size == 0 or leaf.complex:
             continue
         values = _in_domain(call, leaf, np.concatenate([SWEEP, -SWEEP]))
+        if not len(values):
+            continue
         alone = np.repeat(given[None], len(values), 0)  # one number at a time, to find those in the domain
         alone[:, leaf.start : leaf.start + leaf.size] = values[:, None]
         good = values[np.isfinite(compiled.value(alone)).all(1)]

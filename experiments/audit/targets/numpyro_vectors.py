@@ -84,11 +84,6 @@ VECTORS = (
         label="sphere",
     ),
     Target(
-        "numpyro.distributions.SineBivariateVonMises",
-        (real(1), real(1), positive(1), positive(1), real(2)),
-        call=lambda f, p, q, a, b, x: f(p[0], q[0], a[0] + 1, b[0] + 1, 0.3).log_prob(jnp.tanh(x)),
-    ),
-    Target(
         "numpyro.distributions.Wishart",
         (above(4, 1), real(3, 3)),
         call=lambda f, n, a: f(n[0], scale_matrix=CORRELATION).log_prob(a @ a.T + jnp.eye(3)),

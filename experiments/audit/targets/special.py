@@ -108,11 +108,6 @@ MORE = (
     ),
     Target("jax.scipy.special.hyp2f1", (positive(), positive(), positive(), between(-0.9, 0.9))),
     Target(
-        "jax.scipy.special.hyp2f1",
-        (positive(), positive(), positive(), between(-9, 0)),
-        label="x < 0",
-    ),
-    Target(
         "jax.scipy.special.kl_div",
         (nonnegative(), positive()),
         exact=lambda mp, p, q: p * mp.log(p / q) - p + q if p else q,
