@@ -1,7 +1,7 @@
 """`jax.random`: samples as functions of the parameters, at a fixed key.
 
-Gamma variables, and what is made of them (beta, chisquare, dirichlet, f, t, generalized_normal), are left out. JAX samples them by
-rejection, and their derivative is that of the distribution (Figurnov, Mohamed and Mnih 2018, "Implicit
+Gamma variables, and what is made of them (beta, chisquare, dirichlet, f, t, generalized_normal), are left out. JAX
+samples them by rejection, and their derivative is that of the distribution (Figurnov, Mohamed and Mnih 2018, "Implicit
 Reparameterization Gradients"), not that of the sample at a fixed key, which differences show.
 """
 
