@@ -11,10 +11,11 @@ from fnn.gradcheck.arguments import Arguments, cast, copies, gradients, is_array
 from fnn.gradcheck.layouts import unsharded
 from fnn.gradcheck.lifting import lift
 from fnn.gradcheck.options import Options
-from fnn.gradcheck.outputs import check_call, check_forward_rule, cotangents, inexact, output
+from fnn.gradcheck.outputs import check_forward_rule, cotangents, inexact, output
 from fnn.gradcheck.pairs import gradient_pair
 from fnn.gradcheck.precision import FLOOR, Narrowing, narrowing, primitives, unit_roundoff
 from fnn.gradcheck.problem import Problem, autodiff, cotangent_tree, inexact_outputs, to_jax
+from fnn.gradcheck.signatures import check_call
 
 
 class Request(NamedTuple):

@@ -1,12 +1,12 @@
 """Checks that a layer or a loss has the form of fnn's, so that an error names what it takes or returns wrongly."""
 
-import inspect
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnn.gradcheck.report import GradientTreeError
+from fnn.gradcheck.signatures import misfit
 
 
 def check_takes(who: str, layer: Any, method: str, args: tuple, expected: str) -> None:
@@ -14,15 +14,9 @@ def check_takes(who: str, layer: Any, method: str, args: tuple, expected: str) -
     if not callable(getattr(layer, method, None)):
         kind = who.removeprefix("check_")
         raise TypeError(f"{who}: {kind} must have a function `{method}`, got {type(layer).__name__} without one")
-    try:
-        signature = inspect.signature(getattr(layer, method))
-    except (TypeError, ValueError):
-        return  # a function that cannot be inspected
-    try:
-        signature.bind(*args)
-    except TypeError:
-        got = signature.replace(return_annotation=signature.empty)
-        raise TypeError(f"{_named(who, layer, method)} must take {expected}, got {got}") from None
+    got = misfit(getattr(layer, method), args)
+    if got is not None:
+        raise TypeError(f"{_named(who, layer, method)} must take {expected}, got {got}")
 
 
 def pair(who: str, layer: Any, method: str, result: Any, expected: str) -> tuple[Any, Any]:

@@ -1,6 +1,5 @@
 """The outputs of a function: their shapes, the errors for those that have no gradient, and their cotangents."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from fnn.gradcheck.arguments import Arguments, cast_leaf, join
 from fnn.gradcheck.pairs import gradient_pair, is_complex
 from fnn.gradcheck.report import GradientTreeError
+from fnn.gradcheck.signatures import check_call
 from fnn.gradcheck.text import first_line
 
 
@@ -51,19 +51,6 @@ def _explain(who: str, fun: Callable, arguments: Arguments, error: Exception) ->
         raise TypeError(f"{who}: fun must return arrays or a tree of arrays, got a value of type {got}") from error
     if isinstance(error, TypeError):
         check_call(who, "fun", fun, arguments.args, error)
-
-
-def check_call(who: str, name: str, function: Callable, args: tuple, error: Exception) -> None:
-    """Raise a TypeError if a call has failed because a function does not take so many arguments."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return  # a function that cannot be inspected
-    try:
-        signature.bind(*args)
-    except TypeError:
-        got = signature.replace(return_annotation=signature.empty)
-        raise TypeError(f"{who}: {name} must take {len(args)} arguments by position, got {got}") from error
 
 
 def check_forward_rule(arguments: Arguments, rule: Callable, struct) -> None:
