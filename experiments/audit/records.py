@@ -31,17 +31,10 @@ def make(target: Target, key: Mapping[str, str], result: Result) -> dict[str, An
             others[VANISHES] = others.get(VANISHES, 0) + 1
         else:
             found.append(_finding(finding, code))
-    return {
-        "name": target.name,
-        "key": dict(key),
-        "state": DONE,
-        "library": library(target),
-        "version": version(library(target)),
-        "checker": result.checker,
+    return _record(target, key, DONE, result.checker, result.seconds) | {
         "points": result.points,
         "others": others,
         "notes": list(result.notes),
-        "seconds": round(result.seconds, 3),
         "cpu": round(result.cpu, 3),
         "findings": found,
     }
@@ -68,13 +61,18 @@ def _finding(finding: Finding, code: Code) -> dict[str, Any]:
 
 def failed(target: Target, key: Mapping[str, str], why: str, seconds: float) -> dict[str, Any]:
     """Return the record of a target that could not be examined: its call raises, its process died, or took too long."""
+    return _record(target, key, FAILED, why, seconds)
+
+
+def _record(target: Target, key: Mapping[str, str], state: str, checker: str, seconds: float) -> dict[str, Any]:
+    """Return the record of a target without findings."""
     return {
         "name": target.name,
         "key": dict(key),
-        "state": FAILED,
+        "state": state,
         "library": library(target),
         "version": version(library(target)),
-        "checker": why,
+        "checker": checker,
         "points": 0,
         "others": {},
         "notes": [],
