@@ -24,10 +24,19 @@ GROUPS = (
     ("checkpoint", "sharded_checkpoint"),
     ("training",),
     ("sweeps", "generation"),
+    ("search",),
+    ("plot", "callbacks", "interchange"),
+    ("estimators",),
 )
 LEVELS = {name: level for level, names in enumerate(GROUPS) for name in names}
 # What experiments may import of fnn besides the names of `import fnn` itself.
-PUBLIC_MODULES = {"types", "init", "losses", "optimizers", "data", "checkpoint", "sharding", "gradcheck"}
+PUBLIC_MODULES = {"types", "init", "losses", "optimizers", "data", "checkpoint", "sharding", "gradcheck"} | {
+    "callbacks",
+    "estimators",
+    "interchange",
+    "plot",
+    "search",
+}
 LIMIT = 250  # lines of a module
 
 
