@@ -17,7 +17,8 @@ example is a row. Course notes often write examples as columns. The two notation
 """
 
 import importlib
-from typing import TYPE_CHECKING
+import inspect
+import typing
 
 from fnn import checkpoint as checkpoint
 from fnn import data as data
@@ -139,14 +140,31 @@ from fnn.types import Stream as Stream
 from fnn.types import TrainState as TrainState
 from fnn.weights import is_weight as is_weight
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from fnn import gradcheck as gradcheck
 
 __version__ = "0.1.0"
 
+_LAZY = ("callbacks", "estimators", "gradcheck", "interchange", "plot", "search")
+"""The modules that are imported when they are first used: training does not need them, nor what they import."""
+
+_MODULES = ("checkpoint", "data", "init", "sharding")
+"""The other public modules. The rest of the modules of fnn are private."""
+
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    name
+    for name, value in globals().items()
+    if not name.startswith("_") and (name in _MODULES or not inspect.ismodule(value))
+]
+
 
 def __getattr__(name: str):
-    """Import `fnn.gradcheck` when it is first used, since training does not need it."""
-    if name == "gradcheck":
-        return importlib.import_module("fnn.gradcheck")
+    """Import a module of `_LAZY` when it is first used."""
+    if name in _LAZY:
+        return importlib.import_module(f"fnn.{name}")
     raise AttributeError(f"module 'fnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names. Those of modules that are not imported yet are among them; nothing is imported."""
+    return sorted([*__all__, *_LAZY, "__doc__", "__version__"])

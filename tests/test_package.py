@@ -1,5 +1,6 @@
 """The package as a whole: the imports of `import fnn`, hash seeds, and annotations checked at run time."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fnn
+from tests.support.public_names import PUBLIC
 
 ROOT = Path(fnn.__file__).parents[1]
 TRAIN = """
@@ -88,7 +90,10 @@ IMPORT = """
 import sys, jax, jax.numpy
 before = set(sys.modules)
 import fnn
+assert {"plot", "mlp"} <= set(dir(fnn))
+from fnn import *
 new = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
+new |= {name for name in vars(fnn) if name in fnn._LAZY}
 print(*sorted(new))
 """
 
@@ -102,7 +107,10 @@ def python(*args, **env):
 
 
 def test_importing_fnn_loads_nothing_heavy():
-    """`import fnn` loads JAX and jaxtyping; rich, optax, safetensors and others load when they are used."""
+    """`import fnn` loads JAX and jaxtyping; rich, optax, safetensors and others load when they are used.
+
+    Neither completion of names after `fnn.` nor `from fnn import *` loads more.
+    """
     assert set(python("-c", IMPORT).split()) <= {"fnn", "jaxtyping", "numpy", "wadler_lindig", "typing_extensions"}
 
 
@@ -119,6 +127,17 @@ def test_hash_seeds_change_nothing():
 def test_annotations_hold_at_run_time(code):
     """Everything runs with jaxtyping's checks of shapes and dtypes switched on; the layers are only traced."""
     assert python("-c", HOOK + code + REFUSED).strip() == "the hook is active"
+
+
+def test_dir_shows_the_public_names_and_no_others():
+    shown = {name for name in dir(fnn) if not name.startswith("_")}
+    modules = {"callbacks", "checkpoint", "data", "estimators", "gradcheck", "init", "interchange", "plot", "search"}
+    tree = ast.parse(Path(fnn.__file__).read_text("utf-8"))
+    names = {node.names[0].asname for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert shown == modules | {"sharding"} | names
+    assert PUBLIC["fnn"].keys() <= shown
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = fnn.nonsense
 
 
 def test_public_names_are_those_of_the_readme_and_documented():
