@@ -30,6 +30,7 @@ EXPERIMENTS = {
     "train": "experiments.tabular.train",
     "predict": "experiments.tabular.predict",
     "text": "experiments.text.text",
+    "tutorials": "experiments.tutorials.tutorials",
     "planar": "experiments.examples.planar",
     "housing": "experiments.examples.housing",
     "animals": "experiments.examples.animals",
