@@ -34,7 +34,7 @@ Checkpoints of your own loop
 `save`, `restore` and `latest` work in one process and in several. With several, all processes call them with the same
 arguments, and the folder must be one that all of them see. `restore` also reads the state that `fit` saved, on any
 number of devices and processes. `export_params` and `import_params` write and read the parameters alone, as a
-safetensors file for other tools.
+safetensors file for other tools; `architecture` reads what network they are of, if `export_params` was given it.
 
 What is promised
 ----------------
@@ -77,6 +77,7 @@ code from a file. A lock keeps a second training out of the folder.
 
 from fnn.checkpoint.lock import CheckpointWarning as CheckpointWarning
 from fnn.checkpoint.lock import LockedError as LockedError
+from fnn.checkpoint.params_file import architecture as architecture
 from fnn.checkpoint.params_file import export_params as export_params
 from fnn.checkpoint.params_file import import_params as import_params
 from fnn.checkpoint.regular_files import DamagedError as DamagedError
