@@ -112,8 +112,8 @@ def fit(
         to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls
         the callback, and only process 0 shows progress. If one process fails, the others exit. A restart with
         `resume=True` continues the run, even on a different number of devices.
-      callback: callback(epoch, {name: value}, state), or a list of such functions, called every `callback_every` epochs
-        and after the last one. The state is a copy that may be kept. It returns None, or True to end the training.
+      callback: callback(epoch, {name: value}, state), or a list of such (see `fnn.callbacks`), called every
+        `callback_every` epochs and after the last one. The state is a copy. It returns None, or True to stop.
       state: a state to continue from, instead of `key`. It is not donated.
       micro_batch_size: sum the gradient of a batch over parts of this many examples, which takes less memory. Over a
         mesh each part sends the sum of its gradient; use a multiple of the number of devices.
