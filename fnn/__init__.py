@@ -128,6 +128,9 @@ from fnn.training.epoch import make_epoch as make_epoch
 from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.evaluation import predict as predict
 from fnn.training.fit import fit as fit
+from fnn.training.plateau import Plateau as Plateau
+from fnn.training.plateau import reduce_on_plateau as reduce_on_plateau
+from fnn.training.plateau import report_epoch as report_epoch
 from fnn.training.step import init_state as init_state
 from fnn.training.step import make_step as make_step
 from fnn.training.stream_step import make_stream_step as make_stream_step

@@ -28,7 +28,7 @@ class TensorboardFolder:
 
         if self._writer is None or epoch <= self._epoch:
             self._open(epoch)
-        writer = self._writer
+        writer: Any = self._writer
         with atomic.name_errors(self.folder):
             for name, value in logs.items():
                 self._write(epoch, summary=scalar(_tag(name), value))

@@ -39,6 +39,7 @@ The other modules:
     arguments, data_checks      validation of arguments and data
     partial_epoch, stream_loop  steps inside an epoch; the loop for data larger than the device
     evaluation, forward_pass    `predict` and `evaluate`; the network over all examples in batches
+    plateau                     a learning rate that falls when a value of the history stops improving
     compiled, numerics          programs that do not pile up; their precision, and whether they are deterministic
     memory                      whether data fit on the devices, and how much was used
     resume                      what a checkpoint of `fit` holds, which checkpoints are kept (the newest and the

@@ -23,6 +23,7 @@ from fnn.sharding.rows import Examples
 from fnn.training import history
 from fnn.training.epoch import Program, compiled_program, logging_step, report, reported_epoch
 from fnn.training.partial_epoch import run_part_of_chunk, run_part_of_epoch
+from fnn.training.plateau import report_epoch
 from fnn.types import Params, TrainState
 
 
@@ -89,6 +90,7 @@ def has_patience(program: Program, best: Best) -> Array:
 
 def _record(carry: Carry, state: TrainState, logs: dict[str, Array]) -> Carry:
     """The carry after an epoch that ended in this state, with these logs."""
+    state = state._replace(opt_state=report_epoch(state.opt_state, logs))
     row = carry.epoch % history.ROWS
     recent = {name: column.at[row].set(logs[name]) for name, column in carry.recent.items()}
     best = None if carry.best is None else _keep_best(carry.best, carry.epoch, state, logs["validation_cost"])
