@@ -119,10 +119,9 @@ def test_a_mesh_and_the_state_of_wrappers():
 
 def test_half_precision_stays_and_is_scaled_in_float32():
     optimizer = fnn.reduce_on_plateau("cost", factor=0.1, patience=1)
-    state = optimizer.init({"w": jnp.ones(2, jnp.bfloat16)})
-    for _ in range(2):
-        state = fnn.report_epoch(state, {"cost": jnp.ones(())})
-        updates, state = optimizer.update({"w": jnp.full(2, 3, jnp.bfloat16)}, state)
+    state, gradients = optimizer.init({"w": jnp.ones(2, jnp.bfloat16)}), {"w": jnp.full(2, 3, jnp.bfloat16)}
+    updates, state = optimizer.update(gradients, fnn.report_epoch(state, {"cost": jnp.ones(())}))
+    updates, state = optimizer.update(updates, fnn.report_epoch(state, {"cost": jnp.ones(())}))
     assert updates["w"].dtype == jnp.bfloat16
     assert updates["w"][0] == jnp.bfloat16(0.3)
 
