@@ -23,6 +23,7 @@ import typing
 from fnn import checkpoint as checkpoint
 from fnn import data as data
 from fnn import init as init
+from fnn import search as search
 from fnn import sharding as sharding
 from fnn.backprop import value_and_grad as value_and_grad
 from fnn.generation import Beams as Beams
