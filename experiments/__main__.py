@@ -42,6 +42,7 @@ EXPERIMENTS = {
     "bench": "experiments.benchmarks.bench",
     "accelerator": "experiments.benchmarks.accelerator",
     "speedrun": "experiments.benchmarks.speedrun",
+    "tables": "experiments.benchmarks.tables",
     "plan": "experiments.planning.plan",
     "nielsen": "experiments.nielsen.nielsen",
     "all": "experiments.claims.all",

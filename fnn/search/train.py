@@ -55,13 +55,14 @@ def make_training(task: Task, plan: Plan, seed: int):
             keep = t < run.stop
             return jax.tree.map(lambda a, c: jnp.where(keep, a, c), new, carry), None
 
-        carry, outs, at = (run.params, opt.init(run.params)), [], 0
-        t = jnp.arange(steps)
-        for e in edges:
-            carry, _ = jax.lax.scan(step, carry, (t[at : at + e], order[at : at + e]))
-            at += e
-            outs.append(net.forward(carry[0], x[jnp.maximum(run.held_out, 0)])[0])
-        return carry[0], jnp.stack(outs)
+        def segment(carry, ends):
+            body = lambda t, carry: step(carry, (t, order[t]))[0]
+            carry = jax.lax.fori_loop(ends[0], ends[1], body, carry)
+            return carry, net.forward(carry[0], x[jnp.maximum(run.held_out, 0)])[0]
+
+        starts = jnp.asarray((0, *plan.report_at[:-1])), jnp.asarray(plan.report_at)
+        carry, outs = jax.lax.scan(segment, (run.params, opt.init(run.params)), starts)
+        return carry[0], outs
 
     program = jax.jit(jax.vmap(one, in_axes=(0, None, None, None)))
 
