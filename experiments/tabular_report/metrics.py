@@ -91,7 +91,7 @@ def _macro(name: str) -> Callable[[Array, Array], float]:
 
 
 def _classes_auc(y: Array, p: Array) -> float:
-    return roc_auc(y == 1, p[:, 1:]).item() if p.shape[1] == 2 else _mean(roc_auc(one_hot(y, p.shape[1]), p))
+    return roc_auc(y[:, None] == 1, p[:, 1:]).item() if p.shape[1] == 2 else _mean(roc_auc(one_hot(y, p.shape[1]), p))
 
 
 def _accuracy(y: Array, p: Array) -> float:

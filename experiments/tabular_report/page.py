@@ -6,17 +6,36 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from experiments import reports
+from experiments.tabular_report import data_parts, figure_parts, learning_parts, score_parts
+from experiments.tabular_report.conclusions import conclusions
 from experiments.tabular_report.contents import Contents, check
-from experiments.tabular_report.metrics import family
-from experiments.tabular_report.scoring import Score, rows, scores
+from experiments.tabular_report.figure_parts import section
+from experiments.tabular_report.measured import PER_CLASS, Measured, measure
+from experiments.tabular_report.scoring import finite
+from experiments.tabular_report.text import clean, plain, terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HERE = Path(__file__).parent
-STYLE = HERE.parent / "claims" / "page" / "report.css"  # the style that the pages of experiments share
-PARTS = {"out_of_fold": "cross-validation", "test": "test"}
+STYLES = (
+    HERE.parent / "claims" / "page" / "report.css",
+    HERE / "page.css",
+)  # the style of all pages, and what is added
 FILES = ("report.html", "scores.json")
+LINKS = {
+    "scores": "Scores",
+    "outputs": "In detail",
+    "confusion": "Confusion",
+    "probabilities": "Probabilities",
+    "errors": "Errors",
+    "importance": "Columns that matter",
+    "learning": "Learning curves",
+    "search": "Search",
+    "warnings": "Warnings",
+    "data": "Data",
+    "use": "How to use it",
+}
 
 
 def write(folder: Path, contents: Contents) -> Path:
@@ -28,62 +47,88 @@ def write(folder: Path, contents: Contents) -> Path:
       ValueError: if parts of the contents do not fit together; the message names the field.
     """
     check(contents)
+    measured = measure(contents)
     path = folder / FILES[0]
-    path.write_text(build(contents), encoding="utf-8")
-    reports.save_json(folder / FILES[1], as_json(contents))
+    path.write_text(build(measured), encoding="utf-8")
+    reports.save_json(folder / FILES[1], as_json(measured))
     return path
 
 
-def build(contents: Contents) -> str:
+def build(measured: Measured) -> str:
     """Return the page as HTML."""
-    template = Template((HERE / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=html.escape(contents.title), style=STYLE.read_text(encoding="utf-8"))
-
-
-def all_scores(contents: Contents) -> dict[str, dict[str, dict[str, Score]]]:
-    """Return part -> metric's key -> "model", "linear" or "guessing" -> Score."""
-    parts = {name: rows(contents, name) for name in PARTS}
-    return {name: scores(contents.kind, part) for name, part in parts.items() if part is not None}
-
-
-def as_json(contents: Contents) -> dict[str, Any]:
-    """Return what scores.json stores. An unknown value or standard error is null."""
-    return {
-        name: {key: {who: score._asdict() for who, score in row.items()} for key, row in table.items()}
-        for name, table in all_scores(contents).items()
+    contents = measured.contents
+    sections = {
+        "scores": section("scores", "How good it is", score_parts.scores(measured)),
+        "outputs": section("outputs", _outputs(contents), score_parts.by_output(measured)),
+        "confusion": score_parts.confusions(measured),
+        "probabilities": figure_parts.probabilities(measured),
+        "errors": figure_parts.quantities(measured),
+        "importance": figure_parts.importance(contents),
+        "learning": learning_parts.learning(contents),
+        "search": learning_parts.search(contents),
+        "warnings": data_parts.warnings(contents),
+        "data": data_parts.columns(contents),
+        "use": data_parts.use(contents),
     }
+    links = (f'<a href="#{name}">{LINKS[name]}</a>' for name, text in sections.items() if text)
+    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(clean(contents.title)),
+        style="\n".join(path.read_text(encoding="utf-8") for path in STYLES),
+        model=html.escape(clean(contents.model)),
+        tiles=score_parts.tiles(measured),
+        remarks=score_parts.remarks(conclusions(measured)),
+        links=" ".join(links),
+        sections="\n".join(text for text in sections.values() if text),
+    )
 
 
-def scores_table(contents: Contents) -> "Table":
+def _outputs(contents: Contents) -> str:
+    return {"classes": "Class by class", "labels": "Label by label", "quantities": "Quantity by quantity"}[
+        contents.kind
+    ]
+
+
+def as_json(measured: Measured) -> dict[str, Any]:
+    """Return what scores.json stores. An unknown value or standard error is null."""
+    stored: dict[str, Any] = {"conclusions": [terminal(one.text) for one in conclusions(measured)]}
+    for name, found in measured.scores.items():
+        stored[name] = {
+            "rows": len(measured.parts[name].y),
+            "scores": {key: {who: one._asdict() for who, one in row.items()} for key, row in found.items()},
+        }
+        if name in measured.by_output:
+            values, errors = measured.by_output[name]
+            stored[name]["by_class" if measured.contents.kind == "classes" else "by_label"] = [
+                {"name": clean(output)}
+                | {
+                    key: {"value": finite(values[i, c]), "error": finite(errors[i, c])}
+                    for i, key in enumerate(PER_CLASS)
+                }
+                for c, output in enumerate(measured.outputs)
+            ]
+        if name in measured.quantities:
+            stored[name]["by_quantity"] = [
+                {"name": clean(output)}
+                | {key: {who: one._asdict() for who, one in row.items()} for key, row in found.items()}
+                for output, found in zip(measured.outputs, measured.quantities[name], strict=True)
+            ]
+    return stored
+
+
+def scores_table(contents: Contents | Measured) -> "Table":
     """Return the key scores as a table of rich's, for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(contents.title), title_justify="left")  # not markup: a title may hold [red]
-    found = all_scores(contents)
+    measured = contents if isinstance(contents, Measured) else measure(contents)
+    title = clean(measured.contents.title)
+    table = Table(title=Text(title), title_justify="left")  # not markup: a title may hold [red]
+    first = next(iter(measured.scores))
+    heads = [(first, who) for who in measured.main.who()]
+    heads += [("test", "model")] if len(measured.scores) > 1 else []
     table.add_column("score")
-    first = next(iter(found))
-    heads = [(first, who) for who in next(iter(found[first].values()))]
-    heads += [("test", "model")] if len(found) > 1 else []
     for name, who in heads:
         table.add_column(who if name == first else f"{who}, test part", justify="right")
-    outputs = len(contents.classes) if contents.kind == "classes" else len(contents.targets)
-    for metric in family(contents.kind, outputs):
-        table.add_row(metric.name, *(plain(found[name][metric.key][who]) for name, who in heads))
+    for metric in measured.metrics:
+        table.add_row(metric.name, *(plain(measured.scores[name][metric.key][who]) for name, who in heads))
     return table
-
-
-def plain(score: Score) -> str:
-    """Format a score with its standard error.
-
-    >>> plain(Score(0.9, 0.0123)), plain(Score(0.5)), plain(Score(None)), plain(Score(12345.6, 678.0))
-    ('0.900 ± 0.012', '0.500', '–', '12,346 ± 678')
-    """
-    if score.value is None:
-        return "–"
-    size = abs(score.value)
-    digits = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
-    text = f"{score.value:,.{digits}f}" if 1e-2 <= size < 1e9 or not size else f"{score.value:.3g}"
-    if score.error is None:
-        return text
-    return f"{text} ± " + (f"{score.error:,.{digits}f}" if score.error >= 0.5 * 10**-digits else f"{score.error:.1g}")

@@ -3,7 +3,7 @@
 Over J folds a score is the mean of its values on the folds. The models of different folds share training rows, so
 that the variance of the mean is not var/J; its estimate is (1/J + 1/(J - 1)) var (Nadeau and Bengio 2003, with
 n_test/n_train = 1/(J - 1)). Without folds, or where a fold has too few rows or does not define the score, it is
-computed over all rows, and its standard error is that of 100 bootstrap samples of the rows.
+computed over all rows, and its standard error is that of bootstrap samples of the rows.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from experiments.tabular_report.contents import Contents, Kind, Part
 from experiments.tabular_report.metrics import EPSILON, Metric, decide, family
 
 FEWEST = 10  # rows in every fold, for a mean over folds
-SAMPLES, FEW_SAMPLES, LARGE = 100, 20, 100_000  # bootstrap samples; of data with more than LARGE entries, fewer
+SAMPLES, FEW_SAMPLES = 100, 20  # bootstrap samples; FEW_SAMPLES if n k > LARGE
+LARGE, LEAST = 100_000, 2_000  # entries of a bootstrap sample's predictions, and rows of it if there are more
 WHO = ("model", "linear", "guessing")
 
 
@@ -106,16 +107,19 @@ def estimate(
 
 
 def bootstrap(value: Callable[[np.ndarray, np.ndarray], np.ndarray], y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of `value` over bootstrap samples; NaN where most samples do not define it."""
+    """Return the standard deviation of `value` over bootstrap samples; NaN where most samples do not define it.
+
+    Of many rows a sample has m < n, and the standard deviation is multiplied by sqrt(m/n) (Bickel et al. 1997).
+    """
     random, n = np.random.default_rng(0), len(y)
     count = SAMPLES if p.size <= LARGE else FEW_SAMPLES
-    samples = (random.integers(0, n, n) for _ in range(count))
-    values = np.stack([np.asarray(value(y[i], p[i]), float) for i in samples])
+    m = min(n, max(LARGE // p.shape[1], LEAST))
+    values = np.stack([np.asarray(value(y[i], p[i]), float) for i in random.integers(0, n, (count, m))])
     known = np.isfinite(values)
     few = known.sum(axis=0) < max(count // 2, 2)
     centred = np.where(known, values, 0) - np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     variance = (np.where(known, centred, 0) ** 2).sum(axis=0) / np.maximum(known.sum(axis=0) - 1, 1)
-    return np.where(few | (n < 2), np.nan, np.sqrt(variance))
+    return np.where(few | (n < 2), np.nan, np.sqrt(variance * m / n))
 
 
 def score(metric: Metric, y: np.ndarray, p: np.ndarray, folds: np.ndarray | None) -> Score:

@@ -1,0 +1,125 @@
+"""Apply the rules of words.py and suspicions.py to what was measured: the sentences at the top of a report."""
+
+import numpy as np
+
+from experiments.tabular_report import suspicions, words
+from experiments.tabular_report.measured import Measured
+from experiments.tabular_report.metrics import decide
+from experiments.tabular_report.scoring import Score
+from experiments.tabular_report.text import clean, listed, number, percent, plain, shown
+from experiments.tabular_report.words import Remark
+
+
+def conclusions(measured: Measured) -> list[Remark]:
+    """Return the remarks, the important ones first; the first says how good the model is."""
+    contents, main = measured.contents, measured.main
+    guessing = measured.against["guessing"]
+    found: list[Remark | None] = [
+        headline(measured),
+        words.against_guessing(guessing.cost, guessing.mistakes, always(measured), contents.kind),
+    ]
+    if "linear" in measured.against:
+        used = [one for one in contents.candidates if one.share > 0]
+        linear = measured.against["linear"]
+        is_linear = bool(used) and all(one.linear for one in used)
+        found.append(words.against_linear(linear.cost, linear.mistakes, is_linear))
+    leading, guessed = (measured.main_scores[measured.metrics[0].key][who] for who in ("model", "guessing"))
+    if leading.value is not None and guessed.value is not None:
+        found.append(suspicions.leak(leading.value, guessed.value, contents.features, contents.importances))
+    found.append(words.few_rows(len(main.y), leading_interval(measured), measured.metrics[0].name))
+    if len(measured.scores) > 1:
+        metric = measured.metrics[0]
+        folds, test = (measured.scores[name][metric.key]["model"] for name in ("out_of_fold", "test"))
+        found.append(suspicions.unlike_test(folds, test, metric.name, metric.rises))
+    found += for_quantities(measured) if contents.kind == "quantities" else for_probabilities(measured)
+    found += [
+        words.still_improving(contents.history, contents.candidates),
+        words.learnt_by_heart(contents.history, contents.kept),
+        suspicions.more_rows(contents.by_rows),
+        suspicions.useless(contents.features, contents.importances),
+    ]
+    return [remark for remark in found if remark is not None]
+
+
+def n_folds(measured: Measured) -> int | None:
+    folds = measured.main.folds
+    return None if folds is None else len(np.unique(folds))
+
+
+def leading_interval(measured: Measured) -> tuple[float, float] | None:
+    """Return the 95 % interval of the leading score on the main part."""
+    leading = measured.main_scores[measured.metrics[0].key]["model"]
+    rows = len(measured.main.y) if measured.contents.kind == "classes" else 0
+    return words.interval(leading, n_folds(measured), rows)
+
+
+def headline(measured: Measured) -> Remark:
+    """Say how good the model is, in the score that leads."""
+    contents = measured.contents
+    score: Score = measured.main_scores[measured.metrics[0].key]["model"]
+    seen = "rows that its training did not see"
+    if score.value is None:
+        return Remark("note", f"There are too few {seen} to say how good it is.")
+    ends = leading_interval(measured)
+    if contents.kind == "quantities":
+        text = f"On {seen} it explains {percent(max(score.value, 0))} of the variance of {listed(contents.targets)}"
+        within = (
+            "" if ends is None else f" (R² {number(score.value)}, 95 % interval {number(ends[0])} to {number(ends[1])})"
+        )
+        if len(contents.targets) == 1:
+            error = measured.main_scores["median_error"]["model"]
+            within += f"; half of its errors are smaller than {plain(Score(error.value))}"
+        return Remark("note", f"{text}{within}.")
+    what = "names the right class of" if contents.kind == "classes" else "gets"
+    whose = f"{shown(contents.targets[0])} in" if contents.kind == "classes" else ""
+    unit = "of the rows" if contents.kind == "classes" else "of the labels right"
+    within = "" if ends is None else f" (95 % interval: {percent(max(ends[0], 0))} to {percent(min(ends[1], 1))})"
+    return Remark("note", " ".join(f"On {seen} it {what} {whose} {percent(score.value)} {unit}{within}.".split()))
+
+
+def always(measured: Measured) -> str:
+    """Say what guessing answers."""
+    contents, guessing = measured.contents, measured.main.guessing
+    if contents.kind == "classes":
+        return f"always {shown(contents.classes[int(guessing.mean(axis=0).argmax())])}"
+    return "always the mean" if contents.kind == "quantities" else "always the more frequent value of each label"
+
+
+def confusion(measured: Measured) -> np.ndarray:
+    """Return the confusion matrix of the main part, true classes as rows."""
+    from sklearn.metrics import confusion_matrix
+
+    main = measured.main
+    return confusion_matrix(main.y, decide("classes", main.model), labels=np.arange(main.model.shape[1]))
+
+
+def answers(measured: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability that was claimed for each answer, and whether it was right."""
+    kind, main = measured.contents.kind, measured.main
+    if kind == "classes":
+        return main.model.max(axis=1), decide(kind, main.model) == main.y
+    return np.maximum(main.model, 1 - main.model).ravel(), (decide(kind, main.model) == main.y).ravel()
+
+
+def for_probabilities(measured: Measured) -> list[Remark | None]:
+    contents, main = measured.contents, measured.main
+    stated, right = answers(measured)
+    gap = stated - right
+    error = float(gap.std() / np.sqrt(len(gap)))
+    found: list[Remark | None] = [words.confidence(float(stated.mean()), float(right.mean()), error)]
+    if contents.kind == "classes":
+        found += words.mistaken(confusion(measured), contents.classes)
+        found.append(words.rare(np.bincount(main.y, minlength=len(contents.classes)), contents.classes))
+    else:
+        less_frequent = np.minimum(main.y.sum(axis=0), len(main.y) - main.y.sum(axis=0))
+        found.append(words.rare(less_frequent, [f"one value of {clean(name)}" for name in contents.targets]))
+    return found
+
+
+def for_quantities(measured: Measured) -> list[Remark | None]:
+    main = measured.main
+    return [
+        rule(main.y[:, c], main.model[:, c], name)
+        for c, name in enumerate(measured.contents.targets[:10])
+        for rule in (suspicions.spread, suspicions.outliers)
+    ]
