@@ -5,6 +5,7 @@ colour vision deficiency (Okabe and Ito 2008).
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure, SubFigure
 
@@ -43,14 +45,40 @@ def style() -> Iterator[None]:
         yield
 
 
+def label_decades(axis: "Axis") -> None:
+    """Label the powers of ten of a logarithmic axis, and nothing between them.
+
+    They are plain numbers if all are from 0.001 to 10,000, otherwise 10ⁿ, except 1 and 10. An axis that shows fewer
+    than two of them has plain numbers at 1, 2 and 5 times each. Labels that were set as text stay as they are, and so
+    do scales to another base.
+    """
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+    if axis.get_scale() != "log" or getattr(axis.get_transform(), "base", None) != 10:
+        return
+    low, high = sorted(axis.get_view_interval())
+    shown = math.floor(math.log10(high) + 1e-9) - math.ceil(math.log10(low) - 1e-9) + 1
+    fixed = isinstance(axis.get_major_locator(), FixedLocator)
+    plain = fixed or shown < 2 or (low > 5e-4 and high < 2e4)
+    exponent = lambda value: f"{value:g}" if 1 <= value <= 10 else f"$10^{{{round(math.log10(value))}}}$"
+    if shown < 2 and not fixed:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if not isinstance(axis.get_major_formatter(), FixedFormatter):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if plain else exponent(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def save(figure: "Figure", path: Path) -> None:
-    """Save as PNG or SVG, by the suffix of the path.
+    """Save as PNG or SVG, by the suffix of the path, with powers of ten along logarithmic axes.
 
     The resolution is 110 dots per inch, and the bytes are reproducible.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    for axes in figure.axes:
+        label_decades(axes.xaxis)
+        label_decades(axes.yaxis)
     kind = path.suffix.removeprefix(".")
     metadata = {"Date": None} if kind == "svg" else None
     with matplotlib.rc_context({"svg.hashsalt": path.name}):

@@ -58,7 +58,8 @@ def load_part(name: str, results: Path) -> Part:
             absent = study.missing_data(loaded)
         except ExperimentError as damaged:
             return base._replace(state=outcomes.FAILED, error=str(damaged))
-        return base._replace(state=f"{outcomes.SKIPPED}: needs {', '.join(absent)}") if absent else base
+        state = f"{outcomes.SKIPPED}: needs {', '.join(absent)}"
+        return base._replace(state=state, needs=tuple(absent)) if absent else base
     notes = ()
     quick, full = (
         outcomes.same_settings(outcomes.make_config(loaded, is_quick, results), values) for is_quick in (True, False)

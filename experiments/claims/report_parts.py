@@ -24,6 +24,7 @@ class Part(NamedTuple):
     values   the content of its JSON file, if it exists
     error    the traceback, if it failed
     notes    notes for the reader, for example that the settings were quick
+    needs    names of the data sets that are missing, for which it was skipped
     """
 
     name: str
@@ -36,6 +37,7 @@ class Part(NamedTuple):
     figure: Inline | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -117,7 +119,19 @@ def figure(part: Part) -> str:
     text = html.escape(f"Figure: {part.title} Text in the figure: {'; '.join(image.words)}.")
     svg = f'<svg viewBox="{image.box}" role="img" aria-labelledby="{name}"><title id="{name}">{text}</title>'
     kind = ' class="paper"' if image.fixed else ""
-    return f"<figure{kind}><div>{svg}{image.content}</svg></div></figure>"
+    hint = '<figcaption aria-hidden="true">Swipe sideways to see all of the figure.</figcaption>'
+    return f"<figure{kind}>{hint}<div>{svg}{image.content}</svg></div></figure>"
+
+
+def get_data(part: Part) -> str:
+    """Return the commands that get the data of a skipped study and run it."""
+    if not part.needs:
+        return ""
+    names = html.escape(" and ".join(part.needs))
+    return (
+        f'<div class="get"><p>The data of this study were not found: {names}. To get them and to run it:</p>'
+        f"<pre>python -m experiments data --download\n{html.escape(part.command)}</pre></div>"
+    )
 
 
 def study_section(part: Part, known: frozenset[str]) -> str:
@@ -134,7 +148,7 @@ def study_section(part: Part, known: frozenset[str]) -> str:
         lines.append(f'<pre class="error">{html.escape(part.error.strip())}</pre>')
     prose = report_text.body(part.docstring)
     if part.values is None:
-        lines.append(f'<div class="prose">{prose}</div>')
+        lines += [get_data(part), f'<div class="prose">{prose}</div>']
     else:
         lines += [figure(part), criteria(part.values), f'<div class="prose">{prose}']
         lines += [f'<p class="remark">{report_text.span(remark)}</p>' for remark in part.values["remarks"]]

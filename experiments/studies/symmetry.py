@@ -133,14 +133,16 @@ def draw(figure: "Figure", costs: np.ndarray, spreads: np.ndarray, accuracies: n
     """Plot the cost over the iterations, and the final spread and accuracy of each run."""
     left, right = figure.subplots(1, 2)
     colours = (figures.GREY, "black", figures.BLUE, figures.SKY, figures.GREEN, figures.ORANGE)
-    styles = zip(CASES, colours, (":", "--", "-", "-", "-", "-"), "xPovs^", costs, spreads, accuracies, strict=True)
+    dashes = (":", "--", "-.", (0, (1, 1)), (0, (6, 2)), "-")
+    styles = zip(CASES, colours, dashes, "xPovs^", costs, spreads, accuracies, strict=True)
     for name, colour, line, marker, cost, spreading, accuracy in styles:
         left.plot(np.arange(1, cost.shape[1] + 1), np.median(cost, axis=0), color=colour, ls=line, label=name)
         right.scatter(spreading, accuracy, color=colour, marker=marker, s=36, label=name)
     left.set(title="2-4-1 tanh, median of the seeds", xlabel="iteration", ylabel="cost", ylim=(0, 0.9), xscale="log")
     right.set(title="After training, each seed", xlabel="spread: largest difference between hidden units")
     right.set(ylabel="accuracy", xlim=(-0.5, None), ylim=(0.45, 1))
-    right.legend(loc="lower right", bbox_to_anchor=(1, 0.1), fontsize=10)
+    for axes, place in ((left, "lower left"), (right, "center right")):
+        axes.legend(loc=place, fontsize=10)
 
 
 def run(config: Config) -> Outcome:

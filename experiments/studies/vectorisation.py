@@ -4,10 +4,10 @@
 
 Claims C186, C205, C207, C209 and C258. Four computations, each written as a loop and as one operation on arrays:
 
-    w·x                 z = Σ_j w_j x_j over a million entries: a Python loop, np.dot
-    exp                 of each of 100,000 entries: math.exp in a loop, np.exp
-    logistic regression dw = 1/m Σ_i (σ(w·x_i + b) - y_i) x_i: loops over examples and features, over examples, none
-    forward pass        of a network for 500 examples: one compiled call each, and one call for all (a full batch)
+    w·x                  z = Σ_j w_j x_j over a million entries: a Python loop, np.dot
+    exp                  of each of 100,000 entries: math.exp in a loop, np.exp
+    logistic regression  dw = 1/m Σ_i (σ(w·x_i + b) - y_i) x_i: loops over examples and features, over examples, none
+    forward pass         of a network for 500 examples: one compiled call each, and one call for all (a full batch)
 
 Both versions take turns. A speed-up is the ratio of the medians of their times. It depends on the machine and its load,
 so the criteria ask for far less than was measured. For w·x, a loop of a thousand entries is affordable, as for the

@@ -1,4 +1,19 @@
 "use strict";
+// Figures and formulas that are wider than the page scroll; the keyboard must reach them.
+(function () {
+  const boxes = Array.from(document.querySelectorAll("figure > div, .equations, pre"));
+
+  function reach() {
+    const wide = boxes.map(function (box) { return box.scrollWidth > box.clientWidth; });
+    boxes.forEach(function (box, i) {
+      if (wide[i]) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    });
+  }
+
+  window.addEventListener("resize", reach);
+  reach();
+})();
+
 // Shows only claims that contain all words and have the verdict. The URL keeps both: #find=relu&verdict=WRONG
 (function () {
   const form = document.getElementById("filter");
@@ -7,9 +22,12 @@
   const find = document.getElementById("find");
   const verdict = document.getElementById("verdict");
   const count = document.getElementById("count");
+  const none = document.getElementById("none");
   const rows = Array.from(table.tBodies[0].rows, function (row) {
     const cell = row.querySelector(".verdict");
-    return {row: row, text: row.textContent.toLowerCase(), verdict: cell ? cell.textContent : null};
+    const formulas = Array.from(row.querySelectorAll("math"), function (math) { return math.getAttribute("alttext"); });
+    const text = row.textContent + " " + formulas.join(" ");  // formulas as typed too
+    return {row: row, text: text.toLowerCase(), verdict: cell ? cell.textContent : null};
   });
 
   function show() {
@@ -29,6 +47,7 @@
         if (heading) heading.hidden = false;
       }
     });
+    none.hidden = shown > 0;
     count.textContent = shown + " of " + rows.filter(function (item) { return item.verdict !== null; }).length + " claims";
   }
 
@@ -57,6 +76,11 @@
     }
   }
 
+  document.getElementById("reset").addEventListener("click", function () {
+    find.value = verdict.value = "";
+    keep();
+    find.focus();
+  });
   form.hidden = false;
   form.addEventListener("submit", function (event) { event.preventDefault(); });
   find.addEventListener("input", keep);
