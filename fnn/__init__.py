@@ -38,6 +38,7 @@ from fnn.layers.activations import silu as silu
 from fnn.layers.activations import softmax as softmax
 from fnn.layers.activations import softplus as softplus
 from fnn.layers.activations import tanh as tanh
+from fnn.layers.add import add as add
 from fnn.layers.attention import Attention as Attention
 from fnn.layers.attention import AttentionCore as AttentionCore
 from fnn.layers.attention import attention as attention

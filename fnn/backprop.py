@@ -124,10 +124,12 @@ def make_forward_backward(
     l2: float | Array = 0.0,
     micro_batch_size: int | None = None,
     is_weight: IsWeight = is_weight,
+    finite: bool = False,
 ) -> ForwardBackward:
     """Return the function behind `value_and_grad`, which also gives predictions.
 
-    The arguments are those of `value_and_grad`.
+    The arguments are those of `value_and_grad`. If `finite` is True, x and y are valid also in rows of weight 0, which
+    are then not replaced: under `jax.vmap`, weights of each run leave x as it is, and its products remain large ones.
     """
     checks.layer("value_and_grad", "network", network)
     checks.loss("value_and_grad", loss)
@@ -162,7 +164,7 @@ def make_forward_backward(
         x, y, weight = _check_batch(x, y, weight, key)
         if network.vocabulary is not None:
             x = inputs("value_and_grad", "x", x, network.vocabulary, weight)
-        if weight is not None:
+        if weight is not None and not finite:
             x = replace(x, weight) if memory is None else finite_rows(x, weight, network.vocabulary)
             y = replace_rows(y, weight)
         if micro_batch_size is not None and x.shape[0] > micro_batch_size:
@@ -241,9 +243,7 @@ def value_and_grad(
     """
     forward_backward = make_forward_backward(network, loss, l2, micro_batch_size, is_weight)
 
-    def cost_and_gradient(
-        params: Params, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, key: PRNGKey | None = None
-    ):
+    def cost_and_gradient(params: Params, x: Any, y: Any, weight: Any = None, key: PRNGKey | None = None):
         evaluation = forward_backward(params, x, y, weight, key)
         return evaluation.cost, evaluation.dparams
 

@@ -163,10 +163,18 @@ class TrainState(NamedTuple):
 
 
 class RunResult(NamedTuple):
-    """The result of a run of `make_run`: final parameters, and arrays (epochs,)."""
+    """The result of a run of `make_run`.
+
+    Attributes:
+      params: the final parameters; with `keep`, those of the best report.
+      history: arrays (reports,) by name. By default each epoch has a report.
+      outputs: what the argument `outputs` of `make_run` returned at each report, leaves (reports, k, …); None without
+        it.
+    """
 
     params: Params
     history: dict[str, Array]
+    outputs: Any = None
 
 
 class FitResult(NamedTuple):

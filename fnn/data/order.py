@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from fnn.types import PRNGKey
 
-_INIT, _EPOCH, _STEP = 0, 1, 2
+_INIT, _EPOCH, _STEP, _SEED = 0, 1, 2, 3
 
 _BLOCK_BYTES = 2**18  # bytes of adjacent rows that are read together
 _BLOCKS = 16  # minimum number of blocks per window
@@ -37,6 +37,11 @@ def epoch_key(key: PRNGKey, epoch: int | Array) -> PRNGKey:
 def step_key(key: PRNGKey, step: int | Array) -> PRNGKey:
     """The key from which this step (from 0) draws, for example its dropout masks."""
     return _fold(key, _STEP, step)
+
+
+def seeded_key(key: PRNGKey, seed: int | Array) -> PRNGKey:
+    """The key in place of `key` for the parameters and the steps of a run with a seed of its own."""
+    return _fold(key, _SEED, seed)
 
 
 def shuffled_batches(

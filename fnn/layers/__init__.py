@@ -14,7 +14,7 @@
 | `transformer` | `transformer_block`, `gpt` |
 | `recurrent` | `rnn`, `gru`, `lstm`; `bidirectional`, `last` |
 | `ragged`, `lengths` | `ragged`, `mean_positions`; inputs that are pairs (x, lengths) |
-| `combinators`, `repeat` | `serial`, `residual`; `repeat`: layers made of layers |
+| `combinators`, `add`, `repeat` | `serial`, `residual`; `add`; `repeat`: layers made of layers |
 | `wrappers`, `precision` | `autodiff`, `as_custom_vjp`, `remat`; `mixed_precision`: a layer computed in another way |
 | `models` | `mlp`, `convnet`, `logistic_regression`, `softmax_regression` |
 | `summary` | the table of a network's layers |

@@ -1,5 +1,6 @@
 """Combinators make one layer of several: in sequence, or beside a shortcut."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +32,24 @@ def smallest_vocabulary(layers: tuple[Layer, ...]) -> int | None:
     return min((layer.vocabulary for layer in layers if layer.vocabulary is not None), default=None)
 
 
+def each_layer(function: str, layers: tuple) -> tuple[Layer, ...]:
+    """Return the arguments of a combinator of any number of layers, at least one."""
+    if len(layers) == 1 and type(layers[0]) in (list, tuple):
+        expected, advice = "Layers, one argument for each", f"Unpack it: {function}(*layers)."
+        raise checks.fail(function, "layers", expected, layers[0], TypeError, advice=advice)
+    if not layers:
+        raise checks.fail(function, "layers", "at least one Layer", came="none")
+    return tuple(checks.layer(function, f"layers[{i}]", layer) for i, layer in enumerate(layers))
+
+
+def check_entries(function: str, n: int, params: Params) -> Params:
+    """Return the parameters of a combinator of n layers, a tuple with one entry per layer."""
+    if not isinstance(params, tuple) or len(params) != n:
+        got = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
+        raise checks.fail(function, "params", f"a tuple of {n}, one entry per layer", came=got)
+    return params
+
+
 def serial(*layers: Layer) -> Layer:
     """Compose layers in sequence: y = f_L(… f_2(f_1(x))).
 
@@ -48,18 +67,8 @@ def serial(*layers: Layer) -> Layer:
     >>> len(network.init(jax.random.key(0)))
     3
     """
-    if len(layers) == 1 and type(layers[0]) in (list, tuple):
-        expected = "Layers, one argument for each"
-        raise checks.fail("serial", "layers", expected, layers[0], TypeError, advice="Unpack it: serial(*layers).")
-    layers = tuple(checks.layer("serial", f"layers[{i}]", layer) for i, layer in enumerate(layers))
-    if not layers:
-        raise checks.fail("serial", "layers", "at least one Layer", came="none")
-
-    def per_layer(params: Params) -> Params:
-        if not isinstance(params, tuple) or len(params) != len(layers):
-            got = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
-            raise checks.fail("serial", "params", f"a tuple of {len(layers)}, one entry per layer", came=got)
-        return params
+    layers = each_layer("serial", layers)
+    per_layer = functools.partial(check_entries, "serial", len(layers))
 
     def init(key: PRNGKey) -> Params:
         return init_each(layers, key)

@@ -109,6 +109,38 @@ def residual_stream(
     return Stream(start, advance)
 
 
+def add_stream(
+    layers: Sequence[Layer],
+    keys: Keys,
+    per_layer: Check,
+    join: Callable[[Array, Sequence[Array], Sequence[Residuals]], tuple[Array, Residuals]],
+) -> Stream | None:
+    """Return the stream of layers side by side, whose memory is a tuple with one entry per layer.
+
+    None if a layer has no stream.
+
+    Args:
+      layers: the layers.
+      keys: how a key is split.
+      per_layer: the check of the parameters.
+      join: x, the outputs and the residuals of all layers -> the output and residuals of the combination.
+    """
+    streams = [layer.stream for layer in layers if layer.stream is not None]
+    if len(streams) < len(layers):
+        return None
+
+    def start(params: Params, batch: int) -> Any:
+        return tuple(stream.start(p, batch) for stream, p in zip(streams, per_layer(params), strict=True))
+
+    def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
+        each = streams, per_layer(params), _parts("add", memory, len(layers)), keys(key, len(layers))
+        results = [stream.advance(p, m, x, k) for stream, p, m, k in zip(*each, strict=True)]
+        y, residuals = join(x, [y for y, _, _ in results], [r for _, r, _ in results])
+        return y, residuals, tuple(m for _, _, m in results)
+
+    return Stream(start, advance)
+
+
 def _parts(function: str, memory: Any, n: int) -> tuple:
     """Return the memory of a combinator if it has one entry for each of n layers."""
     if not isinstance(memory, tuple | list) or len(memory) != n:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layers.activations import identity
+from fnn.layers.add import add
 from fnn.layers.combinators import residual, serial
 from fnn.layers.repeat import repeat
 from fnn.layers.tied_embedding import tied_embedding
@@ -82,6 +83,9 @@ def _flops(layer: Layer, x: jax.ShapeDtypeStruct) -> float:
         return len(layer.layers) * _flops(layer.layers[0], x)
     if layer.combinator is residual:
         return sum(_flops(branch, x) for branch in layer.layers) + math.prod(_output(layer, x).shape)
+    if layer.combinator is add:
+        sums = (len(layer.layers) - 1) * math.prod(_output(layer, x).shape)
+        return sum(_flops(branch, x) for branch in layer.layers) + sums
     if layer.combinator is serial:
         total = 0.0
         for inner in layer.layers:

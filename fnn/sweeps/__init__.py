@@ -31,14 +31,25 @@ What may vary
 | the scale of the initial weights, numbers of layers | `network`, a layer or a function of the hyperparameters |
 | the initial parameters | `init`, parameters or a function of the hyperparameters |
 | the widths of layers | `masked_dense` and `masked_mlp`: layers of one size with masks of many widths |
-| the initialisation, the order of the examples, dropout | the keys |
+| the rate of `dropout` | `network`, a function of the hyperparameters |
+| the examples that a run trains on, and those it holds out | `weight` and `held_out`: cross-validation in one program |
+| the number of steps | `stop`; `keep` for the best of several reports |
+| the initialisation, dropout | `seed`, or the keys |
+| the order of the examples | the keys |
 
-Shapes and numbers of steps are the same in all runs, so sizes, batch size and epochs do not vary.
+Shapes are the same in all runs, so sizes and batch size do not vary.
+
+Reports
+-------
+
+A run reports after each epoch, or after the steps or epochs in `report_at`; nothing is evaluated in between. `outputs`
+keeps predictions for the held-out rows at each report.
 
 Results
 -------
 
-`results.table()` has a row per run, with the last and the best value of each quantity and the epoch of the best.
+`results.table()` has a row per run, with the last and the best value of each quantity and the epoch or step of the
+best.
 `results.means()` has one row per set of hyperparameters, with means over the keys and standard errors. Both are a
 `Table`, which sorts (`sorted`), prints (`str`) and saves (`save_csv`).
 

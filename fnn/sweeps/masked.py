@@ -35,16 +35,16 @@ _FANS = (
 
 
 def _width(function: str, argument: str, value: Width, n: int) -> Width:
-    """Return a width in 1..n: a concrete one as an int, a traced one clamped."""
+    """Return a width in 0..n: a concrete one as an int, a traced one clamped."""
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", ())
     if isinstance(value, bool) or not (isinstance(value, int) or (dtype and jnp.issubdtype(dtype, jnp.integer))):
         raise checks.fail(function, argument, "an integer, or an integer scalar array", value, TypeError)
     if shape != ():
         raise checks.fail(function, argument, "an integer, or an integer scalar array", value)
     if isinstance(value, Tracer):
-        return jnp.clip(value, 1, n)
-    if not 1 <= int(value) <= n:
-        raise checks.fail(function, argument, f"in 1..{n}", came=str(int(value)))
+        return jnp.clip(value, 0, n)
+    if not 0 <= int(value) <= n:
+        raise checks.fail(function, argument, f"in 0..{n}", came=str(int(value)))
     return int(value)
 
 
@@ -66,7 +66,8 @@ def _rescale(w_init: Initializer, size: tuple[int, int], widths: tuple[Width, Wi
     if a == 0:
         return jnp.ones(())
     (n_in, n_out), (p, q) = size, widths
-    return jnp.sqrt(jnp.asarray(a * n_in + b * n_out, float) / jnp.asarray(a * p + b * q, float))
+    narrow = jnp.maximum(jnp.asarray(a * p + b * q, float), 1)  # a layer of width 0 has no weights to scale
+    return jnp.sqrt(jnp.asarray(a * n_in + b * n_out, float) / narrow)
 
 
 def masked_dense(
@@ -88,7 +89,8 @@ def masked_dense(
     Args:
       n_in: number of inputs of the wide layer.
       n_out: number of outputs of the wide layer.
-      width_in: number of inputs that are used. A concrete width must be in 1..n_in; a traced one is clamped.
+      width_in: number of inputs that are used. A concrete width must be in 0..n_in; a traced one is clamped. With
+        width 0, Z is b ∘ M.
       width_out: number of outputs that are used, likewise.
       w_init: initialiser of W. The initialisers of `fnn.init` use the fans of the narrow layer. Any other is called
         with the wide shape, and masked.
@@ -146,7 +148,7 @@ def masked_mlp(
 
     Args:
       sizes: the number of inputs, of units in each hidden layer of the widest network, and of outputs.
-      widths: the number of units that each hidden layer uses.
+      widths: the number of units that each hidden layer uses. With a layer of width 0 the logits do not depend on x.
       activation: the layer after each hidden layer. It must act on each unit by itself, unlike `fnn.layer_norm`.
       w_init: initialiser of the weights; see `masked_dense`.
 

@@ -1,27 +1,23 @@
 """`make_run`: a whole training as one pure function of hyperparameters and key."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from signal import SIGINT
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, PyTree
+from jaxtyping import Array, PyTree
 
 from fnn import checks
 from fnn.data.arrays import check_batch_size
-from fnn.dtypes import widest
-from fnn.layers.normalization import calibrate
-from fnn.sharding.rows import inputs_with_weight
-from fnn.sweeps.forms import axes_of_runs, steps_per_iteration, transposed_once
+from fnn.sweeps.options import Options, check_by_run, check_schedule
+from fnn.sweeps.programs import run_many, run_one
+from fnn.sweeps.schedule import Schedule
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import check_data, check_targets, metric_pairs
-from fnn.training.epoch import Program, epoch, logging_step, report, reported_epoch
 from fnn.training.memory import TO_SWEEP, check_fits
 from fnn.training.numerics import Numerics, check_numerics
-from fnn.training.step import as_transformation, fresh_state
 from fnn.types import (
     Batch,
     Data,
@@ -29,11 +25,9 @@ from fnn.types import (
     Layer,
     Loss,
     Metric,
-    Metrics,
     Params,
     PRNGKey,
     RunResult,
-    TrainState,
 )
 from fnn.weights import IsWeight, check_is_weight, check_weights, is_weight
 
@@ -47,29 +41,16 @@ class Programs(NamedTuple):
         hyperparameters; `sweep` calls it. `on_cpu` chooses the form of the program: for CPUs, or for accelerators. The
         results equal those of `one` up to rounding.
       numerics: how both compute.
+      schedule: when they report.
     """
 
     one: Callable[[Batch, Batch | None, Any, PRNGKey], RunResult]
     many: Callable[[bool, Batch, Batch | None, PyTree, PRNGKey], RunResult]
     numerics: Numerics
+    schedule: Schedule
 
     def __call__(self, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
         return self.one(data, validation, hyper, key)
-
-
-class _Options(NamedTuple):
-    """The checked arguments of `make_run`, without the data."""
-
-    network: Layer | Callable[[Any], Layer]
-    loss: Loss
-    make_optimizer: Callable[[Any], GradientTransformation]
-    epochs: int
-    batch_size: int
-    l2: float | Callable[[Any], Any]
-    init: Params | Callable[[Any], Params]
-    metrics: Metrics
-    is_weight: IsWeight
-    numerics: Numerics
 
 
 @signals.deferring("make_run", SIGINT)
@@ -79,11 +60,19 @@ def make_run(
     make_optimizer: Callable[[Any], GradientTransformation],
     data: Data,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int,
     l2: float | Callable[[Any], Any] = 0.0,
     init: Params | Callable[[Any], Params] = None,
+    weight: Callable[[Any], Any] | None = None,
+    seed: Callable[[Any], Any] | None = None,
     validation: Data | None = None,
+    held_out: Callable[[Any], Any] | None = None,
+    outputs: Callable[[Array], Any] | None = None,
+    report_at: Sequence[int] | None = None,
+    stop: Callable[[Any], Any] | None = None,
+    keep: str | None = None,
     metrics: Mapping[str, Metric] | None = None,
     is_weight: IsWeight = is_weight,
     precision: str | None = None,
@@ -101,11 +90,32 @@ def make_run(
       make_optimizer: a function hyper -> optimizer, fnn's or optax's; for example `fnn.sgd` if `hyper` is the learning
         rate.
       data: `(x, y)` or `(x, y, weight)`, arrays with one row per example.
-      epochs: number of passes over the data.
-      batch_size: examples per step. The last batch of an epoch may be smaller.
+      epochs: number of passes over the data. Give this or `steps`.
+      steps: number of steps, in place of `epochs`. The batches are those of the epochs, but each has `batch_size`
+        examples: a batch that begins with the last examples of an epoch ends with the first of the next. One step is
+        then one compiled program, and no example is dropped.
+      batch_size: examples per step. The last batch of an epoch may be smaller, unless `steps` is given. A batch of all
+        examples is not shuffled.
       l2: λ in the penalty λ/2 ‖W‖², added to the cost; or a function hyper -> λ.
       init: parameters to start from, or a function hyper -> parameters. Default: those of `network.init`.
-      validation: held-out `(x, y)` or `(x, y, weight)`, evaluated after each epoch.
+      weight: a function hyper -> weights (n,) of the rows of the data, booleans or numbers of at least 0. They are
+        multiplied by the weights of the data, and divided by their sum in each batch. In a sweep they are no copies of
+        the data: the products of a batch with the weights of all runs remain one product. A batch whose weights are all
+        0 leaves the penalty alone.
+      seed: a function hyper -> integer, folded into the key from which the initial parameters and the draws of the
+        steps (dropout) come. The batches come from the key without it, so runs that share a key share them.
+      validation: held-out `(x, y)` or `(x, y, weight)`, evaluated at each report.
+      held_out: a function hyper -> indices (k,) of rows of the data, evaluated at each report in place of
+        `validation`, with the weights of the data. An index of -1 stands for no row, so that runs may hold out
+        different numbers of rows. If a run holds out none, its validation values are NaN.
+      outputs: a function prediction (k, …) -> pytree of arrays (k, …), called at each report with the predictions for
+        the held-out rows, or for `validation`. Where the index is -1 the outputs are 0.
+      report_at: increasing numbers of epochs (or of steps, if `steps` is given) after which the run reports. Default:
+        after each epoch, or after the last step. Between reports nothing is evaluated.
+      stop: a function hyper -> number of steps, after which the parameters and the optimizer's state of this run no
+        longer change, bit for bit. Its reports go on.
+      keep: a name of the history, such as "validation_cost". The final parameters are then those of the first report
+        with the best value: the lowest, if the name ends in "cost", "loss" or "error". NaN is never best.
       metrics: `{name: function}`, each function (prediction, target) -> values (batch,). Default: the loss's metrics.
       is_weight: (path, leaf) -> bool, which selects the leaves that the penalty acts on. Default: `fnn.is_weight`.
       precision: the precision of matrix products, as in `fit`.
@@ -114,13 +124,15 @@ def make_run(
         compile it without options: wrap them in `jax.jit(…, compiler_options={"xla_gpu_deterministic_ops": True})`.
 
     Returns:
-      run(hyper, key) -> RunResult. Its `history` maps names to arrays (epochs,): "cost" (with the penalty) and the
-      metrics, means over the batches of each epoch as they were trained on; with `validation` also "validation_cost"
-      (without the penalty) and "validation_…".
+      run(hyper, key) -> RunResult(params, history, outputs). `history` maps names to arrays (reports,): "cost" (with
+      the penalty) and the metrics, means over the batches since the last report as they were trained on; with
+      `validation` or `held_out` also "validation_cost" (without the penalty) and "validation_…". `outputs` has leaves
+      (reports, k, …).
 
       The run is compiled when it is called. It is a pytree whose leaves are the data, which are arguments of the
       compiled program. Inside a `jax.jit` of your own, pass the run as an argument,
       `jax.jit(lambda run, hyper, key: run(hyper, key))`; otherwise the data become constants of that program.
+      `jax.grad` needs reports at equal distances: JAX does not differentiate loops of unequal lengths in reverse.
 
     Raises:
       ValueError or TypeError: if an argument or the data are invalid. What depends on `hyper` is checked when the run
@@ -132,20 +144,39 @@ def make_run(
     >>> result = jax.vmap(run, in_axes=(0, None))(jnp.array([0.01, 1.0]), jax.random.key(0))
     >>> result.params.w[1].round(2), result.history["cost"].shape
     (Array([[3.]], dtype=float32), (2, 100))
+
+    Five folds of cross-validation, which share the batches:
+
+    >>> fold = jnp.arange(20) % 5
+    >>> run = make_run(
+    ...     fnn.dense(1, 1),
+    ...     fnn.squared_error,
+    ...     lambda hyper: fnn.adam(0.1),
+    ...     (x, 3 * x),
+    ...     steps=100,
+    ...     batch_size=20,
+    ...     weight=lambda hyper: fold != hyper,
+    ...     held_out=lambda hyper: jnp.flatnonzero(fold == hyper, size=4, fill_value=-1),
+    ...     report_at=(10, 100),
+    ...     outputs=lambda prediction: prediction[:, 0],
+    ... )
+    >>> results = fnn.sweep(run, jnp.arange(5), jax.random.key(0))
+    >>> results.history["validation_cost"].shape, results.outputs.shape
+    ((5, 1, 2), (5, 1, 2, 4))
     """
     if not callable(network):
         checks.layer("make_run", "network", network)
     pairs = metric_pairs("make_run", loss, metrics)
     check_is_weight("make_run", is_weight)
-    epochs = checks.positive_int("make_run", "epochs", epochs)
     vocabulary = network.vocabulary if isinstance(network, Layer) else None
     check_fits("make_run", advice=TO_SWEEP, data=data, validation=validation)
     arrays = check_data("make_run", "data", data, None, vocabulary)
-    held_out = None if validation is None else check_data("make_run", "validation", validation, None, vocabulary)
+    others = None if validation is None else check_data("make_run", "validation", validation, None, vocabulary)
     batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
+    schedule = check_schedule(epochs, steps, report_at, batch_size)
     if isinstance(network, Layer):
         params = jax.eval_shape(network.init, jax.random.key(0))
-        for part in (arrays, held_out) if held_out else (arrays,):
+        for part in (arrays, others) if others else (arrays,):
             check_targets("make_run", network, loss, params, part)
         if not callable(l2):
             checks.number("make_run", "l2", l2, minimum=0.0)
@@ -153,10 +184,12 @@ def make_run(
     if not callable(make_optimizer):
         raise checks.fail("make_run", "make_optimizer", "a function: hyper -> optimizer", make_optimizer, TypeError)
     numerics = check_numerics("make_run", precision, deterministic)
-    options = _Options(network, loss, make_optimizer, epochs, batch_size, l2, init, pairs, is_weight, numerics)
-    one, many = functools.partial(_run_one, options), functools.partial(_run_many, options)
-    one = compiled(numerics=functools.partial(_first, numerics))(functools.update_wrapper(one, _run_one, _NAMES))
-    return jax.tree_util.Partial(Programs(one, many, numerics), arrays, held_out)
+    by_run = {"weight": weight, "held_out": held_out, "outputs": outputs, "stop": stop, "keep": keep, "seed": seed}
+    check_by_run(pairs, others is not None, **by_run)
+    options = Options(network, loss, make_optimizer, schedule, l2, init, pairs, is_weight, numerics, **by_run)
+    one, many = functools.partial(run_one, options), functools.partial(run_many, options)
+    one = compiled(numerics=functools.partial(_first, numerics))(functools.update_wrapper(one, run_one, _NAMES))
+    return jax.tree_util.Partial(Programs(one, many, numerics, schedule), arrays, others)
 
 
 _NAMES = "__module__", "__name__", "__qualname__", "__doc__"  # not the annotations, which cannot be pickled
@@ -164,79 +197,3 @@ _NAMES = "__module__", "__name__", "__qualname__", "__doc__"  # not the annotati
 
 def _first(numerics: Numerics, *_: Any) -> Numerics:
     return numerics
-
-
-def _program(options: _Options, hyper: Any) -> Program:
-    network, l2 = options.network, options.l2
-    return Program(
-        network if isinstance(network, Layer) else checks.layer("make_run", "network", network(hyper)),
-        options.loss,
-        as_transformation("make_run", options.make_optimizer(hyper)),
-        l2(hyper) if callable(l2) else l2,
-        options.metrics,
-        options.batch_size,
-        is_weight=options.is_weight,
-    )
-
-
-def _initial_state(options: _Options, hyper: Any, key: PRNGKey) -> TrainState:
-    program, init = _program(options, hyper), options.init
-    return fresh_state(program.network, program.optimizer, key, init(hyper) if callable(init) else init)
-
-
-def _run_one(options: _Options, data: Batch, validation: Batch | None, hyper: Any, key: PRNGKey) -> RunResult:
-    program = _program(options, hyper)
-
-    def run_epoch(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        return reported_epoch(program, state, data, validation)
-
-    state, history = jax.lax.scan(run_epoch, _initial_state(options, hyper, key), None, length=options.epochs)
-    return RunResult(calibrate(program.network, state.params, inputs_with_weight(data)), history)
-
-
-def _run_many(
-    options: _Options, on_cpu: bool, data: Batch, validation: Batch | None, hypers: PyTree, key: PRNGKey
-) -> RunResult:
-    """`_run_one` under vmap, but with the scans outside and the step under vmap.
-
-    All runs share the key, and therefore the batches. A step logs all its numbers in one array: on a GPU each array
-    that a scan stacks takes a kernel.
-    """
-    initial_state = functools.partial(_initial_state, options)
-    first = jax.eval_shape(initial_state, jax.tree.map(lambda leaf: leaf[0], hypers), key)
-    axes = axes_of_runs(first, data[0], on_cpu)
-    steps = steps_per_iteration(first, jax.tree.leaves(hypers)[0].shape[0], data[0], on_cpu)
-    dtypes: dict[str, DTypeLike] = {}  # of what a step logs; set when the step is traced
-
-    @functools.partial(jax.vmap, in_axes=(0, axes, None), out_axes=(axes, (None, -1)))
-    def step(hyper: Any, state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array | None, Array]]:
-        program = _program(options, hyper)
-        network = transposed_once(program.network) if on_cpu else program.network
-        state, (weight, logs) = logging_step(program._replace(network=network))(state, batch)
-        dtypes.update({name: value.dtype for name, value in logs.items()})
-        stacked = jnp.stack([value.astype(widest(*logs.values())) for value in logs.values()])
-        return state, (weight if len(batch) == 3 else None, stacked)
-
-    @functools.partial(jax.vmap, in_axes=(0, axes.params, None, -1), out_axes=(axes.params, 0))
-    def report_epoch(hyper: Any, params: Params, weight: Array, logs: Array):
-        each = {name: logs[:, i].astype(dtype) for i, (name, dtype) in enumerate(dtypes.items())}
-        return report(_program(options, hyper), params, weight, each, data, validation)
-
-    @functools.partial(jax.vmap, in_axes=(0, axes.params))
-    def calibrate_all(hyper: Any, params: Params) -> Params:
-        return calibrate(_program(options, hyper).network, params, inputs_with_weight(data))
-
-    def run_epoch(states: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        states, (weight, logs) = epoch(functools.partial(step, hypers), options.batch_size, states, data, steps)
-        weight = _batch_sizes(data[0].shape[0], options.batch_size, logs.dtype) if weight is None else weight
-        params, logs = report_epoch(hypers, states.params, weight, logs)
-        return states._replace(params=params), logs
-
-    states = jax.vmap(initial_state, in_axes=(0, None), out_axes=axes)(hypers, key)
-    states, history = jax.lax.scan(run_epoch, states, None, length=options.epochs)
-    return RunResult(calibrate_all(hypers, states.params), jax.tree.map(jnp.transpose, history))
-
-
-def _batch_sizes(size: int, batch_size: int, dtype: DTypeLike) -> Array:
-    """Return the number of examples of each step of an epoch."""
-    return jnp.asarray([min(batch_size, size - start) for start in range(0, size, batch_size)], dtype)

@@ -39,20 +39,24 @@ class SweepResult(NamedTuple):
 
     Attributes:
       params: the final parameters, leaves (n, n_keys, …).
-      history: arrays (n, n_keys, epochs) by name, as `make_run` describes them.
+      history: arrays (n, n_keys, reports) by name, as `make_run` describes them. By default each epoch has a report.
       hypers: the hyperparameters of the sweep, leaves (n, …).
+      outputs: what the argument `outputs` of `make_run` returned, leaves (n, n_keys, reports, k, …); None without it.
+      reports: {"step": (reports,)} or {"epoch": (reports,)}, when the runs reported; None if after each epoch.
     """
 
     params: Params
     history: dict[str, Any]
     hypers: PyTree
+    outputs: PyTree = None
+    reports: dict[str, Any] | None = None
 
     def table(self, lower_is_better: Callable[[str], bool] | None = None) -> Table:
         """Make a table with one row per run.
 
         Its columns are `hyper` and `key` (indices), the hyperparameters, and for each name of the history the value of
-        the last epoch, the best value `best_…`, and the epoch of that, `best_…_epoch`, counted from 1. The epoch is 0
-        if all values are NaN.
+        the last report, the best value `best_…`, and the epoch of that, `best_…_epoch`, counted from 1; or its step,
+        `best_…_step`, if the runs count steps. The epoch is 0 if all values are NaN.
 
         Args:
           lower_is_better: name -> bool, whether the best value is the lowest. Default: True for names that end in
@@ -60,7 +64,7 @@ class SweepResult(NamedTuple):
         """
         n, n_keys = next(iter(self.history.values())).shape[:2]
         index, key = np.repeat(np.arange(n), n_keys), np.tile(np.arange(n_keys), n)
-        values = best_of(jax.device_get(self.history), lower_is_better)
+        values = best_of(jax.device_get(self.history), lower_is_better, jax.device_get(self.reports))
         hypers = hyper_columns(self.hypers, {"hyper", "key", *values})
         rows = {name: column[index] for name, column in hypers.items()}
         return Table({"hyper": index, "key": key} | rows | {name: v.reshape(-1) for name, v in values.items()})
@@ -174,7 +178,7 @@ def sweep(
         The results of all chunks must fit the device's memory.
 
     Returns:
-      A SweepResult: parameters (n, n_keys, …) and histories (n, n_keys, epochs), as NumPy arrays unless `on_device` is
+      A SweepResult: parameters (n, n_keys, …) and histories (n, n_keys, reports), as NumPy arrays unless `on_device` is
       True. Its methods `table` and `means` make tables of it.
 
     Raises:
@@ -191,6 +195,8 @@ def sweep(
     """
     if not (isinstance(run, jax.tree_util.Partial) and isinstance(getattr(run, "func", None), Programs)):
         raise checks.fail("sweep", "run", "a run of fnn.make_run", run, TypeError)
+    programs: Programs = run.func  # pyright: ignore[reportFunctionMemberAccess]
+    schedule = programs.schedule
     hypers, n = _check_hypers(hypers)
     keys = _check_keys(keys)
     n_keys = keys.shape[0]
@@ -226,4 +232,6 @@ def sweep(
     with context:
         pieces = (piece(i, j) for i, j in chunks.starts())
         results = chunks.on_device(pieces) if on_device else chunks.on_host(pieces)
-    return SweepResult(results.params, results.history, given if on_device else jax.device_get(given))
+    reports = None if schedule.reports_each_epoch() else {schedule.unit: jnp.asarray(schedule.report_at)}
+    given, reports = (given, reports) if on_device else jax.device_get((given, reports))
+    return SweepResult(results.params, results.history, given, results.outputs, reports)

@@ -99,23 +99,33 @@ def hyper_columns(hypers: PyTree, taken: Collection[str]) -> dict[str, np.ndarra
     return columns
 
 
-def _is_cost(name: str) -> bool:
+def is_cost(name: str) -> bool:
+    """Return True if the lowest value of this name of a history is the best."""
     return name.endswith(("cost", "loss", "error"))
 
 
-def best_of(history: Mapping[str, np.ndarray], lower_is_better: Callable[[str], bool] | None) -> dict[str, np.ndarray]:
-    """Return the last value, the best value and its epoch, arrays (…), for each name of the history (…, epochs)."""
-    is_cost, columns = lower_is_better or _is_cost, {}
+def best_of(
+    history: Mapping[str, np.ndarray],
+    lower_is_better: Callable[[str], bool] | None,
+    reports: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the last value, the best value and its epoch, arrays (…), for each name of the history (…, reports).
+
+    `reports` are those of a SweepResult: their key is "epoch" or "step", which names the column.
+    """
+    n = max((values.shape[-1] for values in history.values()), default=0)
+    unit, numbers = next(iter((reports or {"epoch": np.arange(1, n + 1)}).items()))
+    lower, columns = lower_is_better or is_cost, {}
     for name, values in history.items():
-        worst = np.inf if is_cost(name) else -np.inf
+        worst = np.inf if lower(name) else -np.inf
         ranked = np.where(np.isnan(values), worst, values)
-        epoch = (ranked.argmin if is_cost(name) else ranked.argmax)(axis=-1)
+        epoch = (ranked.argmin if lower(name) else ranked.argmax)(axis=-1)
         is_number = ~np.isnan(values).all(axis=-1)
         # if all values are NaN or the worst infinity, `epoch` may be that of a NaN; `ranked` has the infinity there
         best = np.take_along_axis(ranked, epoch[..., None], axis=-1)[..., 0]
         columns[name] = values[..., -1]
         columns[f"best_{name}"] = np.where(is_number, best, np.nan).astype(values.dtype)
-        columns[f"best_{name}_epoch"] = np.where(is_number, epoch + 1, 0)
+        columns[f"best_{name}_{unit}"] = np.where(is_number, numbers[epoch], 0)
     return columns
 
 

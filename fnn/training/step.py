@@ -122,10 +122,14 @@ def make_logging_step(
     metrics: Metrics,
     micro_batch_size: int | None = None,
     is_weight: IsWeight = is_weight,
+    finite: bool = False,
 ) -> Step:
-    """step(state, batch) -> (state, (weight, logs)): the cost and each metric's mean, and the weight of the batch."""
+    """step(state, batch) -> (state, (weight, logs)): the cost and each metric's mean, and the weight of the batch.
+
+    `finite` is that of `make_forward_backward`.
+    """
     optimizer = as_transformation("make_step", optimizer)
-    forward_backward = make_forward_backward(network, loss, l2, micro_batch_size, is_weight)
+    forward_backward = make_forward_backward(network, loss, l2, micro_batch_size, is_weight, finite)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, dict[str, Array]]]:
         x, y, weight = unpack_batch("step", batch)

@@ -101,7 +101,7 @@ def test_a_masked_network_trains_as_the_narrow_one(optimizer, activation, x64):
 
 
 @pytest.mark.parametrize("dtype", slow_except(["float64", "float32"], "float64"))
-@pytest.mark.parametrize("widths", [(3, 2), (4, 2), (1, 5), (4, 5)])
+@pytest.mark.parametrize("widths", [(3, 2), (4, 2), (1, 5), (4, 5), (0, 3), (2, 0)])
 def test_backward_of_a_masked_layer(widths, dtype, x64):
     """Against jax.vjp, also for parameters that are not zero outside the block; there the gradient is zero."""
     layer = fnn.masked_dense(4, 5, *widths)
@@ -195,8 +195,8 @@ def test_an_architecture_sweep_is_one_program():
 
 
 BAD_WIDTHS = [
-    (lambda: fnn.masked_dense(4, 3, 5, 2), ValueError, r"masked_dense: width_in must be in 1..4, got 5"),
-    (lambda: fnn.masked_dense(4, 3, 4, 0), ValueError, r"masked_dense: width_out must be in 1..3, got 0"),
+    (lambda: fnn.masked_dense(4, 3, 5, 2), ValueError, r"masked_dense: width_in must be in 0..4, got 5"),
+    (lambda: fnn.masked_dense(4, 3, 4, -1), ValueError, r"masked_dense: width_out must be in 0..3, got -1"),
     (lambda: fnn.masked_dense(4, 3, 4, 2.0), TypeError, "masked_dense: width_out must be an integer.* got float 2.0"),
     (lambda: fnn.masked_dense(4, 3, True, 2), TypeError, "masked_dense: width_in must be an integer"),
     (lambda: fnn.masked_dense(4, 3, jnp.array([2]), 2), ValueError, "masked_dense: width_in must be an integer"),
@@ -204,7 +204,7 @@ BAD_WIDTHS = [
     (lambda: fnn.masked_mlp([4], []), ValueError, "masked_mlp: sizes must be at least two"),
     (lambda: fnn.masked_mlp([4, 5, 3], [2, 2]), ValueError, "masked_mlp: widths must be .* each of the 1 hidden"),
     (lambda: fnn.masked_mlp([4, 5, 3], 2), ValueError, "masked_mlp: widths must be .* got int 2"),
-    (lambda: fnn.masked_mlp([4, 5, 3], [6]), ValueError, r"masked_mlp: widths\[0\] must be in 1..5, got 6"),
+    (lambda: fnn.masked_mlp([4, 5, 3], [6]), ValueError, r"masked_mlp: widths\[0\] must be in 0..5, got 6"),
     (lambda: fnn.masked_mlp([4, 5, 3], [2], fnn.leaky_relu), TypeError, "masked_mlp: activation must be a Layer"),
 ]
 
