@@ -193,9 +193,9 @@ def sweep(
     >>> results.means().sorted("cost").columns["hyper"]
     array([1, 2, 0])
     """
-    if not (isinstance(run, jax.tree_util.Partial) and isinstance(getattr(run, "func", None), Programs)):
+    programs = getattr(run, "func", None)
+    if not (isinstance(run, jax.tree_util.Partial) and isinstance(programs, Programs)):
         raise checks.fail("sweep", "run", "a run of fnn.make_run", run, TypeError)
-    programs: Programs = run.func  # pyright: ignore[reportFunctionMemberAccess]
     schedule = programs.schedule
     hypers, n = _check_hypers(hypers)
     keys = _check_keys(keys)
