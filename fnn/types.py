@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree, UInt32
 
+from fnn.display import lines
+
 PRNGKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
 """A key of `jax.random.key`, or a raw one of `jax.random.PRNGKey`."""
 
@@ -107,6 +109,11 @@ class Layer(NamedTuple):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _reduce(self, protocol, "network")
 
+    def __repr__(self) -> str:
+        from fnn.display.architecture import architecture
+
+        return architecture(self)
+
 
 class Loss(NamedTuple):
     """A loss with one value per example, and its hand-written gradient.
@@ -130,6 +137,9 @@ class Loss(NamedTuple):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _reduce(self, protocol, "loss")
 
+    def __repr__(self) -> str:
+        return lines.named(self.name, "Loss", self.forward)
+
 
 class GradientTransformation(NamedTuple):
     """An optimizer in optax's protocol, which chains with optax's own optimizers.
@@ -144,6 +154,9 @@ class GradientTransformation(NamedTuple):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _reduce(self, protocol, "optimizer")
+
+    def __repr__(self) -> str:
+        return lines.optimizer(self.update)
 
 
 class TrainState(NamedTuple):
@@ -161,6 +174,9 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
     key: PRNGKey
 
+    def __repr__(self) -> str:
+        return f"TrainState(step {lines.scalar(self.step)}, {lines.parameters(self.params)})"
+
 
 class RunResult(NamedTuple):
     """The result of a run of `make_run`.
@@ -176,6 +192,9 @@ class RunResult(NamedTuple):
     history: dict[str, Array]
     outputs: Any = None
 
+    def __repr__(self) -> str:
+        return f"RunResult({lines.last_values(self.history)}, {lines.parameters(self.params)})"
+
 
 class FitResult(NamedTuple):
     """The result of `fit`: a state, and NumPy arrays (epochs,) by name.
@@ -185,3 +204,14 @@ class FitResult(NamedTuple):
 
     state: TrainState
     history: dict[str, Any]
+
+    def __repr__(self) -> str:
+        params = lines.parameters(getattr(self.state, "params", self.state))
+        return f"FitResult({lines.last_values(self.history)}, {params})"
+
+    def _repr_html_(self) -> str | None:
+        """Show the history as a table, in notebooks."""
+        from fnn.display import html
+
+        columns = lines.epochs(self.history)
+        return html.table(columns, repr(self)) if columns else None

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each group may import from itself and from the groups above it.
 GROUPS = (
-    ("types", "dtypes", "checks", "hashing"),
+    ("types", "dtypes", "checks", "hashing", "display"),
     ("init", "weights", "descent", "row_weights", "losses", "metrics", "optimizers", "backprop"),
     ("layers",),
     ("sharding",),

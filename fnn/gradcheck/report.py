@@ -1,12 +1,12 @@
 """The results of a check: LeafReport, GradReport and GradientError, as text and as a table."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradcheck.tables import html_table, rich_table
 from fnn.gradcheck.text import encodable, for_stdout
 
 MISS = 1e-6
@@ -78,7 +78,7 @@ class CheckedPoint(NamedTuple):
 
 
 class GradReport(NamedTuple):
-    """The verdict on a backward function. `print(report)` shows it as text, rich as a table.
+    """The verdict on a backward function. It shows itself as text, in notebooks and through rich as a table.
 
     >>> GradReport(True, (LeafReport("['w']", (2,), "float32", "PASS"),), {"reference": "PASS"}, 7).ok
     True
@@ -118,7 +118,15 @@ class GradReport(NamedTuple):
 
     def __rich_console__(self, console, options):
         """Yield the report as a rich table with one row per leaf, in letters that the console can show."""
-        yield _table(self, lambda text: encodable(text, options.encoding))
+        show = lambda text: encodable(text, options.encoding)
+        yield rich_table(_headline(self), self.leaves, _foot(self), show)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the report as a table with one row per leaf, in notebooks."""
+        return html_table(_headline(self), self.leaves, _foot(self))
 
 
 def show_key(key) -> str:
@@ -177,28 +185,6 @@ def _coverage(report: GradReport) -> str:
     return f"Detects a relative leaf error ≥ {max(levels):.0e} (probability of a miss: {MISS:.0e})."
 
 
-def _table(report: GradReport, show: Callable[[str], str]):
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=show(_headline(report)))
-    for column in ("leaf", "shape", "status", "max error", "tolerance", "worst index", "detects ≥", "hint"):
-        table.add_column(show(column), overflow="fold")
-    colours = {"PASS": "green", "FAIL": "bold red", "KINK": "yellow", "INCONCLUSIVE": "yellow", "SKIPPED": "dim"}
-    for leaf in report.leaves:
-        numbers = ["" if v is None else f"{v:.1e}" for v in (leaf.max_error, leaf.tol, leaf.min_detectable)]
-        index = "" if leaf.worst_index is None else str(list(leaf.worst_index))
-        cells = [
-            leaf.label,
-            str(leaf.shape),
-            leaf.status,
-            *numbers[:2],
-            index,
-            numbers[2],
-            leaf.hint or leaf.kink or "",
-        ]
-        table.add_row(*(Text(show(cell)) for cell in cells), style=colours[leaf.status])
+def _foot(report: GradReport) -> list[str]:
     checks = ", ".join(f"{name}: {verdict}" for name, verdict in report.checks.items())
-    foot = [checks, *report.notes, f"Reproduce: {report.name}(..., key={show_key(report.key)})"]
-    return Group(table, Text(show("\n".join(foot))))
+    return [checks, *report.notes, f"Reproduce: {report.name}(..., key={show_key(report.key)})"]

@@ -26,13 +26,13 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The rows, one per layer, and the totals. `print` shows a table."""
+    """The rows, one per layer, and the totals. It shows itself as a table."""
 
     rows: tuple[Row, ...]
     num_params: int
     flops: float
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         header = ("layer", "output shape", "parameters", "FLOPs")
         body = [(r.name, str(r.output_shape), f"{r.num_params:,}", f"{r.flops:,.0f}") for r in self.rows]
         total = ("total", "", f"{self.num_params:,}", f"{self.flops:,.0f}")
@@ -44,6 +44,19 @@ class Summary(NamedTuple):
 
         rule = "-" * len(line(header))
         return "\n".join([line(header), rule, *map(line, body), rule, line(total)])
+
+    def _repr_html_(self) -> str:
+        """Show the table, in notebooks."""
+        from fnn.display import html
+
+        columns = {
+            "layer": [row.name for row in self.rows],
+            "output shape": [str(row.output_shape) for row in self.rows],
+            "parameters": [row.num_params for row in self.rows],
+            "FLOPs": [round(row.flops) for row in self.rows],
+        }
+        total = ("total", "", self.num_params, round(self.flops))
+        return html.table(columns, total=total)
 
 
 def count_params(params: Params) -> int:

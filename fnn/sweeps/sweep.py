@@ -20,6 +20,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from fnn import checks
+from fnn.display import lines
 from fnn.layers.devices import default_device
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import spans_processes
@@ -50,6 +51,16 @@ class SweepResult(NamedTuple):
     hypers: PyTree
     outputs: PyTree = None
     reports: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"SweepResult({lines.sweep(self.history, self.params)})"
+
+    def _repr_html_(self) -> str | None:
+        """Show the table of all runs, in notebooks."""
+        from fnn.display import html
+
+        is_read = all(map(lines.is_concrete, self.history.values()))
+        return html.table(self.table().columns, repr(self)) if is_read else None
 
     def table(self, lower_is_better: Callable[[str], bool] | None = None) -> Table:
         """Make a table with one row per run.

@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
+from fnn.display.lines import count, is_concrete
 
 MAX_COLUMNS = 16  # of one leaf of the hyperparameters; a leaf with more numbers per run has no columns
+SHOWN = 20  # rows
 
 
 class Table(NamedTuple):
-    """A table. `str` formats it as text.
+    """A table. `str` formats it as text; its repr, and the table in notebooks, leave out rows if there are many.
 
     Attributes:
       columns: `{name: array}`, NumPy arrays of equal length.
@@ -70,6 +72,23 @@ class Table(NamedTuple):
         lines = [list(self.columns), *body]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(f"{cell:>{w}}" for cell, w in zip(line, widths, strict=True)) for line in lines)
+
+    def _length(self) -> int:
+        return min(map(len, self.columns.values()), default=0)
+
+    def __repr__(self) -> str:
+        columns = self.columns.values()
+        if not columns or not all(is_concrete(column) and np.ndim(column) == 1 for column in columns):
+            return f"Table({', '.join(self.columns)})"
+        n = self._length()
+        return str(self) if n <= SHOWN else f"{self.head(SHOWN)}\n… {n - SHOWN:,} more rows"
+
+    def _repr_html_(self) -> str:
+        """Show the table, in notebooks."""
+        from fnn.display import html
+
+        n = self._length()
+        return html.table(self.columns, count(n, "row") if n > SHOWN else "")
 
 
 def _column(function: str, argument: str, table: Table, name: str) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fnn.display.lines import format_value, label, ordered
+
 
 class Reporter(NamedTuple):
     """The functions that show progress.
@@ -28,7 +30,7 @@ def format_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float)
     >>> format_line(5, 100, {"cost": 0.12345, "validation_accuracy": 0.975}, 1.25)
     'epoch   5/100  cost 0.1235  validation accuracy 0.9750  1.2 s'
     """
-    values = "  ".join(f"{name.replace('_', ' ')} {_format_value(value)}" for name, value in _ordered(logs))
+    values = "  ".join(f"{label(name)} {format_value(value)}" for name, value in ordered(logs))
     return f"epoch {epoch:{len(str(epochs))}d}/{epochs}  {values}  {seconds:.{1 if seconds >= 1 else 3}f} s"
 
 
@@ -43,20 +45,11 @@ def early_stopping_note(validation_cost: np.ndarray, epochs: int, patience: int)
     'returning the state of epoch 2, which has the lowest validation cost (0.2500)'
     """
     ran, best = len(validation_cost), int(np.argmin(validation_cost)) + 1
-    cost = _format_value(float(validation_cost[best - 1]))
+    cost = format_value(float(validation_cost[best - 1]))
     if ran < epochs and ran - best >= patience:
         waited = f"{patience} epoch{'s' if patience > 1 else ''} without a lower validation cost"
         return f"stopped early after epoch {ran}, {waited}; returning the state of epoch {best} ({cost})"
     return f"returning the state of epoch {best}, which has the lowest validation cost ({cost})"
-
-
-def _format_value(value: float) -> str:
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"
-
-
-def _ordered(logs: dict[str, float]) -> list[tuple[str, float]]:
-    """Put training before validation and costs before metrics. Compiled programs return their names sorted."""
-    return sorted(logs.items(), key=lambda item: ("validation" in item[0], "cost" not in item[0], item[0]))
 
 
 @contextlib.contextmanager
