@@ -23,12 +23,14 @@ import typing
 from fnn import checkpoint as checkpoint
 from fnn import data as data
 from fnn import init as init
-from fnn import search as search
+from fnn import interchange as interchange
 from fnn import sharding as sharding
 from fnn.backprop import value_and_grad as value_and_grad
 from fnn.generation import Beams as Beams
 from fnn.generation import beam_search as beam_search
 from fnn.generation import sample as sample
+from fnn.interchange import from_torch_names as from_torch_names
+from fnn.interchange import torch_names as torch_names
 from fnn.layers.activations import elementwise as elementwise
 from fnn.layers.activations import identity as identity
 from fnn.layers.activations import leaky_relu as leaky_relu
@@ -150,10 +152,10 @@ if typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = ("callbacks", "estimators", "gradcheck", "interchange", "plot", "search")
+_LAZY = ("callbacks", "estimators", "gradcheck", "plot", "search")
 """The modules that are imported when they are first used: training does not need them, nor what they import."""
 
-_MODULES = ("checkpoint", "data", "init", "sharding")
+_MODULES = ("checkpoint", "data", "init", "interchange", "sharding")
 """The other public modules. The rest of the modules of fnn are private."""
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]

@@ -44,6 +44,7 @@ PUBLIC = {
             "micro_batch_size device_memory window"
         ),
         "flatten": "",
+        "from_torch_names": "network state_dict",
         "gelu": "",
         "gelu_tanh": "",
         "heavy_ball": "learning_rate beta",
@@ -85,6 +86,7 @@ PUBLIC = {
         "summary": "network input_shape",
         "sweep": "run hypers keys chunk_size mesh",
         "tanh": "",
+        "torch_names": "network params",
         "value_and_grad": "network loss l2 micro_batch_size",
     },
     "fnn.callbacks": {

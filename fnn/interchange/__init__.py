@@ -1,0 +1,11 @@
+"""Networks and parameters for other tools: PyTorch, and programs that run without fnn.
+
+| function | what it does |
+|---|---|
+| `torch_names`, `from_torch_names` | parameters as the state_dict of the same `nn.Sequential` of PyTorch, and back |
+
+`fnn.checkpoint.export_params` writes parameters as a safetensors file, which many tools read.
+"""
+
+from fnn.interchange.torch_sequential import from_torch_names as from_torch_names
+from fnn.interchange.torch_sequential import torch_names as torch_names
