@@ -107,6 +107,7 @@ from fnn.layers.wrappers import as_custom_vjp as as_custom_vjp
 from fnn.layers.wrappers import autodiff as autodiff
 from fnn.layers.wrappers import remat as remat
 from fnn.losses import binary_cross_entropy as binary_cross_entropy
+from fnn.losses import huber as huber
 from fnn.losses import negative_log_likelihood as negative_log_likelihood
 from fnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fnn.losses import smoothed_cross_entropy as smoothed_cross_entropy

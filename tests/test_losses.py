@@ -32,6 +32,7 @@ def other_probabilities(shape, dtype):
 
 CASES = {  # loss, prediction(shape, dtype), target(shape, dtype)
     "squared_error": (fnn.squared_error, normal_ := (lambda s, d: normal(1, s, d)), lambda s, d: normal(2, s, d)),
+    "huber": (fnn.huber(0.8), normal_, lambda s, d: normal(2, s, d)),
     "sigmoid_cross_entropy": (fnn.sigmoid_cross_entropy, normal_, lambda s, d: rng.integers(0, 2, s).astype(d)),
     "sigmoid_cross_entropy_soft": (fnn.sigmoid_cross_entropy, normal_, other_probabilities),
     "softmax_cross_entropy": (fnn.softmax_cross_entropy, normal_, lambda s, d: rng.integers(0, s[1], s[0])),

@@ -18,4 +18,5 @@ from fnn.losses.classes import softmax_cross_entropy as softmax_cross_entropy
 from fnn.losses.entries import binary_cross_entropy as binary_cross_entropy
 from fnn.losses.entries import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fnn.losses.entries import squared_error as squared_error
+from fnn.losses.robust import huber as huber
 from fnn.losses.tokens import token_cross_entropy as token_cross_entropy

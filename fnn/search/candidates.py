@@ -1,10 +1,6 @@
-"""What a search tries, and how long: the candidates and the plan of their training."""
-
-from typing import NamedTuple
+"""What a search tries by default."""
 
 from fnn.search.records import Candidate
-
-REPORTS = 10, 20, 40, 80, 120, 160, 200, 260, 320  # steps, for tables of up to some thousand rows
 
 
 def linear_candidates() -> tuple[Candidate, ...]:
@@ -22,31 +18,25 @@ def network_candidates() -> tuple[Candidate, ...]:
     >>> len(network_candidates())
     10
     """
-    wide = [Candidate(64, l2, dropout) for l2 in (3e-4, 3e-3, 1e-2, 3e-2) for dropout in (0.0, 0.25)]
-    return (*wide, Candidate(16, 3e-4), Candidate(16, 1e-2))
+    pairs = (3e-4, 0.0), (3e-4, 0.25), (3e-3, 0.0), (3e-3, 0.25), (3e-3, 0.5), (1e-2, 0.0), (1e-2, 0.25), (1e-2, 0.5)
+    return (*(Candidate(64, l2, dropout) for l2, dropout in pairs), Candidate(64, 3e-2), Candidate(16, 1e-3))
 
 
-class Plan(NamedTuple):
-    """How the candidates of a table are trained.
+def large_table_candidates() -> tuple[Candidate, ...]:
+    """Return the candidates for tables of many rows: wider networks, weaker penalties, and two linear models.
 
-    Attributes:
-      candidates: what is tried.
-      n_folds: the number of folds.
-      trained_folds: how many of them are held out in turn; 1 is a single split.
-      batch_size: examples per step.
-      report_at: the steps at which a run reports; the last ends it.
-      learning_rate: the rate of Adam.
+    >>> {candidate.width for candidate in large_table_candidates()}
+    {0, 128}
     """
-
-    candidates: tuple[Candidate, ...]
-    n_folds: int
-    trained_folds: int
-    batch_size: int
-    report_at: tuple[int, ...]
-    learning_rate: float
+    pairs = (1e-6, 0.0), (1e-5, 0.0), (1e-4, 0.0), (1e-3, 0.0), (1e-5, 0.1), (1e-4, 0.1), (1e-4, 0.3), (1e-3, 0.3)
+    return (*(Candidate(128, l2, dropout) for l2, dropout in pairs), Candidate(0, 1e-4), Candidate(0, 1e-2))
 
 
-def plan_search(candidates: tuple[Candidate, ...], n: int, d: int, k: int) -> Plan:
-    """Choose how the candidates are trained on n rows with d inputs and k outputs."""
-    folds = max(2, min(5, n))
-    return Plan(candidates, folds, folds, min(n, 256), REPORTS, 0.04)
+def few_candidates() -> tuple[Candidate, ...]:
+    """Return the candidates for tables on which a step takes long, and for short limits of time.
+
+    >>> len(few_candidates())
+    5
+    """
+    pairs = (3e-4, 0.0), (3e-3, 0.25), (1e-2, 0.5)
+    return (*(Candidate(32, l2, dropout) for l2, dropout in pairs), Candidate(0, 1e-3), Candidate(0, 3e-2))

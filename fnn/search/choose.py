@@ -26,9 +26,20 @@ def half_squared(values: Float[np.ndarray, "*rows m"]) -> Float[np.ndarray, "*ro
     return 0.5 * np.square(values).sum(axis=-1)
 
 
+def robust(delta: float) -> Cost:
+    """Return the cost Σ_m ½ e_m² where |e_m| <= δ, else δ |e_m| - ½ δ² (Huber 1964)."""
+
+    def huber_cost(values: np.ndarray) -> np.ndarray:
+        size = np.abs(values)
+        return np.where(size <= delta, 0.5 * size**2, delta * size - 0.5 * delta**2).sum(axis=-1)
+
+    return huber_cost
+
+
 def mean_cost(cost: Cost, values: np.ndarray, weight: Float[np.ndarray, " n"]) -> np.ndarray:
     """Return the weighted mean cost over the rows: values (…, n, m) -> (…)."""
-    return cost(values) @ (weight / weight.sum())
+    with np.errstate(over="ignore", invalid="ignore"):  # of trainings that diverged
+        return cost(values.astype(np.float64)) @ (weight / weight.sum())
 
 
 def greedy_shares(
@@ -81,17 +92,6 @@ def choose(values: Float[np.ndarray, "c reports n m"], weight: Float[np.ndarray,
     costs = np.where(np.isfinite(costs), costs, np.inf)  # a training that diverged
     report = costs.argmin(axis=1)
     each = np.arange(len(values))
-    best = np.nan_to_num(values[each, report], nan=0.0 if cost is log_loss else 1e18)
+    diverged = 0.0 if cost is log_loss else 1e9
+    best = np.nan_to_num(values[each, report].astype(np.float64), nan=diverged, posinf=diverged, neginf=diverged)
     return Choice(report, costs[each, report], greedy_shares(best, weight, cost))
-
-
-def few_shares(shares: Float[np.ndarray, " c"], most: int) -> Float[np.ndarray, " c"]:
-    """Keep the `most` largest shares, and scale them to sum 1.
-
-    >>> few_shares(np.array([0.25, 0.5, 0.25]), 2)
-    array([0.33333333, 0.66666667, 0.        ])
-    """
-    kept = np.zeros_like(shares)
-    largest = np.argsort(-shares, kind="stable")[:most]
-    kept[largest] = shares[largest]
-    return kept / kept.sum()

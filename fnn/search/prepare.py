@@ -1,13 +1,14 @@
 """Check and standardise a table before it is searched."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, Int
+from jaxtyping import Float, Int
 
 from fnn import checks
-from fnn.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from fnn.losses import huber, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from fnn.search.ensemble import standardise, table
+from fnn.search.outliers import DELTA, have_outliers, robust_center_and_scale
 from fnn.search.records import Task
 
 
@@ -18,7 +19,10 @@ class Prepared(NamedTuple):
       task: its standardised rows that have weight.
       rows: their indices.
       n: the number of all rows.
-      center, scale, target_center, target_scale: the standardisation, as in `Ensemble`.
+      center: as in `Ensemble`, like the following.
+      scale: of the inputs.
+      target_center: of the quantities.
+      target_scale: of the quantities.
     """
 
     task: Task
@@ -31,22 +35,24 @@ class Prepared(NamedTuple):
 
 
 def center_and_scale(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    """Return the mean and the standard deviation of each column, in float64; the deviation of a constant column is 1.
+    """Return the mean and the standard deviation of each column, in float64.
 
-    A column counts as constant if it varies by no more than the rounding of its values.
+    A column that varies by no more than the rounding of its values counts as constant; its deviation is 1.
 
     >>> center, scale = center_and_scale(np.array([[1e12 + 1, 0.1], [1e12 + 3, 0.1]]))
     >>> scale.tolist()
     [1.0, 1.0]
     """
-    largest = np.maximum(np.abs(x).max(axis=0), np.finfo(np.float64).tiny)
-    unit = x / largest  # so that squares neither overflow nor vanish
-    center, scale = unit.mean(axis=0), unit.std(axis=0)
-    constant = scale <= 1e-15 * len(x) ** 0.5
-    return np.where(constant, x[0], center * largest), np.where(constant, 1.0, scale * largest)
+    middle = x[0] / 2 + x[-1] / 2  # near the values, so that their differences are exact
+    unit = np.maximum(np.abs(x / 2 - middle / 2).max(axis=0), np.finfo(np.float64).tiny)
+    z = (x / 2 - middle / 2) / unit  # in -1..1: squares neither overflow nor vanish
+    mean, deviation = z.mean(axis=0), z.std(axis=0)
+    scale = deviation * unit * 2
+    constant = ~(scale > 4 * np.finfo(np.float64).eps * np.abs(x).max(axis=0))
+    return np.where(constant, x[0], middle + mean * unit * 2), np.where(constant, 1.0, scale)
 
 
-def _weights(function: str, weight: ArrayLike | None, n: int) -> Float[np.ndarray, " n"]:
+def _weights(function: str, weight: Any, n: int) -> Float[np.ndarray, " n"]:
     if weight is None:
         return np.ones(n)
     weights = np.asarray(weight)
@@ -55,76 +61,76 @@ def _weights(function: str, weight: ArrayLike | None, n: int) -> Float[np.ndarra
     weights = weights.astype(np.float64)
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise checks.fail(function, "weight", "finite and at least 0", came=f"{weights.min()}..{weights.max()}")
-    return weights
+    return weights / max(weights.max(), np.finfo(np.float64).tiny)
 
 
-def prepare(function: str, x: ArrayLike, weight: ArrayLike | None, y: np.ndarray, k: int) -> Prepared:
-    """Check a table, drop its rows without weight, and standardise its inputs."""
-    x = table(function, np.asarray(x))
+def _prepare(function: str, x: Any, y: np.ndarray, k: int, weight: Any, output: str, loss: Any) -> Prepared:
+    """Check the inputs and the weights, drop the rows without weight, and standardise the inputs."""
+    x = table(function, x)
+    n = len(x)
     if x.shape[1] < 1:
         raise checks.fail(function, "x", "a table of at least one column", x)
-    if y.shape[0] != x.shape[0]:
-        raise checks.fail(function, "y", f"of as many rows as x, {x.shape[0]}", y)
-    weights = _weights(function, weight, len(x))
+    if len(y) != n:
+        raise checks.fail(function, "y", f"of as many rows as x, {n}", y)
+    weights = _weights(function, weight, n)
     rows = np.flatnonzero(weights)
     if len(rows) < 2:
-        raise checks.fail(function, "x", "a table of at least two rows with weight", came=f"{len(rows)}")
+        raise checks.fail(function, "x", "a table of at least two rows with weight", came=str(len(rows)))
     x, y, weights = x[rows], y[rows], weights[rows]
     center, scale = center_and_scale(x)
     inputs = standardise(x, center, scale).astype(np.float32)
-    task = Task("", inputs, y, (weights / weights.mean()).astype(np.float32), k, None)
-    return Prepared(
-        task,
-        rows,
-        len(np.asarray(y)) if weight is None else len(np.asarray(weight)),
-        center,
-        scale,
-        np.zeros(k),
-        np.ones(k),
-    )
+    task = Task(output, inputs, y, (weights / weights.mean()).astype(np.float32), k, loss)
+    return Prepared(task, rows, n, center, scale, np.zeros(k), np.ones(k))
 
 
-def of_classes(x: ArrayLike, y: ArrayLike, n_classes: int, weight: ArrayLike | None) -> Prepared:
+def of_classes(x: Any, y: Any, n_classes: int, weight: Any) -> Prepared:
     """Prepare a table with one of `n_classes` classes per row."""
     function = "search.classes"
-    k, labels = checks.positive_int(function, "n_classes", n_classes), np.asarray(y)
-    if labels.ndim != 1 or labels.dtype.kind not in "biu":
-        raise checks.fail(function, "y", "integer classes of shape (n,)", labels)
-    if labels.size and not (labels.min() >= 0 and labels.max() < k):
-        raise checks.fail(function, "y", f"in 0..{k - 1}", came=f"{labels.min()}..{labels.max()}")
-    found = prepare(function, x, weight, labels.astype(np.int32), k)
+    k, classes = checks.positive_int(function, "n_classes", n_classes), np.asarray(y)
+    if classes.ndim != 1 or classes.dtype.kind not in "biu":
+        raise checks.fail(function, "y", "integer classes of shape (n,)", classes)
+    if classes.size and not (classes.min() >= 0 and classes.max() < k):
+        raise checks.fail(function, "y", f"in 0..{k - 1}", came=f"{classes.min()}..{classes.max()}")
+    found = _prepare(function, x, classes.astype(np.int32), k, weight, "softmax", softmax_cross_entropy)
     if (found.task.y == found.task.y[0]).all():
-        advice = "There is nothing to tell apart."
-        raise checks.fail(function, "y", "of at least two classes", came=f"class {found.task.y[0]} only", advice=advice)
-    return found._replace(task=found.task._replace(output="softmax", loss=softmax_cross_entropy))
+        came = f"class {found.task.y[0]} in all rows with weight"
+        raise checks.fail(function, "y", "of at least two classes", came=came)
+    return found
 
 
-def _matrix(function: str, y: ArrayLike) -> np.ndarray:
+def _matrix(function: str, y: Any) -> Float[np.ndarray, "n k"]:
     values = np.asarray(y)
     if values.ndim != 2 or values.shape[1] < 1 or values.dtype.kind not in "biuf":
         raise checks.fail(function, "y", "numbers of shape (n, k)", values)
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise checks.fail(
-            function, "y", "finite", came=f"NaN or infinity in row {np.argwhere(~np.isfinite(values))[0][0]}"
-        )
+        row = int(np.argmin(np.isfinite(values).all(axis=1)))
+        raise checks.fail(function, "y", "finite", came=f"NaN or an infinity in row {row}")
     return values
 
 
-def of_labels(x: ArrayLike, y: ArrayLike, weight: ArrayLike | None) -> Prepared:
+def of_labels(x: Any, y: Any, weight: Any) -> Prepared:
     """Prepare a table with k labels, 0 or 1, per row."""
-    labels = _matrix("search.labels", y)
-    if not np.isin(labels, (0, 1)).all():
-        raise checks.fail("search.labels", "y", "0 or 1", came=f"{labels[~np.isin(labels, (0, 1))][0]}")
-    found = prepare("search.labels", x, weight, labels.astype(np.float32), labels.shape[1])
-    return found._replace(task=found.task._replace(output="sigmoid", loss=sigmoid_cross_entropy))
+    values = _matrix("search.labels", y)
+    wrong = ~np.isin(values, (0, 1))
+    if wrong.any():
+        raise checks.fail("search.labels", "y", "zeros and ones", came=f"a {values[wrong][0]:g}")
+    k = values.shape[1]
+    return _prepare("search.labels", x, values.astype(np.float32), k, weight, "sigmoid", sigmoid_cross_entropy)
 
 
-def of_quantities(x: ArrayLike, y: ArrayLike, weight: ArrayLike | None) -> Prepared:
-    """Prepare a table with k quantities per row, which are standardised."""
+def of_quantities(x: Any, y: Any, weight: Any, seed: int) -> Prepared:
+    """Prepare a table with k quantities per row, which are standardised.
+
+    If they have outliers, their medians and median deviations standardise them, and the loss is Huber's.
+    """
     values = _matrix("search.quantities", y)
-    found = prepare("search.quantities", x, weight, values, values.shape[1])
-    center, scale = center_and_scale(found.task.y)
-    targets = standardise(found.task.y, center, scale).astype(np.float32)
-    task = found.task._replace(output="identity", loss=squared_error, y=targets)
+    found = _prepare("search.quantities", x, values, values.shape[1], weight, "identity", squared_error)
+    values, task = found.task.y, found.task
+    if have_outliers(task.x.astype(np.float64), values, seed):
+        center, scale = robust_center_and_scale(values)
+        task = task._replace(loss=huber(DELTA), delta=DELTA)
+    else:
+        center, scale = center_and_scale(values)
+    task = task._replace(y=standardise(values, center, scale).astype(np.float32))
     return found._replace(task=task, target_center=center, target_scale=scale)

@@ -123,6 +123,7 @@ class Task(NamedTuple):
       weight: weights of mean 1.
       k: number of outputs of a network.
       loss: the `Loss` that networks are trained with.
+      delta: δ of the Huber loss, for quantities with outliers; otherwise None.
     """
 
     output: str
@@ -131,3 +132,4 @@ class Task(NamedTuple):
     weight: Float[np.ndarray, " n"]
     k: int
     loss: Any
+    delta: float | None = None

@@ -1,72 +1,124 @@
-"""The trainings of a search: all runs as one program."""
+"""The trainings of a search: all runs as one program of `make_run` and `sweep`."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
-from fnn.backprop import value_and_grad
-from fnn.optimizers import adam, apply_updates
-from fnn.search.candidates import Plan
-from fnn.search.network import skip_network
+from fnn.optimizers import adam
+from fnn.search.folds import held_out_rows
+from fnn.search.network import initial_params, skip_network
+from fnn.search.plan import Plan
 from fnn.search.records import Task
+from fnn.sweeps.run import make_run
+from fnn.sweeps.sweep import sweep
 
 
 class Runs(NamedTuple):
-    """The hyperparameters of all runs, stacked in the first axis."""
+    """What the runs of a program differ in: arrays with a row for each run.
+
+    Attributes:
+      params: initial parameters.
+      l2: λ.
+      dropout: the rate of dropout.
+      weight: weights of the rows; 0 for those of the fold that is held out.
+      held_out: the rows at which the run is evaluated, padded with -1.
+      stop: the number of steps.
+      seed: seed of dropout.
+    """
 
     params: Any
-    l2: Any
-    dropout: Any
-    weight: Any
-    held_out: Any
-    stop: Any
-    seed: Any
+    l2: Float[np.ndarray, " runs"]
+    dropout: Float[np.ndarray, " runs"]
+    weight: Float[np.ndarray, "runs n"]
+    held_out: Int[np.ndarray, "runs most"]
+    stop: Int[np.ndarray, " runs"]
+    seed: Int[np.ndarray, " runs"]
 
 
-def make_training(task: Task, plan: Plan, seed: int):
-    """Return a function runs -> (params, outputs (runs, reports, held out, k))."""
-    width = max((c.width for c in plan.candidates), default=0) or 1
-    d = task.x.shape[1]
-    steps = plan.report_at[-1]
-    x, y = jnp.asarray(task.x), jnp.asarray(task.y)
-    opt = adam(plan.learning_rate)
-    n, b = len(x), plan.batch_size
-    rng = np.random.default_rng(seed)
-    order = []
-    while len(order) < steps:
-        p = rng.permutation(n)
-        order += [p[i : i + b] for i in range(0, n - b + 1, b)]
-    order = jnp.asarray(np.stack(order[:steps]).astype(np.int32))
-    edges = np.diff((0, *plan.report_at))
+class Slot(NamedTuple):
+    """What one run of a program trains.
 
-    def one(run: Runs, x, y, order):
-        net = skip_network(d, width, task.k, run.dropout)
+    Attributes:
+      candidate: the index of the candidate.
+      fold: the fold that is held out; -1 to train on all rows.
+      stop: the number of steps.
+      seed: seed of the initial weights and of dropout.
+    """
 
-        def step(carry, ti):
-            params, st = carry
-            t, index = ti
-            w = run.weight[index]
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), t), run.seed)
-            _, g, *_ = value_and_grad(net, task.loss, l2=run.l2)(params, x[index], y[index], key=key, weight=w)
-            up, st2 = opt.update(g, st, params)
-            new = apply_updates(params, up), st2
-            keep = t < run.stop
-            return jax.tree.map(lambda a, c: jnp.where(keep, a, c), new, carry), None
+    candidate: int
+    fold: int
+    stop: int
+    seed: int
 
-        def segment(carry, ends):
-            body = lambda t, carry: step(carry, (t, order[t]))[0]
-            carry = jax.lax.fori_loop(ends[0], ends[1], body, carry)
-            return carry, net.forward(carry[0], x[jnp.maximum(run.held_out, 0)])[0]
 
-        starts = jnp.asarray((0, *plan.report_at[:-1])), jnp.asarray(plan.report_at)
-        carry, outs = jax.lax.scan(segment, (run.params, opt.init(run.params)), starts)
-        return carry[0], outs
+class Trained(NamedTuple):
+    """The final parameters of all runs, and their outputs for the held-out rows at each report."""
 
-    program = jax.jit(jax.vmap(one, in_axes=(0, None, None, None)))
+    params: Any
+    outputs: Float[np.ndarray, "runs reports most k"]
 
-    def train(runs: Runs):
-        return jax.device_get(program(jax.tree.map(jnp.asarray, runs), x, y, order))
+
+Train = Callable[[list[Slot]], Trained]
+
+
+def first_bias(task: Task) -> Float[np.ndarray, " k"]:
+    """Return the outputs of a network that does not look at x: logarithms of the shares of the classes, or log-odds."""
+    if task.output == "identity":
+        return np.zeros(task.k)
+    total = task.weight.sum() + 1
+    if task.output == "softmax":
+        return np.log((np.bincount(task.y, task.weight, task.k) + 1 / task.k) / total)
+    share = (task.weight @ task.y + 0.5) / total
+    return np.log(share / (1 - share))
+
+
+def make_training(task: Task, plan: Plan, folds: Int[np.ndarray, " n"], seed: int) -> Train:
+    """Return a function that trains a list of `plan.runs` slots; each list runs the same compiled program."""
+    sizes = task.x.shape[1], plan.width, task.k
+    held_out = held_out_rows(folds, plan.trained_folds)[:, : plan.most_held_out]
+    bias, last = first_bias(task), plan.report_at[-1]
+
+    def rate(step: Array) -> Array:
+        return plan.learning_rate * jnp.maximum(0.05, 1 - 0.95 * step / last)
+
+    run = make_run(
+        lambda runs: skip_network(*sizes, runs.dropout),
+        task.loss,
+        lambda runs: adam(rate if plan.decays else plan.learning_rate),
+        (task.x, task.y, task.weight),
+        steps=last,
+        batch_size=plan.batch_size,
+        l2=lambda runs: runs.l2,
+        init=lambda runs: runs.params,
+        metrics={},
+        weight=lambda runs: runs.weight,
+        seed=lambda runs: runs.seed,
+        report_at=plan.report_at,
+        held_out=lambda runs: runs.held_out,
+        outputs=lambda prediction: prediction,
+        stop=lambda runs: runs.stop,
+    )
+    key = jax.random.key(seed)
+
+    def train(slots: list[Slot]) -> Trained:
+        candidates = [plan.candidates[slot.candidate] for slot in slots]
+        fold = np.array([slot.fold for slot in slots])
+        words = np.array([(seed, slot.seed) for slot in slots])
+        runs = Runs(
+            initial_params(sizes, np.array([c.width for c in candidates]), words, bias),
+            np.array([c.l2 for c in candidates], np.float32),
+            np.array([c.dropout for c in candidates], np.float32),
+            ((folds != fold[:, None]) | (fold[:, None] < 0)).astype(np.float32),
+            held_out[np.maximum(fold, 0)],
+            np.array([slot.stop for slot in slots], np.int32),
+            words[:, 1].astype(np.int32),
+        )
+        results = sweep(run, runs, key)
+        first = lambda leaf: np.asarray(leaf)[:, 0]  # of the one key
+        return Trained(jax.tree.map(first, results.params), first(results.outputs))
 
     return train

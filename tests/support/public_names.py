@@ -48,6 +48,7 @@ PUBLIC = {
         "gelu": "",
         "gelu_tanh": "",
         "heavy_ball": "learning_rate beta",
+        "huber": "delta",
         "identity": "",
         "init_state": "network optimizer key * sharding",
         "layer_norm": "n epsilon",

@@ -1,0 +1,67 @@
+"""Out-of-fold predictions of an ensemble whose choice did not see the rows that it predicts.
+
+The costs by which steps and shares are chosen are too low for the chosen ones. So the choice is made again for each
+fold, by the rows of the other folds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from fnn.search.choose import choose
+from fnn.search.folds import assign_folds, strata_of
+from fnn.search.plan import Plan
+from fnn.search.predictions import HeldOut, cost_of
+
+
+class Honest(NamedTuple):
+    """Predictions for held-out rows, standardised; NaN for rows that no fold evaluates.
+
+    Attributes:
+      ensemble: those of the ensemble.
+      linear: those of the best linear candidate; NaN if there is none.
+    """
+
+    ensemble: Float[np.ndarray, "n k"]
+    linear: Float[np.ndarray, "n k"]
+
+
+def groups_of_rows(evaluated: Int[np.ndarray, " n"], y: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:
+    """Return up to five groups of the held-out rows of a single split, in the place of folds; -1 for other rows."""
+    groups, inside = np.full(len(evaluated), -1), np.flatnonzero(evaluated >= 0)
+    groups[inside] = assign_folds(strata_of(y)[inside], min(5, len(inside)), seed)
+    return groups
+
+
+def choose_without(
+    plan: Plan,
+    held_out: HeldOut,
+    values: Float[np.ndarray, "c reports n m"],
+    groups: Int[np.ndarray, " n"],
+    evaluated: Int[np.ndarray, " n"],
+) -> Honest:
+    """Predict each row by a choice that did not see the row's group.
+
+    Args:
+      plan: the plan of the search.
+      held_out: the outputs of the candidates.
+      values: what `held_out.values()` returns.
+      groups: the group of each row; -1 if it has none.
+      evaluated: the fold whose networks predict a row; -1 if none does.
+    """
+    task, cost = held_out.task, cost_of(held_out.task)
+    is_linear = np.array([candidate.width == 0 for candidate in plan.candidates])
+    out, linear = (np.full((len(groups), task.k), np.nan) for _ in range(2))
+    for group in range(groups.max() + 1):
+        seen = (groups >= 0) & (groups != group)
+        choice = choose(values[:, :, seen], task.weight[seen], cost)
+        best = np.flatnonzero(is_linear)[np.argmin(choice.costs[is_linear])] if is_linear.any() else None
+        for fold in np.unique(evaluated[groups == group]):
+            rows = held_out.rows[fold][held_out.rows[fold] >= 0]
+            here = groups[rows] == group
+            each = {c: held_out.predictions(c, choice.report[c], fold)[here] for c in np.flatnonzero(choice.shares)}
+            out[rows[here]] = sum(choice.shares[c] * prediction for c, prediction in each.items())
+            if best is not None:
+                linear[rows[here]] = held_out.predictions(best, choice.report[best], fold)[here]
+    return Honest(out, linear)

@@ -1,0 +1,77 @@
+"""Decide whether the quantities of a table have outliers, for which the Huber loss is better than squared error.
+
+Heavy tails alone do not decide: a skewed quantity, such as a price, has them too, and its mean is then better predicted
+with squared errors. Two linear models are therefore compared on held-out rows.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from fnn.search.folds import assign_folds
+
+DELTA = 1.345  # δ in robust standard deviations: 95% efficiency for normal errors (Huber 1964)
+FAR = 10.0  # robust standard deviations from the median, beyond which a value is suspect
+ROWS, COLUMNS, FOLDS = 5_000, 100, 5  # the most that the linear models read
+
+
+def robust_center_and_scale(y: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Return the median and 1.4826 times the median absolute deviation of each column.
+
+    The scale is 0 if more than half of the values are equal.
+
+    >>> robust_center_and_scale(np.array([[0.0], [1.0], [2.0], [1e9]]))[0]
+    array([1.5])
+    """
+    center = np.median(y, axis=0)
+    return center, 1.4826 * np.median(np.abs(y - center), axis=0)
+
+
+def have_outliers(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], seed: int) -> bool:
+    """Return whether to train with the Huber loss.
+
+    That is so if values of a column lie far from its median, and a linear model fitted with the Huber loss predicts the
+    column's held-out rows better than one fitted by least squares: with an absolute error less by a twentieth, and no
+    larger squared error.
+
+    >>> x = np.random.default_rng(0).normal(size=(200, 2))
+    >>> have_outliers(x, x[:, :1], 0), have_outliers(x, np.where(x[:, 1:] > 2, 500.0, x[:, :1]), 0)
+    (False, True)
+    """
+    center, scale = robust_center_and_scale(y)
+    if not (scale > 0).all() or len(y) < 4 * FOLDS:
+        return False
+    targets = (y - center) / scale
+    if not (np.abs(targets) > FAR).any():
+        return False
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(y))[:ROWS]
+    columns = rng.permutation(x.shape[1])[: min(COLUMNS, len(rows) // 4)]
+    inputs = np.concatenate([np.ones((len(rows), 1)), x[rows][:, columns]], axis=1)
+    errors = [_held_out_errors(inputs, target, seed) for target in targets[rows].T]
+    return any(_is_better(robust, least_squares) for least_squares, robust in errors)
+
+
+def _is_better(robust: np.ndarray, least_squares: np.ndarray) -> bool:
+    less = np.abs(robust).mean() < 0.95 * np.abs(least_squares).mean()
+    return bool(less and np.square(robust).sum() <= np.square(least_squares).sum())
+
+
+def _held_out_errors(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors on held-out rows of a model by least squares, and of one with the Huber loss."""
+    folds = assign_folds(np.zeros(len(y), np.int64), FOLDS, seed)
+    least_squares, robust = np.empty(len(y)), np.empty(len(y))
+    for fold in range(FOLDS):
+        train, test = folds != fold, folds == fold
+        w = _ridge(x[train], y[train], np.ones(train.sum()))
+        least_squares[test] = y[test] - x[test] @ w
+        for _ in range(15):  # iteratively reweighted least squares
+            e = np.abs(y[train] - x[train] @ w)
+            delta = DELTA * max(1.4826 * np.median(e), 1e-12)
+            w = _ridge(x[train], y[train], np.minimum(1.0, delta / np.maximum(e, delta)))
+        robust[test] = y[test] - x[test] @ w
+    return least_squares, robust
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    weighted = x * weight[:, None]
+    return np.linalg.solve(x.T @ weighted + 1e-2 * len(x) * np.eye(x.shape[1]), weighted.T @ y)
