@@ -149,7 +149,9 @@ from fnn.types import TrainState as TrainState
 from fnn.weights import is_weight as is_weight
 
 if typing.TYPE_CHECKING:
+    from fnn import estimators as estimators
     from fnn import gradcheck as gradcheck
+    from fnn import search as search
 
 __version__ = "0.1.0"
 

@@ -35,17 +35,24 @@ def _wider_than_jax(x: Any) -> np.ndarray | None:
     return found.astype(np.float64) if wider else None
 
 
-def fit_standardization(x: ArrayLike) -> Standardization:
+def fit_standardization(x: ArrayLike, weight: ArrayLike | None = None) -> Standardization:
     """Estimate the mean and the standard deviation of each feature.
 
-    μ = Σ x / N, σ² = Σ (x - μ)² / N. A constant feature gets σ = 1, so that `standardize` makes it 0 and not NaN. A
-    feature that is constant but for rounding errors gets at least σ = 1, so that `standardize` does not enlarge them.
+    μ = Σ x / N, σ² = Σ (x - μ)² / N; with weights μ = Σ w x / Σ w, σ² = Σ w (x - μ)² / Σ w
+
+    A constant feature gets σ = 1, so that `standardize` makes it 0 and not NaN. A feature that is constant but for
+    rounding errors gets at least σ = 1, so that `standardize` does not enlarge them.
 
     Args:
       x: training inputs (examples, …), floating point, with at least one example.
+      weight: one weight per example, not negative and not all 0. An example of weight 0 counts for nothing, whatever
+        it holds. Default: each example counts once.
 
     Returns:
       Standardization(mean, std), each of the shape of one example.
+
+    Raises:
+      ValueError, TypeError: if x is not floating point with at least one example, or if the weights are invalid.
 
     >>> fit_standardization(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
     Standardization(mean=Array([2., 5.], dtype=float32), std=Array([1., 1.], dtype=float32))
@@ -54,11 +61,30 @@ def fit_standardization(x: ArrayLike) -> Standardization:
     x = checks.floating("fit_standardization", "x", x) if on_host is None else on_host
     if x.ndim < 2 or x.shape[0] < 1:
         raise checks.fail("fit_standardization", "x", "of shape (examples, ...) with at least one example", x)
+    if weight is not None:
+        weight = _checked_weight(weight, x.shape[0])
+        x, weight = x[weight != 0], weight[weight != 0]
     if isinstance(x, np.ndarray):
-        return _fit_on_host(x)
+        return _fit_on_host(x, weight)
     values: Array = widened(x)
     scaled, power = _scaled(values)
-    return Standardization(*_statistics(values, jnp.mean(scaled, axis=0), jnp.std(scaled, axis=0), power))
+    if weight is None:
+        mean, std = jnp.mean(scaled, axis=0), jnp.std(scaled, axis=0)
+    else:
+        w = jnp.asarray(weight, values.dtype)
+        mean = jnp.average(scaled, axis=0, weights=w)
+        std = jnp.sqrt(jnp.average(jnp.square(scaled - mean[None]), axis=0, weights=w))
+    return Standardization(*_statistics(values, mean, std, power))
+
+
+def _checked_weight(weight: ArrayLike, size: int) -> np.ndarray:
+    """Return the weights as a NumPy array, if they are one number per example, not negative, and not all 0."""
+    found = np.asarray(checks.on_host("fit_standardization", "weight", weight))
+    if found.shape != (size,):
+        raise checks.fail("fit_standardization", "weight", f"of shape ({size},)", found)
+    if found.dtype.kind not in "fiub" or not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        raise checks.fail("fit_standardization", "weight", "numbers that are finite, not negative and not all 0", found)
+    return found
 
 
 @jax.jit
@@ -77,13 +103,13 @@ def _statistics(x: Array, mean: Array, std: Array, power: Array) -> tuple[Array,
     return mean, jnp.where(equal, 1, jnp.where(std <= rounding, jnp.maximum(1, rounding), std))
 
 
-def _fit_on_host(x: np.ndarray) -> Standardization:
+def _fit_on_host(x: np.ndarray, weight: np.ndarray | None) -> Standardization:
     """`fit_standardization` in NumPy."""
     power = np.frexp(np.abs(x).max(axis=0))[1]
     with np.errstate(invalid="ignore"):  # infinite values give NaN, as those of JAX arrays do
         scaled = np.ldexp(x, -power)
-        mean = scaled.mean(axis=0)
-        std = np.ldexp(np.sqrt(np.square(scaled - mean).mean(axis=0)), power)
+        mean = np.average(scaled, axis=0, weights=weight)
+        std = np.ldexp(np.sqrt(np.average(np.square(scaled - mean), axis=0, weights=weight)), power)
         equal = (x == x[0]).all(axis=0)
     mean = np.where(equal, x[0], np.ldexp(mean, power))
     rounding = 4 * np.finfo(x.dtype).eps * np.abs(mean)

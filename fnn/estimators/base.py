@@ -1,0 +1,194 @@
+"""What the classifier and the regressor share: checks, the network, pickling, training and outputs."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from fnn.data.standardization import Standardization, fit_standardization
+from fnn.estimators import parameters, targets
+from fnn.estimators.known import known
+from fnn.estimators.parameters import Network
+from fnn.estimators.pickling import from_names, to_names
+from fnn.estimators.training import Arrays, Rule, Validation, computing_in, steps_per_epoch, train
+from fnn.estimators.tuned import set_numbers
+from fnn.search import Found
+from fnn.training.evaluation import predict
+from fnn.training.step import init_state
+from fnn.types import GradientTransformation, Layer, Loss, Metric, TrainState
+from fnn.weights import check_weights
+
+_ROWS_AT_A_TIME = 4096  # of `predict`, which bounds its memory
+_DTYPES = (np.float64, np.float32)
+_OF_SEARCH = ("ensemble_", "search_")
+_OF_TRAINING = ("_state", "_scaling", "n_iter_", "loss_", "loss_curve_", "best_loss_")
+_OF_TRAINING += ("validation_scores_", "best_validation_score_")
+
+
+class NetworkEstimator(BaseEstimator):
+    """The common part of `NetworkClassifier` and `NetworkRegressor`."""
+
+    hidden_layer_sizes: Sequence[int] | int
+    activation: Layer | None
+    network: Network | None
+    loss: Loss | None
+    optimizer: Callable[[Any], Any] | GradientTransformation
+    alpha: float
+    batch_size: int
+    learning_rate_init: float
+    max_iter: int
+    random_state: Any
+    tol: float
+    verbose: bool
+    warm_start: bool
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: float
+    standardize: bool
+    search: bool
+    search_seconds: float | None
+
+    _state: TrainState
+    _scaling: Standardization | None
+    _size: tuple[int, int]
+    _dtype: np.dtype
+
+    @property
+    def params_(self) -> Any:
+        """The parameters of the network, a pytree of NumPy arrays."""
+        return self._state.params
+
+    @property
+    def network_(self) -> Layer:
+        """The network that was trained."""
+        check_is_fitted(self)
+        return self._build(*self._size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__()
+        return to_names(state)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(from_names(state))
+
+    def _continues(self, incremental: bool) -> bool:
+        """Return True if this call goes on from the parameters of the one before."""
+        return (incremental or self.warm_start) and hasattr(self, "_state")
+
+    def _validate(self, X: Any, y: Any, continues: bool, **options: Any) -> tuple[np.ndarray, Any]:
+        """X and y as arrays; X in the dtype in which the network is trained, float64 or float32."""
+        dtypes = self._dtype.type if continues else _DTYPES
+        X, y = validate_data(self, X, y, multi_output=True, dtype=dtypes, reset=not continues, **options)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _build(self, n_in: int, n_out: int) -> Layer:
+        """The network for this many features and outputs; the same object for equal parameters."""
+        return parameters.build(self, n_in, n_out, self._dtype)
+
+    def _split(
+        self, rows: int, labels: np.ndarray | None, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows to train on and those held out for early stopping, if it is asked for: the same share of each label,
+        if there are enough of each.
+        """
+        index = np.arange(rows)
+        if not self.early_stopping:
+            return index, None
+        if labels is not None:
+            counts, size = np.unique(labels, return_counts=True)[1], math.ceil(self.validation_fraction * rows)
+            labels = labels if counts.min() > 1 and len(counts) <= min(size, rows - size) else None
+        options: Any = {"test_size": self.validation_fraction, "stratify": labels, "random_state": random}
+        parts: Any = train_test_split(index, **options)
+        return parts[0], parts[1]
+
+    def _keep_found(self, found: Found) -> None:
+        """Keep what a search has found."""
+        self._forget()
+        self.ensemble_, self.search_ = found.ensemble, found.report
+
+    def _forget(self) -> None:
+        """Remove what an earlier `fit`, perhaps with another value of `search`, has set."""
+        for name in (*_OF_TRAINING, *_OF_SEARCH):
+            vars(self).pop(name, None)
+
+    def _start(
+        self, X: np.ndarray, weight: np.ndarray, n_out: int, random: np.random.RandomState, *, binary: bool = False
+    ) -> None:
+        """Set the dtype, the size and the standardization of a training that starts anew; draw the parameters."""
+        self._dtype, self._size = X.dtype, (X.shape[1], n_out)
+        with computing_in(self._dtype):
+            network, optimizer = self._build(*self._size), parameters.optimizer(self)
+            shape = targets.output_shape(network, X.shape[1], X.dtype)
+            self._outputs = targets.check_outputs(type(self).__name__, shape, n_out, binary=binary)
+            key = jax.random.PRNGKey(random.randint(np.iinfo(np.int32).max))
+            state = init_state(network, optimizer, key)
+        check_weights(type(self).__name__, "alpha", self.alpha, state.params)
+        self._forget()
+        self._state = jax.device_get(state)
+        self._scaling = fit_standardization(X.astype(np.float64), weight) if self.standardize else None
+        self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], [] if self.early_stopping else None
+
+    def _scaled(self, data: tuple[np.ndarray, ...]) -> Any:
+        """The data with standardized x, if `standardize` was True."""
+        return data if self._scaling is None else (standardized(data[0], self._scaling), *data[1:])
+
+    def _train(
+        self, loss: Loss, data: Arrays, metrics: Mapping[str, Metric], validation: Validation | None, incremental: bool
+    ) -> None:
+        """Train on these targets, with x as the user passes it, and set what all estimators report."""
+        epochs, patience = (1, math.inf) if incremental else (int(self.max_iter), self.n_iter_no_change)
+        rows, weight = data[0].shape[0], data[2]
+        # as in MLPClassifier, the penalty of a batch is divided by the weight of its rows
+        l2 = self.alpha * steps_per_epoch(rows, min(rows, self.batch_size)) / float(weight.sum())
+        with computing_in(self._dtype):
+            trained = train(
+                self._build(*self._size),
+                known(loss),
+                parameters.optimizer(self),
+                set_numbers(self._state, self.learning_rate_init, l2),
+                self._scaled(data),
+                Rule(epochs, float(self.tol), patience),
+                batch_size=int(self.batch_size),
+                metrics=metrics,
+                validation=validation and validation._replace(data=self._scaled(validation.data)),
+                verbose=bool(self.verbose),
+            )
+        self._state = trained.state
+        self.n_iter_ += len(trained.costs)
+        self.loss_curve_ = [*self.loss_curve_, *trained.costs]
+        self.loss_ = self.loss_curve_[-1]
+        self.best_loss_ = None if validation is not None else min(self.loss_curve_)
+        if validation is not None:
+            self.validation_scores_ = [*(self.validation_scores_ or []), *trained.scores]
+        self.best_validation_score_ = None if validation is None else max(self.validation_scores_ or [])
+        if not incremental and not trained.settled:
+            warnings.warn(
+                f"{type(self).__name__}: the training reached max_iter={epochs} epochs before it converged. "
+                f"Raise max_iter, or learning_rate_init if the loss still falls steadily",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _predict_outputs(self, X: Any) -> np.ndarray:
+        """The outputs of the network for each row, in the dtype of X."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=_DTYPES, reset=False)
+        with computing_in(X.dtype):
+            cast = lambda leaf: leaf.astype(X.dtype) if leaf.dtype in _DTYPES else leaf
+            params = jax.tree.map(cast, self._state.params)
+            (x,) = self._scaled((X,))
+            return np.asarray(predict(self._build(*self._size), params, x, _ROWS_AT_A_TIME)).astype(X.dtype)
+
+
+def standardized(x: np.ndarray, scaling: Standardization) -> np.ndarray:
+    """(x - μ) / σ, computed by NumPy in float64 and returned in the dtype of x."""
+    return ((x.astype(np.float64) - scaling.mean) / scaling.std).astype(x.dtype)
