@@ -1,207 +1,174 @@
-"""Read a user's own table: features as numbers, the target as text."""
+"""Read a user's own table: .csv and its relatives, Parquet, or .npz, as columns of pandas."""
 
-import array
-import csv
-import difflib
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 
-from experiments.data.csv import LARGEST, read_lines, read_names
+from experiments.data.decode import LARGEST, decode, read_bytes
+from experiments.data.dialect import Dialect, find_dialect
 from experiments.data.npz import read_npz
-from experiments.errors import DataError, UsageError
+from experiments.errors import DataError, needs
 from experiments.wording import counted
 
-MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # spellings of a missing value, in lower case
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".gz", ".npz", ".parquet", ".pq")
+_CELLS = 2**26  # values of a Parquet file
 
 
-class Selection(NamedTuple):
-    """Columns and rows to read.
+class Table(NamedTuple):
+    """A table.
 
-    target        column to predict; None: no target
-    features      columns to predict from; None: all columns except the target and those to ignore
-    ignore        columns to leave out
-    drop_missing  drop rows with missing values instead of raising DataError
-    optional      the target may be absent; a target with missing values counts as absent
+    columns   name -> values: text without spaces around it ("" if empty), or numbers (int, unsigned int, float)
+    rows      line of each row in its file, or its row number from 1
+    place     "line" or "row": what `rows` counts
+    notes     what was decided about the file, in words
+    comma     numbers are probably written with a decimal comma, since fields are separated by ;
     """
 
-    target: str | None
-    features: Sequence[str] | None = None
-    ignore: Collection[str] = ()
-    drop_missing: bool = False
-    optional: bool = False
+    columns: dict[str, Any]  # pandas.Series
+    rows: np.ndarray
+    place: str
+    notes: tuple[str, ...]
+    comma: bool = False
 
 
-class Examples(NamedTuple):
-    """Examples of a table.
+def read_table(
+    path: Path, known: Collection[str] = (), delimiter: str | None = None, encoding: str | None = None
+) -> Table:
+    """Read a table of one of the kinds of SUFFIXES; the first bytes decide which.
 
-    names     columns of x
-    x         features, a row per example
-    target    values of the target as text; () if there is no target
-    rows      row number of each example in the file, from 1
-    dropped   number of rows dropped because of missing values
-    absent    why there is no target, if it is optional: a text for a message
-    """
-
-    names: tuple[str, ...]
-    x: Float64[np.ndarray, "n features"]
-    target: tuple[str, ...]
-    rows: tuple[int, ...]
-    dropped: int = 0
-    absent: str = ""
-
-
-def read_examples(path: Path, selection: Selection, delimiter: str = ",") -> Examples:
-    """Read examples from a .csv file with column names, or from an .npz file.
+    Args:
+      path: the file, at most LARGEST bytes.
+      known: names of columns, which tell a line of names from a line of values.
+      delimiter: character between fields of a text. None: found.
+      encoding: encoding of a text. None: found.
 
     Raises:
-      DataError: if the file is invalid; the message names the file, the line and the column.
-      UsageError: if a flag names a column that does not exist; the message names the flag.
+      DataError: if the file is not such a table; the message names the file and the line.
+      UsageError: if `delimiter` or `encoding` is invalid.
     """
+    needs("pandas", "pyarrow")
     if path.suffix.lower() == ".npz":
-        return _from_arrays(path, selection)
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise DataError(f"{path}: has {size:,} bytes, more than {LARGEST:,}")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(read_lines(path, file, LARGEST), delimiter=delimiter, strict=True)
-            try:
-                return _from_rows(path, reader, selection)
-            except csv.Error as error:
-                raise DataError(f"{path}, line {reader.line_num}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not text in UTF-8: {error.reason} at byte {error.start:,}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        return _from_arrays(path)
+    data = read_bytes(path)
+    if data[:4] == b"PAR1":
+        return _from_parquet(path)
+    text = decode(path, data, encoding)
+    del data
+    dialect = find_dialect(path, text.text, delimiter, frozenset(known))
+    return _from_text(path, dialect, f"encoding: {text.encoding} ({text.why})")
 
 
-def _check_names(path: Path, names: Sequence[str], flag: str, requested: Collection[str]) -> None:
-    """Raise UsageError if the flag asks for a column that does not exist."""
-    for name in requested:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f" ({', '.join(names)[:200]})"
-            if len(names) == 1:
-                hint = f": its only column is {names[0][:60]!r}; --delimiter sets the character between columns"
-            raise UsageError(f"{flag}: {path} has no column {name!r}{hint}")
+def _from_text(path: Path, dialect: Dialect, note: str) -> Table:
+    import pandas as pd
 
-
-def _chosen(path: Path, names: Sequence[str], selection: Selection) -> tuple[str, ...]:
-    """Return the names of the features; raise an error for missing columns."""
-    _check_names(path, names, "--target", [] if selection.target is None else [selection.target])
-    _check_names(path, names, "--ignore", selection.ignore)
-    if selection.features is not None:
-        absent = [name for name in selection.features if name not in names]
-        if absent:
-            hint = f": its only column is {names[0][:60]!r}; see --delimiter" if len(names) == 1 else ""
-            raise DataError(f"{path}: has no column {', '.join(map(repr, absent[:5]))}, which the network needs{hint}")
-        return tuple(selection.features)
-    features = tuple(name for name in names if name != selection.target and name not in selection.ignore)
-    if not features:
-        raise DataError(f"{path}: has no column besides the target; set --delimiter if fields are not separated by ,")
-    return features
-
-
-def _without_absent_target(names: Sequence[str], selection: Selection) -> tuple[Selection, str]:
-    """Remove the target from the selection if it is optional and absent; return also the text for `absent`."""
-    if not selection.optional or selection.target is None or selection.target in names:
-        return selection, ""
-    return selection._replace(target=None), f"there is no column {selection.target!r}"
-
-
-def _incomplete(target: str | None, row: int) -> str:
-    """Return the text for `absent`, for a target with a missing value in this row (from 1)."""
-    return f"the column {target!r} has missing values, first in row {row}"
-
-
-def _from_rows(path: Path, reader: Any, selection: Selection) -> Examples:
-    header = next((row for row in reader if row), None)
-    if header is None:
-        raise DataError(f"{path}: is empty")
-    names = read_names(f"{path}, line {reader.line_num}", header)
-    selection, absent = _without_absent_target(names, selection)
-    features = _chosen(path, names, selection)
-    feature_columns = [names.index(name) for name in features]
-    target_column = None if selection.target is None else names.index(selection.target)
-    required = [*feature_columns, *([] if target_column is None or selection.optional else [target_column])]
-    values, target, rows, dropped = array.array("d"), [], [], 0
-    for number, row in enumerate((row for row in reader if row), start=1):
-        where = f"{path}, line {reader.line_num}"
-        if len(row) != len(names):
-            raise DataError(f"{where}: must have {len(names)} fields, got {len(row)}")
-        empty = next((names[i] for i in required if row[i].strip().lower() in MISSING), None)
-        if empty is not None:
-            if not selection.drop_missing:
-                raise DataError(f"{where}: {empty!r} is missing; --drop-missing drops such rows")
-            dropped += 1
-            continue
-        pairs = zip(features, feature_columns, strict=True)
-        values.extend(_number(where, name, row[column], selection) for name, column in pairs)
-        rows.append(number)
-        if target_column is not None:
-            target.append(row[target_column].strip())
-    if not values:
+    frame = pd.read_csv(
+        StringIO(dialect.body),
+        sep=dialect.delimiter,
+        escapechar=dialect.escape,
+        header=None,
+        names=range(dialect.width),
+        index_col=False,
+        dtype=str,
+        na_filter=False,
+        skip_blank_lines=False,
+        engine="c",
+    )
+    if len(frame) != len(dialect.rows):
         raise DataError(
-            f"{path}: has no rows" + (f" without missing values; {counted(dropped, 'row')} dropped" if dropped else "")
+            f"{path}: has {len(dialect.rows):,} rows by one reader, {len(frame):,} by another; check quotes"
         )
-    x = np.array(values).reshape(-1, len(features))
-    incomplete = [row for row, field in zip(rows, target, strict=False) if field.lower() in MISSING]
-    if selection.optional and incomplete:
-        target, absent = [], _incomplete(selection.target, incomplete[0])
-    return Examples(features, x, tuple(target), tuple(rows), dropped, absent)
+    columns: list[Any] = [column.str.strip() for _, column in frame.items()]
+    unnamed = [j for j, name in enumerate(dialect.names) if not name and not columns[j].any()]
+    names = [name for j, name in enumerate(dialect.names) if j not in unnamed]
+    notes = [note, *dialect.notes]
+    if unnamed:
+        notes.append(f"{counted(len(unnamed), 'empty column')} without a name left out")
+    kept = [column for j, column in enumerate(columns) if j not in unnamed]
+    return Table(
+        dict(zip(_distinct(names, notes), kept, strict=True)),
+        np.array(dialect.rows),
+        "line",
+        tuple(notes),
+        dialect.delimiter == ";",
+    )
 
 
-def _number(where: str, name: str, field: str, selection: Selection) -> float:
+def _distinct(names: list[str], notes: list[str]) -> list[str]:
+    """Return distinct names: a second x is x.1, and a column without a name is column 1, by its place."""
+    found: dict[str, None] = {}
+    for j, name in enumerate(names):
+        new = " ".join(name.split()) or f"column {j + 1}"
+        count = 0
+        while new in found or (count and new in names):
+            count += 1
+            new = f"{name}.{count}"
+        if count:
+            notes.append(f"a second column {name!r} is called {new!r}")
+        found[new] = None
+    return list(found)
+
+
+def _from_parquet(path: Path) -> Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
     try:
-        number = float(field)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        hint = "; use --ignore to leave the column out" if selection.features is None else ""
-        raise DataError(f"{where}: {name!r} must be a finite number, got {field[:40]!r}{hint}")
-    return number
+        file = parquet.ParquetFile(path)
+        held = file.metadata
+        bytes_held = sum(held.row_group(i).total_byte_size for i in range(held.num_row_groups))
+        if held.num_rows * held.num_columns > _CELLS or bytes_held > 4 * LARGEST:
+            raise DataError(f"{path}: holds {held.num_rows:,} rows of {held.num_columns:,} columns, which is too much")
+        frame = file.read().to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    if frame.index.name is not None:
+        frame = frame.reset_index()
+    if not frame.size:
+        raise DataError(f"{path}: has no rows" if len(frame.columns) else f"{path}: is empty")
+    names = _distinct([str(name) for name in frame.columns], [])
+    series = [column for _, column in frame.items()]
+    columns = {name: _plain(path, name, column) for name, column in zip(names, series, strict=True)}
+    return Table(columns, np.arange(1, len(frame) + 1), "row", ("a Parquet file",))
 
 
-def _from_arrays(path: Path, selection: Selection) -> Examples:
-    """Read examples from arrays, a row per example.
+def _plain(path: Path, name: str, column: "pd.Series") -> "pd.Series":
+    """Return a column as numbers, or as text."""
+    from pandas.api import types
 
-    An array with more than one axis gives several columns, name[0], name[1] …
-    """
-    arrays = read_npz(path)
-    _check_names(path, tuple(arrays), "--ignore", selection.ignore)
+    if types.is_bool_dtype(column.dtype):
+        return column.astype("object").map({True: "true", False: "false"}).fillna("").astype(str)
+    if types.is_numeric_dtype(column.dtype) and column.dtype.kind in "iuf":
+        return column if isinstance(column.dtype, np.dtype) else column.astype("float64")
+    if types.is_datetime64_any_dtype(column.dtype):
+        return column.map(lambda value: value.isoformat(), na_action="ignore").fillna("").astype(str)
+    texts = column.astype("object")
+    if any(isinstance(value, list | dict | tuple | np.ndarray | bytes) for value in texts):
+        raise DataError(f"{path}: the column {name!r} holds lists, records or bytes, not numbers or text")
+    return texts.map(str, na_action="ignore").fillna("").astype(str).str.strip()
+
+
+def _from_arrays(path: Path) -> Table:
+    """Read arrays, a row per example; an array with more than one axis gives several columns, name[0], name[1] …."""
+    import pandas as pd
+
     columns: dict[str, np.ndarray] = {}
-    for name, values in arrays.items():
-        if name in selection.ignore:
-            continue
+    for name, values in read_npz(path).items():
         if values.ndim == 0 or values.size == 0 or values.dtype.kind == "c":
             raise DataError(f"{path}: {name!r} must be an array of real numbers with a row per example")
         flat = values.reshape(len(values), -1)
-        single = values.ndim == 1 or (name == selection.target and flat.shape[1] == 1)
-        columns |= {name if single else f"{name}[{i}]": column for i, column in enumerate(flat.T)}
-    selection, absent = _without_absent_target(tuple(columns), selection._replace(ignore=()))
-    features = _chosen(path, tuple(columns), selection)
-    lengths = {name: len(columns[name]) for name in [*features, *([selection.target] if selection.target else [])]}
+        flat = flat.astype(flat.dtype.newbyteorder("="))
+        flat = np.where(flat, "true", "false") if flat.dtype.kind == "b" else flat
+        one = values.ndim == 1 or flat.shape[1] == 1
+        columns |= {name if one else f"{name}[{i}]": column for i, column in enumerate(flat.T)}
+    lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1:
         shown = ", ".join(f"{name} {n:,}" for name, n in sorted(lengths.items(), key=lambda item: item[1])[:8])
-        raise DataError(
-            f"{path}: the arrays must have the same number of rows, got {shown}; use --ignore to leave an array out"
-        )
-    x = np.column_stack([columns[name] for name in features]).astype(np.float64)
-    target = None if selection.target is None else columns[selection.target]
-    if target is not None and selection.optional and not np.isfinite(target).all():
-        absent = _incomplete(selection.target, int(np.argmin(np.isfinite(target))) + 1)
-        target = None
-    good = np.isfinite(x).all(axis=1) & (True if target is None else np.isfinite(target))
-    if not good.all() and not selection.drop_missing:
-        row = int(np.argmin(good))
-        bad = next((name for name in features if not np.isfinite(columns[name][row])), selection.target)
-        raise DataError(f"{path}: {bad!r} is NaN or infinite in row {row + 1}; --drop-missing drops such rows")
-    if not good.any():
-        raise DataError(f"{path}: every row has missing values")
-    text = () if target is None else tuple(str(value) for value in target[good].tolist())
-    return Examples(features, x[good], text, tuple((1 + np.flatnonzero(good)).tolist()), int((~good).sum()), absent)
+        raise DataError(f"{path}: the arrays must have the same number of rows, got {shown}")
+    table = {name: pd.Series(column) for name, column in columns.items()}
+    return Table(table, np.arange(1, max(lengths.values()) + 1), "row", ("arrays of NumPy",))

@@ -1,84 +1,122 @@
 """The target column of a table: text as class indices or as numbers."""
 
-import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Int32
 
+from experiments.data.tables import Table
 from experiments.errors import DataError
-from experiments.tabular.model import Model
+from experiments.tabular.numerals import Numerals, find_numerals, parse_numbers
+from experiments.tabular.values import as_text, is_missing
+from experiments.wording import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANY_CLASSES = 20  # integers with more distinct values are treated as a quantity
-SMALLEST_CLASS = 3  # examples: one for each of training, validation and test
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MOST_CLASSES = 1000
+_NAMES = frozenset(("none", "nil", "-", "--", ".", "..", "..."))  # missing among numbers, a class among texts
 _PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.0+|\.\d*[1-9])?", re.ASCII)  # one spelling of each number, but for .0
-_CODE = re.compile(r"[+-]?0\d.*", re.ASCII)  # a leading zero: a code such as 01
+_CODE = r"[+-]?0[0-9].*"  # a leading zero: a code such as 01
 
 
 class Target(NamedTuple):
     """The target column.
 
-    y is the target as numbers, `classes` is () for a quantity, and `why` gives the reason for this choice in words.
+    name      its name
+    classes   its classes, as the table writes them; () for a quantity
+    form      how a quantity is written, a Numerals
+    why       why it is the one or the other, in words
     """
 
-    y: np.ndarray
+    name: str
     classes: tuple[str, ...]
+    form: Any
     why: str
 
 
-def infer_target(name: str, text: tuple[str, ...], task: str | None, source: Path) -> Target:
+def find_target(table: Table, name: str, task: str | None, spellings: Collection[str], source: object) -> Target:
     """Decide between classes and a quantity, by `task` if given, or by the values.
 
     Raises:
       DataError: if the column can be neither.
     """
-    where, numbers = f"{source}: --target {name}", [as_number(field) for field in text]
-    whole = all(number is not None and number == int(number) for number in numbers)
-    names = class_names(text)
-    if len(names) < 2:
-        raise DataError(f"{where} has the value {text[0]!r} in every row: there is nothing to learn")
-    is_text = None in numbers or any(map(_CODE.fullmatch, text))
-    quantity = not is_text and not (whole and len(names) <= MANY_CLASSES)
-    if task == "regression" or (task is None and quantity):
-        y = quantities(name, text, source)
-        reason = f"{len(names):,} different numbers" if task is None else "set by --task"
-        return Target(y, (), f"a quantity ({reason})")
-    if len(names) > len(text) // 4 or len(names) > 1000:
-        hint = "; use --task regression if it is a quantity" if None not in numbers and task is None else ""
-        values = f"{len(names):,} different values in {len(text):,} rows"
-        raise DataError(f"{where} has {values}: too many to be classes{hint}")
-    y = class_indices(names, text)
-    least = int(np.argmin(np.bincount(y)))
-    if np.bincount(y)[least] < SMALLEST_CLASS:
-        hint = "; use --task regression if it is a quantity" if None not in numbers else ""
-        raise DataError(f"{where}: fewer than {SMALLEST_CLASS} examples are {names[least]!r}{hint}")
-    reason = "text" if is_text else "integers"
-    return Target(y, names, f"{len(names)} classes ({reason if task is None else 'set by --task'})")
+    where, values = f"{source}: --target {name}", table.columns[name]
+    texts: Any = as_text(values[~_missing(values, False, spellings)])
+    different: Any = as_text(values[~_missing(values, True, spellings)]).drop_duplicates()
+    if not len(different):
+        raise DataError(f"{where}: every row has no value")
+    is_code = different.str.fullmatch(_CODE).any() and different.str.fullmatch("[+-]?[0-9]+").all()
+    forms, share = find_numerals(different, table.comma)
+    numeric = share == 1 and not is_code
+    if task == "regression" and share < 1:
+        numbers = parse_numbers(different, forms[0] if forms else Numerals())
+        row = int(np.argmax(values == different[numbers.isna()].iloc[0]))
+        raise DataError(
+            f"{source}, {table.place} {table.rows[row]}: {name!r} must be a finite number, got {values[row][:40]!r}; "
+            f"--missing {values[row][:40]!r} reads it as missing"
+        )
+    numbers = parse_numbers(different, forms[0]) if numeric else None
+    names = () if numeric and len(different) > MOST_CLASSES else class_names(tuple(texts))
+    few = bool(names) and (numbers is None or (bool((numbers % 1 == 0).all()) and len(names) <= MANY_CLASSES))
+    if len(different) < 2 and len(names) < 2:
+        raise DataError(f"{where} has the value {different.iloc[0]!r} in every row: there is nothing to learn")
+    if task == "regression" or (task is None and not few):
+        reason = f"{len(different):,} different numbers" if task is None else "set by --task"
+        return Target(name, (), forms[0], f"a quantity ({reason})")
+    count = len(names) or len(different)
+    if count > min(len(texts) // 4, MOST_CLASSES):
+        hint = "; use --task regression if it is a quantity" if numeric and task is None else ""
+        values_text = f"{count:,} different values in {counted(len(texts), 'row')}"
+        raise DataError(f"{where} has {values_text}: too many to be classes{hint}")
+    reason = "set by --task" if task else "integers" if numeric else "text"
+    return Target(name, names, None, f"{len(names)} classes ({reason})")
 
 
-def parse_target(
-    model: Model, text: tuple[str, ...], source: object
-) -> Int32[np.ndarray, " n"] | Float64[np.ndarray, " n"]:
-    """Read true values for a trained model: class indices or numbers.
+def _missing(values: "pd.Series", quantity: bool, spellings: Collection[str]) -> "pd.Series":
+    """Return which values are missing; among classes, "none" and the like are not."""
+    missing = is_missing(values, spellings)
+    if quantity or values.dtype.kind in "iuf":
+        return missing
+    kept = _NAMES - {spelling.strip().lower() for spelling in spellings}
+    return missing & ~values.str.lower().isin(kept)
 
-    Raise DataError for anything else.
+
+def read_target(
+    target: Target, table: Table, spellings: Collection[str], source: object
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of the target, class indices or numbers, and which rows have one.
+
+    Rows without a value hold -1 or NaN.
+
+    Raises:
+      DataError: if a value is not a class of the target, or not a number; the message names the line.
     """
-    if not model.classes:
-        return quantities(model.target, text, source)
-    found = class_indices(model.classes, text)
-    if (found < 0).any():
-        row = int(np.argmin(found))
-        raise DataError(f"{source}: {model.target!r} is {text[row]!r} in row {row + 1}, not one of the model's classes")
-    return found
+    values = table.columns[target.name]
+    missing = _missing(values, not target.classes, spellings).to_numpy()
+    texts = as_text(values)
+    if target.classes:
+        y: np.ndarray = class_indices(target.classes, texts)
+        bad, what = (y < 0) & ~missing, "not one of the model's classes"
+        y[missing] = -1
+    else:
+        form = Numerals(*target.form)
+        numbers = values if values.dtype.kind in "iuf" else parse_numbers(values, form)
+        y = numbers.astype("float64").mask(missing).to_numpy()
+        bad, what = ~np.isfinite(y) & ~missing, "not a finite number"
+    if bad.any():
+        row = int(np.argmax(bad))
+        place = f"{source}, {table.place} {table.rows[row]}"
+        raise DataError(f"{place}: {target.name!r} is {texts[row][:40]!r}, {what}")
+    return y, ~missing
 
 
-def class_indices(names: tuple[str, ...], text: tuple[str, ...]) -> Int32[np.ndarray, " n"]:
+def class_indices(names: tuple[str, ...], text: Iterable[str]) -> Int32[np.ndarray, " n"]:
     """Index of each field among the class names; -1 for an unknown class.
 
     If every name is a plain number, 10 and 10.0 are the same class. Otherwise names are text, and only equal text is
@@ -89,7 +127,7 @@ def class_indices(names: tuple[str, ...], text: tuple[str, ...]) -> Int32[np.nda
     >>> class_indices(("01", "1"), ("1", "01", "1.0"))
     array([ 1,  0, -1], dtype=int32)
     """
-    spell = _speller(names)
+    spell = speller(names)
     index = {spell(name): i for i, name in enumerate(names)}
     return np.array([index.get(spell(field), -1) for field in text], np.int32)
 
@@ -105,39 +143,21 @@ def class_names(text: tuple[str, ...]) -> tuple[str, ...]:
     >>> class_names(("1.10", "1", "01", "1.1")), class_names(("1.0", "2.0"))
     (('01', '1', '1.1', '1.10'), ('1.0', '2.0'))
     """
-    spell, spellings = _speller(text), Counter(text)
+    spellings = Counter(text)
+    spell = speller(spellings)
     names: dict[str, str] = {}
     for name in sorted(spellings, key=lambda name: (-spellings[name], len(name), name)):
         names.setdefault(spell(name), name)
     return tuple(sorted(names.values(), key=_order))
 
 
-def quantities(target: str, text: tuple[str, ...], source: object) -> Float64[np.ndarray, " n"]:
-    """Parse a column of finite numbers; raise DataError for other fields."""
-    numbers = [as_number(field) for field in text]
-    if None in numbers:
-        row = numbers.index(None)
-        raise DataError(f"{source}: {target!r} must be a finite number, got {text[row][:40]!r} in row {row + 1}")
-    return np.array(numbers, np.float64)
-
-
-def as_number(field: str) -> float | None:
-    """Parse a finite number; return None for anything else.
-
-    >>> as_number("1e3"), as_number("inf"), as_number("red"), as_number("1_000")
-    (1000.0, None, None, None)
-    """
-    number = float(field) if _NUMBER.fullmatch(field) else math.inf
-    return number if math.isfinite(number) else None
-
-
 def _order(name: str) -> tuple[bool, Decimal, str]:
     """The sort key of a class: numbers first, compared exactly."""
-    number = as_number(name)
-    return number is None, Decimal(0) if number is None else Decimal(name), name
+    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", name, re.ASCII)
+    return number is None, Decimal(name) if number else Decimal(0), name
 
 
-def _speller(text: tuple[str, ...]) -> Callable[[str], str]:
+def speller(text: Iterable[str]) -> Callable[[str], str]:
     """Return the function that gives fields of the same class the same spelling.
 
     Text and codes (01, 1.10, 1e3) keep theirs. Of numbers no digit is lost, however large they are.
