@@ -37,17 +37,19 @@ def axis(low: float, high: float, *, is_log: bool = False, least: int = 4) -> Ax
 
     >>> axis(0, 1).ticks, axis(3, 97).ticks, axis(0.002, 30, is_log=True).ticks
     ((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.0, 20.0, 40.0, 60.0, 80.0, 100.0), (0.01, 0.1, 1.0, 10.0))
-    >>> axis(5, 5).ticks
-    (4.0, 4.5, 5.0, 5.5, 6.0)
+    >>> axis(5, 5).ticks, axis(30, 90, is_log=True).ticks
+    ((4.0, 4.5, 5.0, 5.5, 6.0), (30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0))
     """
     if is_log:
         low, high = (low / 1.1, high * 1.1) if low < high else (low / 2, high * 2)
         decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-        for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        for steps in ((1,), (1, 3), (1, 2, 5)):
             ticks = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in steps]
             ticks = [tick for tick in ticks if low <= tick <= high]
             if len(ticks) >= 3:
                 break
+        else:
+            ticks = [tick for tick in axis(low, high).ticks if low <= tick <= high]
         skip = -(-len(ticks) // 7)
         return Axis(low, high, tuple(ticks[::skip]), True)
     if high - low <= 1e-9 * max(abs(low), abs(high)):

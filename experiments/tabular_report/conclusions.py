@@ -62,7 +62,7 @@ def headline(measured: Measured) -> Remark:
         return Remark("note", f"There are too few {seen} to say how good it is.")
     ends = leading_interval(measured)
     if contents.kind == "quantities":
-        text = f"On {seen} it explains {percent(max(score.value, 0))} of the variance of {listed(contents.targets)}"
+        text = f"On {seen}, it explains {percent(max(score.value, 0))} of the variance of {listed(contents.targets)}"
         within = (
             "" if ends is None else f" (R² {number(score.value)}, 95 % interval {number(ends[0])} to {number(ends[1])})"
         )
@@ -74,7 +74,7 @@ def headline(measured: Measured) -> Remark:
     whose = f"{shown(contents.targets[0])} in" if contents.kind == "classes" else ""
     unit = "of the rows" if contents.kind == "classes" else "of the labels right"
     within = "" if ends is None else f" (95 % interval: {percent(max(ends[0], 0))} to {percent(min(ends[1], 1))})"
-    return Remark("note", " ".join(f"On {seen} it {what} {whose} {percent(score.value)} {unit}{within}.".split()))
+    return Remark("note", " ".join(f"On {seen}, it {what} {whose} {percent(score.value)} {unit}{within}.".split()))
 
 
 def always(measured: Measured) -> str:

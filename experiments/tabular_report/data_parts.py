@@ -35,9 +35,9 @@ def columns(contents: Contents) -> str:
             )
             for one in contents.columns
         ]
-        parts += table(head, rows[:MOST_COLUMNS], "columns", right=(3,))
+        parts += table(head, rows[:MOST_COLUMNS], "columns blocks", right=(3,))
         if len(rows) > MOST_COLUMNS:
-            more = table(head, rows[MOST_COLUMNS:], "columns", right=(3,))
+            more = table(head, rows[MOST_COLUMNS:], "columns blocks", right=(3,))
             parts += f"<details><summary>{counted(len(rows) - MOST_COLUMNS, 'more column')}</summary>{more}</details>"
     return section("data", "The data", parts)
 

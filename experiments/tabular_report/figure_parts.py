@@ -9,7 +9,7 @@ from experiments.tabular_report.conclusions import answers
 from experiments.tabular_report.contents import Contents
 from experiments.tabular_report.measured import Measured
 from experiments.tabular_report.metrics import decide
-from experiments.tabular_report.text import cell, clean, number, percent, table
+from experiments.tabular_report.text import cell, clean, number, percent, percents, table
 
 MOST_TARGETS, MOST_FEATURES = 4, 30
 
@@ -93,9 +93,7 @@ def _sure(stated: np.ndarray, right: np.ndarray) -> str:
     for i in range(len(edges) - 1):
         inside = group == i
         if inside.any():
-            claimed = (
-                f"{percent(edges[i]).removesuffix(' %')} – {percent(min(edges[i + 1], 1.0))}" if i else "below 50 %"
-            )
+            claimed = percents(edges[i], min(edges[i + 1], 1.0)) if i else "below 50 %"
             share = float(inside.mean())
             bar = charts.bar(share, 1.0, f"{percent(share)} ({int(inside.sum()):,})")
             rows.append((claimed, bar, percent(float(right[inside].mean()))))

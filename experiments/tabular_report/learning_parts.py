@@ -115,6 +115,6 @@ def search(contents: Contents) -> str:
     ]
     why = f"<p>{escape(clean(contents.why))}</p>" if contents.why else ""
     shown = table(
-        ("candidate", "cost on held-out rows", "steps", "share in the ensemble"), rows, "search", right=(1, 2)
+        ("candidate", "cost on held-out rows", "steps", "share in the ensemble"), rows, "search blocks", right=(1, 2)
     )
     return section("search", "What was searched", why + shown)

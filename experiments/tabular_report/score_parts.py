@@ -9,7 +9,7 @@ from experiments.tabular_report import charts, words
 from experiments.tabular_report.conclusions import confusion, leading_interval, n_folds
 from experiments.tabular_report.measured import NAMES, Measured
 from experiments.tabular_report.scoring import FEWEST, Score
-from experiments.tabular_report.text import cell, clean, escape, number, percent, plain, table
+from experiments.tabular_report.text import cell, clean, escape, number, percent, percents, plain, table
 from experiments.tabular_report.words import Remark
 from experiments.wording import counted
 
@@ -31,8 +31,8 @@ def tiles(measured: Measured) -> str:
     ends = leading_interval(measured)
     if ends is not None:
         low, high = (max(ends[0], 0), min(ends[1], 1)) if measured.contents.kind != "quantities" else ends
-        share = percent if measured.contents.kind != "quantities" else number
-        numbers.insert(1, (f"{share(low).removesuffix(' %')} – {share(high)}", "95 % interval of it"))
+        text = f"{number(low)} – {number(high)}" if measured.contents.kind == "quantities" else percents(low, high)
+        numbers.insert(1, (text, "95 % interval of it"))
     numbers.append((f"{len(measured.main.y):,}", "rows measured on"))
     if measured.contents.kind == "classes":
         numbers.append((f"{len(measured.contents.classes):,}", "classes"))
@@ -73,21 +73,9 @@ def scores(measured: Measured) -> str:
             "cross-validation" if part.folds is not None else "held-out rows" if name == "out_of_fold" else NAMES[name]
         )
         caption = f"<h3>{how[0].upper()}{how[1:]}: {counted(len(part.y), 'row')}</h3>"
-        labels = _labelled(heads, rows)
-        found.append(f"{caption}{labels}<p class='soft'>{_how(measured, name)}</p>")
+        whole = table(heads, rows, "scores blocks", right=range(1, len(heads)))
+        found.append(f"{caption}{whole}<p class='soft'>{_how(measured, name)}</p>")
     return "".join(found)
-
-
-def _labelled(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of scores whose rows become blocks on a phone, with the columns' names beside the values."""
-    top = "".join(f"<th scope='col'{' class=right' * (i > 0)}>{head}</th>" for i, head in enumerate(heads))
-    body = ""
-    for first, *values in rows:
-        cells = "".join(
-            f"<td class='right' data-label='{head}'>{value}</td>" for head, value in zip(heads[1:], values, strict=True)
-        )
-        body += f"<tr><td>{first}</td>{cells}</tr>"
-    return f"<table class='scores'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _best(row: dict[str, Score], rises: bool) -> str | None:
@@ -127,13 +115,13 @@ def by_output(measured: Measured) -> str:
         f1 = found[2]
         ends = words.interval(f1, n_folds(measured))
         bar = charts.bar(f1.value or 0.0, 1.0, plain(f1), ends) if f1.value is not None else "–"
-        rows.append((cell(name), f"{int(counts[c]):,}", plain(found[0]), plain(found[1]), bar, plain(found[3])))
-    head = (("class" if kind == "classes" else "label"), "rows", "precision", "recall", "F1", "ROC AUC")
-    whole = table(head, rows, "outputs", right=(1, 2, 3, 5))
+        rows.append((cell(name), bar, plain(found[0]), plain(found[1]), plain(found[3]), f"{int(counts[c]):,}"))
+    head = (("class" if kind == "classes" else "label"), "F1", "precision", "recall", "ROC AUC", "rows")
+    whole = table(head, rows, "outputs blocks", right=range(2, 6))
     if len(rows) <= MEDIUM:
         return whole
     order = np.argsort(np.nan_to_num(values[2], nan=-1), kind="stable")
-    worst = table(head, [rows[c] for c in order[:10]], "outputs", right=(1, 2, 3, 5))
+    worst = table(head, [rows[c] for c in order[:10]], "outputs blocks", right=range(2, 6))
     return f"<h3>The 10 with the lowest F1</h3>{worst}<details><summary>All {len(rows):,}</summary>{whole}</details>"
 
 
@@ -151,7 +139,7 @@ def _by_quantity(measured: Measured) -> str:
         linear = plain(r2["linear"]) if "linear" in r2 else "–"
         rows.append((cell(name), bar, linear, *(plain(found[metric.key]["model"]) for metric in metrics[1:])))
     head = ("quantity", "R²", "R² of the linear model", *(metric.name for metric in metrics[1:]))
-    return table(head, rows, "outputs", right=range(2, 6))
+    return table(head, rows, "outputs blocks", right=range(2, 6))
 
 
 def confusions(measured: Measured) -> str:
@@ -191,7 +179,7 @@ def _matrix(names: Sequence[str], counts: np.ndarray, small: bool) -> str:
             share = 12 + 48 * count / max(row.sum(), 1)
             style = f" class='{'right-cell' if i == j else 'wrong-cell'}' style='--share:{share:.0f}%'" if count else ""
             cells += f"<td{style}>{f'{count:,}' if count else '<span class=soft>·</span>'}</td>"
-        body += f"<tr><th scope='row'><span class='soft'>{i + 1}</span> {cell(names[i])}</th>{cells}</tr>"
+        body += f"<tr><th scope='row'><div><span class='soft'>{i + 1}</span>{cell(names[i])}</div></th>{cells}</tr>"
     kind = "matrix" if small else "matrix dense"
     return (
         f"<div class='wide'><table class='{kind}'><thead><tr><th scope='col'>true \\ predicted</th>{head}</tr></thead>"

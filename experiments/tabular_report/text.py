@@ -102,20 +102,33 @@ def plain(score: Score) -> str:
 def percent(share: float) -> str:
     """Format a share; only a whole is 100 %, and only nothing is 0 %.
 
-    >>> percent(0.5), percent(0.9996), percent(1.0), percent(0.0004), percent(0.072)
-    ('50 %', '99.9 %', '100 %', '0.1 %', '7 %')
+    The space before % does not break.
+
+    >>> [percent(share).split() for share in (0.5, 0.9996, 1.0, 0.0004, 0.072)]
+    [['50', '%'], ['99.9', '%'], ['100', '%'], ['0.1', '%'], ['7', '%']]
     """
     value = 100 * share
     if 0 < value < 1 or 99 < value < 100:
-        return f"{min(max(value, 0.1), 99.9):.1f} %"
-    return f"{value:.0f} %"
+        return f"{min(max(value, 0.1), 99.9):.1f}\u00a0%"
+    return f"{value:.0f}\u00a0%"
+
+
+def percents(low: float, high: float) -> str:
+    """Format an interval of shares, as in "60 – 96 %"."""
+    return f"{percent(low)[:-2]} – {percent(high)}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", right: Iterable[int] = ()) -> str:
-    """Return a table from cells that are already HTML; the columns `right`, counted from 0, are numbers."""
-    side = dict.fromkeys(right, ' class="right"')
+    """Return a table from cells that are already HTML; the columns `right`, counted from 0, are numbers.
+
+    If `kind`, classes of the style sheet, holds "blocks", rows become blocks on a phone, with the names of the columns
+    beside the values.
+    """
+    side = dict.fromkeys(right, " class='right'")
     top = "".join(f"<th scope='col'{side.get(i, '')}>{name}</th>" for i, name in enumerate(head))
+    label = [f" data-label='{html.escape(name)}'" if i else "" for i, name in enumerate(head)]
     body = "".join(
-        "<tr>" + "".join(f"<td{side.get(i, '')}>{value}</td>" for i, value in enumerate(row)) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{side.get(i, '')}{label[i]}>{value}</td>" for i, value in enumerate(row)) + "</tr>"
+        for row in rows
     )
     return f"<div class='wide'><table class='{kind}'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
