@@ -138,13 +138,19 @@ def _tick(value: float, along: Axis) -> str:
 
     >>> _tick(12e6, axis(0, 2e7)), _tick(1500.0, axis(0, 2000)), _tick(0.25, axis(0, 1)), _tick(-0.5, axis(-1, 1))
     ('12M', '1,500', '0.25', '-0.5')
+    >>> _tick(-1.5e-4, axis(-2e-4, 2e-4)), _tick(0.0, axis(0, 1e-9)), _tick(2e14, axis(0, 2e15))
+    ('-1.5e-4', '0', '2e14')
     """
     largest = max(map(abs, along.ticks))
-    if largest >= 1e4 and not along.is_log:
-        for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-            if largest >= size:
-                return f"{value / size:.6g}{unit}" if value else "0"
-    return f"{value:,.6g}" if value == 0 or 1e-4 <= abs(value) < 1e5 else f"{value:.3g}"
+    if value == 0:
+        return "0"
+    if not along.is_log and 1e4 <= largest < 1e15:
+        size, unit = next(one for one in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if largest >= one[0])
+        return f"{value / size:.6g}{unit}"
+    if (1e-4 if along.is_log else 0.01) <= largest < 1e5 and abs(value) >= 1e-4:
+        return f"{value:,.6g}"
+    exponent = int(np.floor(np.log10(abs(value)) + 1e-9))
+    return f"{value / 10.0**exponent:.4g}e{exponent}"
 
 
 def legend(entries: Sequence[tuple[str, str, str]]) -> str:

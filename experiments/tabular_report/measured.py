@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.tabular_report import scoring
-from experiments.tabular_report.contents import Contents
+from experiments.tabular_report.contents import Contents, check
 from experiments.tabular_report.metrics import Metric, decide, family, one_hot, roc_auc
 from experiments.tabular_report.scoring import Difference, Rows, Score
 
@@ -56,7 +56,12 @@ class Measured(NamedTuple):
 
 
 def measure(contents: Contents) -> Measured:
-    """Compute all scores."""
+    """Compute all scores.
+
+    Raises:
+      ValueError: if parts of the contents do not fit together; the message names the field.
+    """
+    check(contents)
     kind = contents.kind
     found = {name: scoring.rows(contents, name) for name in NAMES}
     parts = {name: part for name, part in found.items() if part is not None}

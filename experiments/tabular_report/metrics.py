@@ -68,9 +68,11 @@ def roc_auc(y: Array, p: Array) -> Array:
     """Return the area under the ROC curve of each column, labels (n, k); NaN where only one value occurs."""
     from sklearn import metrics
 
-    both = (y.min(axis=0) != y.max(axis=0)) if len(y) else np.zeros(p.shape[1], bool)
-    found = [metrics.roc_auc_score(y[:, c], p[:, c]) if both[c] else np.nan for c in range(p.shape[1])]
-    return np.array(found, float)
+    found = np.full(p.shape[1], np.nan)
+    for c in np.flatnonzero(y.min(axis=0) != y.max(axis=0)):
+        constant = p[:, c].min() == p[:, c].max()
+        found[c] = 0.5 if constant else metrics.roc_auc_score(y[:, c], p[:, c])
+    return found
 
 
 def _mean(values: Array) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import reports
 from experiments.tabular_report import data_parts, figure_parts, learning_parts, score_parts
 from experiments.tabular_report.conclusions import conclusions
-from experiments.tabular_report.contents import Contents, check
+from experiments.tabular_report.contents import Contents
 from experiments.tabular_report.figure_parts import section
 from experiments.tabular_report.measured import PER_CLASS, Measured, measure
 from experiments.tabular_report.scoring import finite
@@ -38,18 +38,19 @@ LINKS = {
 }
 
 
-def write(folder: Path, contents: Contents) -> Path:
+def write(folder: Path, contents: Contents | Measured) -> Path:
     """Write report.html and scores.json to the folder; return the path of the page.
 
-    The page is one file that needs no network.
+    The page is one file that needs no network. A caller that also needs `scores_table` or `sentences` saves time by
+    calling `measure(contents)` once, and passing its result to all of them.
 
     Raises:
       ValueError: if parts of the contents do not fit together; the message names the field.
     """
-    check(contents)
-    measured = measure(contents)
+    measured = _measured(contents)
     path = folder / FILES[0]
-    path.write_text(build(measured), encoding="utf-8")
+    text = build(measured)
+    path.write_text(text, encoding="utf-8")
     reports.save_json(folder / FILES[1], as_json(measured))
     return path
 
@@ -90,7 +91,7 @@ def _outputs(contents: Contents) -> str:
 
 def as_json(measured: Measured) -> dict[str, Any]:
     """Return what scores.json stores. An unknown value or standard error is null."""
-    stored: dict[str, Any] = {"conclusions": [terminal(one.text) for one in conclusions(measured)]}
+    stored: dict[str, Any] = {"conclusions": sentences(measured)}
     for name, found in measured.scores.items():
         stored[name] = {
             "rows": len(measured.parts[name].y),
@@ -115,12 +116,21 @@ def as_json(measured: Measured) -> dict[str, Any]:
     return stored
 
 
+def _measured(contents: Contents | Measured) -> Measured:
+    return contents if isinstance(contents, Measured) else measure(contents)
+
+
+def sentences(contents: Contents | Measured) -> list[str]:
+    """Return the conclusions as plain sentences, for the terminal."""
+    return [terminal(one.text) for one in conclusions(_measured(contents))]
+
+
 def scores_table(contents: Contents | Measured) -> "Table":
     """Return the key scores as a table of rich's, for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    measured = contents if isinstance(contents, Measured) else measure(contents)
+    measured = _measured(contents)
     title = clean(measured.contents.title)
     table = Table(title=Text(title), title_justify="left")  # not markup: a title may hold [red]
     first = next(iter(measured.scores))

@@ -15,7 +15,7 @@ from experiments.tabular_report.contents import Contents, Kind, Part
 from experiments.tabular_report.metrics import EPSILON, Metric, decide, family
 
 FEWEST = 10  # rows in every fold, for a mean over folds
-SAMPLES, FEW_SAMPLES = 100, 20  # bootstrap samples; FEW_SAMPLES if n k > LARGE
+SAMPLES, FEW_SAMPLES = 50, 20  # bootstrap samples; FEW_SAMPLES if n k > LARGE
 LARGE, LEAST = 100_000, 2_000  # entries of a bootstrap sample's predictions, and rows of it if there are more
 WHO = ("model", "linear", "guessing")
 
