@@ -49,10 +49,10 @@ def label_decades(axis: "Axis") -> None:
     """Label the powers of ten of a logarithmic axis, and nothing between them.
 
     They are plain numbers if all are from 0.001 to 10,000, otherwise 10ⁿ, except 1 and 10. An axis that shows fewer
-    than two of them has plain numbers at 1, 2 and 5 times each. Labels that were set as text stay as they are, and so
-    do scales to another base.
+    than two of them has plain numbers at 1, 2 and 5 times each. Labels that were set stay as they are, and so do scales
+    to another base.
     """
-    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, LogLocator, NullFormatter
 
     if axis.get_scale() != "log" or getattr(axis.get_transform(), "base", None) != 10:
         return
@@ -63,7 +63,7 @@ def label_decades(axis: "Axis") -> None:
     exponent = lambda value: f"{value:g}" if 1 <= value <= 10 else f"$10^{{{round(math.log10(value))}}}$"
     if shown < 2 and not fixed:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    if not isinstance(axis.get_major_formatter(), FixedFormatter):
+    if isinstance(axis.get_major_formatter(), LogFormatter):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if plain else exponent(value)))
     axis.set_minor_formatter(NullFormatter())
 

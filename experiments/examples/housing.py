@@ -57,8 +57,9 @@ class Config:
 def agreement(axes: "Axes", title: str, colour: str, prediction: np.ndarray, y: np.ndarray) -> None:
     """Plot predicted against true prices."""
     axes.plot(y, prediction, "o", color=colour, ms=3, alpha=0.5, rasterized=True)
-    axes.axline((0, 0), slope=1, color="black", lw=1, ls="--")
+    axes.axline((0, 0), slope=1, color="black", lw=1, ls="--", label="predicted = true")
     axes.set(title=title, xlabel="price", ylabel="predicted price")
+    axes.legend(loc="upper left", fontsize=10)
 
 
 def main(config: Config) -> None:

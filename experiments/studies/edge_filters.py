@@ -162,9 +162,10 @@ def draw(figure: "Figure", images: Images, by_hand: np.ndarray, by_pixels: np.nd
     axes = right.subplots()
     for i, (values, colour) in enumerate(((by_pixels, figures.GREY), (by_hand, figures.BLUE))):
         axes.bar(i, values.mean(), width=0.6, color=colour)
-        axes.plot([i] * len(values), values, ".", color="black", ms=4)
+        axes.plot([i] * len(values), values, ".", color="black", ms=4, label=None if i else "each seed")
     axes.set_axisbelow(True)
-    axes.axhline(1 / len(CLASSES), color="black", lw=1.2, ls=":")
+    axes.axhline(1 / len(CLASSES), color="black", lw=1.2, ls=":", label="guessing")
+    right.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     axes.set_xticks([0, 1], ["256 pixels", "2 features"])
     axes.set(title="400 images", ylabel="accuracy on 2000 test images", ylim=(0, 1.02))
     return figure

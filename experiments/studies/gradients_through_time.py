@@ -110,7 +110,7 @@ def panel(axes: "Axes", title: str, lines: dict[str, np.ndarray]) -> None:
         lags, values = np.arange(values.shape[1]), np.maximum(values, 1e-30)  # relu units may all be off
         axes.plot(lags, np.median(values, axis=0), color=colour, ls=dashes, lw=1.8, label=name)
         axes.fill_between(lags, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0)
-    axes.axhline(1, color=figures.GREY, lw=1.2, ls=":")
+    axes.axhline(1, color=figures.GREY, lw=1.2, ls=":", label="as at lag 0")
     axes.set(title=title, xlabel="lag T - t", yscale="log", ylim=(1e-20, 1e10), xlim=(0, TIME - 1))
     axes.legend(loc="upper left", fontsize=9, ncols=2)
 

@@ -158,7 +158,7 @@ def run(config: Config) -> Outcome:
             mew=2.5,
             label="mean" if row == 0 else None,
         )
-    right.axvline(found[base].test_cost.mean(), color=figures.GREY, ls=":", lw=1.3)
+    right.axvline(found[base].test_cost.mean(), color=figures.GREY, ls=":", lw=1.3, label=f"mean of {base}")
     right.set_yticks(range(len(names)), names)
     right.legend(loc="upper right")
     right.set(title="A fifth of 500 labels wrong", xlabel="test cross-entropy per digit", ylim=(-0.5, len(names) - 0.5))

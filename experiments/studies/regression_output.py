@@ -79,12 +79,13 @@ def run(config: Config) -> Outcome:
         figure.subplots(1, 3, sharex=True, sharey=True), OUTPUTS, styles, strict=True
     ):
         middle = int(np.argsort(error[name])[config.seeds // 2])
-        axes.plot([-2, 3], [-2, 3], color=figures.GREY, lw=1.2, ls="--")
+        axes.plot([-2, 3], [-2, 3], color=figures.GREY, lw=1.2, ls="--", label="predicted = measured")
         axes.scatter(
             target, outputs[name][middle], s=10, color=colour, marker=marker, linewidths=0, alpha=0.7, rasterized=True
         )
         axes.set(title=f"{name}: error {np.median(error[name]):.2f}", xlabel="progress measured (standardised)")
         axes.text(0.04, 0.93, f"lower bound {floors[name]:.2f}", transform=axes.transAxes, color=figures.GREY)
+    figure.axes[0].legend(loc="lower right", fontsize=10)
     figure.axes[0].set(ylabel="progress predicted", xlim=(-2, 2.7), ylim=(-2, 2.7))
     remark = "Errors are measured on the training data. They show what an output can express, not how it generalises."
     return Outcome(criteria, figure, numbers, [remark])

@@ -120,8 +120,9 @@ def bars(figure: "SubFigure", same: dict[str, np.ndarray], shifted: dict[str, np
         axes.bar(at + offset, means, width=0.38, color=colour, hatch=hatch, edgecolor="white", lw=0, label=label)
         for place, accuracy in zip(at + offset, values.values(), strict=True):
             axes.plot([place] * len(accuracy), accuracy, ".", color="black", ms=4)
+    axes.plot([], [], ".", color="black", ms=4, label="each seed")
     axes.set_axisbelow(True)
-    axes.axhline(0.5, color=figures.GREY, lw=1.4, ls=":")
+    axes.axhline(0.5, color=figures.GREY, lw=1.4, ls=":", label="guessing")
     axes.set_xticks(at, [name.replace(", ", ",\n").replace(" reg", "\nreg") for name in same])
     axes.set(ylabel="test accuracy", ylim=(0, 1.02))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)

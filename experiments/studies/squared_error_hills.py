@@ -154,7 +154,7 @@ def run(config: Config) -> Outcome:
         chosen = fitted[np.asarray(y)[:, 0] == label]
         right.hist(chosen, np.linspace(-0.7, 1.6, 47), color=colour, alpha=0.6, hatch=hatch, label=f"y = {label}")
     for end in (0, 1):
-        right.axvline(end, color="black", lw=1.2, ls="--")
+        right.axvline(end, color="black", lw=1.2, ls="--", label=None if end else "0 and 1")
     right.set(
         title=f"A line: {100 * outside:.0f} % outside 0 to 1", xlabel="w x + b by least squares", ylabel="tumours"
     )

@@ -212,7 +212,7 @@ def run(config: Config) -> Outcome:
     for (name, values), colour, marker in zip(plain.items(), colours, "oDP", strict=True):
         across = np.exp(np.mean(np.log(ratio(values[:-2])), axis=1))
         right.plot(deviations(config), across, color=colour, marker=marker, ms=5, label=name)
-    right.axhline(1, color=figures.GREY, lw=1.2, ls=":")
+    right.axhline(1, color=figures.GREY, lw=1.2, ls=":", label="neither vanishes nor explodes")
     right.set(title="First layer over last, by weight scale", xscale="log", yscale="log")
     right.set(xlabel="standard deviation of the weights", ylabel="‖δ₁‖ / ‖δ₈‖")
     right.legend(loc="upper left")
