@@ -121,7 +121,8 @@ def _mean(sums: tuple[Array, PyTree], shapes: PyTree) -> tuple[Array, PyTree]:
     total, logs = sums
 
     def of_leaf(leaf: Array, like: Any) -> Array:
-        return (leaf / jnp.where(total == 0, 1, total).astype(leaf.dtype)).astype(like.dtype)[None]
+        divisor = jnp.where(total == 0, 1, total).astype(leaf.dtype)
+        return (leaf / divisor.reshape((1,) * (leaf.ndim - total.ndim) + total.shape)).astype(like.dtype)[None]
 
     return total[None], jax.tree.map(of_leaf, logs, shapes)
 
