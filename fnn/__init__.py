@@ -125,8 +125,8 @@ from fnn.optimizers import nesterov as nesterov
 from fnn.optimizers import sgd as sgd
 from fnn.sweeps.masked import masked_dense as masked_dense
 from fnn.sweeps.masked import masked_mlp as masked_mlp
+from fnn.sweeps.result import SweepResult as SweepResult
 from fnn.sweeps.run import make_run as make_run
-from fnn.sweeps.sweep import SweepResult as SweepResult
 from fnn.sweeps.sweep import sweep as sweep
 from fnn.sweeps.table import Table as Table
 from fnn.training.epoch import make_epoch as make_epoch

@@ -3,11 +3,14 @@
 import pickle
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree, UInt32
 
 from fnn.display import lines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PRNGKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
 """A key of `jax.random.key`, or a raw one of `jax.random.PRNGKey`."""
@@ -193,7 +196,7 @@ class RunResult(NamedTuple):
     outputs: Any = None
 
     def __repr__(self) -> str:
-        return f"RunResult({lines.last_values(self.history)}, {lines.parameters(self.params)})"
+        return f"RunResult({lines.last_values(self.history, 'report')}, {lines.parameters(self.params)})"
 
 
 class FitResult(NamedTuple):
@@ -215,3 +218,18 @@ class FitResult(NamedTuple):
 
         columns = lines.epochs(self.history)
         return html.table(columns, repr(self)) if columns else None
+
+    def plot(self) -> "tuple[Axes, ...]":
+        """Draw the learning curves of the cost and of each metric beside each other, with matplotlib.
+
+        A notebook shows the figure by itself; a script calls `plt.show()`. `fnn.plot.learning_curves` draws one.
+
+        Returns:
+          The Axes of matplotlib, one for each quantity.
+
+        Raises:
+          ImportError: if matplotlib is not installed.
+        """
+        from fnn.display.curves import panels
+
+        return panels(self.history)

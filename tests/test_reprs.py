@@ -135,7 +135,7 @@ def test_runs_and_sweeps_are_a_line():
     data = jnp.ones((4, 2)), jnp.zeros((4, 1))
     run = fnn.make_run(fnn.dense(2, 1), fnn.squared_error, fnn.sgd, data, epochs=2, batch_size=4)
     one = run(0.1, jax.random.key(0))
-    assert repr(one) == f"RunResult(2 epochs, cost {float(one.history['cost'][-1]):.4f}, 3 parameters)"
+    assert repr(one) == f"RunResult(2 reports, cost {float(one.history['cost'][-1]):.4f}, 3 parameters)"
     results = fnn.sweep(run, jnp.arange(1, 8) / 10, jax.random.split(jax.random.key(0), 3))
     line = "SweepResult(7 hyperparameters × 3 keys, 2 epochs of cost, 3 parameters each)"
     assert repr(results) == line

@@ -99,8 +99,8 @@ def parameters(params: Any, runs: int = 1) -> str:
     return f"{n:,} parameter{'' if n == 1 else 's'}"
 
 
-def last_values(history: Any) -> str:
-    """Return the number of epochs of a history and its last values; shapes where there are no values to read.
+def last_values(history: Any, noun: str = "epoch") -> str:
+    """Return the number of epochs or reports of a history and its last values; its shape if they cannot be read.
 
     >>> last_values({"accuracy": np.array([0.5, 0.75]), "cost": np.array([0.3, 0.2])})
     '2 epochs, cost 0.2000, accuracy 0.7500'
@@ -113,7 +113,7 @@ def last_values(history: Any) -> str:
     (shape,) = shapes
     if len(shape) == 1 and shape[0] and all(map(is_concrete, history.values())):
         values = [f"{label(name)} {format_value(float(np.asarray(value)[-1]))}" for name, value in ordered(history)]
-        return ", ".join([count(shape[0], "epoch"), *values])
+        return ", ".join([count(shape[0], noun), *values])
     return f"history {shape} of {', '.join(label(name) for name, _ in ordered(history))}"
 
 
@@ -147,7 +147,7 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def sweep(history: Any, params: Any) -> str:
+def sweep(history: Any, params: Any, noun: str = "epoch") -> str:
     """Return the numbers of hyperparameters, keys and epochs of a sweep, what it recorded, and the parameters of a run.
 
     >>> sweep({"cost": np.zeros((12, 3, 50))}, {"w": np.zeros((12, 3, 4, 2))})
@@ -155,8 +155,8 @@ def sweep(history: Any, params: Any) -> str:
     """
     shapes = [getattr(value, "shape", ()) for value in history.values()] if isinstance(history, Mapping) else []
     if not shapes or len(shapes[0]) != 3:
-        return last_values(history)
+        return last_values(history, noun)
     n, n_keys, reports = shapes[0]
     recorded = ", ".join(label(name) for name, _ in ordered(history))
     runs = f"{n:,} hyperparameters × {count(n_keys, 'key')}"
-    return f"{runs}, {count(reports, 'epoch')} of {recorded}, {parameters(params, n * n_keys)} each"
+    return f"{runs}, {count(reports, noun)} of {recorded}, {parameters(params, n * n_keys)} each"
