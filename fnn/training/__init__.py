@@ -47,5 +47,5 @@ The other modules:
     fingerprint, compatibility  which training a checkpoint belongs to; checkpoints of earlier versions
     description, user_code      what the user chose, as text; `object_state`: what objects hold
     failures                    the search for the step and the leaf that are not finite
-    signals, progress           Ctrl-C and SIGTERM; lines and a progress bar
+    signals, progress           Ctrl-C and SIGTERM; lines and a progress bar (reporter, notebook: in Jupyter)
 """

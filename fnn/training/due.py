@@ -9,7 +9,7 @@ from fnn.sharding.rows import Examples
 from fnn.training import programs
 from fnn.training.callbacks import Callback
 from fnn.training.history import ROWS
-from fnn.training.progress import Reporter
+from fnn.training.reporter import Reporter
 from fnn.training.resume import CheckpointOptions, LoopState
 
 

@@ -105,8 +105,8 @@ def fit(
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
       progress: print a line per report, with the seconds of the epochs since the line before (the first line includes
-        compilation), and on a terminal a progress bar. The last lines say which epoch's state `patience` returns, and
-        on a GPU or TPU how much of its memory was used at most since the process started.
+        compilation); on a terminal with a bar; in a notebook one line, updated in place, with all seconds. The last
+        lines say which epoch's state `patience` returns, and on a GPU or TPU the most memory used by the process.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
         to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls

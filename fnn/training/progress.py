@@ -1,37 +1,14 @@
-"""Progress of a training: a line for each report, and on a terminal a progress bar under them."""
+"""Progress of a training: a line for each report, on a terminal with a bar under them; in a notebook one line."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
-from fnn.display.lines import format_value, label, ordered
-
-
-class Reporter(NamedTuple):
-    """The functions that show progress.
-
-    Attributes:
-      line: epoch, {name: value} -> None; prints one line of a report.
-      advance: epoch -> None; moves the progress bar.
-      note: text -> None; prints a message.
-    """
-
-    line: Callable[[int, dict[str, float]], None]
-    advance: Callable[[int], None]
-    note: Callable[[str], None]
-
-
-def format_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float) -> str:
-    """Format one line of a report. The seconds are those of the epochs since the line before.
-
-    >>> format_line(5, 100, {"cost": 0.12345, "validation_accuracy": 0.975}, 1.25)
-    'epoch   5/100  cost 0.1235  validation accuracy 0.9750  1.2 s'
-    """
-    values = "  ".join(f"{label(name)} {format_value(value)}" for name, value in ordered(logs))
-    return f"epoch {epoch:{len(str(epochs))}d}/{epochs}  {values}  {seconds:.{1 if seconds >= 1 else 3}f} s"
+from fnn.display.lines import format_value
+from fnn.training import notebook
+from fnn.training.reporter import Reporter, format_line
 
 
 def early_stopping_note(validation_cost: np.ndarray, epochs: int, patience: int) -> str:
@@ -60,6 +37,10 @@ def reporting(progress: bool, epochs: int) -> Iterator[Reporter]:
     """
     if not progress:
         yield Reporter(lambda epoch, logs: None, lambda epoch: None, lambda text: None)
+        return
+    if notebook.is_running():
+        with notebook.updating_line(epochs) as reporter:
+            yield reporter
         return
     from rich.console import Console
 
