@@ -147,6 +147,12 @@ PUBLIC = {
         "xavier_uniform": "key shape dtype",
         "zeros": "key shape dtype",
     },
+    "fnn.interchange": {
+        "from_stablehlo": "path",
+        "from_torch_names": "network state_dict",
+        "to_stablehlo": "network params input_shape path * dtype platforms",
+        "torch_names": "network params",
+    },
     "fnn.sharded_checkpoint": {
         "DamagedError": "",
         "restore": "path like",
