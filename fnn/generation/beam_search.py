@@ -31,8 +31,8 @@ def beam_search(network: Layer, params: Params, prompt: ArrayLike, n: int, beams
     """Search for the most probable continuations of n ids.
 
     This is beam search (Lowerre 1976; Graves 2012). At each position every continuation is extended by every id, and
-    the most probable ones are kept, `beams` of them. One beam is the greedy continuation, `fnn.sample` at temperature
-    0. With k^(n-1) beams, of k ids, the search is exhaustive.
+    the most probable ones are kept, `beams` of them. One beam is the greedy continuation, that of `fnn.sample` with
+    `temperature=0`. With k^(n-1) beams, of k ids, the search is exhaustive.
 
     Args:
       network: a layer with a stream, from ids (batch, time) to logits (batch, time, k), as for `fnn.sample`.

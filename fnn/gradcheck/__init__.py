@@ -169,8 +169,8 @@ and on correct ones; `experiments/README.md` has the results. The slow tests (`p
 correct gradients, without a false alarm, and 403 wrong ones, all of which are caught.
 
 References: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 2002. J. Nocedal and S. J.
-Wright, Numerical Optimization, 2nd edition, 2006. A. Griewank and A. Walther, Evaluating Derivatives, 2nd edition,
-2008. F. H. Clarke, Optimization and Nonsmooth Analysis, 1990.
+Wright, Numerical Optimization, 2nd edition, 2006. A. Griewank and A. Walther, Evaluating Derivatives, 2nd
+edition, 2008. F. H. Clarke, Optimization and Nonsmooth Analysis, 1990.
 """
 
 from fnn.gradcheck.check import assert_custom_vjp as assert_custom_vjp
