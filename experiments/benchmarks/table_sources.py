@@ -55,6 +55,7 @@ def _clf() -> Source:
         random_state=1,
     )
     columns = (0, 5, 9)
+    x, y = np.asarray(x), np.asarray(y)
     cut = [_one_hot(np.digitize(x[:, j], [-1, 0, 1]), 4) for j in columns]
     return Source(np.concatenate([np.delete(x, columns, 1), *cut], 1), y, True)
 
@@ -98,7 +99,7 @@ def _rare() -> Source:
     x, y = make_classification(
         800, 12, n_informative=6, n_classes=4, weights=shares, class_sep=1.5, flip_y=0.01, random_state=2
     )
-    return Source(x, y, True)
+    return Source(np.asarray(x), np.asarray(y), True)
 
 
 NINE: dict[str, Callable[[], Source]] = {

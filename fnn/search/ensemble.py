@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -137,6 +138,6 @@ def from_files(folder: str | Path) -> Ensemble:
     if hashlib.sha256((folder / _MEMBERS).read_bytes()).hexdigest() != digest:
         raise checks.fail("search.from_files", _MEMBERS, f"the file whose SHA-256 {_TABLE} holds", came="another")
     shapes = (m, d, k), (m, d, h), (m, h), (m, h, k), (m, k)
-    like = Members(*(jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes))
+    like = jax.eval_shape(lambda: Members(*(jnp.zeros(shape, jnp.float32) for shape in shapes)))  # pyright: ignore[reportArgumentType]
     members = Members(*map(np.asarray, import_params(folder / _MEMBERS, like)))
     return Ensemble(output=output, members=members, **numbers)

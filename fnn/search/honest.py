@@ -4,12 +4,13 @@ The costs by which steps and shares are chosen are too low for the chosen ones. 
 fold, by the rows of the other folds.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fnn.search.choose import choose
+from fnn.search.choose import Choice, choose
 from fnn.search.folds import assign_folds, strata_of
 from fnn.search.plan import Plan
 from fnn.search.predictions import HeldOut, cost_of
@@ -56,12 +57,16 @@ def choose_without(
     for group in range(groups.max() + 1):
         seen = (groups >= 0) & (groups != group)
         choice = choose(values[:, :, seen], task.weight[seen], cost)
-        best = np.flatnonzero(is_linear)[np.argmin(choice.costs[is_linear])] if is_linear.any() else None
+        best = int(np.argmin(np.where(is_linear, choice.costs, np.inf))) if is_linear.any() else None
         for fold in np.unique(evaluated[groups == group]):
             rows = held_out.rows[fold][held_out.rows[fold] >= 0]
             here = groups[rows] == group
-            each = {c: held_out.predictions(c, choice.report[c], fold)[here] for c in np.flatnonzero(choice.shares)}
-            out[rows[here]] = sum(choice.shares[c] * prediction for c, prediction in each.items())
+            predict = functools.partial(_predict, held_out, choice, int(fold), here)
+            out[rows[here]] = sum(choice.shares[c] * predict(c) for c in np.flatnonzero(choice.shares).tolist())
             if best is not None:
-                linear[rows[here]] = held_out.predictions(best, choice.report[best], fold)[here]
+                linear[rows[here]] = predict(best)
     return Honest(out, linear)
+
+
+def _predict(held_out: HeldOut, choice: Choice, fold: int, here: np.ndarray, candidate: int) -> np.ndarray:
+    return held_out.predictions(candidate, int(choice.report[candidate]), fold)[here]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -44,8 +45,9 @@ def initial_params(
         w_in[run, :, :width] = rng.standard_normal((d, width), np.float32) * np.float32(np.sqrt(2 / d))
         w_out[run, :width] = rng.standard_normal((width, k), np.float32) / np.float32(np.sqrt(max(1, width)))
     zeros = lambda *shape: np.zeros((runs, *shape), np.float32)
-    skip = Dense(zeros(d, k), zeros(k) + bias.astype(np.float32))
-    return skip, (Dense(w_in, zeros(most)), (), (), Dense(w_out, zeros(k)))
+    arrays = zeros(d, k), zeros(k) + bias.astype(np.float32), w_in, zeros(most), w_out, zeros(k)
+    w, b, w_in, b_in, w_out, b_out = map(jnp.asarray, arrays)
+    return Dense(w, b), (Dense(w_in, b_in), (), (), Dense(w_out, b_out))
 
 
 def members_of(params: tuple[Any, ...]) -> Members:
