@@ -20,6 +20,9 @@ _TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
 _ISO = re.compile(r"\d{4}-\d{2}(-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?( ?(Z|[+-]\d{2}:?\d{2}))?)?)?", re.ASCII)
 _DATED = re.compile(r"[\w .,:/+-]{4,40}")
 ISO = "ISO8601"
+_CLOCKS = ["%H:%M", "%H:%M:%S", "%I:%M %p"]
+_ANY = [day + time for time in _TIMES for day in (*_DAYS, *_MONTHS, "%Y/%m/%d", "%Y.%m.%d", *_WORDS)] + _CLOCKS
+DATE_FORMS = frozenset([ISO, "%Y%m%d", *_ANY])
 
 
 class Numerals(NamedTuple):
@@ -97,11 +100,9 @@ def find_dates(texts: "pd.Series") -> list[str]:
         return []
     digits = texts.str.fullmatch("[0-9]{8}").all()
     compact = ["%Y%m%d"] if digits and texts.between("19000101", "21001231").all() else []
-    forms = [day + time for time in _TIMES for day in (*_DAYS, *_MONTHS, "%Y/%m/%d", "%Y.%m.%d", *_WORDS)]
-    forms += ["%H:%M", "%H:%M:%S", "%I:%M %p"]
     few = texts.iloc[:20]
     fits = lambda form: parse_dates(few, form).notna().all() and parse_dates(texts, form).notna().all()
-    return [form for form in (compact if digits else forms) if fits(form)]
+    return [form for form in (compact if digits else _ANY) if fits(form)]
 
 
 def is_ambiguous(forms: Sequence[str]) -> bool:

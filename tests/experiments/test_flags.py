@@ -145,7 +145,7 @@ def test_counts_have_their_nouns(table, tmp_path, capsys):
     path.write_text("\n".join(line.partition(",")[2] for line in path.read_text().splitlines()) + "\n")
     run = ["train", "--data", path, "--target", "kind", "--epochs", "1", "--hidden", "--results", tmp_path]
     assert command(run) == 0
-    assert "60 examples of 1 feature;" in capsys.readouterr().out
+    assert "60 rows, 1 column to predict from;" in capsys.readouterr().out
     path.write_text("y\n1.0\nna\n", encoding="utf-8")
     assert command(["predict", "--run", tmp_path / "train/one", "--data", path, "--drop-missing"]) == 0
     assert "1 prediction of kind; 1 row with missing values dropped" in capsys.readouterr().out
