@@ -1,6 +1,6 @@
 """What is computed once from the contents, for the sentences, the page, the terminal and scores.json."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,19 +80,26 @@ def measure(contents: Contents) -> Measured:
 
 
 def by_output(kind: str, part: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision, recall, F1 and ROC AUC of each class or label, (4, k), and their standard errors."""
+    """Return precision, recall, F1 and ROC AUC of each class or label, (4, k), and their standard errors.
+
+    The ROC AUC has one only if it is a mean over folds: resampling it for each of many classes would take too long.
+    """
     k = part.model.shape[1]
+    truth_of: Callable[[np.ndarray], np.ndarray] = lambda y: one_hot(y, k) if kind == "classes" else y
 
     def value(y: np.ndarray, p: np.ndarray) -> np.ndarray:
         from sklearn.metrics import precision_recall_fscore_support
 
-        truth, decided = (one_hot(y, k), one_hot(decide("classes", p), k)) if kind == "classes" else (y, p >= 0.5)
+        truth, decided = truth_of(y), one_hot(decide("classes", p), k) if kind == "classes" else p >= 0.5
         truth, decided = (np.pad(one, ((0, 0), (1, 0))).astype(int) for one in (truth, decided))  # one column alone
         options: dict[str, Any] = {"average": None, "zero_division": np.nan}  # is not "several labels" to scikit-learn
         found = precision_recall_fscore_support(truth, decided, **options)
-        return np.stack([*(np.asarray(one, float)[1:] for one in found[:3]), roc_auc(truth[:, 1:], p)])
+        return np.stack([np.asarray(one, float)[1:] for one in found[:3]])
 
-    return scoring.estimate(value, part.y, part.model, part.folds)
+    whole = scoring.estimate(value, part.y, part.model, part.folds)
+    auc = scoring.estimate(lambda y, p: roc_auc(truth_of(y), p)[None], part.y, part.model, part.folds, resample=False)
+    values, errors = (np.concatenate(pair) for pair in zip(whole, auc, strict=True))
+    return values, errors
 
 
 def _each_quantity(part: Rows) -> list[dict[str, dict[str, Score]]]:

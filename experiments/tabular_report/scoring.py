@@ -15,7 +15,7 @@ from experiments.tabular_report.contents import Contents, Kind, Part
 from experiments.tabular_report.metrics import EPSILON, Metric, decide, family
 
 FEWEST = 10  # rows in every fold, for a mean over folds
-SAMPLES, FEW_SAMPLES = 50, 20  # bootstrap samples; FEW_SAMPLES if n k > LARGE
+SAMPLES = 25  # bootstrap samples: enough for a standard error that is itself good to 14 %
 LARGE, LEAST = 100_000, 2_000  # entries of a bootstrap sample's predictions, and rows of it if there are more
 WHO = ("model", "linear", "guessing")
 
@@ -87,22 +87,26 @@ def rows(contents: Contents, name: str) -> Rows | None:
 
 
 def estimate(
-    value: Callable[[np.ndarray, np.ndarray], np.ndarray], y: np.ndarray, p: np.ndarray, folds: np.ndarray | None
+    value: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    y: np.ndarray,
+    p: np.ndarray,
+    folds: np.ndarray | None,
+    resample: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return values and standard errors, NaN where unknown, of scores that `value` computes as an array."""
-    whole = np.asarray(value(y, p), float)
-    by_rows = np.ones(whole.shape, bool)
-    mean = error = np.full(whole.shape, np.nan)
-    if folds is not None:
-        indices = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-        if min(map(len, indices)) >= FEWEST:
-            values = np.stack([np.asarray(value(y[i], p[i]), float) for i in indices])
-            j = len(indices)
-            mean = values.mean(axis=0)
-            error = np.sqrt((1 / j + 1 / (j - 1)) * values.var(axis=0, ddof=1))
-            by_rows = ~np.isfinite(mean)
+    """Return values and standard errors, NaN where unknown, of scores that `value` computes as an array.
+
+    Without `resample`, what is not a mean over folds has no standard error.
+    """
+    mean = error = np.array(np.nan)
+    indices = [] if folds is None else [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    if indices and min(map(len, indices)) >= FEWEST:
+        values = np.stack([np.asarray(value(y[i], p[i]), float) for i in indices])
+        j = len(indices)
+        mean, error = values.mean(axis=0), np.sqrt((1 / j + 1 / (j - 1)) * values.var(axis=0, ddof=1))
+    by_rows = ~np.isfinite(mean)
     if by_rows.any():
-        mean, error = np.where(by_rows, whole, mean), np.where(by_rows, bootstrap(value, y, p), error)
+        mean = np.where(by_rows, np.asarray(value(y, p), float), mean)
+        error = np.where(by_rows, bootstrap(value, y, p) if resample else np.nan, error)
     return mean, np.where(np.isfinite(mean), error, np.nan)
 
 
@@ -112,29 +116,26 @@ def bootstrap(value: Callable[[np.ndarray, np.ndarray], np.ndarray], y: np.ndarr
     Of many rows a sample has m < n, and the standard deviation is multiplied by sqrt(m/n) (Bickel et al. 1997).
     """
     random, n = np.random.default_rng(0), len(y)
-    count = SAMPLES if p.size <= LARGE else FEW_SAMPLES
     m = min(n, max(LARGE // p.shape[1], LEAST))
-    values = np.stack([np.asarray(value(y[i], p[i]), float) for i in random.integers(0, n, (count, m))])
+    values = np.stack([np.asarray(value(y[i], p[i]), float) for i in random.integers(0, n, (SAMPLES, m))])
     known = np.isfinite(values)
-    few = known.sum(axis=0) < max(count // 2, 2)
+    few = known.sum(axis=0) < SAMPLES // 2
     centred = np.where(known, values, 0) - np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     variance = (np.where(known, centred, 0) ** 2).sum(axis=0) / np.maximum(known.sum(axis=0) - 1, 1)
     return np.where(few | (n < 2), np.nan, np.sqrt(variance * m / n))
 
 
-def score(metric: Metric, y: np.ndarray, p: np.ndarray, folds: np.ndarray | None) -> Score:
-    """Return one score with its standard error."""
-    value, error = estimate(lambda y, p: np.array(metric.value(y, p)), y, p, folds)
+def score(metric: Metric, part: Rows, who: str) -> Score:
+    """Return one score with its standard error; of guessing only if it is a mean over folds."""
+    p = getattr(part, who)
+    value, error = estimate(lambda y, p: np.array(metric.value(y, p)), part.y, p, part.folds, who != "guessing")
     return Score(finite(value), finite(error))
 
 
 def scores(kind: Kind, part: Rows) -> dict[str, dict[str, Score]]:
     """Return all scores: metric's key -> "model", "linear" or "guessing" -> Score."""
     metrics = family(kind, part.model.shape[1])
-    return {
-        metric.key: {who: score(metric, part.y, getattr(part, who), part.folds) for who in part.who()}
-        for metric in metrics
-    }
+    return {metric.key: {who: score(metric, part, who) for who in part.who()} for metric in metrics}
 
 
 def finite(value: np.ndarray | float) -> float | None:
