@@ -52,7 +52,7 @@ def probabilities(measured: Measured) -> str:
     first = charts.chart(
         x,
         y,
-        "probability that was claimed",
+        _claimed(measured),
         "share that is right",
         content,
         "Reliability curve: claimed probability and share",
@@ -64,6 +64,14 @@ def probabilities(measured: Measured) -> str:
         "Can the probabilities be believed?",
         f"<div class='panels'>{panels}{_sure(stated, right)}</div>",
     )
+
+
+def _claimed(measured: Measured) -> str:
+    """Return what the claimed probabilities are about."""
+    contents = measured.contents
+    if contents.kind == "classes" and len(contents.classes) == 2:
+        return f"claimed probability of {clean(contents.classes[1])}"
+    return "claimed probability of a label" if contents.kind == "labels" else "claimed probability of the answer"
 
 
 def _chances(kind: str, y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +164,7 @@ def importance(contents: Contents) -> str:
     what = html.escape(contents.importance_of or "score")
     head = ("column", f"decrease of the {what}")
     text = (
-        f"<p>How much the {what} falls on held-out rows if the values of one column are shuffled among the rows"
+        f"<p>How much the {what} falls if the values of one column are shuffled among the rows"
         + (f" (mean of {repeats} shuffles, ± 2 standard errors)" if repeats > 1 else "")
         + ". Columns that say the same as another one share their importance.</p>"
     )

@@ -128,6 +128,8 @@ def bootstrap(value: Callable[[np.ndarray, np.ndarray], np.ndarray], y: np.ndarr
 def score(metric: Metric, part: Rows, who: str) -> Score:
     """Return one score with its standard error; of guessing only if it is a mean over folds."""
     p = getattr(part, who)
+    if who == "guessing" and metric.key == "roc_auc":
+        p = np.zeros_like(p)  # folds differ in what they guess, which ranks no row above another of its fold
     value, error = estimate(lambda y, p: np.array(metric.value(y, p)), part.y, p, part.folds, who != "guessing")
     return Score(finite(value), finite(error))
 

@@ -82,12 +82,13 @@ def plain(score: Score) -> str:
 
     >>> plain(Score(0.9, 0.0123)), plain(Score(0.5)), plain(Score(None)), plain(Score(12345.6, 678.0))
     ('0.900 ± 0.012', '0.500', '–', '12,346 ± 678')
-    >>> plain(Score(0.5, 0.0)), plain(Score(-0.00002, 0.01)), plain(Score(1.5e-6, 2.1e-7)), plain(Score(0.25, 0.0001))
+    >>> plain(Score(0.5, 1e-17)), plain(Score(-0.00002, 0.01)), plain(Score(1.5e-6, 2.1e-7)), plain(Score(0.25, 1e-4))
     ('0.500', '0.000 ± 0.010', '1.5e-06 ± 2.1e-07', '0.2500 ± 0.0001')
     """
     if score.value is None:
         return "–"
     value, error = score.value, score.error or 0.0
+    error = error if error > 1e-9 * abs(value) else 0.0  # rounding
     size = max(abs(value), error)
     if size >= 1e9 or 0 < size < 1e-3:
         return f"{value:.3g} ± {error:.2g}" if error else f"{value:.3g}"
