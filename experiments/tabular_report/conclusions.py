@@ -14,15 +14,14 @@ def conclusions(measured: Measured) -> list[Remark]:
     """Return the remarks, the important ones first; the first says how good the model is."""
     contents, main = measured.contents, measured.main
     guessing = measured.against["guessing"]
-    found: list[Remark | None] = [
-        headline(measured),
-        words.against_guessing(guessing.cost, guessing.mistakes, always(measured), contents.kind),
-    ]
-    if "linear" in measured.against:
-        used = [one for one in contents.candidates if one.share > 0]
-        linear = measured.against["linear"]
-        is_linear = bool(used) and all(one.linear for one in used)
-        found.append(words.against_linear(linear.cost, linear.mistakes, is_linear))
+    beside = words.against_guessing(guessing.cost, guessing.mistakes, always(measured), contents.kind)
+    found: list[Remark | None] = [headline(measured), beside]
+    used = [one for one in contents.candidates if one.share > 0]
+    is_linear = bool(used) and all(one.linear for one in used)
+    if "linear" in measured.against and not is_linear and beside.tone != "bad":
+        linear, metric = measured.against["linear"], measured.metrics[0]
+        pair = (plain(Score(measured.main_scores[metric.key][who].value)) for who in ("model", "linear"))
+        found.append(words.against_linear(linear.cost, linear.mistakes, f"{metric.name} {' against '.join(pair)}"))
     leading, guessed = (measured.main_scores[measured.metrics[0].key][who] for who in ("model", "guessing"))
     if leading.value is not None and guessed.value is not None:
         found.append(suspicions.leak(leading.value, guessed.value, contents.features, contents.importances))
@@ -68,7 +67,7 @@ def headline(measured: Measured) -> Remark:
         )
         if len(contents.targets) == 1:
             error = measured.main_scores["median_error"]["model"]
-            within += f"; half of its errors are smaller than {plain(Score(error.value))}"
+            within += f"; half of its errors are smaller than {plain(Score(error.value), fixed=False)}"
         return Remark("note", f"{text}{within}.")
     what = "names the right class of" if contents.kind == "classes" else "gets"
     whose = f"{shown(contents.targets[0])} in" if contents.kind == "classes" else ""

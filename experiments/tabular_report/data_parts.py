@@ -30,7 +30,7 @@ def columns(contents: Contents) -> str:
                 cell(one.name),
                 html.escape(clean(one.use)),
                 f"<bdi>{html.escape(clean(one.why))}</bdi>" if one.why else "",
-                f"{one.missing:,}" if one.missing else "<span class='soft'>–</span>",
+                f"{one.missing:,}" if one.missing else "",
                 f"<code>{html.escape(clean(one.override))}</code>" if one.override else "",
             )
             for one in contents.columns

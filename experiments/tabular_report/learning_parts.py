@@ -109,7 +109,7 @@ def search(contents: Contents) -> str:
             cell(one.name),
             number(one.cost, 4) if np.isfinite(one.cost) else "diverged",
             f"{one.steps:,}",
-            charts.bar(one.share, 1.0, percent(one.share)) if one.share else "<span class='soft'>–</span>",
+            charts.bar(one.share, 1.0, percent(one.share)) if one.share else "",
         )
         for one in sorted(contents.candidates, key=key)
     ]

@@ -22,6 +22,7 @@ class Metric(NamedTuple):
     rises     True if more is better
     meaning   what it measures, in one sentence
     value     (y, predictions (n, k)) -> its value
+    fixed     True if its size is known, as that of a share; False if it is in the units of what is predicted
     """
 
     key: str
@@ -29,6 +30,7 @@ class Metric(NamedTuple):
     rises: bool
     meaning: str
     value: Callable[[Array, Array], float]
+    fixed: bool = True
 
 
 def decide(kind: Kind, p: Array) -> Array:
@@ -197,12 +199,13 @@ _QUANTITIES = (
     Metric(
         "rmse", "RMSE", False, "Root mean square error; large errors count most.", _quantity("root_mean_squared_error")
     ),
-    Metric("mae", "mean absolute error", False, "Mean size of the error.", _quantity("mean_absolute_error")),
+    Metric("mae", "mean absolute error", False, "Mean size of the error.", _quantity("mean_absolute_error"), False),
     Metric(
         "median_error",
         "median absolute error",
         False,
         "Half of the rows have a smaller error.",
         _quantity("median_absolute_error"),
+        False,
     ),
 )

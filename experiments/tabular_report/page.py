@@ -140,5 +140,7 @@ def scores_table(contents: Contents | Measured) -> "Table":
     for name, who in heads:
         table.add_column(who if name == first else f"{who}, test part", justify="right")
     for metric in measured.metrics:
-        table.add_row(metric.name, *(plain(measured.scores[name][metric.key][who]) for name, who in heads))
+        table.add_row(
+            metric.name, *(plain(measured.scores[name][metric.key][who], metric.fixed) for name, who in heads)
+        )
     return table

@@ -26,12 +26,16 @@ def tiles(measured: Measured) -> str:
         if metric.key in shown[measured.contents.kind]:
             found = measured.main_scores[metric.key]["model"]
             share = metric.key in ("accuracy",) and found.value is not None
-            value = percent(found.value) if share and found.value is not None else plain(Score(found.value))
+            value = (
+                percent(found.value) if share and found.value is not None else plain(Score(found.value), metric.fixed)
+            )
             numbers.append((value, metric.name))
     ends = leading_interval(measured)
     if ends is not None:
         low, high = (max(ends[0], 0), min(ends[1], 1)) if measured.contents.kind != "quantities" else ends
-        text = f"{number(low)} – {number(high)}" if measured.contents.kind == "quantities" else percents(low, high)
+        text = (
+            f"{number(low, 2)} – {number(high, 2)}" if measured.contents.kind == "quantities" else percents(low, high)
+        )
         numbers.insert(1, (text, "95 % interval of it"))
     numbers.append((f"{len(measured.main.y):,}", "rows measured on"))
     if measured.contents.kind == "classes":
@@ -66,7 +70,8 @@ def scores(measured: Measured) -> str:
             )
             title = f"<b>{html.escape(metric.name)}</b> {arrow}<p class='soft'>{html.escape(metric.meaning)}</p>"
             best = _best(row, metric.rises)
-            values = (f"<b>{plain(row[one])}</b>" if one == best else plain(row[one]) for one in who)
+            values = ((plain(row[one], metric.fixed), one == best) for one in who)
+            values = (f"<b>{value}</b>" if is_best else value for value, is_best in values)
             rows.append((title, *values))
         heads = ["score", *(HEADS[one] for one in who)]
         how = (
@@ -137,7 +142,9 @@ def _by_quantity(measured: Measured) -> str:
         ends = words.interval(r2["model"], n_folds(measured))
         bar = charts.bar(r2["model"].value or 0.0, 1.0, plain(r2["model"]), ends)
         linear = plain(r2["linear"]) if "linear" in r2 else "–"
-        rows.append((cell(name), bar, linear, *(plain(found[metric.key]["model"]) for metric in metrics[1:])))
+        rows.append(
+            (cell(name), bar, linear, *(plain(found[metric.key]["model"], fixed=False) for metric in metrics[1:]))
+        )
     head = ("quantity", "R²", "R² of the linear model", *(metric.name for metric in metrics[1:]))
     return table(head, rows, "outputs blocks", right=range(2, 6))
 

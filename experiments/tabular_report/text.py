@@ -77,23 +77,30 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(digits - whole, 0)}f}"
 
 
-def plain(score: Score) -> str:
+def plain(score: Score, fixed: bool = True) -> str:
     """Format a score with its standard error.
+
+    Args:
+      score: the score.
+      fixed: True for scores whose size is known, such as shares: 0.000012 is 0.000. False for those in units of the
+        user's.
 
     >>> plain(Score(0.9, 0.0123)), plain(Score(0.5)), plain(Score(None)), plain(Score(12345.6, 678.0))
     ('0.900 ± 0.012', '0.500', '–', '12,346 ± 678')
     >>> plain(Score(0.5, 1e-17)), plain(Score(-0.00002, 0.01)), plain(Score(1.5e-6, 2.1e-7)), plain(Score(0.25, 1e-4))
-    ('0.500', '0.000 ± 0.010', '1.5e-06 ± 2.1e-07', '0.2500 ± 0.0001')
+    ('0.500', '0.000 ± 0.010', '0.000', '0.2500 ± 0.0001')
+    >>> plain(Score(1.5e-6, 2.1e-7), fixed=False)
+    '1.5e-06 ± 2.1e-07'
     """
     if score.value is None:
         return "–"
     value, error = score.value, score.error or 0.0
-    error = error if error > 1e-9 * abs(value) else 0.0  # rounding
+    error = error if error > max(1e-9 * abs(value), 5e-6 if fixed else 0.0) else 0.0  # rounding
     size = max(abs(value), error)
-    if size >= 1e9 or 0 < size < 1e-3:
+    if size >= 1e9 or (0 < size < 1e-3 and not fixed):
         return f"{value:.3g} ± {error:.2g}" if error else f"{value:.3g}"
     digits = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
-    while error and error < 0.5 * 10**-digits and digits < 6:
+    while error and error < 0.5 * 10**-digits and digits < 5:
         digits += 1
     text = f"{value:,.{digits}f}"
     text = text.lstrip("-") if not text.strip("-0.,") else text

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from experiments.tabular_report import Contents, Part, scores_table, sentences, write
+from experiments.tabular_report import Candidate, Contents, Part, scores_table, sentences, write
 from experiments.tabular_report.text import clean, escape, shown, terminal
 from tests.experiments.tabular_report.predictions import HOSTILE, classes, classes_part, everything, labels, quantities
 
@@ -127,6 +127,17 @@ def test_a_network_that_knows_nothing_is_said_to(tmp_path):
     noise = classes(n=300, signal=0.0)
     assert any("No better than guessing" in one or "Worse than guessing" in one for one in sentences(noise))
     assert any("Better than guessing" in one for one in sentences(classes(n=300)))
+
+
+def test_the_linear_model_is_compared_unless_the_model_is_linear_or_knows_nothing():
+    linear = Candidate("linear", 0.5, 10, 1.0, True)
+    about = lambda contents: [one for one in sentences(contents) if "than a linear model" in one]
+    assert len(about(classes(n=300))) == 1
+    assert about(classes(n=300, candidates=[linear])) == []
+    assert (
+        about(classes(n=300, candidates=[linear._replace(share=0.5), linear._replace(share=0.5, linear=False)])) != []
+    )
+    assert about(classes(n=300, signal=0.0)) == []
 
 
 def test_the_table_for_the_terminal(tmp_path):
