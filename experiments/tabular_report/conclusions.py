@@ -116,9 +116,11 @@ def for_probabilities(measured: Measured) -> list[Remark | None]:
 
 
 def for_quantities(measured: Measured) -> list[Remark | None]:
-    main = measured.main
-    return [
-        rule(main.y[:, c], main.model[:, c], name)
-        for c, name in enumerate(measured.contents.targets[:10])
-        for rule in (suspicions.spread, suspicions.outliers)
-    ]
+    main, found = measured.main, []
+    for c, name in enumerate(measured.contents.targets[:10]):
+        scale = max(np.abs(main.y[:, c]).max(), np.abs(main.model[:, c]).max()) or 1.0  # squares must not overflow
+        found += [
+            rule(main.y[:, c] / scale, main.model[:, c] / scale, name)
+            for rule in (suspicions.spread, suspicions.outliers)
+        ]
+    return found
