@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 
 def look(line: Line2D) -> tuple[str, str, Any]:
@@ -33,6 +34,9 @@ def unnamed_lines(figure: Figure) -> list[str]:
     """
     found = []
     named = {look(line) for legend in legends(figure) for line in legend.get_lines()}
+    for legend in legends(figure):
+        steps = (patch for patch in legend.get_patches() if isinstance(patch, Patch))  # of histograms
+        named |= {(to_hex(patch.get_edgecolor()), str(patch.get_linestyle()), None) for patch in steps}
     for axes in figure.axes:
         title = axes.get_title(loc="left") or axes.get_title()
         lines = [line for line in axes.get_lines() if line.get_linestyle() != "None" and np.any(line.get_ydata())]
