@@ -48,6 +48,7 @@ LAYERS = {name: (layer, VECTOR) for name, layer in ACTIVATIONS.items()} | {
     "serial": (fnn.serial(fnn.dense(6, 4), fnn.tanh, fnn.dropout(0.3), fnn.dense(4, 3), fnn.softmax), VECTOR),
     "residual": (fnn.residual(fnn.serial(fnn.dense(6, 6), fnn.gelu)), VECTOR),
     "residual_shortcut": (fnn.residual(fnn.serial(fnn.dense(6, 4), fnn.tanh), fnn.dense(6, 4)), VECTOR),
+    "add": (fnn.add(fnn.dense(6, 4), fnn.serial(fnn.dense(6, 3), fnn.silu, fnn.dense(3, 4))), VECTOR),
     "repeat": (fnn.repeat(fnn.serial(fnn.dense(6, 6), fnn.tanh, fnn.dropout(0.2)), 3), VECTOR),
     "repeat_residual": (fnn.repeat(fnn.residual(fnn.serial(fnn.dense(6, 6), fnn.silu)), 2), VECTOR),
     "conv2d": (fnn.conv2d(2, 3, 3), IMAGE),
