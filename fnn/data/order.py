@@ -1,8 +1,8 @@
 """Keys and shuffles: the PRNG keys of a training run, and the order of its examples.
 
 `state.key` never changes. The parameters, the shuffle of each epoch, and the draws of each step (dropout) come from
-keys obtained from it by folding in a tag (parameters, epoch or step) and a number. A training can therefore resume at
-any step.
+keys obtained from it by folding in a tag (parameters, epoch, step or seed) and a number. A training can therefore
+resume at any step.
 """
 
 import contextlib

@@ -102,6 +102,12 @@ def _integer(name: str, value: Any) -> Int[Array, ""]:
     return value
 
 
+def _as_steps(number: Array, step: Array) -> Array:
+    """Return a number of steps in the dtype of `step`, or the largest that it holds."""
+    most = min(jnp.iinfo(number.dtype).max, jnp.iinfo(step.dtype).max)
+    return jnp.clip(number, 0, most).astype(step.dtype)
+
+
 def _key_of(options: Options, hyper: Any, key: PRNGKey) -> PRNGKey:
     """Return the key of a run's parameters and steps."""
     return key if options.seed is None else seeded_key(key, _integer("seed(hyper)", options.seed(hyper)))
@@ -131,7 +137,7 @@ def step_of(options: Options, program: Program, hyper: Any) -> Step:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         after, out = logging_step(state._replace(key=_key_of(options, hyper, state.key)), batch)
         if options.stop is not None:
-            trains = state.step < _integer("stop(hyper)", options.stop(hyper))
+            trains = state.step < _as_steps(_integer("stop(hyper)", options.stop(hyper)), state.step)
             keep = lambda new, old: jnp.where(trains, new, old)
             params = jax.tree.map(keep, after.params, state.params)
             after = after._replace(params=params, opt_state=jax.tree.map(keep, after.opt_state, state.opt_state))

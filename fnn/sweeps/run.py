@@ -97,7 +97,8 @@ def make_run(
       batch_size: examples per step. The last batch of an epoch may be smaller, unless `steps` is given. A batch of all
         examples is not shuffled.
       l2: λ in the penalty λ/2 ‖W‖², added to the cost; or a function hyper -> λ.
-      init: parameters to start from, or a function hyper -> parameters. Default: those of `network.init`.
+      init: parameters to start from, or a function hyper -> parameters. Default: those of `network.init`. Parameters
+        that were drawn before, and are part of `hyper`, need not be drawn by the program, which then compiles sooner.
       weight: a function hyper -> weights (n,) of the rows of the data, booleans or numbers of at least 0. They are
         multiplied by the weights of the data, and divided by their sum in each batch. In a sweep they are no copies of
         the data: the products of a batch with the weights of all runs remain one product. A batch whose weights are all
@@ -174,6 +175,8 @@ def make_run(
     others = None if validation is None else check_data("make_run", "validation", validation, None, vocabulary)
     batch_size = check_batch_size("make_run", batch_size, arrays[0].shape[0])
     schedule = check_schedule(epochs, steps, report_at, batch_size)
+    if keep is not None:  # what comes after the last report is never kept
+        schedule = schedule._replace(total=schedule.report_at[-1])
     if isinstance(network, Layer):
         params = jax.eval_shape(network.init, jax.random.key(0))
         for part in (arrays, others) if others else (arrays,):

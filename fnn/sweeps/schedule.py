@@ -6,7 +6,6 @@ once, however many reports there are and however far apart.
 
 import functools
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -184,8 +183,3 @@ def run_schedule(
     if len(lengths) > len(schedule.report_at):
         records = jax.tree.map(lambda leaf: leaf[:-1], records)
     return states, best, records
-
-
-def steps_made(schedule: Schedule, size: int) -> int:
-    """Return the number of steps of a whole run."""
-    return schedule.total * (math.ceil(size / schedule.batch_size) if schedule.unit == "epoch" else 1)

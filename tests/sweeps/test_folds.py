@@ -111,8 +111,8 @@ def test_a_batch_times_the_weights_of_all_runs_is_one_product():
     """X (6, 4) times W of the five runs, and Xᵀ times their gradients, though the weights of the rows differ."""
     text = jax.jit(RUN.func.many, static_argnums=0).lower(True, *RUN.args, HYPERS, KEY).as_text()
     assert "(tensor<6x4xf32>, tensor<4x5x6xf32>) -> tensor<6x5x6xf32>" in text
-    made = {line.split()[2] for line in text.splitlines() if line.endswith("tensor<5x6x4xf32>")}
-    assert not made & {"stablehlo.select", '"stablehlo.gather"(%arg0,'}, "a batch was copied for each run"
+    copies = [line for line in text.splitlines() if line.endswith("tensor<5x6x4xf32>") and "dot_general" not in line]
+    assert not any("select" in line or "gather" in line for line in copies), "a batch was copied for each run"
 
 
 def test_reports_share_a_compiled_body():

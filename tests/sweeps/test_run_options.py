@@ -109,6 +109,18 @@ def test_keep_returns_the_parameters_of_the_best_report():
         np.testing.assert_allclose(cost, found.history["validation_cost"][i, 0].min(), rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_what_follows_the_last_report_is_not_kept():
+    """Parameters are kept at reports only; without `keep` the run goes on to its last step."""
+    options = PLAIN | {"weight": None, "report_at": (2, 5)}
+    longer, shorter, last = (
+        make_run(steps=steps, keep=keep, **options)(ONE, KEY) for steps, keep in ((9, "cost"), (5, "cost"), (9, None))
+    )
+    assert_same(longer, shorter)
+    assert_same(last.history, longer.history)
+    assert not np.allclose(last.params[0].w, longer.params[0].w)
+
+
 def test_a_run_without_held_out_rows_keeps_the_last_parameters():
     hypers = HYPERS | {"held_out": jnp.full((5, 5), -1), "stop": jnp.full(5, 99)}
     found, last = (fnn.sweep(everything(keep=keep), hypers, keys(1)) for keep in ("validation_cost", None))
