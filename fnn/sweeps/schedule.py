@@ -121,7 +121,8 @@ def _mean(sums: tuple[Array, PyTree], shapes: PyTree) -> tuple[Array, PyTree]:
 
     def of_leaf(leaf: Array, like: Any) -> Array:
         divisor = jnp.where(total == 0, 1, total).astype(leaf.dtype)
-        return (leaf / divisor.reshape((1,) * (leaf.ndim - total.ndim) + total.shape)).astype(like.dtype)[None]
+        divisor = divisor.reshape((1,) * (leaf.ndim - divisor.ndim) + divisor.shape)  # of all runs, beneath the names
+        return (leaf / divisor).astype(like.dtype)[None]
 
     return total[None], jax.tree.map(of_leaf, logs, shapes)
 
