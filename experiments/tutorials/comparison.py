@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 VARIES = "varies"  # the tag of a cell whose outputs depend on the machine
 RELATIVE, ABSOLUTE = 0.05, 1e-9  # numbers after a training differ between versions of JAX; below 1e-9 is rounding
 DURATION = re.compile(r"\b\d[\d.]*(e-?\d+)? ?(ns|µs|ms|s|seconds|min)\b")
+STEP = re.compile(r"2\^-\d+")  # of a finite difference, which rounding may choose
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -60,7 +61,7 @@ def _kinds(output: Any) -> list[str]:
 
 
 def same_text(a: str, b: str) -> bool:
-    """Return whether two texts are the same but for white space, durations, and the rounding of numbers.
+    """Return whether two texts are the same but for white space, durations, steps, and rounding.
 
     Numbers with a point or an exponent may differ by 5 %, because a training ends elsewhere with other rounding;
     whole numbers are the same.
@@ -70,7 +71,7 @@ def same_text(a: str, b: str) -> bool:
     >>> same_text("5 of 7", "6 of 7"), same_text("error 2e-16", "error 0.0"), same_text("up", "down")
     (False, True, False)
     """
-    a, b = (DURATION.sub("(time)", " ".join(text.split())) for text in (a, b))
+    a, b = (STEP.sub("(step)", DURATION.sub("(time)", " ".join(text.split()))) for text in (a, b))
     if NUMBER.sub("#", a) != NUMBER.sub("#", b):
         return False
     return all(map(_same_number, NUMBER.findall(a), NUMBER.findall(b)))
