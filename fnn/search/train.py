@@ -1,5 +1,6 @@
 """The trainings of a search: all runs as one program of `make_run` and `sweep`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from fnn.search.plan import Plan
 from fnn.search.records import Task
 from fnn.sweeps.run import make_run
 from fnn.sweeps.sweep import sweep
-from fnn.types import GradientTransformation
+from fnn.types import GradientTransformation, Loss
 
 
 class Runs(NamedTuple):
@@ -75,6 +76,65 @@ def first_bias(task: Task) -> Float[np.ndarray, " k"]:
     return np.log(share / (1 - share))
 
 
+class Program(NamedTuple):
+    """What a compiled program of trainings depends on besides the shapes of its hyperparameters.
+
+    Attributes:
+      sizes: d, the width of the widest network, and k.
+      loss: the loss.
+      target: shape and dtype of y.
+      batch_size: examples per step.
+      report_at: the steps of the reports.
+      learning_rate: the rate of Adam at the start.
+      decays: whether it falls.
+    """
+
+    sizes: tuple[int, int, int]
+    loss: Loss
+    target: tuple[tuple[int, ...], str]
+    batch_size: int
+    report_at: tuple[int, ...]
+    learning_rate: float
+    decays: bool
+
+
+@functools.lru_cache(maxsize=8)
+def _run_structure(program: Program) -> Any:
+    """Return the structure of a run of `make_run`, without its data.
+
+    Runs of one structure share their compiled program, so that a second search on a table of the same shape, as in a
+    cross-validation, compiles nothing.
+    """
+    last = program.report_at[-1]
+
+    def optimizer(runs: Runs) -> GradientTransformation:
+        """Adam; its rate is 0 after the last step of the run. This compiles faster than `stop` (jax 0.10, CPU)."""
+
+        def rate(step: Array) -> Array:
+            rate = program.learning_rate * (jnp.maximum(0.05, 1 - 0.95 * step / last) if program.decays else 1.0)
+            return jnp.where(step < runs.stop, rate, 0.0)
+
+        return adam(rate)
+
+    shape, dtype = program.target
+    run = make_run(
+        lambda runs: skip_network(*program.sizes, runs.dropout),
+        program.loss,
+        optimizer,
+        (np.zeros((shape[0], program.sizes[0]), np.float32), np.zeros(shape, dtype), np.ones(shape[0], np.float32)),
+        steps=last,
+        batch_size=program.batch_size,
+        l2=lambda runs: runs.l2,
+        init=lambda runs: runs.params,
+        metrics={},
+        weight=lambda runs: runs.weight,
+        report_at=program.report_at,
+        held_out=lambda runs: runs.held_out,
+        outputs=lambda prediction: prediction,
+    )
+    return jax.tree.structure(run)
+
+
 def make_training(task: Task, plan: Plan, folds: Int[np.ndarray, " n"], seed: int) -> Train:
     """Return a function that trains a list of `plan.runs` slots; each list runs the same compiled program.
 
@@ -82,32 +142,9 @@ def make_training(task: Task, plan: Plan, folds: Int[np.ndarray, " n"], seed: in
     """
     sizes = task.x.shape[1], plan.width, task.k
     held_out = held_out_rows(folds, plan.trained_folds)[:, : plan.most_held_out]
-    bias, last = first_bias(task), plan.report_at[-1]
-
-    def optimizer(runs: Runs) -> GradientTransformation:
-        """Adam; its rate is 0 after the last step of the run. This compiles faster than `stop` (jax 0.10, CPU)."""
-
-        def rate(step: Array) -> Array:
-            rate = plan.learning_rate * (jnp.maximum(0.05, 1 - 0.95 * step / last) if plan.decays else 1.0)
-            return jnp.where(step < runs.stop, rate, 0.0)
-
-        return adam(rate)
-
-    run = make_run(
-        lambda runs: skip_network(*sizes, runs.dropout),
-        task.loss,
-        optimizer,
-        (task.x, task.y, task.weight),
-        steps=last,
-        batch_size=plan.batch_size,
-        l2=lambda runs: runs.l2,
-        init=lambda runs: runs.params,
-        metrics={},
-        weight=lambda runs: runs.weight,
-        report_at=plan.report_at,
-        held_out=lambda runs: runs.held_out,
-        outputs=lambda prediction: prediction,
-    )
+    bias, target = first_bias(task), (task.y.shape, task.y.dtype.name)
+    program = Program(sizes, task.loss, target, plan.batch_size, plan.report_at, plan.learning_rate, plan.decays)
+    run = jax.tree.unflatten(_run_structure(program), [jnp.asarray(leaf) for leaf in (task.x, task.y, task.weight)])
     key = jax.random.key(seed)
 
     def train(slots: list[Slot]) -> Trained:
