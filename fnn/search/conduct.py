@@ -33,11 +33,8 @@ def conduct(start: float, prepared: Prepared, options: Options) -> Found:
     folds = assign_folds(strata_of(task.y), plan.n_folds, seed)
     train = make_training(task, plan, folds, seed)
     held_out = _cross_validate(prepared, plan, folds, train)
-    evaluated = np.full(len(folds), -1)
-    for fold, rows in enumerate(held_out.rows):
-        evaluated[rows[rows >= 0]] = fold
-    inside, values = evaluated >= 0, held_out.values()
-    choice = choose(values[:, :, inside], task.weight[inside], cost_of(task))
+    evaluated, values = held_out.evaluated(), held_out.values()
+    choice = choose(values, task.weight[evaluated], cost_of(task))
     refitted = refit(plan, choice, train)
     ensemble = Ensemble(
         output=task.output,
@@ -48,8 +45,9 @@ def conduct(start: float, prepared: Prepared, options: Options) -> Found:
         members=refitted.members,
         shares=refitted.shares,
     )
-    groups = evaluated if plan.trained_folds > 1 else groups_of_rows(evaluated, task.y, seed)
-    honest = choose_without(plan, held_out, values, groups, evaluated)
+    groups = np.full(len(folds), -1)
+    groups[evaluated] = folds[evaluated] if plan.trained_folds > 1 else groups_of_rows(task.y[evaluated], seed)
+    honest = choose_without(plan, held_out, values, groups)
     rows = tuple(
         Row(tried.width, tried.l2, tried.dropout, plan.report_at[report], float(cost), float(share))
         for tried, report, cost, share in zip(plan.candidates, choice.report, choice.costs, choice.shares, strict=True)

@@ -28,19 +28,13 @@ class Honest(NamedTuple):
     linear: Float[np.ndarray, "n k"]
 
 
-def groups_of_rows(evaluated: Int[np.ndarray, " n"], y: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:
-    """Return up to five groups of the held-out rows of a single split, in the place of folds; -1 for other rows."""
-    groups, inside = np.full(len(evaluated), -1), np.flatnonzero(evaluated >= 0)
-    groups[inside] = assign_folds(strata_of(y)[inside], min(5, len(inside)), seed)
-    return groups
+def groups_of_rows(y: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:
+    """Return up to five groups of the held-out rows of a single split, in the place of folds."""
+    return assign_folds(strata_of(y), min(5, len(y)), seed)
 
 
 def choose_without(
-    plan: Plan,
-    held_out: HeldOut,
-    values: Float[np.ndarray, "c reports n m"],
-    groups: Int[np.ndarray, " n"],
-    evaluated: Int[np.ndarray, " n"],
+    plan: Plan, held_out: HeldOut, values: Float[np.ndarray, "c reports m v"], groups: Int[np.ndarray, " n"]
 ) -> Honest:
     """Predict each row by a choice that did not see the row's group.
 
@@ -48,20 +42,21 @@ def choose_without(
       plan: the plan of the search.
       held_out: the outputs of the candidates.
       values: what `held_out.values()` returns.
-      groups: the group of each row; -1 if it has none.
-      evaluated: the fold whose networks predict a row; -1 if none does.
+      groups: the group of each row of the table; -1 if it is not evaluated.
     """
-    task, cost = held_out.task, cost_of(held_out.task)
+    task, cost, evaluated = held_out.task, cost_of(held_out.task), held_out.evaluated()
     is_linear = np.array([candidate.width == 0 for candidate in plan.candidates])
     out, linear = (np.full((len(groups), task.k), np.nan) for _ in range(2))
     for group in range(groups.max() + 1):
-        seen = (groups >= 0) & (groups != group)
-        choice = choose(values[:, :, seen], task.weight[seen], cost)
+        seen = groups[evaluated] != group
+        choice = choose(values[:, :, seen], task.weight[evaluated[seen]], cost)
         best = int(np.argmin(np.where(is_linear, choice.costs, np.inf))) if is_linear.any() else None
-        for fold in np.unique(evaluated[groups == group]):
+        for fold in range(len(held_out.rows)):
             rows = held_out.rows[fold][held_out.rows[fold] >= 0]
             here = groups[rows] == group
-            predict = functools.partial(_predict, held_out, choice, int(fold), here)
+            if not here.any():
+                continue
+            predict = functools.partial(_predict, held_out, choice, fold, here)
             out[rows[here]] = sum(choice.shares[c] * predict(c) for c in np.flatnonzero(choice.shares).tolist())
             if best is not None:
                 linear[rows[here]] = predict(best)

@@ -15,7 +15,7 @@ from fnn.search.records import Candidate
 REPORTS = 10, 20, 40, 80, 120, 160, 200, 260, 320  # steps, for tables of up to SMALL rows
 SMALL, LARGE = 2_000, 6_000  # rows: up to which REPORTS suffice; above which the table is split once
 SECONDS = 25.0  # for the trainings of a table, estimated
-MOST_OUTPUTS = 4e7  # numbers kept from the reports of all runs
+MOST_OUTPUTS = 2e7  # numbers kept from the reports of all runs
 MOST_HELD_OUT = 10_000  # rows of a fold that are evaluated
 
 
@@ -119,7 +119,10 @@ def _bounded(plan: Plan, n: int, k: int) -> Plan:
     if plan.runs * held_out * k * len(plan.report_at) > MOST_OUTPUTS:
         plan = plan._replace(report_at=plan.report_at[1::2] if len(plan.report_at) % 2 == 0 else plan.report_at[::2])
     most = int(MOST_OUTPUTS / (plan.runs * k * len(plan.report_at)))
-    return plan._replace(most_held_out=max(20, min(held_out, most)))
+    plan = plan._replace(most_held_out=max(20, min(held_out, most)))
+    if plan.trained_folds == 1:  # rows that are not evaluated are trained on
+        plan = plan._replace(n_folds=max(plan.n_folds, n // plan.most_held_out))
+    return plan
 
 
 def shortened(plan: Plan, ratio: float) -> Plan:

@@ -28,18 +28,21 @@ class HeldOut(NamedTuple):
         inside = self.rows[fold] >= 0
         return activate(self.task.output, self.outputs[candidate, fold, report][inside].astype(np.float64))
 
-    def values(self) -> Float[np.ndarray, "c reports n m"]:
-        """Return probabilities of the truth, or errors, as `choose` takes them; NaN for rows in no fold."""
+    def evaluated(self) -> Int[np.ndarray, " m"]:
+        """Return the rows that are held out, fold after fold."""
+        return self.rows[self.rows >= 0]
+
+    def values(self) -> Float[np.ndarray, "c reports m v"]:
+        """Return probabilities of the truth, or errors, as `choose` takes them, for the evaluated rows."""
         c, folds, reports = self.outputs.shape[:3]
-        y = self.task.y
-        m = 1 if self.task.output == "softmax" else self.task.k
-        values = np.full((c, reports, len(y), m), np.nan, np.float32)
-        for candidate in range(c):
-            for fold in range(folds):
-                rows = self.rows[fold][self.rows[fold] >= 0]
-                for report in range(reports):
-                    p = self.predictions(candidate, report, fold)
-                    values[candidate, report, rows] = of_truth(self.task.output, p, y[rows])
+        y = self.task.y[self.evaluated()]
+        v = 1 if self.task.output == "softmax" else self.task.k
+        values = np.empty((c, reports, len(y), v), np.float32)
+        ends = np.cumsum((self.rows >= 0).sum(axis=1))
+        for candidate, report, fold in np.ndindex(c, reports, folds):
+            part = slice(ends[fold - 1] if fold else 0, ends[fold])
+            p = self.predictions(candidate, report, fold)
+            values[candidate, report, part] = of_truth(self.task.output, p, y[part])
         return values
 
 
