@@ -211,7 +211,8 @@ def main(config: Config) -> None:
         seconds=seconds | {"whole": round(time.perf_counter() - STARTED, 2)},
         versions=versions,
     )
-    tabular_report.write(folder, told)
+    measured = tabular_report.measure(told)
+    tabular_report.write(folder, measured)
     if fitted.result is not None:
         reports.save_history(folder / "history.csv", fitted.result.history)
     seconds["whole"] = round(time.perf_counter() - STARTED, 2)
@@ -226,7 +227,8 @@ def main(config: Config) -> None:
     reports.save_json(folder / RUN, report)
     check_saved(folder, fitted.model, prepared.frame)
     print()
-    Console(highlight=False).print(tabular_report.scores_table(told))
+    Console(highlight=False).print(tabular_report.scores_table(measured))
+    print(*tabular_report.sentences(measured), sep="\n")
     if best := describe.best_features(told):
         print(f"columns that matter most (decrease of {told.importance_of}, if shuffled): {', '.join(best)}")
     print(f"{seconds['whole']:.1f} s in total")
