@@ -60,10 +60,10 @@ def prepare(
 
     chosen = {f"--{name}": getattr(flags, name) for name in Flags._fields if name != "missing"}
     table = read_table(path, {target_name, *(name for names in chosen.values() for name in names)}, delimiter, encoding)
-    check_names(path, table, {"--target": [target_name]} | chosen)
     for flag, names in chosen.items():
         if target_name in names:
             raise usage(flag, "columns other than the target", target_name)
+    check_names(path, table, {"--target": [target_name]} | chosen)
     target = find_target(table, target_name, task, flags.missing, path)
     y, known = read_target(target, table, flags.missing, path)
     columns = decide_columns(table, target_name, flags, path)
@@ -118,7 +118,7 @@ def check_names(path: Path, table: Table, chosen: Mapping[str, Sequence[str]]) -
                 if len(names) == 1:
                     hint = f": its only column is {names[0][:60]!r}; --delimiter sets the character between columns"
                 raise UsageError(f"{flag}: {path} has no column {name!r}{hint}")
-            if seen.setdefault(name, flag) != flag and flag != "--target":
+            if seen.setdefault(name, flag) != flag:
                 raise UsageError(f"{flag}: {name!r} is named by {seen[name]} too")
 
 
