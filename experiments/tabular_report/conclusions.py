@@ -19,9 +19,8 @@ def conclusions(measured: Measured) -> list[Remark]:
     used = [one for one in contents.candidates if one.share > 0]
     is_linear = bool(used) and all(one.linear for one in used)
     if "linear" in measured.against and not is_linear and beside.tone != "bad":
-        linear, metric = measured.against["linear"], measured.metrics[0]
-        pair = (plain(Score(measured.main_scores[metric.key][who].value)) for who in ("model", "linear"))
-        found.append(words.against_linear(linear.cost, linear.mistakes, f"{metric.name} {' against '.join(pair)}"))
+        linear = measured.against["linear"]
+        found.append(words.against_linear(linear.cost, linear.mistakes, _beside_linear(measured)))
     leading, guessed = (measured.main_scores[measured.metrics[0].key][who] for who in ("model", "guessing"))
     if leading.value is not None and guessed.value is not None:
         found.append(suspicions.leak(leading.value, guessed.value, contents.features, contents.importances))
@@ -38,6 +37,17 @@ def conclusions(measured: Measured) -> list[Remark]:
         suspicions.useless(contents.features, contents.importances),
     ]
     return [remark for remark in found if remark is not None]
+
+
+def _beside_linear(measured: Measured) -> str:
+    """Return a score of the model and of the linear model: the leading one, or a later one if they look the same."""
+    text = ""
+    for metric in sorted(measured.metrics, key=lambda one: one.key not in (measured.metrics[0].key, "log_loss")):
+        ours, linear = (plain(Score(measured.main_scores[metric.key][who].value)) for who in ("model", "linear"))
+        text = text or f"{metric.name} {ours} against {linear}"
+        if ours != linear:
+            return f"{metric.name} {ours} against {linear}"
+    return text
 
 
 def n_folds(measured: Measured) -> int | None:
