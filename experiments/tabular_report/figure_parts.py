@@ -16,7 +16,7 @@ MOST_TARGETS, MOST_FEATURES = 4, 30
 
 def figure(title: str, content: str, caption: str = "", legend: str = "") -> str:
     """Return a figure; `title` is HTML."""
-    words = f"<figcaption class='soft'>{html.escape(caption)}</figcaption>" if caption else ""
+    words = f"<p class='soft'>{html.escape(caption)}</p>" if caption else ""
     return f"<figure class='panel'><h3>{title}</h3>{legend}{content}{words}</figure>"
 
 

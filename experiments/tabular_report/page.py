@@ -25,16 +25,16 @@ STYLES = (
 FILES = ("report.html", "scores.json")
 LINKS = {
     "scores": "Scores",
-    "outputs": "In detail",
+    "outputs": "Detail",
     "confusion": "Confusion",
     "probabilities": "Probabilities",
     "errors": "Errors",
-    "importance": "Columns that matter",
-    "learning": "Learning curves",
+    "importance": "Importance",
+    "learning": "Learning",
     "search": "Search",
     "warnings": "Warnings",
     "data": "Data",
-    "use": "How to use it",
+    "use": "Use",
 }
 
 

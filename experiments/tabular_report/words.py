@@ -66,8 +66,8 @@ def against_linear(cost: Difference, mistakes: Difference, scores: str) -> Remar
     if worse and not better:
         text = f"Worse than a linear model ({scores}), by more than chance explains: prefer --model linear."
         return Remark("bad", text)
-    simpler = "which is simpler and easier to explain: consider --model linear."
-    return Remark("note", f"No better than a linear model ({scores}), {simpler}")
+    text = f"No better than a linear model, beyond what chance explains ({scores})"
+    return Remark("note", f"{text}. A linear model is simpler and easier to explain: consider --model linear.")
 
 
 def still_improving(history: Mapping[str, np.ndarray] | None, candidates: Sequence[Candidate]) -> Remark | None:
