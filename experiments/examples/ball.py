@@ -135,11 +135,18 @@ def main(config: Config) -> None:
             (-0.2, 0.2), accuracies, PLACES, (figures.BLUE, figures.ORANGE), ("", "//"), strict=True
         ):
             panels["bars"].bar(
-                positions + offset, heights, 0.38, color=colour, hatch=hatch, edgecolor="white", lw=0, label=place
+                positions + offset,
+                heights,
+                0.38,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white",
+                lw=0,
+                label=f"ball {place}",
             )
         panels["bars"].set_axisbelow(True)
         panels["bars"].axhline(0.5, color=figures.GREY, ls=":", lw=1.4, label="guessing")
         panels["bars"].set_xticks(positions, [name.replace(" ", "\n", 1) for name in values])
         panels["bars"].set(ylim=(0, 1.02), ylabel="share of test images classified correctly")
-        figure.legend(*panels["bars"].get_legend_handles_labels(), loc="outside lower right", title="ball", ncols=2)
+        figure.legend(*panels["bars"].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     common.save_results(folder, config, figure, accuracy=values, training_costs=costs)

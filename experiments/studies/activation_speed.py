@@ -126,8 +126,8 @@ def panel(axes: "Axes", title: str, curves: dict[str, np.ndarray], threshold: fl
     for (name, values), (style, colour) in zip(curves.items(), styles, strict=True):
         axes.plot(values.T, style, color=colour, lw=1.4, label=[name] + [None] * (len(values) - 1))
     axes.axhline(threshold, color=figures.GREY, ls=":", lw=1.2)
-    place = {"transform": axes.get_yaxis_transform(), "va": "top", "fontsize": 10}
-    axes.text(0.02, threshold, f"J = {threshold}", color=figures.GREY, **place)
+    place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "fontsize": 10}
+    axes.text(0.98, threshold, f"J = {threshold}", color=figures.GREY, **place)
     axes.set(title=title, xlabel="iteration", ylabel="cost J", yscale="log", ylim=(0.05, 4))
     axes.set_yticks([0.1, 0.2, 0.5, 1, 2], labels=["0.1", "0.2", "0.5", "1", "2"])
     axes.tick_params(axis="y", which="minor", labelleft=False, length=0)

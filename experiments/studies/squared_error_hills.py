@@ -159,7 +159,7 @@ def run(config: Config) -> Outcome:
         title=f"A line: {100 * outside:.0f} % outside 0 to 1", xlabel="w x + b by least squares", ylabel="tumours"
     )
     right.set_axisbelow(True)
-    right.legend(loc="upper left")
+    right.legend(loc="upper left", frameon=True, framealpha=1, edgecolor="none")
     return Outcome(criteria, figure, numbers)
 
 

@@ -1,20 +1,17 @@
 """Which lines of a figure have no name."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 
-def look(line: Line2D) -> tuple[str, str, Any]:
-    """Return what tells a line from others: colour, dashes, marker."""
-    marker = line.get_marker()
-    return to_hex(line.get_color()), str(line.get_linestyle()), None if marker in ("None", "", " ") else marker
+def look(line: Line2D) -> tuple[str, str]:
+    """Return what tells a line from others: its colour and its dashes. A legend's entry may have a marker besides."""
+    return to_hex(line.get_color()), str(line.get_linestyle())
 
 
 def legends(figure: Figure) -> Iterator[Legend]:
@@ -34,9 +31,6 @@ def unnamed_lines(figure: Figure) -> list[str]:
     """
     found = []
     named = {look(line) for legend in legends(figure) for line in legend.get_lines()}
-    for legend in legends(figure):
-        steps = (patch for patch in legend.get_patches() if isinstance(patch, Patch))  # of histograms
-        named |= {(to_hex(patch.get_edgecolor()), str(patch.get_linestyle()), None) for patch in steps}
     for axes in figure.axes:
         title = axes.get_title(loc="left") or axes.get_title()
         lines = [line for line in axes.get_lines() if line.get_linestyle() != "None" and np.any(line.get_ydata())]

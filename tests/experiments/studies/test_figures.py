@@ -63,7 +63,7 @@ def test_lines_without_a_name_are_found():
     left.axhline(0, color="green")
     right.plot([0, 1], [1, 2], color="orange")
     left.legend()
-    assert unnamed_lines(figure) == [": ('#ffa500', '-', None)", "left: ('#ff0000', '--', None)"]
+    assert unnamed_lines(figure) == [": ('#ffa500', '-')", "left: ('#ff0000', '--')"]
     right.set_title("the only line")
     left.text(0, 2, "red", color="red")
     assert unnamed_lines(figure) == []
