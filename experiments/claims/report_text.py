@@ -45,7 +45,8 @@ def equations(lines: list[str]) -> str:
     """Return indented lines as formulas: side by side on one line, or in a table whose columns are the lines'."""
     indent = min(len(line) - len(line.lstrip()) for line in lines)
     rows = columns([line[indent:] for line in lines])
-    cell = lambda texts: "".join(f"<span>{with_formulas(text, display=True)}</span>" for text in texts)
+    whole = lambda text: re.sub(r"(<math.*?</math>[,.;:])", r'<span class="whole">\1</span>', text)
+    cell = lambda texts: "".join(f"<span>{whole(with_formulas(text, display=True))}</span>" for text in texts)
     if len(rows) == 1:
         return f'<div class="equations">{cell(itertools.chain(*rows[0]))}</div>'
     body = "".join("<tr>" + "".join(f"<td>{cell(texts)}</td>" for texts in row) + "</tr>" for row in rows)
@@ -84,7 +85,7 @@ def title(docstring: str) -> str:
 def body(docstring: str) -> str:
     """Return the text after the first line, without the block that contains only the command.
 
-    >>> body("Title.\\n\\n    python -m experiments x\\n\\nWith words,\\n\\n    y.\\n").partition("<math")[0]
+    >>> body("Title.\\n\\n    python -m experiments x\\n\\nWith words,\\n\\n    y = 2\\n").partition("<math")[0]
     '<p>With words,</p><div class="equations"><span>'
     """
     blocks = re.split(r"\n\s*\n", docstring.partition("\n")[2].strip("\n"))

@@ -52,11 +52,11 @@
   }
 
   function keep() {
+    show();
     const set = new URLSearchParams();
     if (find.value) set.set("find", find.value);
     if (verdict.value) set.set("verdict", verdict.value);
     history.replaceState(null, "", "#" + (set.toString() || "claims"));
-    show();
   }
 
   function follow() {

@@ -151,6 +151,6 @@ def test_columns_of_formulas_line_up():
     told = report_text.body("T.\n\nWith\n\n    cost    C = 1,  D = 2\n    other   C = 3\n")
     cells = [re.sub(r"<math.*?</math>", "M", row) for row in re.findall(r"<tr>(.*?)</tr>", told)]
     assert cells == [
-        "<td><span>cost</span></td><td><span>M,</span><span>M</span></td>",
+        '<td><span>cost</span></td><td><span><span class="whole">M,</span></span><span>M</span></td>',
         "<td><span>other</span></td><td><span>M</span></td>",
     ]
