@@ -27,7 +27,11 @@ def test_each_run_of_a_sweep_is_the_run_alone():
         assert_same(of(part(found), i, 1), part(RUN(hyper_of(i), keys(2)[1])))
 
 
-NORMALIZED = fnn.serial(fnn.dense(4, 5), fnn.batch_norm(5), fnn.tanh, fnn.dense(5, 3))
+# the bias before batch_norm has a gradient of zero, of which Adam would normalise the rounding error
+NORMALIZED = {
+    "network": fnn.serial(fnn.dense(4, 5), fnn.batch_norm(5), fnn.tanh, fnn.dense(5, 3)),
+    "make_optimizer": lambda h: fnn.momentum(h["rate"]),
+}
 CASES = {
     "epochs": {"epochs": 2},
     "epochs with reports": {"epochs": 5, "report_at": (1, 2, 5)},
@@ -35,13 +39,8 @@ CASES = {
     "no report at the end": {"steps": 9, "report_at": (2, 5)},
     "a batch of all": {"steps": 6, "report_at": (1, 6), "batch_size": 23},
     "weights of the data": {"steps": 7, "data": (X, Y, WEIGHT)},
-    "batch_norm": {"network": NORMALIZED, "steps": 7, "data": (X, Y, WEIGHT), "keep": "validation_cost"},
-    "batch_norm, epochs": {
-        "network": NORMALIZED,
-        "epochs": 2,
-        "seed": lambda h: h["seed"],
-        "stop": lambda h: h["stop"],
-    },
+    "batch_norm": NORMALIZED | {"steps": 7, "data": (X, Y, WEIGHT), "keep": "validation_cost"},
+    "batch_norm, epochs": NORMALIZED | {"epochs": 2, "seed": lambda h: h["seed"], "stop": lambda h: h["stop"]},
     "validation": {"steps": 7, "held_out": None, "validation": (X[:7], Y[:7], WEIGHT[:7]), "outputs": lambda z: z},
     "keep the accuracy": {"steps": 12, "report_at": (2, 4, 12), "keep": "accuracy", "held_out": None},
     "a seed alone": {"steps": 7, "weight": None, "held_out": None, "seed": lambda h: h["seed"]},
