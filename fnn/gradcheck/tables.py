@@ -38,7 +38,8 @@ def html_table(headline: str, leaves: Sequence[Any], foot: Sequence[str]) -> str
         if leaf.status not in ("PASS", "SKIPPED") and leaf.evidence:
             lines = [*leaf.evidence[:EVIDENCE], *["…"] * (len(leaf.evidence) > EVIDENCE)]
             text = "<br>".join(html.escape(line) for line in lines)
-            rows.append(f'<tr><td></td><td colspan="{len(HEADER) - 1}" {_LEFT}>{text}</td></tr>')
+            style = 'style="text-align: left; white-space: pre-wrap"'
+            rows.append(f'<tr><td></td><td colspan="{len(HEADER) - 1}" {style}>{text}</td></tr>')
     if passes < 0:
         rows.append(f'<tr><td colspan="{len(HEADER)}" {_LEFT}>… and {-passes} more leaves that pass</td></tr>')
     head = "".join(f"<th {_LEFT}>{html.escape(name)}</th>" for name in HEADER)

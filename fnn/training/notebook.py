@@ -55,7 +55,7 @@ def updating_line(epochs: int) -> Iterator[Reporter]:
         yield Reporter(show, advance, note)
     finally:
         if line == "compiling":  # an error came before the first report
-            line = format_line(epoch, epochs, {}, time.perf_counter() - started)
+            line = f"epoch {epoch}/{epochs}  {time.perf_counter() - started:.1f} s"
         update(None)
 
 
