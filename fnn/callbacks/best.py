@@ -27,7 +27,8 @@ class BestModel:
 
     def __call__(self, epoch: int, logs: dict[str, float], state: TrainState) -> None:
         value = value_of("best_model", logs, self.name)
-        due = agreement.is_main_process() and better(value, self._best(epoch), self.lower_is_better)
+        with agreement.fail_together("best_model"):
+            due = agreement.is_main_process() and better(value, self._best(epoch), self.lower_is_better)
         if not agreement.all_max(due)[0]:
             return
         params, self.exported = _on_host(state.params), None

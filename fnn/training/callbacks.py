@@ -22,16 +22,23 @@ def call_all(
 ) -> tuple[bool, KeyboardInterrupt | None]:
     """Call every callback, with the user's mesh set.
 
+    The processes agree after each of them whether it failed or was interrupted, since the next one may communicate.
+
     Returns: whether one of them, in any process, ends the training; and the KeyboardInterrupt that one raised here.
     """
     stopped, interrupt = False, None
-    with agreement.fail_together("fit"), contextlib.nullcontext() if layout is None else jax.set_mesh(layout.mesh):
+    (count,) = agreement.all_max(len(callbacks))  # those of the processes may differ
+    with contextlib.nullcontext() if layout is None else jax.set_mesh(layout.mesh):
         state = state if layout is None else to_user_mesh(layout, state)
-        try:
-            for callback in callbacks:
-                stopped |= _check_result(callback(epoch, dict(logs), state))
-        except KeyboardInterrupt as error:  # the other processes have to hear of it
-            interrupt = error
+        for i in range(count):
+            with agreement.fail_together("fit"):
+                try:
+                    for callback in callbacks[i : i + 1]:
+                        stopped |= _check_result(callback(epoch, dict(logs), state))
+                except KeyboardInterrupt as error:  # the other processes have to hear of it
+                    interrupt = error
+            if agreement.all_max(interrupt is not None)[0]:
+                break
     return bool(agreement.all_max(stopped)[0]), interrupt
 
 
