@@ -22,6 +22,7 @@ from typing import Any
 import fnn
 
 _MORE = ("layers", "losses", "optimizers", "training", "types")  # pages besides those of the public modules
+_STYLE = "@media (min-width: 770px) { main, header { width: calc(68rem + var(--sidebar-width)) } }"  # 120 columns of code
 _WITH_PARTS = ("layers",)  # packages whose modules have pages of their own, where each formula stands
 
 
@@ -37,7 +38,9 @@ def main(folder: Path) -> int:
         for name, page in pages.items():
             _warn_of_lists(page)
             page.submodules = [inner for other, inner in pages.items() if other.rpartition(".")[0] == name]
-        render.configure(docformat="google", footer_text=f"fnn {fnn.__version__}")
+        _write(folder / "style" / "custom.css", _STYLE)
+        footer = f"fnn {fnn.__version__}"
+        render.configure(docformat="google", footer_text=footer, template_directory=folder / "style")
         for name, page in pages.items():
             _write(folder / f"{name.replace('.', '/')}.html", render.html_module(page, pages))
         _write(folder / "index.html", render.html_index(pages))
