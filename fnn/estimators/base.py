@@ -19,6 +19,7 @@ from fnn.estimators.parameters import Network
 from fnn.estimators.pickling import from_names, to_names
 from fnn.estimators.training import Arrays, Rule, Validation, computing_in, steps_per_epoch, train
 from fnn.estimators.tuned import set_numbers
+from fnn.optimizers import adam
 from fnn.search import Found
 from fnn.training.evaluation import predict
 from fnn.training.step import init_state
@@ -35,30 +36,53 @@ _OF_TRAINING += ("validation_scores_", "best_validation_score_")
 class NetworkEstimator(BaseEstimator):
     """The common part of `NetworkClassifier` and `NetworkRegressor`."""
 
-    hidden_layer_sizes: Sequence[int] | int
-    activation: Layer | None
-    network: Network | None
-    loss: Loss | None
-    optimizer: Callable[[Any], Any] | GradientTransformation
-    alpha: float
-    batch_size: int
-    learning_rate_init: float
-    max_iter: int
-    random_state: Any
-    tol: float
-    verbose: bool
-    warm_start: bool
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: float
-    standardize: bool
-    search: bool
-    search_seconds: float | None
-
     _state: TrainState
     _scaling: Standardization | None
     _size: tuple[int, int]
     _dtype: np.dtype
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] | int = (100,),
+        activation: Layer | None = None,
+        *,
+        network: Network | None = None,
+        loss: Loss | None = None,
+        optimizer: Callable[[Any], Any] | GradientTransformation = adam,
+        alpha: float = 1e-4,
+        batch_size: int = 200,
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 10,
+        standardize: bool = True,
+        search: bool = False,
+        search_seconds: float | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.standardize = standardize
+        self.search = search
+        self.search_seconds = search_seconds
 
     @property
     def params_(self) -> Any:
@@ -144,7 +168,10 @@ class NetworkEstimator(BaseEstimator):
     def _train(
         self, loss: Loss, data: Arrays, metrics: Mapping[str, Metric], validation: Validation | None, incremental: bool
     ) -> None:
-        """Train on these targets, with x as the user passes it, and set what all estimators report."""
+        """Train on these targets, with x as the user passes it, and set what all estimators report.
+
+        The metrics are computed if they are read: for early stopping, or to be printed.
+        """
         epochs, patience = (1, math.inf) if incremental else (int(self.max_iter), self.n_iter_no_change)
         rows, weight = data[0].shape[0], data[2]
         # as in MLPClassifier, the penalty of a batch is divided by the weight of its rows
@@ -158,7 +185,7 @@ class NetworkEstimator(BaseEstimator):
                 self._scaled(data),
                 Rule(epochs, float(self.tol), patience),
                 batch_size=int(self.batch_size),
-                metrics=metrics,
+                metrics=metrics if validation is not None or self.verbose else {},
                 validation=validation and validation._replace(data=self._scaled(validation.data)),
                 verbose=bool(self.verbose),
             )

@@ -4,26 +4,77 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from fnn import checks
 from fnn.estimators import labels, parameters, searching, targets
-from fnn.estimators.base import NetworkEstimator
+from fnn.estimators.class_predictions import ClassPredictions
 from fnn.estimators.parameters import Network
 from fnn.estimators.training import Validation
-from fnn.losses import sigmoid_cross_entropy, softmax_cross_entropy
 from fnn.optimizers import adam
 from fnn.types import GradientTransformation, Layer, Loss
 
 
-class NetworkClassifier(ClassifierMixin, NetworkEstimator):
+class NetworkClassifier(ClassPredictions):
     """A neural network that classifies, with the interface of scikit-learn.
 
+    `fit` draws the network, standardizes the features, and trains it with `fnn.fit`, until `max_iter` epochs have run
+    or the cost settles. Parameters are named as those of `sklearn.neural_network.MLPClassifier` where they mean the
+    same; a grid over them works for both. A second `fit` in one process compiles nothing, if the data have about the
+    same size: `alpha`, `learning_rate_init`, `tol`, `max_iter` and the weights are data of the compiled program.
+
     Args:
-      hidden_layer_sizes: the number of units of each hidden layer.
+      hidden_layer_sizes: the units of each hidden layer; `()` is softmax regression.
+      activation: the layer after each hidden layer, such as `fnn.tanh`. Default: `fnn.relu`.
+      network: another network in place of these layers: a function (n_in, n_out) -> layer, or a layer. It has one
+        output per class, or for two classes one alone. Only an estimator with a function that can be imported can be
+        pickled; a layer cannot, as its functions have no names.
+      loss: a loss of fnn or of your own. Default: `fnn.softmax_cross_entropy`; for several labels per row
+        `fnn.sigmoid_cross_entropy`. Its targets are integer labels if it takes them, else zeros and ones (n, classes).
+        Probabilities are the softmax of the outputs, unless the loss is one of fnn's that asks for others.
+      optimizer: a function of the learning rate, such as `fnn.adam`, `optax.adamw`, or
+        `functools.partial(fnn.heavy_ball, beta=0.9)`; or a made optimizer, which ignores `learning_rate_init`.
+      alpha: strength of the L2 penalty alpha/2 ‖W‖² on the weights. As in MLPClassifier, it is divided by the number
+        of rows of a batch (by the sum of their weights).
+      batch_size: rows per step, at most all of them.
+      learning_rate_init: the learning rate, constant unless the optimizer schedules it.
+      max_iter: the largest number of epochs. If it is reached, `fit` warns with a ConvergenceWarning.
+      random_state: an int makes the result the same in each call; or a RandomState, or None.
+      tol: an epoch that improves the cost (with early stopping, the score) by less than this counts as no improvement.
+      verbose: print the progress of `fnn.fit`.
+      warm_start: a second `fit` goes on from the state of the first, its optimizer included.
+      early_stopping: hold out rows, stop when their accuracy settles, and keep the parameters of the best epoch.
+      validation_fraction: the share of the rows held out for early stopping.
+      n_iter_no_change: epochs in a row without improvement after which the training ends; `math.inf` for never.
+      class_weight: "balanced", a dict {label: weight}, or None. It multiplies `sample_weight`.
+      standardize: subtract the mean of each feature and divide by its standard deviation, both from the rows that
+        train. Networks need features of size 1; turn it off if they are, or if zeros must stay zeros.
+      search: train many networks and linear models by cross-validation as one program, and combine the best
+        (`fnn.search`). Of the parameters above only `random_state` and `class_weight` count then.
+      search_seconds: a limit on the seconds that the search takes. Default: it depends on the size of the table.
+
+    Attributes:
+      classes_: the labels in order, those of the columns of `predict_proba`; numbers of columns for several labels.
+      n_features_in_, feature_names_in_: number and, for a DataFrame, names of the features.
+      network_, params_: the network as a Layer, and its parameters.
+      n_iter_, loss_curve_: number of epochs, and the cost of each, a mean over its batches without the penalty.
+      loss_, best_loss_: the last and the least cost; `best_loss_` is None with early stopping.
+      validation_scores_, best_validation_score_: the accuracy on the rows held out, of each epoch and the best.
+      search_, ensemble_: after a search its report and what it found, instead of the four lines before.
+
+    float32 features are trained in float32, which is faster on a GPU, all others in float64, as scikit-learn does.
+    Sparse features are refused. The metadata `sample_weight` can be routed.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> x, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = NetworkClassifier((16,), learning_rate_init=0.05, tol=0.01, random_state=0)
+    >>> bool(cross_val_score(model, x, y, cv=3).mean() > 0.9)
+    True
+    >>> model.fit(x, y).predict_proba(x[:2]).shape, [str(name) for name in model.feature_names_in_[:2]]
+    ((2, 3), ['sepal length (cm)', 'sepal width (cm)'])
     """
 
     def __init__(
@@ -50,31 +101,28 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         search: bool = False,
         search_seconds: float | None = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            network=network,
+            loss=loss,
+            optimizer=optimizer,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            max_iter=max_iter,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            standardize=standardize,
+            search=search,
+            search_seconds=search_seconds,
+        )
         self.class_weight = class_weight
-        self.standardize = standardize
-        self.search = search
-        self.search_seconds = search_seconds
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "NetworkClassifier":
         """Train the network.
@@ -117,66 +165,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             came = repr(self.class_weight)
             raise checks.fail(function, "class_weight", "a dict or None for partial_fit", came=came, advice=advice)
         return self._fit(X, y, sample_weight, classes, incremental=True)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict a label for each row; or an indicator (n, labels) of zeros and ones.
-
-        Args:
-          X: numbers (n, features).
-
-        Returns:
-          Labels (n,) as they were in y.
-        """
-        decision = self.decision_function(X)
-        if self._multilabel:
-            return (decision > 0).astype(np.int64)
-        index = (decision > 0).astype(np.int64) if decision.ndim == 1 else decision.argmax(axis=1)
-        return self.classes_[index]
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Compute scores: the highest is that of the predicted class.
-
-        Args:
-          X: numbers (n, features).
-
-        Returns:
-          (n, classes), the outputs of the network (logits). For two classes (n,), positive where the second one,
-          `classes_[1]`, is predicted. For an indicator y (n, labels), positive where a label is predicted. After a
-          search, logarithms of probabilities take the place of the outputs.
-        """
-        outputs, loss = self._predict_outputs(X), self._loss()
-        return targets.decisions(loss, outputs, None if self._multilabel else len(self.classes_))
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Compute the probability of each class.
-
-        Args:
-          X: numbers (n, features).
-
-        Returns:
-          Probabilities (n, classes) in the order of `classes_`; for an indicator y, of each label (n, labels).
-        """
-        outputs, loss = self._predict_outputs(X), self._loss()
-        if self._multilabel:
-            return targets.label_probabilities(loss, outputs)
-        return targets.class_probabilities(loss, outputs, len(self.classes_))
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Compute the logarithm of the probability of each class.
-
-        Args:
-          X: numbers (n, features).
-
-        Returns:
-          ln of `predict_proba`, without underflow where the probabilities are a softmax.
-        """
-        outputs, loss = self._predict_outputs(X), self._loss()
-        if self._multilabel:
-            return targets.log(targets.label_probabilities(loss, outputs))
-        return targets.log_probabilities(loss, outputs, len(self.classes_))
-
-    def _loss(self) -> Loss:
-        return self.loss or (sigmoid_cross_entropy if self._multilabel else softmax_cross_entropy)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, *, incremental: bool) -> "NetworkClassifier":
         function = type(self).__name__
@@ -221,9 +209,3 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             expected = f"of the classes {list(self.classes_)}"
             new = sorted(set(found) - set(self.classes_))
             raise checks.fail(type(self).__name__, "y", expected, came=f"also {new}")
-
-    def _predict_outputs(self, X: Any) -> np.ndarray:
-        if not hasattr(self, "ensemble_"):
-            return super()._predict_outputs(X)
-        p = searching.predict(self, X)
-        return searching.logits(p) if self._multilabel else searching.logarithms(p)

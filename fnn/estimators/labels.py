@@ -1,7 +1,7 @@
 """The labels that users pass: what kind they are of, and which classes there are."""
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from fnn import checks
 
@@ -18,4 +18,4 @@ def kind_of(function: str, y: np.ndarray) -> tuple[bool, np.ndarray]:
         expected = "one label per row, or an indicator (n, labels) of zeros and ones"
         raise checks.fail(function, "y", expected, came="several columns with other values")
     multilabel = kind == "multilabel-indicator"
-    return multilabel, np.arange(y.shape[1]) if multilabel else unique_labels(y)
+    return multilabel, np.arange(y.shape[1]) if multilabel else np.unique(y)

@@ -1,6 +1,6 @@
 """NetworkRegressor: a network as a scikit-learn regressor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,60 +11,46 @@ from fnn import checks
 from fnn.data.standardization import Standardization, fit_standardization
 from fnn.estimators import parameters, searching, targets
 from fnn.estimators.base import NetworkEstimator, standardized
-from fnn.estimators.parameters import Network
 from fnn.estimators.training import Validation
 from fnn.losses import squared_error
-from fnn.optimizers import adam
-from fnn.types import GradientTransformation, Layer, Loss
 
 
 class NetworkRegressor(RegressorMixin, NetworkEstimator):
-    """A."""
+    """A neural network that predicts quantities, with the interface of scikit-learn.
+
+    `fit` draws the network, standardizes features and targets, and trains it with `fnn.fit`, until `max_iter` epochs
+    have run or the cost settles. Parameters are named as those of `sklearn.neural_network.MLPRegressor` where they
+    mean the same. A second `fit` in one process compiles nothing, as for `NetworkClassifier`.
+
+    Args:
+      hidden_layer_sizes: the units of each hidden layer; `()` is linear regression.
+      activation: the layer after each hidden layer, such as `fnn.tanh`. Default: `fnn.relu`.
+      network: another network in place of these layers: a function (n_in, n_out) -> layer, or a layer. It has one
+        output per column of y.
+      loss: a loss of fnn or of your own, of outputs and targets (n, columns of y). Default: `fnn.squared_error`. It
+        sees standardized targets, unless `standardize` is False.
+      standardize: standardize the features, and the columns of y too: predictions are in the units of y. Without it
+        the network must learn the size of y by itself, which takes many epochs.
+      optimizer, alpha, batch_size, learning_rate_init, max_iter, random_state, tol, verbose, warm_start,
+        validation_fraction, n_iter_no_change, search, search_seconds: as for `NetworkClassifier`.
+      early_stopping: hold out rows, stop when their R² settles, and keep the parameters of the best epoch. R² is
+        pooled over the columns of y.
+
+    Attributes:
+      n_outputs_: the number of columns of y.
+      validation_scores_, best_validation_score_: R² on the rows held out, of each epoch and the best.
+      loss_curve_, loss_, best_loss_: costs, of standardized targets.
+
+    All other attributes are those of `NetworkClassifier`.
+
+    >>> from sklearn.datasets import load_diabetes
+    >>> x, y = load_diabetes(return_X_y=True)
+    >>> model = NetworkRegressor((), learning_rate_init=0.05, tol=0.01, random_state=0)
+    >>> bool(model.fit(x[:300], y[:300]).score(x[300:], y[300:]) > 0.4)
+    True
+    """
 
     _target_scaling: Standardization | None
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Sequence[int] | int = (100,),
-        activation: Layer | None = None,
-        *,
-        network: Network | None = None,
-        loss: Loss | None = None,
-        optimizer: Callable[[Any], Any] | GradientTransformation = adam,
-        alpha: float = 1e-4,
-        batch_size: int = 200,
-        learning_rate_init: float = 1e-3,
-        max_iter: int = 200,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: float = 10,
-        standardize: bool = True,
-        search: bool = False,
-        search_seconds: float | None = None,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.standardize = standardize
-        self.search = search
-        self.search_seconds = search_seconds
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "NetworkRegressor":
         """Train the network.

@@ -9,7 +9,10 @@ import jax
 import numpy as np
 
 from fnn.training.fit import fit
+from fnn.training.row_counts import few_rows
 from fnn.types import GradientTransformation, Layer, Loss, Metric, TrainState
+
+_FEWEST = 32  # a program for fewer rows takes as long
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """(x, y, weight)"""
@@ -59,16 +62,18 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 def padded(data: Arrays, batch_size: int | None = None) -> Arrays:
     """Return the data with rows of weight 0 at the end, so that other numbers of rows compile few other programs.
 
-    Rows that make one batch are padded to a power of two, more rows to whole batches. Rows of weight 0 count for
-    nothing; the padding repeats rows of the data, for layers that look at the whole batch.
+    Rows that make one batch are padded as `few_rows` says and to at least 32, more rows to whole batches. Rows of
+    weight 0 count for nothing; the padding repeats rows of the data, for layers that look at the whole batch.
 
     >>> x, y, weight = np.zeros((5, 2)), np.arange(5), np.ones(5)
-    >>> padded((x, y, weight), 200)[1], padded((x, y, weight), 3)[2]
-    (array([0, 1, 2, 3, 4, 0, 1, 2]), array([1., 1., 1., 1., 1., 0.]))
+    >>> padded((x, y, weight), 3)[1:]
+    (array([0, 1, 2, 3, 4, 0]), array([1., 1., 1., 1., 1., 0.]))
+    >>> padded((x, y, weight), 200)[0].shape
+    (32, 2)
     """
     rows = len(data[0])
     if batch_size is None or rows <= batch_size:
-        size = max(8, 1 << (rows - 1).bit_length())
+        size = max(_FEWEST, few_rows(rows))
     else:
         size = steps_per_epoch(rows, batch_size) * batch_size
     index = np.arange(size) % rows
