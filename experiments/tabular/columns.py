@@ -54,7 +54,9 @@ def decide_columns(table: Table, target: str, flags: Flags, source: object) -> l
     habits = Habits(any(form.decimal == "," for form in numerals), "%d" in dates if {"%d", "%m"} & set(dates) else None)
     if habits != Habits():
         for name, column in found.items():
-            if column.warning or (isinstance(column.form, Numerals) and column.form.decimal == "." and habits.comma):
+            points = habits.comma and isinstance(column.form, Numerals) and column.form.decimal == "."
+            values = table.columns[name]
+            if column.warning or (points and values.dtype.kind not in "iuf" and values.str.contains(r"[0-9]\.").any()):
                 found[name] = _decide(table, name, flags, habits, source)
     return list(found.values())
 

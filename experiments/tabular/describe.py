@@ -1,9 +1,9 @@
 """What a trained model is reported as: predictions, what matters to it, what was searched."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float64
 
@@ -14,7 +14,7 @@ from experiments.tabular.prepare import Prepared, override
 from experiments.tabular.transform import outputs_of
 from experiments.tabular_report import Candidate, Column, Contents, Part
 
-_SECONDS, _ROWS, _REPEATS = 3.0, 1000, 3  # of the permutations
+_PRODUCTS, _ROWS, _REPEATS = 3e9, 1000, 3  # products of numbers, rows and repeats of all permutations
 
 
 def contents(prepared: Prepared, fitted: Fitted, facts: Mapping[str, Any], **others: Any) -> Contents:
@@ -91,24 +91,29 @@ def permuted(
     """
     tested = len(fitted.test) > 0
     rng = np.random.default_rng(0)
-    rows = rng.permutation(fitted.test if tested else fitted.train)[:_ROWS]
-    x = inputs(model, prepared.frame.iloc[rows], "the table")
-    start = time.perf_counter()
-    whole = _score(model, x, prepared.y[rows])
-    seconds = time.perf_counter() - start
     groups = outputs_of(model.transformer, features(model.columns))
-    count = int(len(rows) * min(1.0, _SECONDS / (seconds * len(groups) * _REPEATS + 1e-9)))
+    most = int(_PRODUCTS / (_weights(model) * len(groups)))
+    repeats = _REPEATS if most >= 200 * _REPEATS else 1
+    rows = rng.permutation(fitted.test if tested else fitted.train)
+    count = min(len(rows), _ROWS, most // repeats)
     if count < min(100, len(rows)):
         return None, ""
-    x, y = x[:count], prepared.y[rows[:count]]
+    x, y = inputs(model, prepared.frame.iloc[rows[:count]], "the table"), prepared.y[rows[:count]]
     whole = _score(model, x, y)
-    found = np.zeros((len(groups), _REPEATS))
+    found = np.zeros((len(groups), repeats))
     for i, group in enumerate(groups):
-        for repeat in range(_REPEATS):
+        for repeat in range(repeats):
             changed = x.copy()
             changed[:, group] = x[rng.permutation(count)][:, group]
             found[i, repeat] = whole - _score(model, changed, y)
     return found, f"{count:,} rows of the {'test' if tested else 'training'} part"
+
+
+def _weights(model: Model) -> int:
+    """Return the number of weights of all networks, which is that of the products for a prediction."""
+    networks = model.ensemble.members if model.ensemble is not None else model.network
+    leaves = [leaf for leaf in jax.tree.leaves(networks) if hasattr(leaf, "shape")]
+    return sum(int(np.count_nonzero(leaf)) for leaf in leaves)
 
 
 def _score(model: Model, x: np.ndarray, y: np.ndarray) -> float:

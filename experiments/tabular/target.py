@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 MANY_CLASSES = 20  # integers with more distinct values are treated as a quantity
 MOST_CLASSES = 1000
-_NAMES = frozenset(("none", "nil", "-", "--", ".", "..", "..."))  # missing among numbers, a class among texts
+_NAMES = frozenset(
+    ("none", "nil", "missing", "unknown", "-", "--", ".", "..", "...")
+)  # missing among numbers, a class among texts
 _PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.0+|\.\d*[1-9])?", re.ASCII)  # one spelling of each number, but for .0
 _CODE = r"[+-]?0[0-9].*"  # a leading zero: a code such as 01
 
@@ -51,7 +53,7 @@ def find_target(table: Table, name: str, task: str | None, spellings: Collection
     different: Any = as_text(values[~_missing(values, True, spellings)]).drop_duplicates()
     if not len(different):
         raise DataError(f"{where}: every row has no value")
-    is_code = different.str.fullmatch(_CODE).any() and different.str.fullmatch("[+-]?[0-9]+").all()
+    is_code = different.str.fullmatch(_CODE).any()
     forms, share = find_numerals(different, table.comma)
     numeric = share == 1 and not is_code
     if task == "regression" and share < 1:

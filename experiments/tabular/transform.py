@@ -36,7 +36,7 @@ def make_transformer(columns: Sequence[Column], least: int = LEAST, most: int | 
     """Return a ColumnTransformer for a table of these columns: numbers, dates and categories as numbers.
 
     Numbers and the parts of dates are standardised; missing ones become the median, with an indicator. Categories
-    become one column each; those of fewer than `least` rows are pooled, and so are unknown ones.
+    become one column each, and so does a missing one; those of fewer than `least` rows are pooled, with unknown ones.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
@@ -50,7 +50,7 @@ def make_transformer(columns: Sequence[Column], least: int = LEAST, most: int | 
     steps = {
         "numbers": make_pipeline(impute, StandardScaler()),
         "dates": make_pipeline(FunctionTransformer(date_parts), impute, StandardScaler()),
-        "categories": one_hot,
+        "categories": make_pipeline(SimpleImputer(strategy="constant", fill_value=""), one_hot),
     }
     names = {step: [column.name for column in columns if column.kind in kinds] for step, kinds in KINDS.items()}
     return ColumnTransformer([(step, steps[step], names[step]) for step in steps if names[step]])
@@ -64,7 +64,7 @@ def outputs_of(transformer: Any, columns: Sequence[Column]) -> list[np.ndarray]:
         if step == "categories":
             widths = [
                 len(categories) - (0 if rare is None else len(rare) - 1)
-                for categories, rare in zip(part.categories_, part.infrequent_categories_, strict=True)
+                for categories, rare in zip(part[-1].categories_, part[-1].infrequent_categories_, strict=True)
             ]
             owners = np.repeat(np.arange(len(names)), widths)
         else:
@@ -80,10 +80,11 @@ def to_json(transformer: Any) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     for step, part, _ in transformer.transformers_:
         if step == "categories":
-            rare = [categories is not None for categories in part.infrequent_categories_]
+            one_hot = part[-1]
+            rare = [categories is not None for categories in one_hot.infrequent_categories_]
             frequent = [
                 [name for name in names if infrequent is None or name not in set(infrequent)]
-                for names, infrequent in zip(part.categories_, part.infrequent_categories_, strict=True)
+                for names, infrequent in zip(one_hot.categories_, one_hot.infrequent_categories_, strict=True)
             ]
             stored[step] = {"frequent": frequent, "rare": rare}
         elif step in KINDS:

@@ -14,7 +14,26 @@ if TYPE_CHECKING:
 
 NUMBER, YES_NO, DATE, CATEGORY, ID, LEFT_OUT = "number", "yes or no", "date", "category", "id", "left out"
 MISSING = frozenset(
-    ("", "na", "n/a", "#n/a", "n.a.", "<na>", "nan", "nat", "null", "(null)", "none", "nil", "missing", "?", "-", "--")
+    (
+        "",
+        "na",
+        "n/a",
+        "#n/a",
+        "n.a.",
+        "<na>",
+        "nan",
+        "nat",
+        "null",
+        "(null)",
+        "none",
+        "nil",
+        "missing",
+        "unknown",
+        "k.a.",
+        "?",
+        "-",
+        "--",
+    )
 ) | {
     ".",
     "..",

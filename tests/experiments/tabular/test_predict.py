@@ -1,4 +1,4 @@
-"""A model that was trained on a table with gaps, categories, dates and units predicts for tables that look different."""
+"""A model of a table with gaps, categories, dates and units predicts for tables that look different."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ N = 160
 rng = np.random.default_rng(8)
 AGE = rng.integers(18, 80, N).astype(str).astype(object)
 AGE[::9] = "NA"
-CITY = rng.choice(["Rome", "Oslo", "Bonn"], N)
+CITY = rng.choice(["Rome", "Oslo", "Bonn", ""], N)
 COLUMNS = {
     "nr": [f"R{i:03}" for i in range(N)],
     "age": AGE,
