@@ -18,7 +18,7 @@ def learning(contents: Contents) -> str:
     panels = ""
     if contents.history is not None:
         panels += _history(contents)
-    elif any(len(one.curve) > 1 for one in contents.candidates):
+    elif any(np.isfinite(cost) for one in contents.candidates if len(one.curve) > 1 for _, cost in one.curve):
         panels += _candidates(contents)
     if len(contents.by_rows) > 1:
         rows, score, error = (np.array(column, float) for column in zip(*sorted(contents.by_rows), strict=True))

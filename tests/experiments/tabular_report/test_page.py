@@ -56,13 +56,18 @@ def read(folder, contents) -> Page:
 
 
 FULL = everything(HOSTILE)
+DIVERGED = [Candidate("a", np.inf, 10, 0.0, False, ((10, np.inf), (20, np.inf)))]
+FELL = [Candidate("b", 0.5, 20, 1.0, False, ((10, 0.6), (20, 0.5), (40, np.inf))), *DIVERGED]
+HISTORY = {"cost": np.array([1.0, np.inf, np.nan]), "validation_cost": np.array([1.0, 2, 3]), "rate": np.zeros(3)}
 PAGES = {
     "classes": classes(names=HOSTILE, **FULL),
     "two classes, with a test part": classes(names=("no", "yes"))._replace(test=classes_part(40, 2, seed=5)),
     "31 classes": classes(n=400, names=tuple(f"{i} {HOSTILE[i % 7]}" for i in range(31))),
     "quantities": quantities(k=2, **FULL),
     "labels": labels(**FULL),
-    "one label": labels(k=1),
+    "one label": labels(k=1, candidates=FELL),
+    "every candidate diverged": quantities(candidates=DIVERGED),
+    "a history that diverged": quantities(history=HISTORY, kept=1),
     "six rows": classes(n=6),
     "one row": Contents("", "", "quantities", ("y",), test=Part(np.ones((1, 1)), np.ones((1, 1)))),
     "a constant": Contents("", "", "quantities", ("y",), test=Part(np.full((9, 1), 7.0), np.full((9, 1), 7.0))),
