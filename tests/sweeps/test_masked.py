@@ -212,3 +212,27 @@ BAD_WIDTHS = [
 def test_wrong_widths(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_a_traced_width_of_zero_leaves_the_bias():
+    """It is not taken for 1: no input counts, no weight has a gradient, and no output is left."""
+
+    @jax.jit
+    def run(p, q):
+        layer = fnn.masked_dense(4, 3, p, q, b_init=fnn.init.normal(1.0))
+        params = layer.init(jax.random.key(1))
+        y, residuals = layer.forward(params, X)
+        return params, y, layer.backward(params, residuals, jnp.ones_like(y))
+
+    params, y, (dparams, dx) = run(0, 3)
+    np.testing.assert_array_equal(y, np.broadcast_to(params.b, (23, 3)))
+    np.testing.assert_array_equal(dparams.b, np.full(3, 23.0))
+    assert not any(np.any(leaf) for leaf in (params.w, dparams.w, dx))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, dparams)))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(run(4, 0)))
+
+
+def test_a_network_of_width_zero_knows_nothing_of_its_input():
+    network = fnn.masked_mlp([4, 7, 3], [0], fnn.tanh)
+    y = network.forward(network.init(jax.random.key(0)), X)[0]
+    assert np.ptp(y, axis=0).max() == 0
