@@ -92,19 +92,22 @@ def make_run(
       data: `(x, y)` or `(x, y, weight)`, arrays with one row per example.
       epochs: number of passes over the data. Give this or `steps`.
       steps: number of steps, in place of `epochs`. The batches are those of the epochs, but each has `batch_size`
-        examples: a batch that begins with the last examples of an epoch ends with the first of the next. One step is
-        then one compiled program, and no example is dropped.
+        examples: a batch that begins with the last examples of an epoch ends with the first of the next. So all steps
+        have the same shapes and are compiled once, and no example is dropped.
       batch_size: examples per step. The last batch of an epoch may be smaller, unless `steps` is given. A batch of all
         examples is not shuffled.
       l2: λ in the penalty λ/2 ‖W‖², added to the cost; or a function hyper -> λ.
       init: parameters to start from, or a function hyper -> parameters. Default: those of `network.init`. Parameters
         that were drawn before, and are part of `hyper`, need not be drawn by the program, which then compiles sooner.
       weight: a function hyper -> weights (n,) of the rows of the data, booleans or numbers of at least 0. They are
-        multiplied by the weights of the data, and divided by their sum in each batch. In a sweep they are no copies of
-        the data: the products of a batch with the weights of all runs remain one product. A batch whose weights are all
-        0 leaves the penalty alone.
+        multiplied by the weights of the data, and divided by their sum in each batch. If they are all 0 in a batch, its
+        cost is the penalty alone. Rows must be finite, unless their weight in the data is 0. In a sweep the runs share
+        the batches, so that the product of a batch with the parameters of all runs remains one product; only for a
+        network with `batch_norm`, whose statistics must not know of rows without weight, has each run its own.
       seed: a function hyper -> integer, folded into the key from which the initial parameters and the draws of the
-        steps (dropout) come. The batches come from the key without it, so runs that share a key share them.
+        steps (dropout) come. The batches come from the key without it, so runs that share a key share them. Each run
+        of a sweep then draws for itself; without a seed, runs that share a key draw the same masks, which takes less
+        time.
       validation: held-out `(x, y)` or `(x, y, weight)`, evaluated at each report.
       held_out: a function hyper -> indices (k,) of rows of the data, evaluated at each report in place of
         `validation`, with the weights of the data. An index of -1 stands for no row, so that runs may hold out
