@@ -17,6 +17,7 @@ example is a row. Course notes often write examples as columns. The two notation
 """
 
 import importlib
+import importlib.util
 import inspect
 import typing
 
@@ -151,6 +152,7 @@ from fnn.weights import is_weight as is_weight
 if typing.TYPE_CHECKING:
     from fnn import estimators as estimators
     from fnn import gradcheck as gradcheck
+    from fnn import plot as plot
     from fnn import search as search
 
 __version__ = "0.1.0"
@@ -176,5 +178,9 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    """Return the public names. Those of modules that are not imported yet are among them; nothing is imported."""
-    return sorted([*__all__, *_LAZY, "__doc__", "__version__"])
+    """Return the public names. Those of modules that are not imported yet are among them; nothing is imported.
+
+    `estimators` is only among them if scikit-learn is installed: `help(fnn)` reads each name, and could not read it.
+    """
+    lazy = [name for name in _LAZY if name != "estimators" or importlib.util.find_spec("sklearn")]
+    return sorted([*__all__, *lazy, "__doc__", "__version__"])

@@ -140,6 +140,14 @@ def test_dir_shows_the_public_names_and_no_others():
         _ = fnn.nonsense
 
 
+def test_estimators_are_shown_where_they_can_be_imported(monkeypatch):
+    pytest.importorskip("sklearn")
+    assert "estimators" in dir(fnn)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert "estimators" not in dir(fnn)
+    assert "plot" in dir(fnn)
+
+
 def test_public_names_are_those_of_the_readme_and_documented():
     for name in ("dense", "serial", "fit", "value_and_grad", "summary", "make_epoch", "softmax_cross_entropy"):
         assert hasattr(fnn, name)

@@ -153,6 +153,13 @@ PUBLIC = {
         "to_stablehlo": "network params input_shape path * dtype platforms",
         "torch_names": "network params",
     },
+    "fnn.plot": {
+        "confusion": "y predicted names * ax",
+        "diagram": "network input_shape * ax",
+        "gradients": "network grads params * ax",
+        "learning_curves": "history name * kept label ax",
+        "response": "results x y score * ax",
+    },
     "fnn.sharded_checkpoint": {
         "DamagedError": "",
         "restore": "path like",
