@@ -1,4 +1,4 @@
-"""Panels of figures: learning curves, confusion matrices, grids of images.
+"""Panels of figures besides those of `fnn.plot`: grids of images, cost over two hyperparameters; and their style.
 
 Figures are drawn without pyplot: no global state, no window, the Agg renderer. The colours are safe for readers with
 colour vision deficiency (Okabe and Ito 2008).
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fnn import plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,46 +93,6 @@ def add_title(figure: "SubFigure", title: str) -> "SubFigure":
     return figure
 
 
-def learning_curve(axes: "Axes", name: str, history: Mapping[str, np.ndarray], kept: int, *, label: str) -> None:
-    """Plot a quantity over the epochs, for training and validation.
-
-    A dotted line marks the epoch whose parameters were kept.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    epochs = np.arange(1, len(history[name]) + 1)
-    marker = "o" if len(epochs) == 1 else ""
-    axes.plot(epochs, history[name], color=BLUE, marker=marker, label=label)
-    axes.plot(epochs, history[f"validation_{name}"], color=ORANGE, ls="--", marker=marker, label="validation")
-    axes.axvline(kept, color=GREY, lw=1.4, ls=":", label=f"epoch {kept}, whose parameters were kept")
-    axes.set_xlabel("epoch")
-    axes.set_xlim(0, len(epochs) + 1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-
-
-def confusion_matrix(axes: "Axes", labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> None:
-    """Draw the confusion matrix, with true classes as rows.
-
-    Correct counts are blue, wrong ones orange.
-    """
-    k = len(classes)
-    counts = np.zeros((k, k), int)
-    np.add.at(counts, (labels, predicted), 1)
-    correct = np.eye(k, dtype=bool)
-    for shown, colours in ((correct, "Blues"), (~correct, "Oranges")):
-        hidden = ~shown | (counts == 0)
-        axes.imshow(np.ma.masked_where(hidden, counts), cmap=colours, vmin=0, vmax=2.2 * max(1, counts[shown].max()))
-    for (i, j), count in np.ndenumerate(counts):
-        if count:
-            axes.text(j, i, str(count), ha="center", va="center", fontsize=10)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.set_xticks(range(k), classes)
-    axes.set_yticks(range(k), classes)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-
-
 def image_grid(figure: "SubFigure", images: np.ndarray, captions: Sequence[str], columns: int) -> None:
     """Draw a grid of images, dark ink on white, each with its caption above."""
     rows = max(columns, -(-len(images) // columns))
@@ -187,13 +149,14 @@ def classification(
         parts = figure.add_gridspec(2, 2, height_ratios=(1, 1.3), width_ratios=(1.1, 1))
         cost, accuracy = (figure.add_subplot(parts[0, i]) for i in range(2))
         for axes, name in ((cost, "cost"), (accuracy, "accuracy")):
-            learning_curve(axes, name, history, kept, label=f"training ({terms})" if terms else "training")
+            label = f"training ({terms})" if terms else "training"
+            plot.learning_curves(history, name, kept=kept, label=label, legend=False, ax=axes)
         cost.set(title="Cost", ylabel="cross-entropy per digit", yscale="log")
         low = min(history["validation_accuracy"].min(), history["accuracy"].max())
         accuracy.set(title="Accuracy", ylabel="share of digits read correctly", ylim=(max(0, low - 0.05), 1.005))
         figure.legend(*cost.get_legend_handles_labels(), loc="outside upper left", ncols=3)
         matrix = add_title(figure.add_subfigure(parts[1, 0]), f"Test: {len(y) - len(wrong)} of {len(y)} digits correct")
-        confusion_matrix(matrix.add_subplot(), y, predicted, "0123456789")
+        plot.confusion(y, predicted, "0123456789", ax=matrix.add_subplot()).set_title("")
         shown = wrong[:12]
         title = f"The {len(wrong)} misread" + (f" ({len(shown)} most confident)" if len(wrong) > len(shown) else "")
         grid = add_title(figure.add_subfigure(parts[1, 1]), title)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fnn.display.figures import BLUE, GREY, ORANGE, log_scale, new_axes
+from fnn.display.figures import BLUE, GREY, ORANGE, literal, log_scale, new_axes
 from fnn.display.lines import label as in_words
 from fnn.display.lines import ordered
 
@@ -34,7 +34,13 @@ def quantities(history: Mapping[str, Any]) -> list[str]:
 
 
 def learning_curves(
-    history: Any, name: str | None = None, *, kept: int | None = None, label: str = "training", ax: "Axes | None" = None
+    history: Any,
+    name: str | None = None,
+    *,
+    kept: int | None = None,
+    label: str = "training",
+    legend: bool = True,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw a quantity over the epochs, for training and, if the history has it, for validation.
 
@@ -45,6 +51,7 @@ def learning_curves(
       name: the quantity, such as "cost" or "accuracy". Default: the cost.
       kept: an epoch to mark: that whose parameters were kept.
       label: the name of the training curve.
+      legend: False if the caller draws a legend.
       ax: the Axes of matplotlib to draw on. Default: those of a new figure, which a notebook shows by itself.
 
     Returns:
@@ -74,11 +81,13 @@ def learning_curves(
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set(xlabel="epoch", ylabel=in_words(chosen), xlim=(0, max(len(values) for _, values, *_ in drawn) + 1))
+    axes.set(
+        xlabel="epoch", ylabel=literal(in_words(chosen)), xlim=(0, max(len(values) for _, values, *_ in drawn) + 1)
+    )
     finite = np.concatenate([values[np.isfinite(values)] for _, values, *_ in drawn])
     if "cost" in chosen and len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min():
         log_scale(axes, "y")
-    if len(axes.get_legend_handles_labels()[1]) > 1:
+    if legend and len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(frameon=False)
     return axes
 

@@ -51,6 +51,15 @@ def new_axes(function: str, ax: Any, width: float = 6.4, height: float = 4.0, co
     return [*grid[0]]
 
 
+def literal(text: str) -> str:
+    r"""Return a text that matplotlib shows as it is, not as mathematics.
+
+    >>> literal("US$"), literal("cost")
+    ('US\\$', 'cost')
+    """
+    return text.replace("$", r"\$")
+
+
 def log_scale(axes: "Axes", axis: str) -> None:
     """Make the x or y axis logarithmic, with plain numbers at powers of ten, or at 1, 2 and 5 times each if few."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

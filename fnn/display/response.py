@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fnn.display.figures import BLUE, GREY, are_log_spaced, log_scale, new_axes
-from fnn.display.lines import count
-from fnn.display.lines import label as in_words
+from fnn.display.figures import BLUE, GREY, are_log_spaced, literal, log_scale, new_axes
+from fnn.display.lines import count, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,17 +66,21 @@ def response(
     n_keys = int(table["keys"][0])
     if y is None:
         _line(axes, points[:, 0], means, errors, n_keys)
-        axes.set_ylabel(in_words(score))
+        axes.set_ylabel(_text(score))
     else:
-        text = in_words(score) + (f", mean of {count(n_keys, 'key')}" if n_keys > 1 else "")
+        text = _text(score) + (f", mean of {count(n_keys, 'key')}" if n_keys > 1 else "")
         _colours(axes, points, means, text)
-        axes.set_ylabel(in_words(y))
+        axes.set_ylabel(_text(y))
         if are_log_spaced(points[:, 1]):
             log_scale(axes, "y")
-    axes.set_xlabel(in_words(x))
+    axes.set_xlabel(_text(x))
     if are_log_spaced(points[:, 0]):
         log_scale(axes, "x")
     return axes
+
+
+def _text(name: str) -> str:
+    return literal(label(name))
 
 
 def _hyperparameters(results: Any, table: dict[str, np.ndarray]) -> list[str]:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from fnn.display.figures import BLUE, GREY, new_axes
+from fnn.display.figures import BLUE, GREY, literal, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def box(text: str, note: str = "") -> Block:
         corner = x - width / 2, y
         axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, facecolor=fill, edgecolor=edge))
         for i, line in enumerate(lines):
-            axes.text(x, y + 0.08 + LINE * (i + 0.5), line, ha="center", va="center", fontsize=10)
+            axes.text(x, y + 0.08 + LINE * (i + 0.5), literal(line), ha="center", va="center", fontsize=10)
         if note:
             place = y + 0.08 + LINE * (len(lines) + 0.5)
             axes.text(x, place, note, ha="center", va="center", fontsize=8, alpha=0.75)
@@ -111,7 +111,7 @@ def frame(inner: Block, text: str) -> Block:
 
         style = {"fill": False, "edgecolor": GREY, "linestyle": (0, (4, 3)), "linewidth": 1}
         axes.add_patch(Rectangle((x - width / 2, y), width, height, **style))
-        axes.text(x - width / 2 + 0.08, y + 0.06 + LINE / 2, text, ha="left", va="center", fontsize=9)
+        axes.text(x - width / 2 + 0.08, y + 0.06 + LINE / 2, literal(text), ha="left", va="center", fontsize=9)
         line(axes, [x, x], [y, y + PAD + LINE])
         inner.draw(axes, x, y + PAD + LINE)
         line(axes, [x, x], [y + height - PAD, y + height])

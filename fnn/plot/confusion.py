@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnn import checks
-from fnn.display.figures import new_axes
+from fnn.display.figures import literal, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,4 +98,4 @@ def _outside(indices: np.ndarray, names: list[Any]) -> int:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
+    return literal(name if len(name) <= 24 else name[:23] + "…")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.display.figures import BLUE, ORANGE, log_scale, new_axes
+from fnn.display.figures import BLUE, ORANGE, literal, log_scale, new_axes
 from fnn.layers.repeat import repeat
 from fnn.layers.tied_embedding import tied_embedding
 from fnn.types import Layer, Params
@@ -65,7 +65,7 @@ def gradients(network: Layer, grads: Params, params: Params | None = None, *, ax
                 axes.text(low, place, " 0" if value == 0 else " not finite", va="center", fontsize=8, color=colour)
     axes.set_xlim(low, 3 * max(finite, default=1.0))
     log_scale(axes, "x")
-    axes.set_yticks(places, [label for label, _ in rows], fontsize=min(10.0, 400 / len(rows)))
+    axes.set_yticks(places, [literal(label) for label, _ in rows], fontsize=min(10.0, 400 / len(rows)))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("root mean square")
     axes.grid(False, axis="y")

@@ -35,7 +35,8 @@ def test_training_and_validation_are_drawn():
     training, validation, kept = ax.lines
     np.testing.assert_array_equal(training.get_xydata(), [[1, 1.0], [2, 0.5], [3, 0.25]])
     np.testing.assert_array_equal(validation.get_ydata(), HISTORY["validation_cost"])
-    assert [*kept.get_xdata()] == [2, 2]
+    np.testing.assert_array_equal(kept.get_xdata(), [2, 2])
+    assert fnn.plot.learning_curves(HISTORY, legend=False).get_legend() is None
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["training", "validation", "epoch 2, whose parameters were kept"]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("epoch", "cost", "linear")
@@ -97,6 +98,9 @@ def test_labels_that_are_not_indices():
     ax = fnn.plot.confusion([10, 20], [10, 10], [10, 20])
     assert {text.get_position() for text in ax.texts} == {(0, 0), (0, 1)}
     assert fnn.plot.confusion([True, False], [True, True]).get_title() == "1 of 2 right (50.0 %)"
+    dollars = fnn.plot.confusion([0, 1], [0, 1], ["US$ 1", "US$ 2$"])
+    dollars.figure.canvas.draw()  # not as mathematics
+    assert [label.get_text() for label in dollars.get_xticklabels()] == [r"US\$ 1", r"US\$ 2\$"]
     assert not fnn.plot.confusion(np.arange(40), np.arange(40)).texts, "too many classes for numbers"
 
 

@@ -157,7 +157,7 @@ PUBLIC = {
         "confusion": "y predicted names * ax",
         "diagram": "network input_shape * ax",
         "gradients": "network grads params * ax",
-        "learning_curves": "history name * kept label ax",
+        "learning_curves": "history name * kept label legend ax",
         "response": "results x y score * ax",
     },
     "fnn.sharded_checkpoint": {
