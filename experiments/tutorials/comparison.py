@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 VARIES = "varies"  # the tag of a cell whose outputs depend on the machine
 RELATIVE, ABSOLUTE = 0.05, 1e-9  # numbers after a training differ between versions of JAX; below 1e-9 is rounding
+SMALL, FACTOR = 1e-5, 10.0  # smaller numbers are errors in single precision: their magnitude counts
 DURATION = re.compile(r"\b\d[\d.]*(e-?\d+)? ?(ns|µs|ms|s|seconds|min)\b")
 STEP = re.compile(r"2\^-\d+")  # of a finite difference, which rounding may choose
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -63,8 +64,8 @@ def _kinds(output: Any) -> list[str]:
 def same_text(a: str, b: str) -> bool:
     """Return whether two texts are the same but for white space, durations, steps, and rounding.
 
-    Numbers with a point or an exponent may differ by 5 %, because a training ends elsewhere with other rounding;
-    whole numbers are the same.
+    Numbers with a point or an exponent may differ by 5 %, because a training ends elsewhere with other rounding; those
+    below 1e-5 by a factor of ten; whole numbers are the same.
 
     >>> same_text("cost 0.1234, 5 of 7, 0.8 s", "cost 0.1240, 5 of 7, 1.25 s")
     True
@@ -80,4 +81,6 @@ def same_text(a: str, b: str) -> bool:
 def _same_number(a: str, b: str) -> bool:
     if a.lstrip("+-").isdigit() and b.lstrip("+-").isdigit():
         return int(a) == int(b)
-    return math.isclose(float(a), float(b), rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    low, high = sorted(map(abs, map(float, (a, b))))
+    is_small = high < SMALL and high <= FACTOR * low
+    return is_small or math.isclose(float(a), float(b), rel_tol=RELATIVE, abs_tol=ABSOLUTE)

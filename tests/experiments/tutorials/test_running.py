@@ -107,6 +107,8 @@ def test_differences_are_found_per_cell(executed):
         ("cost 0.12", "cost nan", False),
         ("error 3.1e-16", "error 0.0", True),
         ("error 3.1e-7", "error 0.0", False),
+        ("error 1e-07", "error 9e-08", True),
+        ("error 1e-07", "error 9e-06", False),
         ("[1. 2.]", "[1.  2.]", True),
         ("12 s of 3 steps", "13 s of 3 steps", True),
         ("12 steps", "13 steps", False),
