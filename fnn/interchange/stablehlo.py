@@ -68,7 +68,7 @@ def to_stablehlo(
     if isinstance(platforms, str) or not platforms or not {*platforms} <= {*_PLATFORMS, "rocm"}:
         raise checks.fail("to_stablehlo", "platforms", "names out of cpu, cuda, rocm and tpu", platforms)
     dtype = jnp.dtype(dtype or (jnp.float32 if network.vocabulary is None else jnp.int32))
-    x = jax.ShapeDtypeStruct(_symbolic(input_shape), dtype)
+    x = jax.ShapeDtypeStruct(symbolic_input("to_stablehlo", input_shape), dtype)
     precision = jax.config.values["jax_default_matmul_precision"] or _FULL
     forward = jax.jit(lambda x: network.forward(params, x)[0])
     try:
@@ -115,13 +115,13 @@ def _need_flatbuffers(function: str) -> None:
         raise ImportError(message, name="flatbuffers")
 
 
-def _symbolic(input_shape: Sequence[int | None]) -> tuple:
+def symbolic_input(function: str, input_shape: Sequence[int | None]) -> tuple:
     """Return the shape with a symbol for None in the place of the batch."""
     if not isinstance(input_shape, Sequence) or isinstance(input_shape, str) or len(input_shape) < 1:
         expected = "a shape, batch first, such as (None, 784)"
-        raise checks.fail("to_stablehlo", "input_shape", expected, input_shape, TypeError)
+        raise checks.fail(function, "input_shape", expected, input_shape, TypeError)
     batch, *rest = input_shape
-    sizes = tuple(checks.positive_int("to_stablehlo", "input_shape", n) for n in rest)
+    sizes = tuple(checks.positive_int(function, "input_shape", n) for n in rest)
     if batch is None:
         return *jax.export.symbolic_shape("batch"), *sizes
-    return checks.positive_int("to_stablehlo", "input_shape", batch), *sizes
+    return checks.positive_int(function, "input_shape", batch), *sizes

@@ -150,6 +150,7 @@ PUBLIC = {
     "fnn.interchange": {
         "from_stablehlo": "path",
         "from_torch_names": "network state_dict",
+        "to_onnx": "network params input_shape path",
         "to_stablehlo": "network params input_shape path * dtype platforms",
         "torch_names": "network params",
     },
