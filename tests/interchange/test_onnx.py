@@ -81,16 +81,16 @@ def test_what_jax2onnx_does_not_convert_is_an_error(tmp_path):
     to_onnx(fnn.max_pool2d(2, 3), (), (2, 7, 5, 2), tmp_path / "model.onnx")
 
 
-def test_plain_functions_compute_the_same():
-    for name in ("convnet", "pooling", "repeat", "gru"):
-        network, shape = CASES[name]
-        params, x = network.init(KEY), jnp.asarray(inputs(network, 3, shape))
-        forward = lambda x, network=network, params=params: network.forward(params, x)[0]
-        found = jax.make_jaxpr(plain(forward))(x)
-        assert "platform_index" not in str(found)
-        assert "jit[" not in str(found)
-        expected = forward(x)
-        np.testing.assert_allclose(plain(forward)(x), expected, atol=1e-5 * np.abs(expected).max())
+@pytest.mark.parametrize("name", ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n != "mlp")])
+def test_plain_functions_compute_the_same(name):
+    network, shape = CASES[name]
+    params, x = network.init(KEY), jnp.asarray(inputs(network, 3, shape))
+    forward = lambda x: network.forward(params, x)[0]
+    found = str(jax.make_jaxpr(plain(forward))(x))
+    assert "platform_index" not in found
+    assert "jit[" not in found
+    expected = forward(x)
+    np.testing.assert_allclose(plain(forward)(x), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_errors(tmp_path, monkeypatch):

@@ -58,11 +58,18 @@ assert "fnn" not in sys.modules
 """
 
 
-def test_a_process_without_fnn_runs_the_program_for_any_batch(tmp_path, flatbuffers):
-    params = CONVNET.init(KEY)
-    params = fnn.calibrate(CONVNET, params, jnp.asarray(inputs(CONVNET, 50, (4, 4, 1))))
-    to_stablehlo(CONVNET, params, (None, 4, 4, 1), tmp_path / "program")
-    x = inputs(CONVNET, 7, (4, 4, 1))
+MLP = fnn.serial(fnn.dense(4, 3), fnn.batch_norm(3), fnn.relu)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [(MLP, (4,)), pytest.param(CONVNET, (4, 4, 1), marks=pytest.mark.slow)],
+    ids=["mlp", "convnet"],
+)
+def test_a_process_without_fnn_runs_the_program_for_any_batch(network, shape, tmp_path, flatbuffers):
+    params = fnn.calibrate(network, network.init(KEY), jnp.asarray(inputs(network, 50, shape)))
+    to_stablehlo(network, params, (None, *shape), tmp_path / "program")
+    x = inputs(network, 7, shape)
     np.save(tmp_path / "x.npy", x)
     script, root = tmp_path / "serve.py", Path(fnn.__file__).parents[1]
     script.write_text(_SERVE)
@@ -75,7 +82,7 @@ def test_a_process_without_fnn_runs_the_program_for_any_batch(tmp_path, flatbuff
         env=environment,
         check=True,
     )
-    expected = fnn.predict(CONVNET, params, x)
+    expected = fnn.predict(network, params, x)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-6 * np.abs(expected).max())
     with pytest.raises(ValueError, match="mismatch"):
         from_stablehlo(tmp_path / "program")(x[:, :2])
