@@ -57,7 +57,7 @@ def step_seconds(plan: Plan, d: int, k: int) -> float:
     """Estimate the seconds of a step of all runs on two cores."""
     units = plan.runs * plan.batch_size * plan.width
     products = 6 * plan.runs * plan.batch_size * (d * plan.width + plan.width * k + d * k)
-    return 2e-4 + 5e-9 * (units + plan.runs * plan.batch_size * k) + products / 1e11
+    return 2e-4 + 3e-9 * (units + plan.runs * plan.batch_size * k) + products / 1.6e11
 
 
 def training_seconds(plan: Plan, d: int, k: int) -> float:
@@ -78,7 +78,7 @@ def _variants(given: tuple[Candidate, ...] | None, n: int) -> Iterator[Plan]:
     """Yield plans for n rows, from the most thorough to the fastest."""
     small, few = (*network_candidates(), *linear_candidates()), few_candidates()
     folds = max(2, min(5, n))
-    batch = min(n, 256)
+    batch, splits = min(n, 256), 1 if n >= 200 else folds
     if n <= LARGE:
         tried = small if given is None else given
         steps = round(320 * max(1.0, n / SMALL) ** 0.5)
@@ -88,13 +88,11 @@ def _variants(given: tuple[Candidate, ...] | None, n: int) -> Iterator[Plan]:
         yield plan._replace(candidates=few if given is None else given)
     tried = large_table_candidates() if given is None else given
     ends = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
-    for steps, batch in ((2400, 512), (1600, 512), (1000, 512), (700, 256), (400, 256)):
+    for steps in (4800, 3200, 2000, 1200, 700, 400):
         if n > LARGE or steps <= 400:
             reports = tuple(round(steps * end) for end in ends)
-            yield Plan(tried, folds, 1, MOST_HELD_OUT, min(n, batch), reports, 0.02, True)
-    fast = Plan(
-        few if given is None else given, folds, 1 if n >= 200 else folds, MOST_HELD_OUT, min(n, 256), (), 0.04, True
-    )
+            yield Plan(tried, folds, splits, MOST_HELD_OUT, batch, reports, 0.04, True)
+    fast = Plan(few if given is None else given, folds, splits, MOST_HELD_OUT, batch, (), 0.04, True)
     for steps in (320, 160, 80, 40, 20):
         yield fast._replace(report_at=scaled_reports(steps, (40, 80, 160, 320)))
 

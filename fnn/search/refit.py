@@ -52,7 +52,7 @@ def slots_of(plan: Plan, choice: Choice) -> tuple[list[Slot], Float[np.ndarray, 
     for c in chosen:
         stop, half = plan.report_at[choice.report[c]], choice.shares[c] / 2
         slots += [Slot(int(c), fold, stop, fold) for fold in range(n_folds)]
-        shares += [half / n_folds] * n_folds
+        shares += [half / max(1, n_folds)] * n_folds
         slots += [Slot(int(c), -1, stop, FIRST_SEED + len(slots) + i) for i in range(counts[c])]
         shares += [(half if n_folds else 2 * half) / counts[c]] * counts[c]
     unused = plan.runs - len(slots)

@@ -111,7 +111,8 @@ def _run_structure(program: Program) -> Any:
         """Adam; its rate is 0 after the last step of the run. This compiles faster than `stop` (jax 0.10, CPU)."""
 
         def rate(step: Array) -> Array:
-            rate = program.learning_rate * (jnp.maximum(0.05, 1 - 0.95 * step / last) if program.decays else 1.0)
+            done = step.astype(jnp.float32) / last
+            rate = program.learning_rate * (jnp.maximum(0.05, 1 - 0.95 * done) if program.decays else 1.0)
             return jnp.where(step < runs.stop, rate, 0.0)
 
         return adam(rate)
