@@ -43,6 +43,7 @@ EXPERIMENTS = {
     "accelerator": "experiments.benchmarks.accelerator",
     "speedrun": "experiments.benchmarks.speedrun",
     "tables": "experiments.benchmarks.tables",
+    "estimators": "experiments.benchmarks.estimators",
     "plan": "experiments.planning.plan",
     "nielsen": "experiments.nielsen.nielsen",
     "all": "experiments.claims.all",

@@ -116,6 +116,18 @@ PUBLIC = {
         "split": "key arrays fractions stratify",
         "standardize": "x fitted",
     },
+    "fnn.estimators": {
+        "NetworkClassifier": (
+            "hidden_layer_sizes activation * network loss optimizer alpha batch_size learning_rate_init max_iter "
+            "random_state tol verbose warm_start early_stopping validation_fraction n_iter_no_change class_weight "
+            "standardize search search_seconds"
+        ),
+        "NetworkRegressor": (
+            "hidden_layer_sizes activation * network loss optimizer alpha batch_size learning_rate_init max_iter "
+            "random_state tol verbose warm_start early_stopping validation_fraction n_iter_no_change standardize "
+            "search search_seconds"
+        ),
+    },
     "fnn.gradcheck": {
         "GradReport": "ok leaves checks key name precision notes",
         "GradientError": "",
