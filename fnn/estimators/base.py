@@ -12,12 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from fnn import checks
 from fnn.data.standardization import Standardization, fit_standardization
 from fnn.estimators import parameters, targets
 from fnn.estimators.known import known
 from fnn.estimators.parameters import Network
 from fnn.estimators.pickling import from_names, to_names
-from fnn.estimators.training import Arrays, Rule, Validation, computing_in, steps_per_epoch, train
+from fnn.estimators.training import Arrays, Rule, Validation, computing_in, is_state_of, steps_per_epoch, train
 from fnn.estimators.tuned import set_numbers
 from fnn.optimizers import adam
 from fnn.search import Found
@@ -177,10 +178,14 @@ class NetworkEstimator(BaseEstimator):
         # as in MLPClassifier, the penalty of a batch is divided by the weight of its rows
         l2 = self.alpha * steps_per_epoch(rows, min(rows, self.batch_size)) / float(weight.sum())
         with computing_in(self._dtype):
+            network, optimizer = self._build(*self._size), parameters.optimizer(self)
+            if self.n_iter_ and not is_state_of(network, optimizer, self._state):
+                expected = "those of the fit that warm_start goes on from (or partial_fit)"
+                raise checks.fail(type(self).__name__, "network and optimizer", expected, came="others")
             trained = train(
-                self._build(*self._size),
+                network,
                 known(loss),
-                parameters.optimizer(self),
+                optimizer,
                 set_numbers(self._state, self.learning_rate_init, l2),
                 self._scaled(data),
                 Rule(epochs, float(self.tol), patience),

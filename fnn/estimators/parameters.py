@@ -60,13 +60,21 @@ def check_weights(function: str, argument: str, weight: np.ndarray) -> np.ndarra
     return weight
 
 
+def _hidden_sizes(function: str, sizes: Any) -> list[int]:
+    """The units of each hidden layer, given as a sequence, or as one integer for one layer."""
+    try:
+        each = [sizes] if np.ndim(sizes) == 0 and not isinstance(sizes, str) else list(sizes)
+        return [checks.positive_int(function, "hidden_layer_sizes", size) for size in each]
+    except (TypeError, ValueError) as error:
+        expected = "positive integers, one for each hidden layer, such as (100,)"
+        raise checks.fail(function, "hidden_layer_sizes", expected, sizes, type(error)) from None
+
+
 def build(estimator: Any, n_in: int, n_out: int, dtype: DTypeLike) -> Layer:
     """Return the network for this many features and outputs; the same object for equal parameters."""
     function, network = type(estimator).__name__, estimator.network
     if network is None:
-        sizes = estimator.hidden_layer_sizes
-        sizes = [sizes] if isinstance(sizes, int | np.integer) else sizes
-        hidden = [checks.positive_int(function, "hidden_layer_sizes", size) for size in sizes]
+        hidden = _hidden_sizes(function, estimator.hidden_layer_sizes)
         layer = mlp([n_in, *hidden, n_out], relu if estimator.activation is None else estimator.activation)
     elif isinstance(network, Layer) or not callable(network):
         layer = checks.layer(function, "network", network)

@@ -1,6 +1,7 @@
 """A training of an estimator: `fit` with rows padded to few shapes, and the rule that ends the training."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from fnn.training.fit import fit
 from fnn.training.row_counts import few_rows
+from fnn.training.step import fresh_state
 from fnn.types import GradientTransformation, Layer, Loss, Metric, TrainState
 
 _FEWEST = 32  # a program for fewer rows takes as long
@@ -52,6 +54,13 @@ class Trained(NamedTuple):
 def computing_in(dtype: Any) -> contextlib.AbstractContextManager:
     """The context in which JAX computes in this dtype."""
     return jax.enable_x64(True) if np.dtype(dtype) == np.float64 else contextlib.nullcontext()
+
+
+def is_state_of(network: Layer, optimizer: GradientTransformation, state: TrainState) -> bool:
+    """Return True if a training of this network and this optimizer can go on from the state."""
+    fresh = jax.eval_shape(functools.partial(fresh_state, network, optimizer), state.key)
+    shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]
+    return jax.tree.structure(fresh) == jax.tree.structure(state) and shapes(fresh) == shapes(state)
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:

@@ -34,7 +34,6 @@ QUICK = (
     "check_set_params",
     "check_estimators_unfitted",
     "check_estimator_sparse_tag",
-    "check_sample_weight_equivalence_on_dense_data",
     "check_complex_data",
     "check_all_zero_sample_weights_error",
 )

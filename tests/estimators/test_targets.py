@@ -138,6 +138,7 @@ def test_losses_train(iris, loss, last, outputs):
     assert log_loss(y, model.predict_proba(x)) < 0.5
 
 
+@pytest.mark.slow
 def test_search_finds_an_ensemble(iris):
     candidates = fnn.search.linear_candidates()
     original = fnn.search.classes
@@ -163,7 +164,8 @@ def test_search_finds_an_ensemble(iris):
         ({"optimizer": "adam"}, "optimizer must be a function of the learning rate"),
         ({"loss": "log_loss"}, "loss must be a Loss"),
         ({"batch_size": 0}, "batch_size must be a positive integer"),
-        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes must be a positive integer"),
+        ({"hidden_layer_sizes": (3, 0)}, r"hidden_layer_sizes must be positive integers.*got tuple \(3, 0\)"),
+        ({"hidden_layer_sizes": "100"}, "hidden_layer_sizes must be positive integers.*got str '100'"),
         ({"network": fnn.mlp([4, 7])}, r"network must be a layer with 3 outputs \(batch, 3\), got .*\(batch, 7\)"),
         ({"network": lambda n_in, n_out: None}, r"network\(n_in, n_out\) must be a Layer"),
         ({"network": fnn.mlp([4, 3]), "search": True}, "network must be None with search=True"),
@@ -182,6 +184,10 @@ def test_errors_name_the_labels(iris):
     model = quick(warm_start=True, max_iter=1).fit(x, y)
     with pytest.raises(ValueError, match=r"y must be of the classes \[.*\], got also \[.*3.*\]"):
         model.fit(x, np.where(y == 0, 3, y))
+    for changes in ({"hidden_layer_sizes": (5,)}, {"optimizer": fnn.sgd}):
+        other = quick(warm_start=True, max_iter=1).fit(x, y).set_params(**changes)
+        with pytest.raises(ValueError, match="those of the fit that warm_start goes on from"):
+            other.fit(x, y)
     with pytest.raises(ValueError, match="sample_weight must be not negative, got -1"):
         quick().fit(x, y, np.full(150, -1.0))
     with pytest.raises(ValueError, match="y must be one label per row"):

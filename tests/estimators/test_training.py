@@ -69,6 +69,7 @@ def _has_effect_of_rate(iris, optimizer) -> bool:
     return fits[0].loss_curve_ != fits[1].loss_curve_
 
 
+@pytest.mark.slow
 def test_optimizers_of_fnn(iris):
     assert _has_effect_of_rate(iris, functools.partial(fnn.heavy_ball, beta=0.5))
     assert not _has_effect_of_rate(iris, fnn.adam(0.05)), "a made optimizer has its own learning rate"
@@ -144,6 +145,7 @@ def test_integer_weights_repeat_rows_and_zero_removes_them():
     np.testing.assert_allclose(weighted.predict(x), repeated.predict(x), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_epoch(iris):
     x, y = load_diabetes(return_X_y=True)
     model = NetworkRegressor((30,), early_stopping=True, learning_rate_init=0.05, random_state=0).fit(x, y)
