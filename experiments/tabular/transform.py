@@ -120,7 +120,7 @@ def from_json(stored: Mapping[str, Any], columns: Sequence[Column]) -> Any:
         for j, name in enumerate(used[step]):
             table[name] = values.copy()
             if j in missing:
-                table[name][0] = np.datetime64("NaT") if step == "dates" else np.nan
+                table[name][0] = np.datetime64("NaT", "D") if step == "dates" else np.nan
     for j, name in enumerate(used["categories"]):
         frequent, rare = categories[j], stored["categories"]["rare"][j]
         if not isinstance(frequent, list) or not all(isinstance(text, str) for text in frequent):
