@@ -20,7 +20,7 @@ def conclusions(measured: Measured) -> list[Remark]:
     is_linear = bool(used) and all(one.linear for one in used)
     if "linear" in measured.against and not is_linear and beside.tone != "bad":
         linear = measured.against["linear"]
-        found.append(words.against_linear(linear.cost, linear.mistakes, _beside_linear(measured)))
+        found.append(words.against_linear(linear.cost, linear.mistakes, *_beside_linear(measured)))
     leading, guessed = (measured.main_scores[measured.metrics[0].key][who] for who in ("model", "guessing"))
     if leading.value is not None and guessed.value is not None:
         found.append(suspicions.leak(leading.value, guessed.value, contents.features, contents.importances))
@@ -29,7 +29,10 @@ def conclusions(measured: Measured) -> list[Remark]:
         metric = measured.metrics[0]
         folds, test = (measured.scores[name][metric.key]["model"] for name in ("out_of_fold", "test"))
         found.append(suspicions.unlike_test(folds, test, metric.name, metric.rises))
-    found += for_quantities(measured) if contents.kind == "quantities" else for_probabilities(measured)
+    if contents.kind == "quantities":
+        found += for_quantities(measured)
+    else:
+        found += for_probabilities(measured, knows=beside.tone != "bad")
     found += [
         words.still_improving(contents.history, contents.candidates),
         words.learnt_by_heart(contents.history, contents.kept),
@@ -39,15 +42,15 @@ def conclusions(measured: Measured) -> list[Remark]:
     return [remark for remark in found if remark is not None]
 
 
-def _beside_linear(measured: Measured) -> str:
-    """Return a score of the model and of the linear model: the leading one, or a later one if they look the same."""
-    text = ""
-    for metric in sorted(measured.metrics, key=lambda one: one.key not in (measured.metrics[0].key, "log_loss")):
-        ours, linear = (plain(Score(measured.main_scores[metric.key][who].value)) for who in ("model", "linear"))
-        text = text or f"{metric.name} {ours} against {linear}"
-        if ours != linear:
-            return f"{metric.name} {ours} against {linear}"
-    return text
+def _beside_linear(measured: Measured) -> tuple[str, str]:
+    """Return the scores of the model and of the linear model that belong to their costs and to their mistakes."""
+    keys = ("r2", "mae") if measured.contents.kind == "quantities" else ("log_loss", "accuracy")
+    found = {}
+    for metric in measured.metrics:
+        scores = (Score(measured.main_scores[metric.key][who].value) for who in ("model", "linear"))
+        found[metric.key] = f"{metric.name} {' against '.join(plain(score, metric.fixed) for score in scores)}"
+    by_cost = found[keys[0]]
+    return by_cost, found.get(keys[1], by_cost)  # several quantities have no common error
 
 
 def n_folds(measured: Measured) -> int | None:
@@ -110,14 +113,15 @@ def answers(measured: Measured) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(main.model, 1 - main.model).ravel(), (decide(kind, main.model) == main.y).ravel()
 
 
-def for_probabilities(measured: Measured) -> list[Remark | None]:
+def for_probabilities(measured: Measured, knows: bool) -> list[Remark | None]:
+    """Return remarks on probabilities and classes; on what is mistaken for what only if the model `knows` anything."""
     contents, main = measured.contents, measured.main
     stated, right = answers(measured)
     gap = stated - right
     error = float(gap.std() / np.sqrt(len(gap)))
     found: list[Remark | None] = [words.confidence(float(stated.mean()), float(right.mean()), error)]
     if contents.kind == "classes":
-        found += words.mistaken(confusion(measured), contents.classes)
+        found += words.mistaken(confusion(measured), contents.classes) if knows else []
         found.append(words.rare(np.bincount(main.y, minlength=len(contents.classes)), contents.classes))
     else:
         less_frequent = np.minimum(main.y.sum(axis=0), len(main.y) - main.y.sum(axis=0))

@@ -118,7 +118,7 @@ def quantities(measured: Measured) -> str:
         y, p = main.y[:, c], main.model[:, c]
         both = charts.whole_axis([*_ends(y), *_ends(p)])
         ends = np.array([both.low, both.high])
-        content = charts.dots(both, both, y, p, "blue") + charts.line(both, both, ends, ends, "soft", "dashed")
+        content = charts.line(both, both, ends, ends, "soft", "dashed") + charts.dots(both, both, y, p, "blue")
         head = f"<bdi>{html.escape(clean(name))}</bdi>"
         drawn = charts.chart(
             both, both, "true value", "predicted value", content, f"{name}: predicted over true values"
@@ -126,7 +126,7 @@ def quantities(measured: Measured) -> str:
         panels += figure(f"{head}: predicted and true", drawn, "On the dashed line the prediction is right.")
         x, rest = charts.whole_axis(_ends(p)), charts.whole_axis([*_ends(y - p), 0.0])
         zero = charts.line(x, rest, np.array([x.low, x.high]), np.zeros(2), "soft", "dashed")
-        content = charts.dots(x, rest, p, y - p, "orange") + zero
+        content = zero + charts.dots(x, rest, p, y - p, "orange")
         drawn = charts.chart(
             x, rest, "predicted value", "true - predicted", content, f"{name}: residuals over predictions"
         )

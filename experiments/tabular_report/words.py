@@ -58,14 +58,22 @@ def against_guessing(cost: Difference, mistakes: Difference, always: str, kind: 
     return Remark("bad", f"No better than guessing ({always}): what difference there is, chance explains.")
 
 
-def against_linear(cost: Difference, mistakes: Difference, scores: str) -> Remark:
-    """Say whether the model is better than the linear model; `scores` tells both leading scores."""
+def against_linear(cost: Difference, mistakes: Difference, by_cost: str, by_mistakes: str) -> Remark:
+    """Say whether the model is better than the linear model.
+
+    Args:
+      cost, mistakes: the two comparisons.
+      by_cost: the scores of both models that the first is about, for example "log-loss 0.41 against 0.45".
+      by_mistakes: the scores that the second is about, for example "accuracy 0.90 against 0.85".
+    """
     better, worse = cost.p < CHANCE or mistakes.p < CHANCE, cost.p > 1 - CHANCE or mistakes.p > 1 - CHANCE
+    scores = by_mistakes if mistakes.p < CHANCE or mistakes.p > 1 - CHANCE else by_cost
     if better and not worse:
         return Remark("good", f"Better than a linear model ({scores}), by more than chance explains.")
     if worse and not better:
         text = f"Worse than a linear model ({scores}), by more than chance explains: prefer --model linear."
         return Remark("bad", text)
+    scores = by_mistakes if by_mistakes == by_cost else f"{by_mistakes}; {by_cost}"
     text = f"No better than a linear model, beyond what chance explains ({scores})"
     return Remark("note", f"{text}. A linear model is simpler and easier to explain: consider --model linear.")
 
@@ -115,8 +123,8 @@ def learnt_by_heart(history: Mapping[str, np.ndarray] | None, kept: int | None) 
 def mistaken(confusion: np.ndarray, names: Sequence[str], most: int = 3) -> list[Remark]:
     """Name classes that are mostly mistaken for one other, the largest first.
 
-    At least 5 rows and a quarter of the class must be misread, more than half of them as the same other class. Of two
-    classes there is only one other, so that nothing is said.
+    At least 5 rows and a quarter of the class must be misread, more than half of them as the same other class: by more
+    than 2 standard deviations of a fair coin. Of two classes there is only one other, so that nothing is said.
     """
     if len(names) < 3:
         return []
@@ -124,7 +132,7 @@ def mistaken(confusion: np.ndarray, names: Sequence[str], most: int = 3) -> list
     for c, row in enumerate(confusion):
         wrong = np.where(np.arange(len(row)) == c, 0, row)
         other = int(wrong.argmax())
-        if wrong.sum() >= max(5, 0.25 * row.sum()) and wrong[other] > 0.5 * wrong.sum():
+        if wrong.sum() >= max(5, 0.25 * row.sum()) and wrong[other] > 0.5 * wrong.sum() + np.sqrt(wrong.sum()):
             found.append((int(wrong[other]), c, other))
     return [
         Remark(

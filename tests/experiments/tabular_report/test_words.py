@@ -40,18 +40,18 @@ def test_against_guessing_of_a_quantity_speaks_of_errors():
 @pytest.mark.parametrize(
     ("cost", "mistakes", "tone", "says"),
     [
-        (BETTER, SAME, "good", "Better than a linear model"),
-        (SAME, BETTER, "good", "Better than a linear model"),
-        (SAME, SAME, "note", "No better than a linear model"),
+        (BETTER, SAME, "good", "Better than a linear model (log-loss 1 against 2)"),
+        (SAME, BETTER, "good", "Better than a linear model (accuracy 4 against 3)"),
+        (SAME, SAME, "note", "No better than a linear model, beyond what chance explains (accuracy 4 against 3; log-"),
         (BETTER, WORSE, "note", "No better than a linear model"),
-        (WORSE, SAME, "bad", "Worse than a linear model"),
+        (WORSE, SAME, "bad", "Worse than a linear model (log-loss 1 against 2)"),
+        (SAME, WORSE, "bad", "Worse than a linear model (accuracy 4 against 3)"),
     ],
 )
 def test_against_the_linear_model(cost, mistakes, tone, says):
-    remark = words.against_linear(cost, mistakes, "R² 0.5 against 0.4")
+    remark = words.against_linear(cost, mistakes, "log-loss 1 against 2", "accuracy 4 against 3")
     assert remark.tone == tone
     assert text(remark).startswith(says)
-    assert "(R² 0.5 against 0.4)" in text(remark)
 
 
 def test_a_history_that_still_falls():
@@ -88,6 +88,7 @@ def test_a_class_that_is_mostly_mistaken_for_another():
     found = words.mistaken(confusion, ("ant", "bee", "cat"))
     assert [text(one) for one in found] == ["bee is mostly mistaken for cat: 28 of its 50 rows."]
     assert words.mistaken(np.array([[10, 20, 20], [0, 50, 0], [0, 0, 50]]), ("a", "b", "c")) == []
+    assert words.mistaken(np.array([[50, 0, 0], [5, 20, 8], [0, 0, 50]]), ("a", "b", "c")) == []
     assert words.mistaken(np.array([[1, 3, 0], [0, 50, 0], [0, 0, 50]]), ("a", "b", "c")) == []
     assert words.mistaken(np.array([[10, 40], [0, 50]]), ("a", "b")) == []
 
