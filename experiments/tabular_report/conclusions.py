@@ -62,7 +62,8 @@ def leading_interval(measured: Measured) -> tuple[float, float] | None:
     """Return the 95 % interval of the leading score on the main part."""
     leading = measured.main_scores[measured.metrics[0].key]["model"]
     rows = len(measured.main.y) if measured.contents.kind == "classes" else 0
-    return words.interval(leading, n_folds(measured), rows)
+    ends = words.interval(leading, n_folds(measured), rows)
+    return None if ends is None else (ends[0], min(ends[1], 1.0))  # no leading score exceeds 1
 
 
 def headline(measured: Measured) -> Remark:

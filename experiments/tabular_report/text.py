@@ -91,20 +91,26 @@ def plain(score: Score, fixed: bool = True) -> str:
     ('0.500', '0.000 ± 0.010', '0.000', '0.2500 ± 0.0001')
     >>> plain(Score(1.5e-6, 2.1e-7), fixed=False)
     '1.5e-06 ± 2.1e-07'
+    >>> [plain(Score(*one), fixed=False) for one in ((5529352.0, 341000.0), (2e9, None), (0.5, 1e-6))]
+    ['5.529M ± 0.341M', '2e+09', '0.5000 ± 1e-06']
     """
     if score.value is None:
         return "–"
     value, error = score.value, score.error or 0.0
-    error = error if error > max(1e-9 * abs(value), 5e-6 if fixed else 0.0) else 0.0  # rounding
+    error = error if error > max(1e-9 * abs(value), 5e-5 if fixed else 0.0) else 0.0  # rounding
     size = max(abs(value), error)
     if size >= 1e9 or (0 < size < 1e-3 and not fixed):
         return f"{value:.3g} ± {error:.2g}" if error else f"{value:.3g}"
+    if size >= 1e6:
+        return f"{plain(Score(value / 1e6))}M" + (f" ± {plain(Score(error / 1e6))}M" if error else "")
     digits = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
-    while error and error < 0.5 * 10**-digits and digits < 5:
+    while error and error < 0.5 * 10**-digits and digits < 4:
         digits += 1
     text = f"{value:,.{digits}f}"
     text = text.lstrip("-") if not text.strip("-0.,") else text
-    return f"{text} ± {error:,.{digits}f}" if error else text
+    if not error:
+        return text
+    return f"{text} ± " + (f"{error:,.{digits}f}" if error >= 0.5 * 10**-digits else f"{error:.1g}")
 
 
 def percent(share: float) -> str:
