@@ -56,18 +56,20 @@ def label_decades(axis: "Axis") -> None:
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, LogLocator, NullFormatter
 
-    if axis.get_scale() != "log" or getattr(axis.get_transform(), "base", None) != 10:
-        return
     low, high = sorted(axis.get_view_interval())
+    if axis.get_scale() != "log" or getattr(axis.get_transform(), "base", None) != 10 or not 0 < low < high < math.inf:
+        return
+    if isinstance(axis.get_minor_formatter(), LogFormatter):
+        axis.set_minor_formatter(NullFormatter())
+    if not isinstance(axis.get_major_formatter(), LogFormatter):
+        return
     shown = math.floor(math.log10(high) + 1e-9) - math.ceil(math.log10(low) - 1e-9) + 1
     fixed = isinstance(axis.get_major_locator(), FixedLocator)
     plain = fixed or shown < 2 or (low > 5e-4 and high < 2e4)
     exponent = lambda value: f"{value:g}" if 1 <= value <= 10 else f"$10^{{{round(math.log10(value))}}}$"
     if shown < 2 and not fixed:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    if isinstance(axis.get_major_formatter(), LogFormatter):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if plain else exponent(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if plain else exponent(value)))
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -45,6 +45,16 @@ def test_ticks_that_a_figure_sets_stay(tmp_path: Path):
     assert labels(tmp_path, 0.1, 3, yticks=[0.2, 2], yticklabels=["low", "high"]) == ["low", "high"]
 
 
+def test_labels_between_the_powers_of_ten_stay_if_a_figure_sets_them(tmp_path: Path):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xscale="log", xlim=(0.5, 5))
+    axes.xaxis.set_minor_formatter("{x:g}x")
+    before = axes.xaxis.get_minor_formatter()
+    figures.save(figure, tmp_path / "figure.svg")
+    assert axes.xaxis.get_minor_formatter() is before
+
+
 def test_a_linear_axis_stays_as_it_is(tmp_path: Path):
     figure = Figure()
     axes = figure.subplots()
