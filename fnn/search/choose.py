@@ -79,11 +79,13 @@ class Choice(NamedTuple):
       report: for each candidate, the index of the report with the least cost.
       costs: that cost.
       shares: the candidates' shares in the ensemble.
+      curves: the costs at all reports; infinite after a training diverged.
     """
 
     report: Int[np.ndarray, " c"]
     costs: Float[np.ndarray, " c"]
     shares: Float[np.ndarray, " c"]
+    curves: Float[np.ndarray, "c reports"]
 
 
 def choose(values: Float[np.ndarray, "c reports n m"], weight: Float[np.ndarray, " n"], cost: Cost) -> Choice:
@@ -94,4 +96,4 @@ def choose(values: Float[np.ndarray, "c reports n m"], weight: Float[np.ndarray,
     each = np.arange(len(values))
     diverged = 0.0 if cost is log_loss else 1e9
     best = np.nan_to_num(values[each, report].astype(np.float64), nan=diverged, posinf=diverged, neginf=diverged)
-    return Choice(report, costs[each, report], greedy_shares(best, weight, cost))
+    return Choice(report, costs[each, report], greedy_shares(best, weight, cost), costs)

@@ -48,9 +48,18 @@ def conduct(start: float, prepared: Prepared, options: Options) -> Found:
     groups = np.full(len(folds), -1)
     groups[evaluated] = folds[evaluated] if plan.trained_folds > 1 else groups_of_rows(task.y[evaluated], seed)
     honest = choose_without(plan, held_out, values, groups)
+    costs = zip(plan.candidates, choice.report, choice.costs, choice.shares, choice.curves.tolist(), strict=True)
     rows = tuple(
-        Row(tried.width, tried.l2, tried.dropout, plan.report_at[report], float(cost), float(share))
-        for tried, report, cost, share in zip(plan.candidates, choice.report, choice.costs, choice.shares, strict=True)
+        Row(
+            tried.width,
+            tried.l2,
+            tried.dropout,
+            plan.report_at[report],
+            float(cost),
+            float(share),
+            tuple(zip(plan.report_at, curve, strict=True)),
+        )
+        for tried, report, cost, share, curve in costs
     )
     report = Report(
         rows=rows,

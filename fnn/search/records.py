@@ -30,6 +30,7 @@ class Row(NamedTuple):
       steps: the number of steps after which the cost on the held-out rows was least.
       cost: that cost: log-loss, or half the squared error of standardised quantities.
       share: the candidate's share in the ensemble, from 0 to 1.
+      curve: steps and the cost after them, wherever the cost was measured; infinite after the training diverged.
     """
 
     width: int
@@ -38,6 +39,7 @@ class Row(NamedTuple):
     steps: int
     cost: float
     share: float
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 class Members(NamedTuple):

@@ -58,6 +58,7 @@ def test_choice_minds_weights_and_diverged_runs():
     assert choice.shares.tolist() == [1, 0, 0]
     assert choice.costs[0] == pytest.approx(-np.log(0.9))
     assert choice.costs[2] == np.inf
+    np.testing.assert_array_equal(choice.curves.min(axis=1), choice.costs)
 
 
 def test_robust_cost_is_hubers():
@@ -70,7 +71,7 @@ def test_every_chosen_candidate_is_refitted_with_its_share(picked):
     shares = np.zeros(14)
     shares[list(picked)] = np.arange(1, 1 + len(picked))
     shares /= shares.sum()
-    slots, weights = slots_of(plan, Choice(np.arange(14) % 9, np.zeros(14), shares))
+    slots, weights = slots_of(plan, Choice(np.arange(14) % 9, np.zeros(14), shares, np.zeros((14, 9))))
     assert len(slots) == len(weights) == plan.runs
     for c, share in enumerate(shares):
         mine = [(slot, weight) for slot, weight in zip(slots, weights, strict=True) if slot.candidate == c and weight]

@@ -36,6 +36,7 @@ def test_report_and_ensemble_agree_in_form(found):
     assert ensemble.shares.sum() == pytest.approx(1)
     assert sum(row.share for row in report.rows) == pytest.approx(1)
     assert [row[:3] for row in report.rows] == [tuple(candidate) for candidate in FEW]
+    assert all(dict(row.curve)[row.steps] == row.cost == min(cost for _, cost in row.curve) for row in report.rows)
     assert report.seconds > 0
     assert "2 candidates on 5 folds" in report.why
 
