@@ -64,7 +64,7 @@ def _described(column: Any) -> Column:
 def _candidate(row: fnn.search.Row) -> Candidate:
     parts = [f"{row.width} hidden units" if row.width else "linear", f"L2 {row.l2:g}"]
     parts += [f"dropout {row.dropout:g}"] if row.dropout else []
-    return Candidate(", ".join(parts), row.cost, row.steps, row.share, row.width == 0)
+    return Candidate(", ".join(parts), row.cost, row.steps, row.share, row.width == 0, row.curve)
 
 
 def _sentence(fitted: Fitted) -> str:
