@@ -22,7 +22,7 @@ from typing import Any
 import fnn
 
 _MORE = ("layers", "losses", "optimizers", "training", "types")  # pages besides those of the public modules
-# 120 columns of code
+# as wide as 120 columns of code
 _STYLE = "@media (min-width: 770px) { main, header { width: calc(68rem + var(--sidebar-width)) } }"
 _WITH_PARTS = ("layers",)  # packages whose modules have pages of their own, where each formula stands
 

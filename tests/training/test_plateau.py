@@ -1,5 +1,7 @@
 """reduce_on_plateau: against a computation by hand, in fit, on resume, on a mesh, and in chains."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,11 +59,11 @@ def scales(values, name="cost", **options):
 @pytest.mark.parametrize(
     "options",
     [
-        {"factor": 0.5, "patience": 1},
-        {"factor": 0.5, "patience": 2},
         {"factor": 0.25, "patience": 1, "cooldown": 2},
-        {"factor": 0.5, "patience": 2, "threshold": 0.0},
-        {"factor": 0.5, "patience": 1, "min_scale": 0.2},
+        pytest.param({"factor": 0.5, "patience": 1}, marks=pytest.mark.slow),
+        pytest.param({"factor": 0.5, "patience": 2}, marks=pytest.mark.slow),
+        pytest.param({"factor": 0.5, "patience": 2, "threshold": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"factor": 0.5, "patience": 1, "min_scale": 0.2}, marks=pytest.mark.slow),
     ],
 )
 def test_the_scale_is_that_of_a_computation_by_hand(options):
@@ -84,8 +86,13 @@ OPTIMIZER = optax.chain(fnn.momentum(2.0), fnn.reduce_on_plateau(factor=0.5, pat
 OPTIONS = {"optimizer": OPTIMIZER, "validation": VALIDATION, "epochs": 9}
 
 
-def test_fit_makes_the_steps_of_a_schedule_computed_by_hand(tmp_path):
-    result = small_fit(**OPTIONS, callback_every=100, callback=lambda *_: None)
+@functools.cache
+def uninterrupted():
+    return small_fit(**OPTIONS)
+
+
+def test_fit_makes_the_steps_of_a_schedule_computed_by_hand():
+    result = uninterrupted()
     by_hand = scales_by_hand(result.history["validation_cost"], factor=0.5, patience=1, threshold=0.02)
     assert len({*by_hand[:-1]}) > 2, "the scale must fall within the training for this test to say anything"
     of_epoch = jnp.asarray([1.0, *by_hand[:-1]])
@@ -97,7 +104,7 @@ def test_fit_makes_the_steps_of_a_schedule_computed_by_hand(tmp_path):
 
 
 def test_a_training_that_resumes_computes_the_same_bits(tmp_path):
-    whole = small_fit(**OPTIONS)
+    whole = uninterrupted()
     stop = lambda epoch, *_: epoch == 4
     small_fit(**OPTIONS, checkpoint_dir=tmp_path, checkpoint_every_steps=3, callback=stop)
     resumed = small_fit(**OPTIONS, checkpoint_dir=tmp_path, resume=True)
@@ -110,7 +117,7 @@ def test_a_training_that_resumes_computes_the_same_bits(tmp_path):
 @pytest.mark.slow
 def test_a_mesh_and_the_state_of_wrappers():
     layout = fnn.sharding.data_parallel(jax.make_mesh((2,), ("data",)))
-    single, sharded = small_fit(**OPTIONS), small_fit(**OPTIONS, sharding=layout)
+    single, sharded = uninterrupted(), small_fit(**OPTIONS, sharding=layout)
     np.testing.assert_allclose(sharded.state.opt_state[1].scale, single.state.opt_state[1].scale)
     wrapped = small_fit(**OPTIONS | {"optimizer": optax.apply_if_finite(OPTIMIZER, 3)})
     np.testing.assert_allclose(wrapped.state.params.w, single.state.params.w, rtol=1e-5)
