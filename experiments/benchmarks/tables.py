@@ -23,15 +23,17 @@ import numpy as np
 from experiments import reports
 from experiments.benchmarks.table_peers import OURS, PEERS, Answer
 from experiments.benchmarks.table_sources import NINE, SOURCES, Split, split
-from experiments.errors import among, needs, usage
+from experiments.errors import among, at_least, needs
 
 
 @dataclass(frozen=True)
 class Config:
     tables: tuple[str, ...] = tuple(NINE)
     """Names of the tables."""
-    seeds: tuple[int, ...] = tuple(range(100, 108))
-    """Seeds of the splits."""
+    seeds: int = 8
+    """Number of splits of each table."""
+    seed: int = 100
+    """Seed of the first split; those of the others follow."""
     peers: tuple[str, ...] = tuple(name for name in PEERS if name != OURS)
     """Names of the models beside the search, which always runs."""
     results: Path = Path("results")
@@ -138,13 +140,13 @@ def main(config: Config) -> None:
     among("--tables", config.tables, SOURCES)
     if config.peers:
         among("--peers", config.peers, [name for name in PEERS if name != OURS])
-    if not config.seeds or min(config.seeds) < 0:
-        raise usage("--seeds", "at least one integer of at least 0", config.seeds or "none")
+    at_least("--seeds", config.seeds, 1)
+    at_least("--seed", config.seed, 0)
     folder = reports.make_folder(config.results, "tables", "tables.json")
     models = [OURS, *(name for name in PEERS if name in config.peers and name != OURS)]
     tables, rows, turn = list(dict.fromkeys(config.tables)), [], 0
     for table in tables:
-        for seed in dict.fromkeys(config.seeds):
+        for seed in range(config.seed, config.seed + config.seeds):
             rows += measure(table, seed, models[turn % len(models) :] + models[: turn % len(models)])
             turn += 1
         means = [(name, np.mean([r.score for r in rows if (r.table, r.model) == (table, name)])) for name in models]

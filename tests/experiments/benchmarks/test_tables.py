@@ -68,7 +68,7 @@ def test_command_measures_prints_and_saves(monkeypatch, tmp_path, capsys):
     for name in table_peers.PEERS:
         guess = lambda data, seed: Answer(np.full(len(data.y_test), np.bincount(data.y).argmax()))
         monkeypatch.setitem(table_peers.PEERS, name, guess)
-    config = tables.Config(tables=("moons", "iris"), seeds=(1, 2), peers=("svm", "linear"), results=tmp_path)
+    config = tables.Config(tables=("moons", "iris"), seeds=2, seed=1, peers=("svm", "linear"), results=tmp_path)
     tables.main(config)
     saved = json.loads((tmp_path / "tables" / "tables.json").read_text())
     assert len(saved["rows"]) == 2 * 2 * 3
@@ -81,8 +81,8 @@ def test_wrong_flags_are_named(tmp_path):
     for config, flag in [
         (tables.Config(tables=("irish",), results=tmp_path), "--tables"),
         (tables.Config(peers=("search",), results=tmp_path), "--peers"),
-        (tables.Config(seeds=(), results=tmp_path), "--seeds"),
-        (tables.Config(seeds=(-1,), results=tmp_path), "--seeds"),
+        (tables.Config(seeds=0, results=tmp_path), "--seeds"),
+        (tables.Config(seed=-1, results=tmp_path), "--seed"),
     ]:
         with pytest.raises(UsageError, match=flag):
             tables.main(config)
