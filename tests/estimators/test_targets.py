@@ -133,7 +133,7 @@ def test_losses_train(iris, loss, last, outputs):
         pytest.skip("the softmax of one output is 1")
     x, y = iris[0][50:], iris[1][50:]
     network = fnn.serial(fnn.dense(4, outputs), last)
-    model = quick(network=network, loss=loss, early_stopping=True, max_iter=100).fit(x, y)
+    model = quick(network=network, loss=loss, max_iter=100).fit(x, y)
     assert model.score(x, y) > 0.85
     assert log_loss(y, model.predict_proba(x)) < 0.5
 
