@@ -16,7 +16,7 @@ from fnn import checks
 from fnn.data.standardization import Standardization, fit_standardization
 from fnn.estimators import parameters, targets
 from fnn.estimators.known import known
-from fnn.estimators.parameters import Network
+from fnn.estimators.parameters import Network, Recipe
 from fnn.estimators.pickling import from_names, to_names
 from fnn.estimators.training import Arrays, Rule, Validation, computing_in, is_state_of, steps_per_epoch, train
 from fnn.estimators.tuned import set_numbers
@@ -41,6 +41,7 @@ class NetworkEstimator(BaseEstimator):
     _scaling: Standardization | None
     _size: tuple[int, int]
     _dtype: np.dtype
+    _recipe: Recipe
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class NetworkEstimator(BaseEstimator):
     def network_(self) -> Layer:
         """The network that was trained."""
         check_is_fitted(self)
-        return self._build(*self._size)
+        return self._build(self._recipe)
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
@@ -115,9 +116,9 @@ class NetworkEstimator(BaseEstimator):
             y = column_or_1d(y, warn=True)
         return X, y
 
-    def _build(self, n_in: int, n_out: int) -> Layer:
-        """The network for this many features and outputs; the same object for equal parameters."""
-        return parameters.build(self, n_in, n_out, self._dtype)
+    def _build(self, recipe: Recipe) -> Layer:
+        """The network of these parameters for the data of `fit`; the same object for equal parameters."""
+        return parameters.build(type(self).__name__, recipe, *self._size, self._dtype)
 
     def _split(
         self, rows: int, labels: np.ndarray | None, random: np.random.RandomState
@@ -138,7 +139,7 @@ class NetworkEstimator(BaseEstimator):
     def _keep_found(self, found: Found) -> None:
         """Keep what a search has found."""
         self._forget()
-        self.ensemble_, self.search_ = found.ensemble, found.report
+        self.ensemble_, self.search_, self._recipe = found.ensemble, found.report, parameters.recipe_of(self)
 
     def _forget(self) -> None:
         """Remove what an earlier `fit`, perhaps with another value of `search`, has set."""
@@ -151,14 +152,15 @@ class NetworkEstimator(BaseEstimator):
         """Set the dtype, the size and the standardization of a training that starts anew; draw the parameters."""
         self._dtype, self._size = X.dtype, (X.shape[1], n_out)
         with computing_in(self._dtype):
-            network, optimizer = self._build(*self._size), parameters.optimizer(self)
+            recipe = parameters.recipe_of(self)
+            network, optimizer = self._build(recipe), parameters.optimizer(self)
             shape = targets.output_shape(network, X.shape[1], X.dtype)
             self._outputs = targets.check_outputs(type(self).__name__, shape, n_out, binary=binary)
             key = jax.random.PRNGKey(random.randint(np.iinfo(np.int32).max))
             state = init_state(network, optimizer, key)
         check_weights(type(self).__name__, "alpha", self.alpha, state.params)
         self._forget()
-        self._state = jax.device_get(state)
+        self._state, self._recipe = jax.device_get(state), recipe
         self._scaling = fit_standardization(X.astype(np.float64), weight) if self.standardize else None
         self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], [] if self.early_stopping else None
 
@@ -174,11 +176,11 @@ class NetworkEstimator(BaseEstimator):
         The metrics are computed if they are read: for early stopping, or to be printed.
         """
         epochs, patience = (1, math.inf) if incremental else (int(self.max_iter), self.n_iter_no_change)
-        rows, weight = data[0].shape[0], data[2]
+        rows, weight, recipe = data[0].shape[0], data[2], parameters.recipe_of(self)
         # as in MLPClassifier, the penalty of a batch is divided by the weight of its rows
         l2 = self.alpha * steps_per_epoch(rows, min(rows, self.batch_size)) / float(weight.sum())
         with computing_in(self._dtype):
-            network, optimizer = self._build(*self._size), parameters.optimizer(self)
+            network, optimizer = self._build(recipe), parameters.optimizer(self)
             if self.n_iter_ and not is_state_of(network, optimizer, self._state):
                 expected = "those of the fit that warm_start goes on from (or partial_fit)"
                 raise checks.fail(type(self).__name__, "network and optimizer", expected, came="others")
@@ -194,7 +196,7 @@ class NetworkEstimator(BaseEstimator):
                 validation=validation and validation._replace(data=self._scaled(validation.data)),
                 verbose=bool(self.verbose),
             )
-        self._state = trained.state
+        self._state, self._recipe = trained.state, recipe
         self.n_iter_ += len(trained.costs)
         self.loss_curve_ = [*self.loss_curve_, *trained.costs]
         self.loss_ = self.loss_curve_[-1]
@@ -218,7 +220,7 @@ class NetworkEstimator(BaseEstimator):
             cast = lambda leaf: leaf.astype(X.dtype) if leaf.dtype in _DTYPES else leaf
             params = jax.tree.map(cast, self._state.params)
             (x,) = self._scaled((X,))
-            return np.asarray(predict(self._build(*self._size), params, x, _ROWS_AT_A_TIME)).astype(X.dtype)
+            return np.asarray(predict(self._build(self._recipe), params, x, _ROWS_AT_A_TIME)).astype(X.dtype)
 
 
 def standardized(x: np.ndarray, scaling: Standardization) -> np.ndarray:

@@ -48,7 +48,8 @@ class ClassPredictions(ClassifierMixin, NetworkEstimator):
           `classes_[1]`, is predicted. For an indicator y (n, labels), positive where a label is predicted. After a
           search, logarithms of probabilities take the place of the outputs.
         """
-        outputs, loss = self._predict_outputs(X), self._loss()
+        outputs = self._predict_outputs(X)
+        loss = self._loss(self._recipe.loss)
         return targets.decisions(loss, outputs, None if self._multilabel else len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -60,7 +61,8 @@ class ClassPredictions(ClassifierMixin, NetworkEstimator):
         Returns:
           Probabilities (n, classes) in the order of `classes_`; for an indicator y, of each label (n, labels).
         """
-        outputs, loss = self._predict_outputs(X), self._loss()
+        outputs = self._predict_outputs(X)
+        loss = self._loss(self._recipe.loss)
         if self._multilabel:
             return targets.label_probabilities(loss, outputs)
         return targets.class_probabilities(loss, outputs, len(self.classes_))
@@ -74,13 +76,15 @@ class ClassPredictions(ClassifierMixin, NetworkEstimator):
         Returns:
           ln of `predict_proba`, without underflow where the probabilities are a softmax.
         """
-        outputs, loss = self._predict_outputs(X), self._loss()
+        outputs = self._predict_outputs(X)
+        loss = self._loss(self._recipe.loss)
         if self._multilabel:
             return targets.log(targets.label_probabilities(loss, outputs))
         return targets.log_probabilities(loss, outputs, len(self.classes_))
 
-    def _loss(self) -> Loss:
-        return self.loss or (sigmoid_cross_entropy if self._multilabel else softmax_cross_entropy)
+    def _loss(self, given: Loss | None) -> Loss:
+        """The loss that was given, or the default one."""
+        return given or (sigmoid_cross_entropy if self._multilabel else softmax_cross_entropy)
 
     def _predict_outputs(self, X: Any) -> np.ndarray:
         if not hasattr(self, "ensemble_"):

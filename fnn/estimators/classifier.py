@@ -185,7 +185,7 @@ class NetworkClassifier(ClassPredictions):
         train, held_out = self._split(len(X), None if self._multilabel else encoded, random)
         if not continues:
             self._start(X[train], weight[train], len(self.classes_), random, binary=n_classes == 2)
-        loss = self._loss()
+        loss = self._loss(self.loss)
         if n_classes is None:
             target = y.astype(X.dtype)
         else:
@@ -205,7 +205,10 @@ class NetworkClassifier(ClassPredictions):
         if first:
             self.classes_ = self.classes_ if incremental and not multilabel else found
             self._multilabel = multilabel
-        if self._multilabel != multilabel or not set(found) <= set(self.classes_):
-            expected = f"of the classes {list(self.classes_)}"
-            new = sorted(set(found) - set(self.classes_))
-            raise checks.fail(type(self).__name__, "y", expected, came=f"also {new}")
+        if self._multilabel != multilabel:
+            kinds = "one label per row", "an indicator (n, labels)"
+            expected = f"{kinds[self._multilabel]}, as in the first call"
+            raise checks.fail(type(self).__name__, "y", expected, came=kinds[multilabel])
+        if new := set(found.tolist()) - set(self.classes_.tolist()):
+            expected = f"of the classes {self.classes_.tolist()}"
+            raise checks.fail(type(self).__name__, "y", expected, came=f"also {sorted(new)}")

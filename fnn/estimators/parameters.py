@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.typing import DTypeLike
@@ -13,10 +13,24 @@ from fnn.estimators.known import known, with_dtype
 from fnn.estimators.tuned import tuned
 from fnn.layers.activations import relu
 from fnn.layers.models import mlp
-from fnn.types import GradientTransformation, Layer
+from fnn.types import GradientTransformation, Layer, Loss
 
 Network = Layer | Callable[[int, int], Layer]
 """A layer, or a function (n_in, n_out) -> layer."""
+
+
+class Recipe(NamedTuple):
+    """The parameters on which predictions depend, as they were when the estimator was fitted."""
+
+    hidden_layer_sizes: Any
+    activation: Layer | None
+    network: Network | None
+    loss: Loss | None
+
+
+def recipe_of(estimator: Any) -> Recipe:
+    """Return what the parameters say now."""
+    return Recipe(*(getattr(estimator, name) for name in Recipe._fields))
 
 
 def check(estimator: Any, *, incremental: bool) -> None:
@@ -70,12 +84,12 @@ def _hidden_sizes(function: str, sizes: Any) -> list[int]:
         raise checks.fail(function, "hidden_layer_sizes", expected, sizes, type(error)) from None
 
 
-def build(estimator: Any, n_in: int, n_out: int, dtype: DTypeLike) -> Layer:
+def build(function: str, recipe: Recipe, n_in: int, n_out: int, dtype: DTypeLike) -> Layer:
     """Return the network for this many features and outputs; the same object for equal parameters."""
-    function, network = type(estimator).__name__, estimator.network
+    network = recipe.network
     if network is None:
-        hidden = _hidden_sizes(function, estimator.hidden_layer_sizes)
-        layer = mlp([n_in, *hidden, n_out], relu if estimator.activation is None else estimator.activation)
+        hidden = _hidden_sizes(function, recipe.hidden_layer_sizes)
+        layer = mlp([n_in, *hidden, n_out], relu if recipe.activation is None else recipe.activation)
     elif isinstance(network, Layer) or not callable(network):
         layer = checks.layer(function, "network", network)
     else:

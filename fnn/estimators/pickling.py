@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from fnn import losses
+from fnn.estimators.parameters import Recipe
 from fnn.layers import activations, gelu
 from fnn.types import GradientTransformation, Layer, Loss
 
@@ -51,6 +52,8 @@ def to_names(state: dict[str, Any]) -> dict[str, Any]:
     """Replace fnn's activations and losses by their names, and hold others so that a pickle can name the parameter."""
 
     def replaced(parameter: str, value: Any) -> Any:
+        if isinstance(value, Recipe):
+            return Recipe(**to_names(value._asdict()))
         if not isinstance(value, Layer | Loss | GradientTransformation):
             return value
         is_public = not isinstance(value, GradientTransformation) and _PUBLIC.get(value.name) == value
@@ -61,4 +64,10 @@ def to_names(state: dict[str, Any]) -> dict[str, Any]:
 
 def from_names(state: dict[str, Any]) -> dict[str, Any]:
     """Undo `to_names`."""
-    return {name: _PUBLIC[value.name] if isinstance(value, Named) else value for name, value in state.items()}
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, Recipe):
+            return Recipe(**from_names(value._asdict()))
+        return _PUBLIC[value.name] if isinstance(value, Named) else value
+
+    return {name: restored(value) for name, value in state.items()}

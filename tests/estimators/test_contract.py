@@ -103,6 +103,20 @@ def test_network_of_a_function_is_pickled(iris, tmp_path):
     assert copy.network_.layers[1].name == "tanh"
 
 
+def test_predictions_depend_on_the_parameters_of_the_fit(iris):
+    """`set_params` takes effect in the next `fit`, in a copy from a pickle too."""
+    x, y = iris
+    model = quick(activation=fnn.tanh, loss=fnn.softmax_cross_entropy).fit(x, y)
+    expected = model.predict_proba(x)
+    changes = {"hidden_layer_sizes": (3,), "activation": fnn.relu, "loss": fnn.squared_error, "network": _build}
+    for changed in (model, pickle.loads(pickle.dumps(model))):
+        changed.set_params(**changes)
+        np.testing.assert_array_equal(changed.predict_proba(x), expected)
+        assert changed.network_.layers[1].name == "tanh"
+    assert not np.array_equal(model.fit(x, y).predict_proba(x), expected)
+    assert model.network_.layers[0].name == "dense(4, 5)"
+
+
 @pytest.mark.slow
 def test_clone_keeps_parameters_alone(iris):
     model = quick(optimizer=fnn.adam(0.1), activation=fnn.leaky_relu(0.1)).fit(*iris)

@@ -186,8 +186,10 @@ def test_errors_name_the_parameter(iris, changes, message):
 def test_errors_name_the_labels(iris):
     x, y = iris
     model = quick(warm_start=True, max_iter=1).fit(x, y)
-    with pytest.raises(ValueError, match=r"y must be of the classes \[.*\], got also \[.*3.*\]"):
+    with pytest.raises(ValueError, match=r"y must be of the classes \[0, 1, 2\], got also \[3\]"):
         model.fit(x, np.where(y == 0, 3, y))
+    with pytest.raises(ValueError, match=r"y must be one label per row, .* got an indicator \(n, labels\)"):
+        model.fit(x, np.eye(3, dtype=int)[y])
     for changes in ({"hidden_layer_sizes": (5,)}, {"optimizer": fnn.sgd}):
         other = quick(warm_start=True, max_iter=1).fit(x, y).set_params(**changes)
         with pytest.raises(ValueError, match="those of the fit that warm_start goes on from"):
