@@ -1,4 +1,4 @@
-"""Metrics of classification, with one value per example as losses have."""
+"""Metrics of classification, with one value per example as losses have, and which values of metrics are better."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,15 @@ from fnn.dtypes import at_least_int32, wide
 
 Values = Float[Array, " batch"]
 """One number per example."""
+
+
+def lower_is_better(name: str) -> bool:
+    """Return True if the lowest value of this name of a history is the best: a cost, a loss or an error.
+
+    >>> lower_is_better("validation_cost"), lower_is_better("accuracy")
+    (True, False)
+    """
+    return name.endswith(("cost", "loss", "error"))
 
 
 def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fnn import checks
+from fnn import checks, metrics
 from fnn.callbacks.stopping import better, check_flag, check_name, value_of
 from fnn.checkpoint import atomic
 from fnn.checkpoint.params_file import notes_of, write_params
@@ -70,7 +70,7 @@ def best_model(
     Args:
       path: the file to write. Missing folders are created.
       name: a name in the history of `fit`.
-      lower_is_better: whether lower values are better. Default: True for names that end in "cost", else False.
+      lower_is_better: whether lower values are better. Default: True for names that end in "cost", "loss" or "error".
       network: if it is given, the file describes it too; see `fnn.checkpoint.architecture`.
 
     Returns:
@@ -92,7 +92,7 @@ def best_model(
     True
     """
     check_name("best_model", name)
-    lower = name.endswith("cost") if lower_is_better is None else lower_is_better
+    lower = metrics.lower_is_better(name) if lower_is_better is None else lower_is_better
     check_flag("best_model", lower)
     if network is not None:
         checks.layer("best_model", "network", network)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 
-from fnn import checks
+from fnn import checks, metrics
 from fnn.types import TrainState
 
 
@@ -54,13 +54,13 @@ class Target:
         return reached(value_of("target", logs, self.name), self.value, self.lower_is_better)
 
 
-def target(name: str, value: float, *, lower_is_better: bool = False) -> Target:
+def target(name: str, value: float, *, lower_is_better: bool | None = None) -> Target:
     """Return a callback that ends the training when a value of the history is at least as good as `value`.
 
     Args:
       name: a name in the history of `fit`, such as "validation_accuracy".
       value: the value to reach.
-      lower_is_better: whether lower values are better, as those of a cost are.
+      lower_is_better: whether lower values are better. Default: True for names that end in "cost", "loss" or "error".
 
     Returns:
       A callback for `fnn.fit`. It can be pickled.
@@ -74,8 +74,9 @@ def target(name: str, value: float, *, lower_is_better: bool = False) -> Target:
     """
     check_name("target", name)
     checks.number("target", "value", value)
-    check_flag("target", lower_is_better)
-    return Target(name, float(value), lower_is_better)
+    lower = metrics.lower_is_better(name) if lower_is_better is None else lower_is_better
+    check_flag("target", lower)
+    return Target(name, float(value), lower)
 
 
 def reached(value: float, goal: float, lower_is_better: bool) -> bool:

@@ -89,13 +89,21 @@ class NetworkEstimator(BaseEstimator):
     @property
     def params_(self) -> Any:
         """The parameters of the network, a pytree of NumPy arrays."""
+        self._need_network("params_")
         return self._state.params
 
     @property
     def network_(self) -> Layer:
         """The network that was trained."""
-        check_is_fitted(self)
+        self._need_network("network_")
         return self._build(self._recipe)
+
+    def _need_network(self, attribute: str) -> None:
+        """Raise AttributeError unless one network was trained, so that hasattr is False."""
+        check_is_fitted(self)
+        if not hasattr(self, "_state"):
+            message = f"{type(self).__name__}: {attribute} is that of one network; after a search there is ensemble_"
+            raise AttributeError(message)
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()

@@ -31,9 +31,11 @@ def explain(plan: Plan, rows: Sequence[Row], task: Task, honest: Honest) -> str:
     ours, linear = _cost(task, honest.ensemble), _cost(task, honest.linear)
     best = max(rows, key=lambda row: (row.share, -row.cost))
     members = sum(row.share > 0 for row in rows)
+    chosen = "1 was chosen because it" if members == 1 else f"{members} were combined because together they"
     versus = "" if np.isnan(linear) else f", the best linear model {linear:.3g}"
+    share = "" if members == 1 else f"the largest share, {best.share:.0%}, is "
     outliers = "" if task.delta is None else " The targets have outliers, so the loss is Huber's."
     return (
-        f"Of {len(rows)} candidates on {folds}, {members} were combined because together they had the least {unit} on "
-        f"held-out rows ({ours:.3g}{versus}); the largest share, {best.share:.0%}, is {_name(best)}.{outliers}"
+        f"Of {len(rows)} candidates on {folds}, {chosen} had the least {unit} on "
+        f"held-out rows ({ours:.3g}{versus}): {share}{_name(best)}.{outliers}"
     )

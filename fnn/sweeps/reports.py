@@ -12,9 +12,9 @@ from fnn.checks import protocol
 from fnn.data.arrays import unpack_batch
 from fnn.dtypes import widest
 from fnn.layers.normalization import calibrate
+from fnn.metrics import lower_is_better
 from fnn.sharding.rows import inputs_with_weight
 from fnn.sweeps.options import Options, held_out_of
-from fnn.sweeps.table import is_cost
 from fnn.training.epoch import Program, report
 from fnn.training.forward_pass import evaluation_batch, in_batches
 from fnn.training.step import metric_values
@@ -106,7 +106,7 @@ def _outputs(options: Options, prediction: Array) -> PyTree:
 def _better(options: Options, best: Best, params: Params, history: dict[str, Array]) -> Best:
     """Return the better of these parameters and the best so far. While there is no number, the last are the best."""
     name = options.keep or ""
-    rank = history[name] if is_cost(name) else -history[name]
+    rank = history[name] if lower_is_better(name) else -history[name]
     rank = jnp.where(jnp.isnan(rank), jnp.inf, rank).astype(best.rank.dtype)
     take = (rank < best.rank) | jnp.isposinf(best.rank)
     choose = lambda new, old: jnp.where(take, new, old)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from fnn import checks
+from fnn import checks, metrics
 from fnn.display.lines import count, is_concrete
 
 MAX_COLUMNS = 16  # of one leaf of the hyperparameters; a leaf with more numbers per run has no columns
@@ -118,11 +118,6 @@ def hyper_columns(hypers: PyTree, taken: Collection[str]) -> dict[str, np.ndarra
     return columns
 
 
-def is_cost(name: str) -> bool:
-    """Return True if the lowest value of this name of a history is the best."""
-    return name.endswith(("cost", "loss", "error"))
-
-
 def best_of(
     history: Mapping[str, np.ndarray],
     lower_is_better: Callable[[str], bool] | None,
@@ -134,7 +129,7 @@ def best_of(
     """
     n = max((values.shape[-1] for values in history.values()), default=0)
     unit, numbers = next(iter((reports or {"epoch": np.arange(1, n + 1)}).items()))
-    lower, columns = lower_is_better or is_cost, {}
+    lower, columns = lower_is_better or metrics.lower_is_better, {}
     for name, values in history.items():
         worst = np.inf if lower(name) else -np.inf
         ranked = np.where(np.isnan(values), worst, values)

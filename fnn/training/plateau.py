@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from fnn import checks
+from fnn import checks, metrics
 from fnn.dtypes import wide
 from fnn.types import GradientTransformation, Params
 
@@ -62,7 +62,7 @@ def reduce_on_plateau(
       threshold: θ >= 0, the part of the best value by which an improvement must exceed it.
       cooldown: number of epochs after a reduction that do not count.
       min_scale: the smallest scale, 0 or more.
-      lower_is_better: whether lower values are better. Default: True for names that end in "cost", else False.
+      lower_is_better: whether lower values are better. Default: True for names that end in "cost", "loss" or "error".
 
     Returns:
       A GradientTransformation whose state is a `Plateau`; its `scale` is what the updates are multiplied by.
@@ -92,7 +92,7 @@ def reduce_on_plateau(
     checks.positive_int("reduce_on_plateau", "patience", patience)
     if checks.integer("reduce_on_plateau", "cooldown", cooldown) < 0:
         raise checks.fail("reduce_on_plateau", "cooldown", "0 or more", cooldown)
-    lower = name.endswith("cost") if lower_is_better is None else lower_is_better
+    lower = metrics.lower_is_better(name) if lower_is_better is None else lower_is_better
     if not isinstance(lower, bool):
         raise checks.fail("reduce_on_plateau", "lower_is_better", "True or False", lower, TypeError)
 

@@ -26,7 +26,8 @@ def params(fill):
 
 def call(callback, values, start=1):
     for epoch, value in enumerate(values, start):
-        callback(epoch, {"validation_cost": value, "accuracy": value}, State(params(float(epoch))))
+        names = "validation_cost", "accuracy", "squared_error"
+        callback(epoch, dict.fromkeys(names, value), State(params(float(epoch))))
 
 
 def epoch_in(path):
@@ -53,6 +54,7 @@ def test_lower_or_higher_is_better_and_nan_is_worse(tmp_path):
         ("validation_cost", None, [nan, 3.0, 1.0, 1.0, nan, 2.0], 3),
         ("accuracy", None, [nan, 3.0, 1.0, 4.0, nan, 4.0], 4),
         ("accuracy", True, [3.0, 1.0, 4.0], 2),
+        ("squared_error", None, [3.0, 1.0, 4.0], 2),
     ):
         call(fnn.callbacks.best_model(path, name, lower_is_better=lower), values)
         assert epoch_in(path) == expected

@@ -35,10 +35,11 @@ def test_a_fit_stops_at_the_time_limit_and_saves(tmp_path):
 
 def test_a_target_ends_the_training_when_it_is_reached():
     costs = small_fit(epochs=5).history["cost"]
-    goal = fnn.callbacks.target("cost", float(costs[2]), lower_is_better=True)
+    goal = fnn.callbacks.target("cost", float(costs[2]))
     assert len(small_fit(epochs=5, callback=pickle.loads(pickle.dumps(goal))).history["cost"]) == 3
     assert repr(goal) == f"Target(name='cost', value={float(costs[2])}, lower_is_better=True)"
     assert not fnn.callbacks.target("a", 1.0)(1, {"a": float("nan")}, None)
+    assert fnn.callbacks.target("cost", 1.0, lower_is_better=False)(1, {"cost": 2.0}, None)
     with pytest.raises(ValueError, match=r"target: name must be one of .*cost.*, got 'validation_cost'"):
         small_fit(callback=fnn.callbacks.target("validation_cost", 0.0))
     for arguments, options in (((3, 1.0), {}), (("cost", "x"), {}), (("cost", 1.0), {"lower_is_better": 1})):

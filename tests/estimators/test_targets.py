@@ -156,6 +156,8 @@ def test_search_finds_an_ensemble(iris):
     probabilities = model.predict_proba(iris[0])
     np.testing.assert_allclose(probabilities, fnn.search.predict(model.ensemble_, iris[0]), rtol=1e-5, atol=1e-12)
     assert not hasattr(model, "loss_curve_")
+    with pytest.raises(AttributeError, match="network_ is that of one network; after a search there is ensemble_"):
+        _ = model.network_
     assert hasattr(model.set_params(search=False).fit(*iris), "loss_curve_")
     assert not hasattr(model, "ensemble_")
 

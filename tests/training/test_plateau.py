@@ -79,6 +79,7 @@ def test_values_written_out():
     assert scales([3, 2, 2, 2, 2, 1], factor=0.5, patience=2) == [1, 1, 1, 0.5, 0.5, 0.5]
     assert scales([3, 2, 2, 2, 2, 2], factor=0.5, patience=1, cooldown=1) == [1, 1, 0.5, 0.5, 0.25, 0.25]
     assert scales([np.nan, 2, np.nan, 3, 3], factor=0.5, patience=2) == [1, 1, 1, 0.5, 0.5]
+    assert scales([1, 2, 3, 4], "squared_error", factor=0.5, patience=1) == [1, 0.5, 0.25, 0.125]
     assert scales([1, 2, 3, 4], "accuracy", factor=0.5, patience=1, lower_is_better=True) == [1, 0.5, 0.25, 0.125]
 
 
