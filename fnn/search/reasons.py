@@ -27,15 +27,19 @@ def _name(row: Row) -> str:
 def explain(plan: Plan, rows: Sequence[Row], task: Task, honest: Honest) -> str:
     """Return the sentence of a report."""
     folds = f"{plan.trained_folds} folds" if plan.trained_folds > 1 else "a single split"
-    unit = "log-loss" if task.output != "identity" else "squared error" if task.delta is None else "Huber loss"
+    unit = "log-loss" if task.output != "identity" else "squared error / 2" if task.delta is None else "Huber loss"
+    of = "" if task.output != "identity" else " of the standardized target"
     ours, linear = _cost(task, honest.ensemble), _cost(task, honest.linear)
     best = max(rows, key=lambda row: (row.share, -row.cost))
     members = sum(row.share > 0 for row in rows)
-    chosen = "1 was chosen because it" if members == 1 else f"{members} were combined because together they"
-    versus = "" if np.isnan(linear) else f", the best linear model {linear:.3g}"
-    share = "" if members == 1 else f"the largest share, {best.share:.0%}, is "
+    versus = "" if np.isnan(linear) else f", that of the best linear model {linear:.3g}"
     outliers = "" if task.delta is None else " The targets have outliers, so the loss is Huber's."
-    return (
-        f"Of {len(rows)} candidates on {folds}, {chosen} had the least {unit} on "
-        f"held-out rows ({ours:.3g}{versus}): {share}{_name(best)}.{outliers}"
-    )
+    if members == 1:
+        chosen = f"one was chosen because it had the least {unit} on held-out rows: {_name(best)}."
+    else:
+        chosen = (
+            f"{members} were combined because together they had the least {unit} on held-out rows; "
+            f"the largest share, {best.share:.0%}, is {_name(best)}."
+        )
+    unseen = f" On rows that this choice did not see, the {unit}{of} is {ours:.3g}{versus}."
+    return f"Of {len(rows)} candidates on {folds}, {chosen}{unseen}{outliers}"

@@ -41,6 +41,15 @@ def test_report_and_ensemble_agree_in_form(found):
     assert "2 candidates on 5 folds" in report.why
 
 
+def test_why_says_what_was_chosen_and_how_good_it_is_on_rows_that_the_choice_did_not_see(found):
+    why = found.report.why
+    assert "2 were combined" in why or "one was chosen" in why
+    assert "1 were" not in why
+    assert "that this choice did not see, the log-loss is" in why
+    alone = fnn.search.classes(*table(), 2, candidates=FEW[:1]).report.why
+    assert "Of 1 candidates on 5 folds, one was chosen" in alone
+
+
 def test_rows_without_weight_count_for_nothing(found):
     x, y = table()
     weight = np.ones(len(y))
