@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fnn import checks
 from fnn.checkpoint import atomic
+from fnn.display.lines import ordered
 from fnn.sharding import agreement
 from fnn.types import TrainState
 
@@ -23,7 +24,7 @@ class CsvFile:
     def __call__(self, epoch: int, logs: dict[str, float], state: TrainState) -> None:
         if not agreement.is_main_process():
             return
-        names = ["epoch", "step", *ordered(logs)]
+        names = ["epoch", "step", *(name for name, _ in ordered(logs))]
         row = [epoch, int(state.step), *(repr(float(logs[name])) for name in names[2:])]
         header, line = _line(names), _line(row)
         if not os.path.exists(self.path) or os.path.getsize(self.path) == 0:
@@ -74,11 +75,6 @@ def csv(path: str | Path) -> CsvFile:
     [['epoch', 'step'], ['1', '2'], ['2', '4'], ['3', '6']]
     """
     return CsvFile(checks.path("csv", "path", path).absolute())
-
-
-def ordered(logs: dict[str, float]) -> list[str]:
-    """Return the names of logs with training before validation, and costs before metrics."""
-    return sorted(logs, key=lambda name: (name.startswith("validation_"), not name.endswith("cost"), name))
 
 
 def _line(cells: list) -> bytes:

@@ -58,6 +58,7 @@ def predict(ensemble: Ensemble, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray
     d = len(ensemble.center)
     if x.shape[1] != d:
         raise checks.fail("search.predict", "x", f"of shape (n, {d})", x)
+    ensemble = ensemble._replace(members=Members(*(leaf.astype(np.float64) for leaf in ensemble.members)))
     parts = [_predict(ensemble, x[start : start + ROWS]) for start in range(0, max(1, len(x)), ROWS)]
     return np.concatenate(parts)
 
@@ -65,7 +66,7 @@ def predict(ensemble: Ensemble, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray
 def _predict(ensemble: Ensemble, x: np.ndarray) -> np.ndarray:
     x = standardise(x, ensemble.center, ensemble.scale)
     mean = np.zeros((len(x), len(ensemble.target_center)))
-    members = Members(*(leaf.astype(np.float64) for leaf in ensemble.members))
+    members = ensemble.members
     for m, share in enumerate(ensemble.shares):
         units = np.flatnonzero(members.w_out[m].any(axis=1))
         hidden = _silu(x @ members.w_in[m][:, units] + members.b_in[m][units])
