@@ -13,6 +13,7 @@ from experiments.tabular.model import Model, features, inputs, predict
 from experiments.tabular.prepare import Prepared, override
 from experiments.tabular.transform import outputs_of
 from experiments.tabular_report import Candidate, Column, Contents, Part
+from experiments.tabular_report.suspicions import measurable
 
 _PRODUCTS, _ROWS, _REPEATS = 3e9, 1000, 3  # products of numbers, rows and repeats of all permutations
 
@@ -125,9 +126,9 @@ def _score(model: Model, x: np.ndarray, y: np.ndarray) -> float:
 
 
 def best_features(report: Contents, count: int = 5) -> Sequence[str]:
-    """Return the names of the features that matter most, with the decrease of the score."""
+    """Return the names of the features that matter most, with the decrease of the score; measurable ones alone."""
     if report.importances is None:
         return ()
-    mean = report.importances.mean(axis=1)
+    mean, some = report.importances.mean(axis=1), measurable(report.importances)
     order = np.argsort(-mean)[:count]
-    return [f"{report.features[i]} ({mean[i]:.3f})" for i in order if mean[i] > 0]
+    return [f"{report.features[i]} ({mean[i]:.3f})" for i in order if some[i]]

@@ -197,7 +197,12 @@ _QUANTITIES = (
         _quantity("r2_score"),
     ),
     Metric(
-        "rmse", "RMSE", False, "Root mean square error; large errors count most.", _quantity("root_mean_squared_error")
+        "rmse",
+        "RMSE",
+        False,
+        "Root mean square error; large errors count most.",
+        _quantity("root_mean_squared_error"),
+        False,
     ),
     Metric("mae", "mean absolute error", False, "Mean size of the error.", _quantity("mean_absolute_error"), False),
     Metric(

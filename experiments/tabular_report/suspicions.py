@@ -31,13 +31,19 @@ def leak(score: float, guessing: float, features: Sequence[str], importances: np
     return Remark("note", f"{text} Check that no column holds the answer in another form (--ignore leaves it out).")
 
 
+def measurable(importances: np.ndarray) -> np.ndarray:
+    """Return which columns make a measurable difference: their mean is more than 2 standard errors above 0."""
+    mean, repeats = importances.mean(axis=1), importances.shape[1]
+    if repeats < 2:
+        return mean > 0
+    return mean > 2 * importances.std(axis=1, ddof=1) / np.sqrt(repeats)
+
+
 def useless(features: Sequence[str], importances: np.ndarray | None) -> Remark | None:
-    """Name the columns whose permutation makes no measurable difference: mean at most 2 standard errors above 0."""
+    """Name the columns whose permutation makes no measurable difference."""
     if importances is None or importances.shape[1] < 2:
         return None
-    mean = importances.mean(axis=1)
-    error = importances.std(axis=1, ddof=1) / np.sqrt(importances.shape[1])
-    names = [name for name, none in zip(features, mean <= 2 * error, strict=True) if none]
+    names = [name for name, some in zip(features, measurable(importances), strict=True) if not some]
     if not names:
         return None
     if len(names) == len(features):

@@ -32,6 +32,8 @@ def test_useless_columns():
     remark = suspicions.useless(("random",), importances[1:])
     assert remark is not None
     assert remark.tone == "bad"
+    assert suspicions.measurable(importances).tolist() == [True, False]
+    assert suspicions.measurable(importances[:, :1]).tolist() == [True, importances[1, 0] > 0]
 
 
 def test_outliers():
