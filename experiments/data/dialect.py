@@ -67,6 +67,8 @@ def find_dialect(path: Path, text: str, delimiter: str | None = None, known: fro
         raise DataError(f"{path}, line {longest + 1}: has more than {_LINE:,} characters")
     if (hint := re.fullmatch(r"sep=(.)", lines[0].strip(" ,;"), re.IGNORECASE)) or lines[0][:4].lower() == "sep=":
         delimiter, lines[0] = delimiter or (hint[1] if hint else lines[0][4:5]) or None, ""
+        if delimiter in DELIMITERS:
+            notes.append(f"delimiter: {DELIMITERS[delimiter]} (its first line is sep=)")
     if delimiter is None:
         delimiter = _most_consistent(lines[:_SAMPLE])
         notes.append(f"delimiter: {DELIMITERS[delimiter]}")

@@ -84,6 +84,8 @@ def _from_text(path: Path, dialect: Dialect, note: str) -> Table:
             f"{path}: has {len(dialect.rows):,} rows by one reader, {len(frame):,} by another; check quotes"
         )
     columns: list[Any] = [column.str.strip() for _, column in frame.items()]
+    if '="' in dialect.body:  # ="01067" is text, as some programs write it for Excel
+        columns = [column.str.replace(r'^="(.*)"$', r"\1", regex=True) for column in columns]
     unnamed = [j for j, name in enumerate(dialect.names) if not name and not columns[j].any()]
     names = [name for j, name in enumerate(dialect.names) if j not in unnamed]
     notes = [note, *dialect.notes]

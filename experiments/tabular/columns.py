@@ -13,13 +13,20 @@ from experiments.tabular.numerals import (
     find_numerals,
     is_ambiguous,
     parse_numbers,
+    spelled,
 )
 from experiments.tabular.values import CATEGORY, DATE, ID, LEFT_OUT, NUMBER, YES_NO, Column, is_missing
+from experiments.wording import counted
 
-_PAIRS = (("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"), ("off", "on"), ("nein", "ja"), ("non", "oui"))
+_PAIRS = (
+    *(("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"), ("off", "on"), ("nein", "ja"), ("n", "j")),
+    *(("falsch", "wahr"), ("non", "oui"), ("n", "o"), ("faux", "vrai"), ("no", "si"), ("no", "sí")),
+)
 _CODE = r"[+-]?0[0-9]+"  # a leading zero: a code, such as a postal code
 _NAME_OF_ID = re.compile(r"(.*[ _.-])?(id|ids|uuid|guid|index|idx|key|row|nr|no|code|number|serial)|.*[a-z](ID|Id)")
 _FEW = 20  # with fewer rows nothing is said about ids
+_WORDS = 4  # of a text, on average: free text
+_LONG = 10**7  # different whole numbers of at least eight digits, all as long: of accounts, or phone numbers
 _WRONG = 0.05  # share of texts that are not numbers in a column of numbers
 
 
@@ -110,16 +117,13 @@ def _of_text(table: Table, about: Column, distinct: Any, flags: Flags, habits: H
         if numeric:
             advice = f"--missing {wrong.iloc[0]!r} reads it as missing"
         raise DataError(f"{where}: {about.name!r} must be a number, got {wrong.iloc[0][:40]!r}; {advice}")
-    return about._replace(kind=CATEGORY, why=f"{len(distinct):,} different texts")
+    return about._replace(kind=CATEGORY, why=counted(len(distinct), "different text"))
 
 
 def _of_numbers(about: Column, forms: Sequence[Numerals], comma: bool, semicolons: bool) -> Column:
     """Describe a column of numbers. Of two forms, that with a decimal comma is taken if the file has such."""
     form = next((form for form in forms if form.decimal == "," and (comma or semicolons)), forms[0])
-    parts = ["decimal comma"] if form.decimal == "," else []
-    parts += [f"thousands {form.thousands!r}"] if form.thousands else []
-    parts += [f"in {affix}" for affix in (form.prefix, form.suffix) if affix]
-    why = "numbers" + (f": {', '.join(parts)}" if parts else "")
+    why = "numbers" + (f": {', '.join(spelled(form))}" if spelled(form) else "")
     warning = ""
     if len({each.decimal for each in forms}) > 1 and not comma:
         meant = "a decimal comma" if form.decimal == "," else "thousands"
@@ -145,18 +149,19 @@ def _of_dates(about: Column, forms: Sequence[str], habits: Habits) -> Column:
 def _without_id(column: Column, values: Any, missing: Any) -> Column:
     """Leave a column out that only tells rows apart."""
     n = len(values) - column.missing
-    leave_out = lambda why, flag: column._replace(
-        kind=LEFT_OUT,
-        why=why,
-        warning=f"left out because it seems to only tell rows apart ({why}); --{flag} {column.name!r} uses it",
+    leave_out = lambda why, flag, seems="it seems to only tell rows apart": column._replace(
+        kind=LEFT_OUT, why=why, warning=f"left out because {seems} ({why}); --{flag} {column.name!r} uses it"
     )
     if n < _FEW or column.kind in (DATE, YES_NO):
         return column
     if column.kind == CATEGORY:
         if column.distinct > max(0.5 * n, _FEW):
-            return leave_out(f"{column.distinct:,} different texts in {n:,} rows", "categorical")
+            why, few = f"{column.distinct:,} different texts in {n:,} rows", "too few rows have the same text"
+            if values[~missing].str.count(r"\S+").mean() >= _WORDS:
+                return leave_out(f"free text: {why}", "categorical", "the words of a text are not read")
+            return leave_out(why, "categorical", *([few] if column.distinct < 0.9 * n else []))
         return column
-    if column.distinct < n or column.form[2:] != ("", ""):
+    if column.distinct < n or column.form.thousands or column.form[2:] != ("", ""):
         return column
     values = values[~missing]
     numbers_of = lambda part: part if part.dtype.kind in "iuf" else parse_numbers(part, column.form)
@@ -173,6 +178,6 @@ def _without_id(column: Column, values: Any, missing: Any) -> Column:
         return leave_out("different whole numbers in order", "numeric")
     if _NAME_OF_ID.fullmatch(column.name) or _NAME_OF_ID.fullmatch(column.name.lower()):
         return leave_out("different whole numbers, and its name", "numeric")
-    if low >= 10_000 and len(str(int(low))) == len(str(int(high))):
+    if low >= _LONG and len(str(int(low))) == len(str(int(high))):
         return leave_out("different whole numbers of as many digits", "numeric")
     return column

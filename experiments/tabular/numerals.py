@@ -37,6 +37,17 @@ class Numerals(NamedTuple):
 FORMS = tuple(Numerals(*marks) for marks in (".", ".,", ". ", ".'", ",", ",.", ", ", ",'"))
 
 
+def spelled(form: Numerals) -> list[str]:
+    """Say how numbers of this form are written; [] for plain ones.
+
+    >>> spelled(Numerals(",", ".", "", "€"))
+    ['decimal comma', "thousands '.'", 'in €']
+    """
+    parts = ["decimal comma"] if form.decimal == "," else []
+    parts += [f"thousands {'blank' if form.thousands == ' ' else repr(form.thousands)}"] if form.thousands else []
+    return parts + [f"in {affix}" for affix in (form.prefix, form.suffix) if affix]
+
+
 def parse_numbers(texts: "pd.Series", form: Numerals) -> "pd.Series":
     """Return the numbers that are written in this form, in float64; NaN for any other text.
 

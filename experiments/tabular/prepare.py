@@ -1,6 +1,8 @@
 """A table ready for training: its rows and columns as decided, with all that there is to say about them."""
 
 import difflib
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from experiments.errors import DataError, UsageError, usage
 from experiments.tabular.columns import Flags, decide_columns
 from experiments.tabular.leaks import find_leaks
 from experiments.tabular.model import LARGEST, features
+from experiments.tabular.sentinels import find_sentinels
 from experiments.tabular.target import Target, find_target, read_target
 from experiments.tabular.values import CATEGORY, DATE, ID, LEFT_OUT, NUMBER, Column, read_column
 from experiments.wording import counted
@@ -64,12 +67,16 @@ def prepare(
         if target_name in names:
             raise usage(flag, "columns other than the target", target_name)
     check_names(path, table, {"--target": [target_name]} | chosen)
+    if len(table.rows) < FEWEST:
+        raise DataError(f"{path}: has {counted(len(table.rows), 'row')}, fewer than {FEWEST}")
     target = find_target(table, target_name, task, flags.missing, path)
     y, known = read_target(target, table, flags.missing, path)
     columns = decide_columns(table, target_name, flags, path)
     used = features(columns)
     if not used:
-        reasons = "; ".join(f"{column.name!r}: {column.why}" for column in columns[:5])
+        flags_of = {column.name: override(column) for column in columns}
+        advice = {name: f" ({flag} uses it)" if flag else "" for name, flag in flags_of.items()}
+        reasons = "; ".join(f"{column.name!r}: {column.why}{advice[column.name]}" for column in columns[:5])
         raise DataError(f"{path}: has no column to predict from besides the target ({reasons or 'no other column'})")
     frame: Any = pd.DataFrame({column.name: read_column(column, table, flags.missing, path) for column in used})
     for column in used:
@@ -86,6 +93,8 @@ def prepare(
     if len(np.unique(y)) < 2:
         raise DataError(f"{path}: --target {target_name} has one value in all rows that are left: nothing to learn")
     warnings = [f"{column.name!r}: {column.warning}" for column in columns if column.warning]
+    numbers = {column.name: frame[column.name].to_numpy() for column in used if column.kind == NUMBER}
+    warnings += find_sentinels(numbers if target.classes else {target.name: y} | numbers)
     warnings += find_leaks(used, frame, y, bool(target.classes)) + _about_rows(target, y, known, kept)
     return Prepared(columns, target, frame, y, int((~kept).sum()), table.notes, warnings)
 
@@ -104,6 +113,10 @@ def _about_rows(target: Target, y: np.ndarray, known: np.ndarray, kept: np.ndarr
         ]
         if rare:
             found.append(f"classes of few rows, which can hardly be learnt: {', '.join(rare[:10])}")
+        alike = Counter(name.lower() for name in target.classes)
+        twice = [name for name in target.classes if alike[name.lower()] > 1]
+        if twice:
+            found.append(f"classes that differ only in capital letters, and are kept apart: {', '.join(twice[:10])}")
     return found
 
 
@@ -126,10 +139,10 @@ def override(column: Column) -> str:
     """Return the flag that decides otherwise about a column."""
     other = {NUMBER: "categorical", CATEGORY: "ignore", DATE: "categorical", ID: "ignore", LEFT_OUT: "categorical"}
     if column.kind == LEFT_OUT and column.form is not None:
-        return f"--numeric {column.name}"
+        return f"--numeric {shlex.quote(column.name)}"
     if column.kind == LEFT_OUT and (column.why in ("empty", "the same value in every row") or "set by" in column.why):
         return ""
-    return f"--{other.get(column.kind, 'ignore')} {column.name}"
+    return f"--{other.get(column.kind, 'ignore')} {shlex.quote(column.name)}"
 
 
 def print_columns(prepared: Prepared) -> None:

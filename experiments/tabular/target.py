@@ -11,7 +11,7 @@ from jaxtyping import Int32
 
 from experiments.data.tables import Table
 from experiments.errors import DataError
-from experiments.tabular.numerals import Numerals, find_numerals, parse_numbers
+from experiments.tabular.numerals import Numerals, find_numerals, parse_numbers, spelled
 from experiments.tabular.values import as_text, is_missing
 from experiments.wording import counted
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MANY_CLASSES = 20  # integers with more distinct values are treated as a quantity
 MOST_CLASSES = 1000
+_WRONG = 0.05  # share of different texts that are not numbers in a quantity
 _NAMES = frozenset(
     ("none", "nil", "missing", "unknown", "-", "--", ".", "..", "...")
 )  # missing among numbers, a class among texts
@@ -56,12 +57,13 @@ def find_target(table: Table, name: str, task: str | None, spellings: Collection
     is_code = different.str.fullmatch(_CODE).any()
     forms, share = find_numerals(different, table.comma)
     numeric = share == 1 and not is_code
-    if task == "regression" and share < 1:
+    wrong = task is None and not is_code and len(different) > MANY_CLASSES and 1 - _WRONG < share < 1
+    if wrong or (task == "regression" and share < 1):
         numbers = parse_numbers(different, forms[0] if forms else Numerals())
         row = int(np.argmax(values == different[numbers.isna()].iloc[0]))
         raise DataError(
             f"{source}, {table.place} {table.rows[row]}: {name!r} must be a finite number, got {values[row][:40]!r}; "
-            f"--missing {values[row][:40]!r} reads it as missing"
+            f"--missing {values[row][:40]!r} reads it as missing{', --task classification takes all as text' * wrong}"
         )
     numbers = parse_numbers(different, forms[0]) if numeric else None
     names = () if numeric and len(different) > MOST_CLASSES else class_names(tuple(texts))
@@ -70,7 +72,7 @@ def find_target(table: Table, name: str, task: str | None, spellings: Collection
         raise DataError(f"{where} has the value {different.iloc[0]!r} in every row: there is nothing to learn")
     if task == "regression" or (task is None and not few):
         reason = f"{len(different):,} different numbers" if task is None else "set by --task"
-        return Target(name, (), forms[0], f"a quantity ({reason})")
+        return Target(name, (), forms[0], f"a quantity ({'; '.join([reason, *spelled(forms[0])])})")
     count = len(names) or len(different)
     if count > min(len(texts) // 4, MOST_CLASSES):
         hint = "; use --task regression if it is a quantity" if numeric and task is None else ""

@@ -64,7 +64,28 @@ READ = {
     "bars": Read(PLAIN.replace(",", "|").encode(), X, "delimiter: |"),
     "spaces": Read(PLAIN.replace(",", "   ").encode(), X, "delimiter: spaces"),
     "another delimiter": Read(PLAIN.replace(",", "~").encode(), X, flags={"delimiter": "~"}),
-    "sep=": Read(f"sep=;\n{PLAIN.replace(',', ';')}".encode(), X),
+    "sep=": Read(f"sep=;\n{PLAIN.replace(',', ';')}".encode(), X, "delimiter: semicolon (its first line is sep=)"),
+    "text of Excel": Read(
+        with_column("z", lambda i: f'="{["01067", "10115"][i % 2]}"').replace(b"0.125", b'"=""0.125"""'),
+        category("01067"),
+        "leading zeros",
+    ),
+    "turnover with narrow blanks": Read(
+        with_column("z", lambda i: f"{1234567 + 7919 * (7 * i % 24):,}".replace(",", "\u202f")),
+        number(1234567.0),
+        "thousands blank",
+    ),
+    "salaries": Read(with_column("z", lambda i: str(41234 + 1977 * (7 * i % 24))), number(41234.0)),
+    "phone numbers": Read(with_column("z", lambda i: str(4930123456 + 7919 * (7 * i % 24))), left_out(), ONLY),
+    "ja und nein as J and N": Read(with_column("z", lambda i: "JN"[i % 2]), X | {"z": ("yes or no", 1.0)}),
+    "vrai et faux": Read(with_column("z", lambda i: ["Vrai", "Faux"][i % 2]), X | {"z": ("yes or no", 1.0)}),
+    "ISO weeks": Read(
+        with_column("z", lambda i: f"2024-W{min(i, 20) + 10}"), left_out(), "few rows have the same text"
+    ),
+    "free text": Read(
+        with_column("z", lambda i: f'"it was good, {i} of 24"'), left_out(), "the words of a text are not read"
+    ),
+    "one text": Read(with_column("z", lambda i: "x" * (i % 2)), category(None), "1 different text "),
     "byte order mark": Read(PLAIN.encode("utf-8-sig"), X, "utf-8-sig (by its byte order mark)"),
     "UTF-16": Read(PLAIN.encode("utf-16"), X, "utf-16 (by its byte order mark)"),
     "UTF-16 without a mark": Read(PLAIN.encode("utf-16-le"), X, "utf-16-le"),
@@ -203,5 +224,9 @@ FAILS = {
         lines(lambda i, x, y: f"{i % 3},{x}").encode().replace(b"1.125", b"low"),
         ("line 6", "'y' must be a finite number, got 'low'", "--missing 'low'"),
         {"task": "regression"},
+    ),
+    "a word in a quantity that nobody asked for": Fails(
+        "\n".join(["x,y", *(f"{i % 3},{i / 7:.3f}" for i in range(40)), "1,inf"]).encode(),
+        ("line 42", "'y' must be a finite number, got 'inf'", "--missing 'inf'", "--task classification"),
     ),
 }
