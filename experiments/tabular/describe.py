@@ -131,4 +131,4 @@ def best_features(report: Contents, count: int = 5) -> Sequence[str]:
         return ()
     mean, some = report.importances.mean(axis=1), measurable(report.importances)
     order = np.argsort(-mean)[:count]
-    return [f"{report.features[i]} ({mean[i]:.3f})" for i in order if some[i]]
+    return [f"{report.features[i]} ({mean[i]:.3f})" for i in order if some[i] and mean[i] >= 5e-4]

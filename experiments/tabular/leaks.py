@@ -82,6 +82,6 @@ def _correlation(numbers: np.ndarray, y: np.ndarray) -> str:
             return (
                 f"{name} is perfectly correlated with the target"
                 if abs(r) > 1 - 1e-12
-                else f"{name} is correlated with the target by {r:.5f}"
+                else f"{name} is correlated with the target by more than {_CORRELATED}"
             )
     return ""

@@ -153,7 +153,8 @@ def print_columns(prepared: Prepared) -> None:
 
     table = Printed(title="columns", title_justify="left")
     for head in ("column", "used as", "why", "missing", "distinct", "to change it"):
-        table.add_column(head, justify="right" if head in ("missing", "distinct") else "left")
+        side = "right" if head in ("missing", "distinct") else "left"
+        table.add_column(head, justify=side, min_width=len("--categorical") if head == "to change it" else None)
     target = prepared.target
     table.add_row(Text(target.name), "target", Text(target.why), "", "", "--task")
     for group in _groups(prepared.columns):

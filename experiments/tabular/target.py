@@ -11,7 +11,7 @@ from jaxtyping import Int32
 
 from experiments.data.tables import Table
 from experiments.errors import DataError
-from experiments.tabular.numerals import Numerals, find_numerals, parse_numbers, spelled
+from experiments.tabular.numerals import Numerals, find_dates, find_numerals, parse_numbers, spelled
 from experiments.tabular.values import as_text, is_missing
 from experiments.wording import counted
 
@@ -76,6 +76,9 @@ def find_target(table: Table, name: str, task: str | None, spellings: Collection
     count = len(names) or len(different)
     if count > min(len(texts) // 4, MOST_CLASSES):
         hint = "; use --task regression if it is a quantity" if numeric and task is None else ""
+        if not numeric and find_dates(different):
+            first = different.iloc[0]
+            hint = f"; they are dates, such as {first!r}: write them as a number, such as days since the first one"
         values_text = f"{count:,} different values in {counted(len(texts), 'row')}"
         raise DataError(f"{where} has {values_text}: too many to be classes{hint}")
     reason = "set by --task" if task else "integers" if numeric else "text"

@@ -118,7 +118,8 @@ def searches(config: Config) -> bool:
 def check(config: Config) -> None:
     """Raise UsageError, naming the flag, for an invalid value."""
     if config.data.suffix.lower() not in SUFFIXES:
-        raise usage("--data", f"a table, a file that ends in {', '.join(SUFFIXES)}", config.data)
+        hint = "; save the sheet as .csv" if config.data.suffix.lower() in (".xlsx", ".xls", ".ods", ".numbers") else ""
+        raise usage("--data", f"a table, a file that ends in {', '.join(SUFFIXES)}", f"{config.data}{hint}")
     if config.budget is not None:
         positive("--budget", config.budget)
     if not searches(config) and (config.budget is not None or config.model is not None):

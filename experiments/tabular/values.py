@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.data.tables import Table
 from experiments.errors import DataError
-from experiments.tabular.numerals import Numerals, parse_dates, parse_numbers
+from experiments.tabular.numerals import Numerals, parse_dates, parse_numbers, spelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,9 @@ def read_column(column: Column, table: Table, spellings: Collection[str], source
     if bad.any():
         row = int(np.argmax(bad))
         kinds = {DATE: f"one of {column.why}", YES_NO: " or ".join(column.form or "")}
-        what, got = kinds.get(column.kind, "a finite number"), str(values[row])[:40]
+        form = spelled(Numerals(*column.form)) if column.kind == NUMBER and column.form else []
+        number = f"a finite number ({', '.join(form)})" if form else "a finite number"
+        what, got = kinds.get(column.kind, number), str(values[row])[:40]
         place = f"{source}, {table.place} {table.rows[row]}"
         raise DataError(f"{place}: {column.name!r} must be {what}, got {got!r}; --missing {got!r} reads it as missing")
     return numbers if column.kind == DATE else pd.Series(numbers, dtype="float64")

@@ -225,6 +225,9 @@ FAILS = {
         ("line 6", "'y' must be a finite number, got 'low'", "--missing 'low'"),
         {"task": "regression"},
     ),
+    "dates in the target": Fails(
+        lines(lambda i, x, y: f"{x},2024-02-{i + 1:02}").encode(), ("--target y", "24 different values", "are dates")
+    ),
     "a word in a quantity that nobody asked for": Fails(
         "\n".join(["x,y", *(f"{i % 3},{i / 7:.3f}" for i in range(40)), "1,inf"]).encode(),
         ("line 42", "'y' must be a finite number, got 'inf'", "--missing 'inf'", "--task classification"),

@@ -92,7 +92,7 @@ def test_a_column_that_is_missing(members, tmp_path, capsys):
     ("column", "value", "message"),
     [
         ("age", "old", "line 3: 'age' must be a finite number, got 'old'; --missing 'old' reads it as missing"),
-        ("fee", "€ 1.000,50", "line 3: 'fee' must be a finite number, got '€ 1.000,50'"),
+        ("fee", "€ 1.000,50", "line 3: 'fee' must be a finite number (thousands ',', in €), got '€ 1.000,50'"),
         ("since", "2020-01-31", "line 3: 'since' must be one of dates: day/month/year, got '2020-01-31'"),
         ("member", "perhaps", "line 3: 'member' must be no or yes, got 'perhaps'"),
         ("age", "1e99", "'age' is too far outside the range of the training data: 1e+99"),

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.errors import DataError
 from experiments.tabular.columns import Flags
-from experiments.tabular.prepare import Prepared, prepare
+from experiments.tabular.prepare import Prepared, prepare, print_columns
 
 rng = np.random.default_rng(0)
 
@@ -47,3 +47,9 @@ def test_how_a_quantity_is_written_is_stated(tmp_path):
     found = table(tmp_path, "x;y", rows)
     assert found.target.why == "a quantity (40 different numbers; decimal comma; thousands '.'; in €)"
     assert found.y[1] == pytest.approx(1001.15)
+
+
+def test_flags_are_printed_whole_beside_long_names(tmp_path, capsys):
+    rows = [f"{x:.3f},{i % 3},{'pq'[i % 2]}" for i, x in enumerate(rng.normal(size=40))]
+    print_columns(table(tmp_path, f"{'long' * 20},{'word ' * 9},y", rows))
+    assert capsys.readouterr().out.count("--categorical") == 2

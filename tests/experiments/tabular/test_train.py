@@ -187,7 +187,9 @@ def test_tables_that_are_too_small(tmp_path, capsys, text, message):
 def test_files_that_are_not_tables(tmp_path, capsys):
     absent = tmp_path / "absent.csv"
     assert f"{absent}: cannot be read: No such file" in fails(capsys, 1, "train", "--data", absent, "--target", "y")
-    assert "--data must be a table" in fails(capsys, 2, "train", "--data", "table.xlsx", "--target", "y")
+    error = fails(capsys, 2, "train", "--data", "table.xlsx", "--target", "y")
+    assert "--data must be a table" in error
+    assert "save the sheet as .csv" in error
     uneven = tmp_path / "uneven.npz"
     np.savez(uneven, x=np.zeros((5, 2)), y=np.zeros(6))
     error = fails(capsys, 1, "train", "--data", uneven, "--target", "y")
