@@ -38,8 +38,9 @@ def conduct(start: float, prepared: Prepared, options: Options) -> Found:
     refitted = refit(plan, choice, train)
     ensemble = Ensemble(
         output=task.output,
-        center=prepared.center,
-        scale=prepared.scale,
+        center=prepared.scaling.center,
+        scale=prepared.scaling.scale,
+        reach=prepared.scaling.reach,
         target_center=prepared.target_center,
         target_scale=prepared.target_scale,
         members=refitted.members,

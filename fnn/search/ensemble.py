@@ -13,14 +13,10 @@ from fnn import checks
 from fnn.checkpoint import atomic
 from fnn.checkpoint.params_file import export_params, import_params
 from fnn.search.records import Ensemble, Members
+from fnn.search.scaling import Scaling, standardise
 
 OUTPUTS = "softmax", "sigmoid", "identity"
 ROWS = 4096  # predicted at a time
-
-
-def standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Float[np.ndarray, "n d"]:
-    """Return (x - center) / scale, computed in float64."""
-    return (np.asarray(x, np.float64) - center) / scale
 
 
 def activate(output: str, z: Float[np.ndarray, "*rows k"]) -> Float[np.ndarray, "*rows k"]:
@@ -64,7 +60,7 @@ def predict(ensemble: Ensemble, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray
 
 
 def _predict(ensemble: Ensemble, x: np.ndarray) -> np.ndarray:
-    x = standardise(x, ensemble.center, ensemble.scale)
+    x = standardise(x, Scaling(ensemble.center, ensemble.scale, ensemble.reach))
     mean = np.zeros((len(x), len(ensemble.target_center)))
     members = ensemble.members
     for m, share in enumerate(ensemble.shares):
@@ -88,7 +84,7 @@ def table(function: str, x: np.ndarray) -> np.ndarray:
 
 
 _TABLE, _MEMBERS = "ensemble.json", "ensemble.safetensors"
-_NUMBERS = "center", "scale", "target_center", "target_scale", "shares"
+_NUMBERS = "center", "scale", "reach", "target_center", "target_scale", "shares"
 
 
 def to_files(folder: str | Path, ensemble: Ensemble) -> None:
@@ -131,7 +127,7 @@ def from_files(folder: str | Path) -> Ensemble:
         numbers = {name: np.array(head[name], np.float64) for name in _NUMBERS}
         valid = output in OUTPUTS and all(values.ndim == 1 and np.isfinite(values).all() for values in numbers.values())
         d, k = len(numbers["center"]), len(numbers["target_center"])
-        valid &= (len(numbers["scale"]), len(numbers["target_scale"]), len(numbers["shares"])) == (d, k, m)
+        valid &= tuple(len(numbers[name]) for name in _NUMBERS) == (d, d, d, k, k, m)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise checks.fail("search.from_files", str(source), "as to_files wrote it", came=f"{error!r}") from None
     if not valid:

@@ -5,7 +5,7 @@ with squared errors. Two linear models are therefore compared on held-out rows.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from fnn.search.folds import assign_folds
 
@@ -24,6 +24,17 @@ def robust_center_and_scale(y: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarr
     """
     center = np.median(y, axis=0)
     return center, 1.4826 * np.median(np.abs(y - center), axis=0)
+
+
+def far_targets(y: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, " n"]:
+    """Return in which rows a quantity lies far from its median, by robust standard deviations.
+
+    >>> far_targets(np.array([[0.0], [1.0], [2.0], [1e9]])).tolist()
+    [False, False, False, True]
+    """
+    center, scale = robust_center_and_scale(y)
+    with np.errstate(over="ignore"):
+        return np.any((np.abs(y - center) > FAR * scale) & (scale > 0), axis=1)
 
 
 def have_outliers(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], seed: int) -> bool:

@@ -7,9 +7,10 @@ from jaxtyping import Float, Int
 
 from fnn import checks
 from fnn.losses import huber, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
-from fnn.search.ensemble import standardise, table
-from fnn.search.outliers import DELTA, have_outliers, robust_center_and_scale
+from fnn.search.ensemble import table
+from fnn.search.outliers import DELTA, far_targets, have_outliers, robust_center_and_scale
 from fnn.search.records import Task
+from fnn.search.scaling import Scaling, center_and_scale, fit_scaling, standardise
 
 
 class Prepared(NamedTuple):
@@ -19,37 +20,17 @@ class Prepared(NamedTuple):
       task: its standardised rows that have weight.
       rows: their indices.
       n: the number of all rows.
-      center: as in `Ensemble`, like the following.
-      scale: of the inputs.
-      target_center: of the quantities.
-      target_scale: of the quantities.
+      scaling: of the inputs.
+      target_center: as in `Ensemble`.
+      target_scale: as in `Ensemble`.
     """
 
     task: Task
     rows: Int[np.ndarray, " m"]
     n: int
-    center: Float[np.ndarray, " d"]
-    scale: Float[np.ndarray, " d"]
+    scaling: Scaling
     target_center: Float[np.ndarray, " k"]
     target_scale: Float[np.ndarray, " k"]
-
-
-def center_and_scale(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    """Return the mean and the standard deviation of each column, in float64.
-
-    A column that varies by no more than the rounding of its values counts as constant; its deviation is 1.
-
-    >>> center, scale = center_and_scale(np.array([[1e12 + 1, 0.1], [1e12 + 3, 0.1]]))
-    >>> scale.tolist()
-    [1.0, 1.0]
-    """
-    middle = x[0] / 2 + x[-1] / 2  # near the values, so that their differences are exact
-    unit = np.maximum(np.abs(x / 2 - middle / 2).max(axis=0), np.finfo(np.float64).tiny)
-    z = (x / 2 - middle / 2) / unit  # in -1..1: squares neither overflow nor vanish
-    mean, deviation = z.mean(axis=0), z.std(axis=0)
-    scale = deviation * unit * 2
-    constant = ~(scale > 4 * np.finfo(np.float64).eps * np.abs(x).max(axis=0))
-    return np.where(constant, x[0], middle + mean * unit * 2), np.where(constant, 1.0, scale)
 
 
 def _weights(function: str, weight: Any, n: int) -> Float[np.ndarray, " n"]:
@@ -77,10 +58,10 @@ def _prepare(function: str, x: Any, y: np.ndarray, k: int, weight: Any, output: 
     if len(rows) < 2:
         raise checks.fail(function, "x", "a table of at least two rows with weight", came=str(len(rows)))
     x, y, weights = x[rows], y[rows], weights[rows]
-    center, scale = center_and_scale(x)
-    inputs = standardise(x, center, scale).astype(np.float32)
+    scaling = fit_scaling(x, far_targets(y) if output == "identity" else None)
+    inputs = standardise(x, scaling).astype(np.float32)
     task = Task(output, inputs, y, (weights / weights.mean()).astype(np.float32), k, loss)
-    return Prepared(task, rows, n, center, scale, np.zeros(k), np.ones(k))
+    return Prepared(task, rows, n, scaling, np.zeros(k), np.ones(k))
 
 
 def of_classes(x: Any, y: Any, n_classes: int, weight: Any) -> Prepared:
@@ -132,5 +113,5 @@ def of_quantities(x: Any, y: Any, weight: Any, seed: int) -> Prepared:
         task = task._replace(loss=huber(DELTA), delta=DELTA)
     else:
         center, scale = center_and_scale(values)
-    task = task._replace(y=standardise(values, center, scale).astype(np.float32))
+    task = task._replace(y=((values - center) / scale).astype(np.float32))
     return found._replace(task=task, target_center=center, target_scale=scale)

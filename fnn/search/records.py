@@ -71,6 +71,7 @@ class Ensemble(NamedTuple):
       output: what follows the networks: "softmax" for classes, "sigmoid" for labels, "identity" for quantities.
       center: subtracted from each input, in float64.
       scale: divides each input after that.
+      reach: limits each input after that, to -reach..reach.
       target_center: added to each quantity after the networks; 0 for classes and labels.
       target_scale: multiplies each quantity before that; 1 for classes and labels.
       members: the networks.
@@ -80,6 +81,7 @@ class Ensemble(NamedTuple):
     output: str
     center: Float[np.ndarray, " d"]
     scale: Float[np.ndarray, " d"]
+    reach: Float[np.ndarray, " d"]
     target_center: Float[np.ndarray, " k"]
     target_scale: Float[np.ndarray, " k"]
     members: Members

@@ -56,6 +56,8 @@ def test_tables_of_few_rows(n):
         lambda x: np.concatenate([x, x, x], axis=1),
         lambda x: np.concatenate([x, np.full((len(x), 3), 1e30)], axis=1),
         lambda x: x * [1e-20, 1e12] + [0.0, 1e15],
+        lambda x: np.where(np.arange(len(x))[:, None] == 5, 1e7, x),  # one far value in each column
+        lambda x: np.where(np.arange(len(x))[:, None] % 80 == 5, [-1e300, 9999.0], x),  # in both parts
     ],
 )
 def test_awkward_columns(change):
@@ -66,6 +68,16 @@ def test_awkward_columns(change):
     p = fnn.search.predict(found.ensemble, wide[80:])
     assert np.isfinite(p).all()
     assert (p.argmax(1) == y[80:]).mean() > 0.6
+
+
+def test_far_values_in_new_rows_have_a_bounded_effect():
+    x = drawn(600, 3)
+    y = x[:, :1] + x[:, 1:2]
+    found = fnn.search.quantities(x[:200], y[:200], candidates=FEW)
+    fresh = x[200:].copy()
+    fresh[:, 2] = np.where(np.arange(400) % 2, 1e7, -1e300)  # of no use for y
+    error = fnn.search.predict(found.ensemble, fresh) - y[200:]
+    assert np.square(error).mean() < 0.3 * y.var()
 
 
 def test_classes_with_fewer_rows_than_folds_and_without_rows():

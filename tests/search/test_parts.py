@@ -10,8 +10,9 @@ from fnn.search.choose import Choice, choose, greedy_shares, half_squared, log_l
 from fnn.search.folds import assign_folds, held_out_rows, strata_of
 from fnn.search.outliers import have_outliers
 from fnn.search.plan import MOST_OUTPUTS, SECONDS, plan_search, training_seconds
-from fnn.search.prepare import center_and_scale, of_quantities
+from fnn.search.prepare import of_quantities
 from fnn.search.refit import slots_of
+from fnn.search.scaling import center_and_scale, far_values, fit_scaling, standardise
 
 rng = np.random.default_rng(0)
 
@@ -127,6 +128,57 @@ def test_standardisation_keeps_differences_of_large_numbers():
     assert np.abs(z[:, :3].mean(axis=0)).max() < 1e-9
     assert z[:, :3].std(axis=0) == pytest.approx(1)
     assert (z[:, 3:] == 0).all()
+
+
+TAILS = [
+    lambda r: r.normal(size=1000),
+    lambda r: np.exp(2 * r.normal(size=1000)),
+    lambda r: r.standard_t(2, 1000),
+    lambda r: (r.random(1000) < 0.01).astype(float),  # an indicator
+    lambda r: r.poisson(0.05, 1000).astype(float),
+    lambda r: np.where(r.random(1000) < 0.2, 1000.0, r.normal(size=1000)),  # two groups
+    lambda r: np.full(1000, 0.1 + 0.2),
+    lambda r: np.where(np.arange(1000) == 3, 1e7, 0.0),  # two values alone
+]
+
+
+@pytest.mark.parametrize("draw", TAILS)
+def test_columns_without_far_values_keep_their_mean_and_deviation(draw):
+    for seed in range(5):
+        x = draw(np.random.default_rng(seed))[:, None]
+        scaling, (center, scale) = fit_scaling(x), center_and_scale(x)
+        assert (scaling.center, scaling.scale) == (center, scale)
+        assert (standardise(x, scaling) == (x - center) / scale).all()
+
+
+@pytest.mark.parametrize("value", [99.0, 1e7, -1e300, 1.7e308])
+def test_far_values_do_not_move_the_standardisation(value):
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    far = x.copy()
+    far[:20, 1] = value
+    assert np.flatnonzero(far_values(far[:, 1])).tolist() == list(range(20))
+    plain, robust = fit_scaling(x[20:]), fit_scaling(far)
+    assert robust.center[1] == pytest.approx(plain.center[1])
+    assert robust.scale[1] == pytest.approx(plain.scale[1])
+    z = standardise(far, robust)
+    assert (np.abs(z[:20, 1]) == robust.reach[1]).all()
+    assert 3 <= robust.reach[1] < 4
+    assert fit_scaling(far).center[0] == fit_scaling(x).center[0]
+
+
+def test_far_inputs_of_far_targets_are_no_errors():
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    x[5, 0] = 1000.0
+    told, silent = (of_quantities(x, y, None, 0).scaling for y in (x[:, :1] + x[:, 1:], x[:, 1:]))
+    assert told.center[0] == pytest.approx(x[:, 0].mean())
+    assert told.reach[0] > 100
+    assert silent.center[0] == pytest.approx(x[np.arange(200) != 5, 0].mean())
+
+
+def test_heavy_tails_reach_further_than_light_ones():
+    normal, cauchy = (fit_scaling(draw(size=(1000, 1))).reach[0] for draw in (rng.normal, rng.standard_cauchy))
+    assert 10 <= normal < 30
+    assert cauchy > 1000
 
 
 def test_quantities_with_outliers_have_their_median_as_the_center():

@@ -175,7 +175,7 @@ PUBLIC = {
     },
     "fnn.search": {
         "Candidate": "width l2 dropout",
-        "Ensemble": "output center scale target_center target_scale members shares",
+        "Ensemble": "output center scale reach target_center target_scale members shares",
         "Found": "ensemble report",
         "Members": "w_skip w_in b_in w_out b_out",
         "Report": "rows folds out_of_fold linear_out_of_fold seconds why",
