@@ -129,15 +129,16 @@ class NetworkEstimator(BaseEstimator):
         return parameters.build(type(self).__name__, recipe, *self._size, self._dtype)
 
     def _split(
-        self, rows: int, labels: np.ndarray | None, random: np.random.RandomState
+        self, weight: np.ndarray, labels: np.ndarray | None, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows to train on and those held out for early stopping, if it is asked for: the same share of each label,
-        if there are enough of each.
+        """The rows to train on and those held out for early stopping, if it is asked for, both of rows with weight: the
+        same share of each label, if there are enough of each.
         """
-        index = np.arange(rows)
         if not self.early_stopping:
-            return index, None
+            return np.arange(len(weight)), None
+        index = np.flatnonzero(weight)
         if labels is not None:
+            labels, rows = labels[index], len(index)
             counts, size = np.unique(labels, return_counts=True)[1], math.ceil(self.validation_fraction * rows)
             labels = labels if counts.min() > 1 and len(counts) <= min(size, rows - size) else None
         options: Any = {"test_size": self.validation_fraction, "stratify": labels, "random_state": random}

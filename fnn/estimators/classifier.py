@@ -182,7 +182,7 @@ class NetworkClassifier(ClassPredictions):
             self._keep_found(searching.find_classes(self, X, encoded, weight, n_classes))
             return self
         random = check_random_state(self.random_state)
-        train, held_out = self._split(len(X), None if self._multilabel else encoded, random)
+        train, held_out = self._split(weight, None if self._multilabel else encoded, random)
         if not continues:
             self._start(X[train], weight[train], len(self.classes_), random, binary=n_classes == 2)
         loss = self._loss(self.loss)

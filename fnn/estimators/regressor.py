@@ -120,7 +120,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
             self._keep_found(searching.find_quantities(self, X, y, weight))
             return self
         random = check_random_state(self.random_state)
-        train, held_out = self._split(len(X), None, random)
+        train, held_out = self._split(weight, None, random)
         if not continues:
             self._start(X[train], weight[train], self.n_outputs_, random)
             self._target_scaling = fit_standardization(y[train], weight[train]) if self.standardize else None
@@ -139,7 +139,5 @@ def _r2(y: np.ndarray, weight: np.ndarray) -> Callable[[dict[str, float]], float
     """R² = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², from the mean of the squared error that `fit` reports; -Σ (y - ŷ)² if y is
     constant. Several outputs are pooled.
     """
-    if not weight.any():
-        weight = np.ones_like(weight)
     variance = float(np.average(np.square(y - np.average(y, axis=0, weights=weight)), axis=0, weights=weight).mean())
     return lambda logs: (variance > 0) - logs["validation_squared_error"] / (variance or 1.0)

@@ -145,6 +145,18 @@ def test_integer_weights_repeat_rows_and_zero_removes_them():
     np.testing.assert_allclose(weighted.predict(x), repeated.predict(x), rtol=1e-9)
 
 
+def test_early_stopping_holds_out_rows_with_weight_alone(iris):
+    x, y = iris
+    weight = np.ones(190)
+    weight[150:] = 0
+    more = np.concatenate([x, 100 * x[:40]]), np.concatenate([y, y[110:]])
+    options = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0, "early_stopping": True}
+    for estimator in (NetworkClassifier, NetworkRegressor):
+        plain, weighted = estimator(**options).fit(x, y), estimator(**options).fit(*more, weight)
+        assert weighted.validation_scores_ == plain.validation_scores_
+        np.testing.assert_array_equal(weighted.predict(x), plain.predict(x))
+
+
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best_epoch(iris):
     x, y = load_diabetes(return_X_y=True)
