@@ -41,17 +41,19 @@ def huber(delta: float = 1.0) -> Loss:
 @functools.lru_cache(maxsize=64)
 def _huber(delta: float) -> Loss:
     """Return the same Loss for the same number, so that programs compiled for it are found again."""
+    return Loss(functools.partial(_forward, delta), _backward, name=f"huber({delta:g})")
 
-    def forward(a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
-        """L = Σ_k h(e_k), h(e) = ½ e² where |e| <= δ, else δ |e| - ½ δ²"""
-        prediction, target = same_shape("huber", a, y)
-        e = prediction - target
-        size = jnp.maximum(e, -e)
-        values = sum_entries(jnp.where(size <= delta, 0.5 * e * e, delta * size - 0.5 * delta**2))
-        return values, (jnp.clip(e, -delta, delta), jnp.asarray(a)[:0])
 
-    def backward(residuals: tuple[Array, Array], dvalue: Values) -> Array:
-        """da = dL max(-δ, min(δ, e))"""
-        return scale_slope(residuals, dvalue)
+# functions of the module, which pickle can write, as estimators with a Huber loss are pickled
+def _forward(delta: float, a: ArrayLike, y: ArrayLike) -> tuple[Values, Any]:
+    """L = Σ_k h(e_k), h(e) = ½ e² where |e| <= δ, else δ |e| - ½ δ²"""
+    prediction, target = same_shape("huber", a, y)
+    e = prediction - target
+    size = jnp.maximum(e, -e)
+    values = sum_entries(jnp.where(size <= delta, 0.5 * e * e, delta * size - 0.5 * delta**2))
+    return values, (jnp.clip(e, -delta, delta), jnp.asarray(a)[:0])
 
-    return Loss(forward, backward, name=f"huber({delta:g})")
+
+def _backward(residuals: tuple[Array, Array], dvalue: Values) -> Array:
+    """da = dL max(-δ, min(δ, e))"""
+    return scale_slope(residuals, dvalue)

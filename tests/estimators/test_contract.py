@@ -117,6 +117,15 @@ def test_predictions_depend_on_the_parameters_of_the_fit(iris):
     assert model.network_.layers[0].name == "dense(4, 5)"
 
 
+def test_huber_loss_is_pickled(iris):
+    x, y = iris
+    options = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0}
+    model, other = (NetworkRegressor(**options, loss=fnn.huber(delta)).fit(x, y) for delta in (0.5, 1.5))
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy.fit(x, y).predict(x), model.predict(x))
+    assert not np.array_equal(other.predict(x), model.predict(x))
+
+
 @pytest.mark.slow
 def test_clone_keeps_parameters_alone(iris):
     model = quick(optimizer=fnn.adam(0.1), activation=fnn.leaky_relu(0.1)).fit(*iris)
