@@ -12,7 +12,7 @@ from fnn import checks
 from fnn.estimators import labels, parameters, searching, targets
 from fnn.estimators.class_predictions import ClassPredictions
 from fnn.estimators.parameters import Network
-from fnn.estimators.training import Validation
+from fnn.estimators.training import Validation, computing_in
 from fnn.optimizers import adam
 from fnn.types import GradientTransformation, Layer, Loss
 
@@ -189,7 +189,8 @@ class NetworkClassifier(ClassPredictions):
         if n_classes is None:
             target = y.astype(X.dtype)
         else:
-            target = targets.class_targets(loss, encoded, n_classes, self._outputs, X.dtype)
+            with computing_in(X.dtype):
+                target = targets.class_targets(loss, encoded, n_classes, self._outputs, X.dtype)
         validation = None
         if held_out is not None:
             part = X[held_out], target[held_out], weight[held_out]
