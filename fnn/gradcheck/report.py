@@ -153,7 +153,7 @@ def _headline(report: GradReport) -> str:
     if not report.ok:
         undecided = sum(leaf.status == "INCONCLUSIVE" for leaf in checked)
         return f"{undecided} of {len(checked)} leaves undecided {where}" if undecided else f"check failed {where}"
-    return f"all {len(checked)} leaves pass {where}"
+    return f"the only leaf passes {where}" if len(checked) == 1 else f"all {len(checked)} leaves pass {where}"
 
 
 def _lines(report: GradReport):

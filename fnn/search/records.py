@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from fnn.display import lines
+
 
 class Candidate(NamedTuple):
     """One set of hyperparameters that a search tries.
@@ -87,6 +89,10 @@ class Ensemble(NamedTuple):
     members: Members
     shares: Float[np.ndarray, " M"]
 
+    def __repr__(self) -> str:
+        members = lines.count(np.size(self.shares), "network")
+        return f"Ensemble({members}, {lines.count(np.size(self.center), 'input')}, {self.output})"
+
 
 class Report(NamedTuple):
     """What a search did, and predictions from which honest scores can be computed.
@@ -108,6 +114,18 @@ class Report(NamedTuple):
     linear_out_of_fold: Float[np.ndarray, "n k"]
     seconds: float
     why: str
+
+    def __repr__(self) -> str:
+        return f"Report({lines.count(np.size(self.folds), 'row')}. {self.why})"
+
+    def _repr_html_(self) -> str:
+        """Show a table of the candidates, the largest share first, in notebooks."""
+        from fnn.display import html
+
+        rows = sorted(self.rows, key=lambda row: (-row.share, row.cost))
+        names = ("width", "l2", "dropout", "steps", "cost", "share")
+        table = html.table({name: np.array([getattr(row, name) for row in rows]) for name in names})
+        return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
 class Found(NamedTuple):

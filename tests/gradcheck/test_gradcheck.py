@@ -93,6 +93,7 @@ def test_pass():
     assert 0 < leaf.min_detectable < 1e-4
     assert set(report.checks) >= {"structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap"}
     assert "jax.random.key(7)" in report.summary()
+    assert report.summary().startswith("the only leaf passes (")
     assert "probability of a miss: 1e-06" in report.summary()
 
 

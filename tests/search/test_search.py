@@ -1,5 +1,6 @@
 """A whole search on small tables: what it returns, and what it refuses."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -39,6 +40,14 @@ def test_report_and_ensemble_agree_in_form(found):
     assert all(dict(row.curve)[row.steps] == row.cost == min(cost for _, cost in row.curve) for row in report.rows)
     assert report.seconds > 0
     assert "2 candidates on 5 folds" in report.why
+
+
+def test_reprs_are_short(found):
+    assert repr(found.report) == f"Report(60 rows. {found.report.why})"
+    assert repr(found.ensemble) == f"Ensemble({len(found.ensemble.shares)} networks, 3 inputs, softmax)"
+    assert "<table" in found.report._repr_html_()
+    assert found.report._repr_html_().count("<tr") == 1 + len(FEW)
+    assert repr(jax.tree.map(lambda leaf: None, found))
 
 
 def test_why_says_what_was_chosen_and_how_good_it_is_on_rows_that_the_choice_did_not_see(found):
