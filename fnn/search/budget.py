@@ -10,7 +10,7 @@ from fnn.search.records import Candidate, Task
 from fnn.search.train import Slot, make_training
 
 COMPILING = 4.0  # seconds that compilation takes at most, on an idle machine
-SAFE = 6.0  # an estimate that is so many times below the limit needs no measurement
+SAFE = 4.0  # an estimate that is so many times below the limit needs no measurement
 
 
 def planned(
@@ -34,12 +34,12 @@ def planned(
     left = lambda: seconds - (time.perf_counter() - start)
     if SAFE * (training_seconds(plan, d, k) + COMPILING) < left():
         return plan
-    if left() < 2 * COMPILING:  # too short to compile twice
+    if left() < 8 * COMPILING:  # too short to compile twice
         return plan_search(candidates, n, d, k, max(0.0, left() - COMPILING) / 2)
     plan = plan_search(candidates, n, d, k, min(SECONDS, left()))
     compiling, step = _timed(task, plan, seed)
     slowness = step * 2 * plan.report_at[-1] / training_seconds(plan, d, k)
-    available = 0.8 * (left() - compiling)
+    available = max(0.8 * (left() - compiling), 0.1 * seconds)
     if step * 2 * plan.report_at[-1] <= available:
         return plan
     faster = plan_search(candidates, n, d, k, max(0.0, available) / slowness)
