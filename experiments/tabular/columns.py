@@ -8,6 +8,7 @@ from experiments.data.tables import Table
 from experiments.errors import DataError
 from experiments.tabular.numerals import (
     FORMS,
+    ISO,
     Numerals,
     find_dates,
     find_numerals,
@@ -24,6 +25,19 @@ _PAIRS = (
 )
 _CODE = r"[+-]?0[0-9]+"  # a leading zero: a code, such as a postal code
 _NAME_OF_ID = re.compile(r"(.*[ _.-])?(id|ids|uuid|guid|index|idx|key|row|nr|no|code|number|serial)|.*[a-z](ID|Id)")
+_LETTERS = {
+    "Y": "year",
+    "y": "year",
+    "m": "month",
+    "b": "month",
+    "B": "month",
+    "d": "day",
+    "H": "hour",
+    "I": "hour",
+    "M": "minute",
+    "S": "second",
+    "p": "am or pm",
+}  # of the form of a date
 _FEW = 20  # with fewer rows nothing is said about ids
 _WORDS = 4  # of a text, on average: free text
 _LONG = 10**7  # different whole numbers of at least eight digits, all as long: of accounts, or phone numbers
@@ -136,14 +150,14 @@ def _of_dates(about: Column, forms: Sequence[str], habits: Habits) -> Column:
     wanted = "%m" if habits.day_first is False or (habits.day_first is None and "/" in forms[0]) else "%d"
     ambiguous = is_ambiguous(forms)
     form = next((form for form in forms if ambiguous and form[:2] == wanted), forms[0])
-    spelled = form if form == "ISO8601" else form.replace("%", "")
-    for letter, word in (("Y", "year"), ("y", "year"), ("m", "month"), ("b", "month"), ("B", "month"), ("d", "day")):
-        spelled = re.sub(rf"(?<![a-z]){letter}(?![a-z])", word, spelled)
+    written = "ISO8601" if form == ISO else form.replace("%", "")
+    for letter, word in _LETTERS.items() if form != ISO else ():
+        written = re.sub(rf"(?<![a-z]){letter}(?![a-z])", word, written)
     warning = ""
     if ambiguous and habits.day_first is None:
         order = "month before day" if form[:2] == "%m" else "day before month"
         warning = f"its dates could have day or month first; they are read as {order} (write them as 2020-12-31)"
-    return about._replace(kind=DATE, why=f"dates: {spelled}", form=form, warning=warning)
+    return about._replace(kind=DATE, why=f"dates: {written}", form=form, warning=warning)
 
 
 def _without_id(column: Column, values: Any, missing: Any) -> Column:

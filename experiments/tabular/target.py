@@ -61,9 +61,11 @@ def find_target(table: Table, name: str, task: str | None, spellings: Collection
     if wrong or (task == "regression" and share < 1):
         numbers = parse_numbers(different, forms[0] if forms else Numerals())
         row = int(np.argmax(values == different[numbers.isna()].iloc[0]))
+        few = task is None and len(different) <= len(texts) // 4
+        advice = ", --task classification takes all as classes" if few else ""
         raise DataError(
             f"{source}, {table.place} {table.rows[row]}: {name!r} must be a finite number, got {values[row][:40]!r}; "
-            f"--missing {values[row][:40]!r} reads it as missing{', --task classification takes all as text' * wrong}"
+            f"--missing {values[row][:40]!r} reads it as missing{advice}"
         )
     numbers = parse_numbers(different, forms[0]) if numeric else None
     names = () if numeric and len(different) > MOST_CLASSES else class_names(tuple(texts))

@@ -98,7 +98,11 @@ def still_improving(history: Mapping[str, np.ndarray] | None, candidates: Sequen
             (_, before), (last, end) = one.curve[-2:]
             share += one.share * (one.steps >= last and end < 0.99 * before)
     return (
-        Remark("note", "Still improving at the last step of the search: more steps should help.")
+        Remark(
+            "note",
+            "Still improving at the last step of the search: more steps should help "
+            "(--no-search --epochs 1000 trains one network, for longer).",
+        )
         if share > 0.5
         else None
     )

@@ -132,6 +132,7 @@ READ = {
     "true and false": Read(with_column("z", lambda i: ["FALSE", "TRUE"][i % 2]), X | {"z": ("yes or no", 0.0)}),
     "ISO dates": Read(with_column("z", lambda i: f"2024-02-{i + 1:02}"), date("2024-02-01"), "ISO8601"),
     "ISO times": Read(with_column("z", lambda i: f"2024-02-03T{i:02}:30:00Z"), date("2024-02-03T00:30")),
+    "times of day": Read(with_column("z", lambda i: f"{i:02}:30"), date("1900-01-01T00:30"), "dates: hour:minute"),
     "day first": Read(with_column("z", lambda i: f"{i + 1:02}/02/2024"), date("2024-02-01"), "day/month/year"),
     "month first": Read(with_column("z", lambda i: f"2/{i + 1}/2024"), date("2024-02-01"), "month/day/year"),
     "day or month first": Read(with_column("z", lambda i: f"2/{i % 9 + 1}/2024"), date("2024-02-01"), ORDER),
@@ -229,7 +230,7 @@ FAILS = {
         lines(lambda i, x, y: f"{x},2024-02-{i + 1:02}").encode(), ("--target y", "24 different values", "are dates")
     ),
     "a word in a quantity that nobody asked for": Fails(
-        "\n".join(["x,y", *(f"{i % 3},{i / 7:.3f}" for i in range(40)), "1,inf"]).encode(),
-        ("line 42", "'y' must be a finite number, got 'inf'", "--missing 'inf'", "--task classification"),
+        "\n".join(["x,y", *(f"{i % 3},{i % 40 / 7:.3f}" for i in range(200)), "1,inf"]).encode(),
+        ("line 202", "'y' must be a finite number, got 'inf'", "--missing 'inf'", "--task classification"),
     ),
 }
