@@ -36,7 +36,7 @@ def dropout(rate: float | Float[Array, ""]) -> Layer:
         rate = checks.shaped("dropout", "rate", rate, ())
     else:
         rate = checks.fraction("dropout", "rate", rate)
-    traced, keep = isinstance(rate, Tracer), 1.0 - rate
+    keep = 1.0 - rate
 
     def scaled(mask: Bool[Array, "..."], values: Array) -> Array:
         return jnp.where(mask, values / (keep.astype(values.dtype) if isinstance(keep, Array) else keep), 0)
@@ -45,7 +45,7 @@ def dropout(rate: float | Float[Array, ""]) -> Layer:
         """y = x ∘ mask / (1 - rate)"""
         checks.no_params("dropout", params)
         x = checks.floating("dropout", "x", x)
-        if key is None or (not traced and rate == 0.0):
+        if key is None or (not isinstance(rate, Tracer) and rate == 0.0):
             return x, None
         mask = jax.random.bernoulli(key, keep, x.shape)
         return scaled(mask, x), mask
@@ -54,6 +54,5 @@ def dropout(rate: float | Float[Array, ""]) -> Layer:
         """dx = dy ∘ mask / (1 - rate)"""
         return (), dy if mask is None else scaled(mask, dy)
 
-    return per_position(
-        Layer(lambda key: (), forward, backward, name="dropout(rate)" if traced else f"dropout({rate})")
-    )
+    name = "dropout(rate)" if isinstance(rate, Tracer) else f"dropout({rate})"
+    return per_position(Layer(lambda key: (), forward, backward, name=name))

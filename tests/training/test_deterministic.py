@@ -67,7 +67,7 @@ def test_epochs_runs_and_sweeps_have_the_option(options, key):
     sweeping._run_on_one_device.jitted(True, run, jnp.ones(2), key[None])
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("runs",))
     sweeping._run_on_mesh.jitted(mesh, True, True, run, jnp.ones(2), key[None])
-    names = "_epoch", "_run_one", "_runs", "_run_on_mesh"
+    names = "_epoch", "run_one", "_runs", "_run_on_mesh"
     assert [entry for entry in options if entry[0] in names] == [(name, OPTION) for name in names]
 
 
