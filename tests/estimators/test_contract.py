@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 
 import fnn
 from fnn.estimators import NetworkClassifier, NetworkRegressor
+from tests.support.estimating import quick
 
 # those of which each looks at something that no other test does, and that need few programs
 QUICK = (
@@ -39,16 +40,6 @@ QUICK = (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def iris():
-    return load_iris(return_X_y=True)
-
-
-def quick(**changes) -> NetworkClassifier:
-    options = {"hidden_layer_sizes": (8,), "learning_rate_init": 0.05, "max_iter": 30, "random_state": 0}
-    return NetworkClassifier(**options | changes)
 
 
 @pytest.mark.parametrize("estimator", [NetworkClassifier(), NetworkRegressor()], ids=["classifier", "regressor"])

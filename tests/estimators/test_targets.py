@@ -3,25 +3,16 @@
 import jax
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.datasets import make_multilabel_classification
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
 import fnn
-from fnn.estimators import NetworkClassifier, NetworkRegressor, targets
+from fnn.estimators import NetworkRegressor, targets
+from tests.support.estimating import quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def iris():
-    return load_iris(return_X_y=True)
-
-
-def quick(**changes) -> NetworkClassifier:
-    options = {"hidden_layer_sizes": (8,), "learning_rate_init": 0.05, "max_iter": 30, "random_state": 0}
-    return NetworkClassifier(**options | changes)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
@@ -16,18 +16,9 @@ from sklearn.neural_network import MLPClassifier
 import fnn
 from fnn.estimators import NetworkClassifier, NetworkRegressor
 from fnn.estimators.known import known, with_dtype
+from tests.support.estimating import quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def iris():
-    return load_iris(return_X_y=True)
-
-
-def quick(**changes) -> NetworkClassifier:
-    options = {"hidden_layer_sizes": (8,), "learning_rate_init": 0.05, "max_iter": 30, "random_state": 0}
-    return NetworkClassifier(**options | changes)
 
 
 def compiled(function) -> int:
