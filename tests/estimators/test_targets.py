@@ -29,7 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 )
 def test_targets_and_probabilities_of_each_loss(loss, takes, probabilities):
     labels = np.array([2, 0])
-    target = targets.class_targets(loss, labels, 3, 3, np.float64)
+    with jax.enable_x64(True):  # as `fit` does for float64 features
+        target = targets.class_targets(loss, labels, 3, 3, np.float64)
     assert target.tolist() == ([2, 0] if takes else [[0, 0, 1], [1, 0, 0]])
     logits = 0 not in probabilities
     outputs = np.array([[-1.7, 1.6, 2.715]]) if logits else np.array([[-0.1, 0.8, 1.2]])
