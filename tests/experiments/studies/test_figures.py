@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 from matplotlib.figure import Figure
 
@@ -90,5 +91,5 @@ def test_every_line_of_the_symmetry_figure_has_a_name():
 @pytest.mark.parametrize("name", CHEAP)
 def test_every_line_of_a_study_has_a_name(name: str):
     loaded = study.load(name)
-    with figures.style():
+    with figures.style(), jax.numpy_rank_promotion("allow"):  # as the command runs it
         assert unnamed_lines(loaded.run(loaded.quick).figure) == []
