@@ -6,19 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from fnn import checks
+from fnn.display.lines import lower_is_better as lower_is_better
 from fnn.dtypes import at_least_int32, wide
 
 Values = Float[Array, " batch"]
 """One number per example."""
-
-
-def lower_is_better(name: str) -> bool:
-    """Return True if the lowest value of this name of a history is the best: a cost, a loss or an error.
-
-    >>> lower_is_better("validation_cost"), lower_is_better("accuracy")
-    (True, False)
-    """
-    return name.endswith(("cost", "loss", "error"))
 
 
 def accuracy(prediction: ArrayLike, target: ArrayLike) -> Values:

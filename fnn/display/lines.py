@@ -27,6 +27,15 @@ def ordered(logs: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted(logs.items(), key=lambda item: ("validation" in item[0], "cost" not in item[0], item[0]))
 
 
+def lower_is_better(name: str) -> bool:
+    """Return True if the lowest value of this name of a history is the best: a cost, a loss or an error.
+
+    >>> lower_is_better("validation_cost"), lower_is_better("accuracy")
+    (True, False)
+    """
+    return name.endswith(("cost", "loss", "error"))
+
+
 def label(name: str) -> str:
     """Return the name of a history's entry in words: "validation cost" for validation_cost."""
     return name.replace("_", " ")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnn.display.figures import BLUE, GREY, are_log_spaced, literal, log_scale, new_axes
-from fnn.display.lines import count, label
+from fnn.display.lines import count, label, lower_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def _best(names: list[str], table: dict[str, np.ndarray], score: str) -> tuple[n
         np.stack([np.asarray(table[name], float) for name in names], 1), axis=0, return_inverse=True
     )
     values, errors = table[score], table.get(f"{score}_se", np.full(len(index), np.nan))
-    lower = score.endswith(("cost", "loss", "error"))
+    lower = lower_is_better(score)
     ranked = np.where(np.isfinite(values), values if lower else -values, np.inf)
     best = [
         rows[np.argmin(ranked[rows])] for rows in (np.flatnonzero(index.reshape(-1) == i) for i in range(len(points)))

@@ -62,12 +62,9 @@ def serial_stream(layers: Sequence[Layer], keys: Keys, per_layer: Check) -> Stre
       keys: how a key is split.
       per_layer: the check of the parameters.
     """
-    streams = [layer.stream for layer in layers if layer.stream is not None]
-    if len(streams) < len(layers):
+    streams = _streams_of(layers)
+    if streams is None:
         return None
-
-    def start(params: Params, batch: int) -> Any:
-        return tuple(stream.start(p, batch) for stream, p in zip(streams, per_layer(params), strict=True))
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
         residuals, after = [], []
@@ -78,7 +75,7 @@ def serial_stream(layers: Sequence[Layer], keys: Keys, per_layer: Check) -> Stre
             after.append(m)
         return x, tuple(residuals), tuple(after)
 
-    return Stream(start, advance)
+    return Stream(_start_each(streams, per_layer), advance)
 
 
 def residual_stream(
@@ -125,12 +122,9 @@ def add_stream(
       per_layer: the check of the parameters.
       join: x, the outputs and the residuals of all layers -> the output and residuals of the combination.
     """
-    streams = [layer.stream for layer in layers if layer.stream is not None]
-    if len(streams) < len(layers):
+    streams = _streams_of(layers)
+    if streams is None:
         return None
-
-    def start(params: Params, batch: int) -> Any:
-        return tuple(stream.start(p, batch) for stream, p in zip(streams, per_layer(params), strict=True))
 
     def advance(params: Params, memory: Any, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals, Any]:
         each = streams, per_layer(params), _parts("add", memory, len(layers)), keys(key, len(layers))
@@ -138,7 +132,22 @@ def add_stream(
         y, residuals = join(x, [y for y, _, _ in results], [r for _, r, _ in results])
         return y, residuals, tuple(m for _, _, m in results)
 
-    return Stream(start, advance)
+    return Stream(_start_each(streams, per_layer), advance)
+
+
+def _streams_of(layers: Sequence[Layer]) -> list[Stream] | None:
+    """Return the streams of all layers, or None if one of them has none."""
+    streams = [layer.stream for layer in layers if layer.stream is not None]
+    return streams if len(streams) == len(layers) else None
+
+
+def _start_each(streams: Sequence[Stream], per_layer: Check) -> Callable[[Params, int], tuple]:
+    """Return the start of a memory with one entry per layer."""
+
+    def start(params: Params, batch: int) -> tuple:
+        return tuple(stream.start(p, batch) for stream, p in zip(streams, per_layer(params), strict=True))
+
+    return start
 
 
 def _parts(function: str, memory: Any, n: int) -> tuple:

@@ -1,6 +1,5 @@
 """The ensemble: its predictions, and its files."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from fnn import checks
 from fnn.checkpoint import atomic
 from fnn.checkpoint.params_file import export_params, import_params
+from fnn.hashing import sha256
 from fnn.search.records import Ensemble, Members
 from fnn.search.scaling import Scaling, standardise
 
@@ -104,7 +104,7 @@ def to_files(folder: str | Path, ensemble: Ensemble) -> None:
     count, _, width = ensemble.members.w_in.shape
     numbers = {name: np.asarray(getattr(ensemble, name), np.float64).tolist() for name in _NUMBERS}
     export_params(folder / _MEMBERS, ensemble.members)
-    digest = hashlib.sha256((folder / _MEMBERS).read_bytes()).hexdigest()
+    digest = sha256((folder / _MEMBERS).read_bytes())
     head = {"output": ensemble.output, "members": count, "width": width, "sha256": digest}
     atomic.write_file(folder / _TABLE, json.dumps(head | numbers, indent=1).encode())
 
@@ -132,7 +132,7 @@ def from_files(folder: str | Path) -> Ensemble:
         raise checks.fail("search.from_files", str(source), "as to_files wrote it", came=f"{error!r}") from None
     if not valid:
         raise checks.fail("search.from_files", str(source), "as to_files wrote it", came="other contents")
-    if hashlib.sha256((folder / _MEMBERS).read_bytes()).hexdigest() != digest:
+    if sha256((folder / _MEMBERS).read_bytes()) != digest:
         raise checks.fail("search.from_files", _MEMBERS, f"the file whose SHA-256 {_TABLE} holds", came="another")
     shapes = (m, d, k), (m, d, h), (m, h), (m, h, k), (m, k)
     like = jax.eval_shape(lambda: Members(*(jnp.zeros(shape, jnp.float32) for shape in shapes)))  # pyright: ignore[reportArgumentType]

@@ -14,9 +14,9 @@ from fnn.data.order import seeded_key
 from fnn.dtypes import widest
 from fnn.row_weights import replace_rows
 from fnn.sweeps.schedule import Schedule
-from fnn.training.epoch import Program
+from fnn.training.epoch import Program, logging_step
 from fnn.training.numerics import Numerics
-from fnn.training.step import Step, as_transformation, fresh_state, make_logging_step
+from fnn.training.step import Step, as_transformation, fresh_state
 from fnn.types import Batch, GradientTransformation, Layer, Loss, Metrics, Params, PRNGKey, TrainState
 from fnn.weights import IsWeight
 
@@ -121,21 +121,13 @@ def initial_state(options: Options, hyper: Any, key: PRNGKey) -> TrainState:
 
 
 def step_of(options: Options, program: Program, hyper: Any) -> Step:
-    """The step of a run: `make_logging_step`, with the seed and the stop of the run."""
-    logging_step = make_logging_step(
-        program.network,
-        program.loss,
-        program.optimizer,
-        l2=program.l2,
-        metrics=program.metrics,
-        is_weight=program.is_weight,
-        finite=_shares_rows(options, program),
-    )
+    """The step of a run: `logging_step`, with the seed and the stop of the run."""
+    plain_step = logging_step(program, finite=_shares_rows(options, program))
     if options.seed is None and options.stop is None:
-        return logging_step
+        return plain_step
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
-        after, out = logging_step(state._replace(key=_key_of(options, hyper, state.key)), batch)
+        after, out = plain_step(state._replace(key=_key_of(options, hyper, state.key)), batch)
         if options.stop is not None:
             trains = state.step < _as_steps(_integer("stop(hyper)", options.stop(hyper)), state.step)
             keep = lambda new, old: jnp.where(trains, new, old)

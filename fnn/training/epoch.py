@@ -49,7 +49,7 @@ compiled_program = functools.partial(compiled, static=1, numerics=lambda program
 """`compiled` for functions whose first argument is a Program: they compute as its `numerics` say."""
 
 
-def logging_step(program: Program) -> Step:
+def logging_step(program: Program, finite: bool = False) -> Step:
     """The step of this program: `make_logging_step`."""
     return make_logging_step(
         program.network,
@@ -59,6 +59,7 @@ def logging_step(program: Program) -> Step:
         metrics=program.metrics,
         micro_batch_size=program.micro_batch_size,
         is_weight=program.is_weight,
+        finite=finite,
     )
 
 
