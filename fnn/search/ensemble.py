@@ -24,13 +24,18 @@ def activate(output: str, z: Float[np.ndarray, "*rows k"]) -> Float[np.ndarray, 
     if output == "identity":
         return z
     if output == "sigmoid":
-        return 0.5 + 0.5 * np.tanh(0.5 * z)
+        return _logistic(z)
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def _logistic(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^-z), without overflow"""
+    return 0.5 + 0.5 * np.tanh(0.5 * z)
+
+
 def _silu(z: np.ndarray) -> np.ndarray:
-    return z * (0.5 + 0.5 * np.tanh(0.5 * z))
+    return z * _logistic(z)
 
 
 def predict(ensemble: Ensemble, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:

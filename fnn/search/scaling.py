@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fnn.data.standardization import fit_standardization
+
 GAP = 20.0  # a value so many times farther from the median than the next one is far, as are all beyond it
 MOST = 0.1  # of the rows of a column may be far; more of them are a part of the data
 
@@ -29,21 +31,14 @@ def standardise(x: np.ndarray, scaling: Scaling) -> Float[np.ndarray, "n d"]:
 
 
 def center_and_scale(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    """Return the mean and the standard deviation of each column, in float64.
-
-    A column that varies by no more than the rounding of its values counts as constant; its deviation is 1.
+    """Return what `fnn.data.fit_standardization` does, in float64 and as NumPy arrays, also with jax_enable_x64.
 
     >>> center, scale = center_and_scale(np.array([[1e12 + 1, 0.1], [1e12 + 3, 0.1]]))
     >>> scale.tolist()
     [1.0, 1.0]
     """
-    middle = x[0] / 2 + x[-1] / 2  # near the values, so that their differences are exact
-    unit = np.maximum(np.abs(x / 2 - middle / 2).max(axis=0), np.finfo(np.float64).tiny)
-    z = (x / 2 - middle / 2) / unit  # in -1..1: squares neither overflow nor vanish
-    mean, deviation = z.mean(axis=0), z.std(axis=0)
-    scale = deviation * unit * 2
-    constant = ~(scale > 4 * np.finfo(np.float64).eps * np.abs(x).max(axis=0))
-    return np.where(constant, x[0], middle + mean * unit * 2), np.where(constant, 1.0, scale)
+    center, scale = fit_standardization(x)
+    return np.array(center), np.array(scale)
 
 
 def far_values(column: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
