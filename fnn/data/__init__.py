@@ -41,6 +41,7 @@ of several devices, the rows of each batch are communicated between them.
 from fnn.data.arrays import batches as batches
 from fnn.data.arrays import one_hot as one_hot
 from fnn.data.arrays import split as split
+from fnn.data.files import from_files as from_files
 from fnn.data.ragged import buckets as buckets
 from fnn.data.ragged import lengths_of as lengths_of
 from fnn.data.ragged import pad as pad

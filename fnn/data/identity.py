@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from fnn.data import host_rows
-from fnn.data.host_rows import Form
+from fnn.checks.host_values import narrowed
 from fnn.hashing import hash_array, sha256_array
 
 _SAMPLE = 256  # number of rows of an array that are read and hashed
 
 
-def describe_array(array: Any, like: Form) -> str:
+def describe_array(array: Any) -> str:
     """Describe an array by dtype, shape, a hash of a sample of its rows, and what can be known of the others.
 
     Of an array in memory all values are hashed. A file may be too large for that: its size and the time of its last
@@ -22,12 +21,10 @@ def describe_array(array: Any, like: Form) -> str:
 
     Args:
       array: an array on the host, in a file, or one that is indexed like an array.
-      like: shape and dtype of one row.
     """
     size = array.shape[0]
     sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    (out,) = host_rows.allocate((like,), len(sampled))
-    text = f"{array.dtype} {tuple(array.shape)}, of it {hash_array(host_rows.read(array, sampled, out))}"
+    text = f"{array.dtype} {tuple(array.shape)}, of it {hash_array(narrowed(np.asarray(array[sampled]), sampled))}"
     path = file_of(array)
     if path is not None:
         status = os.stat(path)

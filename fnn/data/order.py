@@ -6,7 +6,8 @@ resume at any step.
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -63,30 +64,39 @@ def epoch_order(key: PRNGKey, step: Array, size: int, batch_size: int) -> tuple[
     return shuffled_batches(epoch_key(key, step // -(-size // batch_size)), size, batch_size)
 
 
-def shuffled_windows(key: PRNGKey, epoch: int, size: int, window: int, row_bytes: int) -> Iterator[np.ndarray]:
-    """Yield every row of an epoch once, in the order of training, one window at a time.
+def shuffled_windows(
+    key: PRNGKey, size: int, window: int, row_bytes: int
+) -> tuple[int, Callable[[int, int], Int[np.ndarray, " rows"]]]:
+    """Divide the rows of an epoch into windows, in the order of training.
 
     If the window holds all rows, the order is that of data on the device. If it does not, blocks of neighbouring rows
     come in random order, and the rows of each window of blocks are shuffled. Files are thus read in long stretches.
 
-    >>> order = np.concatenate(list(shuffled_windows(jax.random.key(0), 0, 100, 32, 4)))
-    >>> sorted(order.tolist()) == list(range(100))
-    True
+    Returns:
+      The number of windows, and (epoch, number) -> the rows of that window of that epoch. Every row is in one window.
+
+    >>> windows, rows = shuffled_windows(jax.random.key(0), 100, 32, 4)
+    >>> windows, sorted(np.concatenate([rows(0, i) for i in range(windows)]).tolist()) == list(range(100))
+    (4, True)
     """
     if window >= size:
-        yield np.asarray(jax.random.permutation(_epoch_key_on_host(key, epoch), size))
-        return
+        return 1, lambda epoch, _: np.asarray(jax.random.permutation(_epoch_key_on_host(key, epoch), size))
     block = max(1, min(_BLOCK_BYTES // max(row_bytes, 1), window // _BLOCKS))
-    rng = host_generator(key, epoch)
-    blocks = rng.permutation(-(-size // block))
-    for begin in range(0, len(blocks), window // block):
-        index = (blocks[begin : begin + window // block, None] * block + np.arange(block)[None]).ravel()
-        yield rng.permutation(index[index < size])
+    count, blocks = window // block, -(-size // block)
+    order = functools.lru_cache(maxsize=2)(lambda epoch: host_generator(key, epoch).permutation(blocks))
+
+    def rows(epoch: int, number: int) -> np.ndarray:
+        first = order(epoch)[number * count : (number + 1) * count, None] * block
+        index = (first + np.arange(block)).ravel()
+        return host_generator(key, epoch, number + 1).permutation(index[index < size])
+
+    return -(-blocks // count), rows
 
 
-def host_generator(key: PRNGKey, epoch: int) -> np.random.Generator:
-    """NumPy's generator for the draws of this epoch on the host."""
-    return np.random.default_rng(np.ravel(jax.random.key_data(_epoch_key_on_host(key, epoch))).tolist())
+def host_generator(key: PRNGKey, epoch: int, *number: int) -> np.random.Generator:
+    """NumPy's generator for the draws of this epoch on the host, or of a part of it, given its number from 1."""
+    words = np.ravel(jax.random.key_data(_epoch_key_on_host(key, epoch))).tolist()
+    return np.random.default_rng([*words, *number])
 
 
 def _epoch_key_on_host(key: PRNGKey, epoch: int) -> PRNGKey:
@@ -94,20 +104,3 @@ def _epoch_key_on_host(key: PRNGKey, epoch: int) -> PRNGKey:
     with contextlib.suppress(RuntimeError):
         key = jax.device_put(key, jax.local_devices(backend="cpu")[0])
     return epoch_key(key, epoch)
-
-
-def rechunk(parts: Iterator[np.ndarray], skip: int, count: int) -> Iterator[np.ndarray]:
-    """Drop the first `skip` entries of these parts, and yield the others `count` at a time; the last has the rest.
-
-    >>> list(rechunk(iter([np.arange(4), np.arange(4, 9)]), 2, 3))
-    [array([2, 3, 4]), array([5, 6, 7]), array([8])]
-    """
-    held = np.empty(0, np.int64)
-    for part in parts:
-        skipped = min(skip, len(part))
-        skip, held = skip - skipped, np.concatenate([held, part[skipped:]])
-        while len(held) >= count:
-            yield held[:count]
-            held = held[count:]
-    if len(held):
-        yield held

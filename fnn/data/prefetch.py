@@ -1,64 +1,108 @@
-"""Chunks: the examples of a few steps on the device, and a thread that loads the next ones meanwhile."""
+"""Chunks: the examples of a few steps, cut from the elements of a source, and the thread that sends them ahead."""
 
+import base64
 import contextlib
+import json
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from fnn.sharding import rows
+from fnn import checks
+from fnn.sharding import layout as layouts
 from fnn.sharding.layout import Layout
-from fnn.sharding.rows import Examples
+from fnn.sharding.rows import Examples, Rows
 
+T = TypeVar("T")
+Form = jax.ShapeDtypeStruct
+
+_ALIGNMENT = 64  # JAX's CPU device uses memory of this alignment without a copy
 _POLL_SECONDS = 0.1  # how often a wait for a chunk checks for a signal
 _JOIN_SECONDS = 5.0  # how long to wait at the end for a thread that is still reading
 
 
-class Chunk(NamedTuple):
-    """The examples of consecutive steps on the device, and the indices of each batch.
+class Place(NamedTuple):
+    """Where to read on in an epoch: after this many elements, and this many rows of the next one (or of several).
 
-    Attributes:
-      data: the examples. Every chunk has the same number of rows; rows to which no index refers are unused.
-      full: (n, batch_size), the indices of each full batch. The first `batches` rows are used.
-      rest: (r,), the indices of the smaller batch that ends an epoch; unused in other chunks.
-      batches: the number of full batches.
+    `state` is that of the iterator before the element, as JSON; None if it has none, or if it is not to be saved.
     """
 
-    data: Examples
-    full: Int[Array, "n batch_size"]
-    rest: Int[Array, " r"]
-    batches: Int[Array, ""]
+    element: int = 0
+    rows: int = 0
+    state: str | None = None
 
 
-class Piece(NamedTuple):
-    """What was read for a chunk: arrays in host memory, the order of their rows, and whether the epoch ends with it."""
+def encode(state: Any) -> str:
+    """An iterator's state as JSON, which has bytes in base 64."""
+
+    def default(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return {"base64": base64.b64encode(value).decode()}
+        if isinstance(value, np.generic):
+            return value.item()
+        raise TypeError
+
+    try:
+        text = json.dumps(state, default=default)
+        if decode(text) == state:
+            return text
+    except (TypeError, ValueError):
+        pass
+    expected = "an iterator whose get_state() returns dicts, lists, texts, numbers and bytes, which JSON can hold"
+    raise checks.fail("fit", "data", expected, error=TypeError, came=checks.describe(state))
+
+
+def decode(text: str) -> Any:
+    return json.loads(text, object_hook=lambda d: base64.b64decode(d["base64"]) if d.keys() == {"base64"} else d)
+
+
+class Element(NamedTuple):
+    """Rows of a source: x, y and perhaps weight, the order to train on them, and where the element begins."""
 
     arrays: tuple[np.ndarray, ...]
     order: Int[np.ndarray, " rows"]
-    ends: bool
+    place: Place
 
 
-class LoadedChunk(NamedTuple):
-    """A chunk on the device, and what the host knows of it.
+class Chunk(NamedTuple):
+    """The batches of consecutive steps on the device.
 
     Attributes:
-      chunk: the chunk.
-      rows: its number of examples.
-      steps: its number of steps.
-      ends: whether an epoch ends with it.
-      first: the inputs of the epoch's first chunk, in host memory, for calibration. Set only on the last chunk of an
-        epoch, and only if the network has statistics to calibrate.
+      data: x, y and perhaps weight, each (steps, batch_size, …). Those of a mesh are sharded along the second axis.
+      batches: the number of full batches. The later ones are unused, but for `rest`.
+      rest: (r,), where in the next batch the examples of the smaller batch are that ends an epoch. Chunks that do not
+        end an epoch may have them too, so that all have the same shapes and the step is compiled once.
     """
 
-    chunk: Chunk
+    data: Examples
+    batches: Int[Array, ""]
+    rest: Int[Array, " r"]
+
+
+class HostChunk(NamedTuple):
+    """The rows of a chunk in host memory, in the order of training, and what else the host knows of it.
+
+    Attributes:
+      arrays: x, y and perhaps weight, each (slots · batch_size, …), of which the first `rows` are used.
+      rows: its number of examples.
+      places: (row, place) for each element in it, and the next: the place of that row of the chunk.
+      ends: whether an epoch ends with it.
+    """
+
+    arrays: tuple[np.ndarray, ...]
     rows: int
-    steps: int
+    places: Sequence[tuple[int, Place]]
     ends: bool
-    first: np.ndarray | None = None
+
+    def place(self, row: int) -> Place:
+        """Where to read on from this row of the chunk."""
+        begin, place = next(entry for entry in reversed(self.places) if entry[0] <= row)
+        return place._replace(rows=place.rows + row - begin)
 
 
 def slots(steps: int) -> int:
@@ -69,78 +113,111 @@ def slots(steps: int) -> int:
     return max(2, steps)
 
 
-def load(piece: Piece, batch_size: int, remainder: int, layout: Layout | None = None) -> LoadedChunk:
-    """Send a piece to the device, or the devices of a mesh, and wait for it.
+def cut(
+    elements: Iterable[Element], like: Sequence[Form], batch_size: int, steps: int, skip: int
+) -> Iterator[HostChunk]:
+    """Yield the rows of an epoch after the first `skip`, in chunks of `steps` batches. Without any, yield nothing."""
+    room, filled = steps * batch_size, 0
+    arrays, places = _allocate(like, slots(steps) * batch_size), []
+    for element in elements:
+        size = len(element.order)
+        begin, skip = min(skip, size), skip - min(skip, size)
+        while begin < size:
+            if filled == room:
+                places.append((filled, element.place._replace(rows=begin)))
+                yield HostChunk(arrays, filled, places, False)
+                arrays, places, filled = _allocate(like, slots(steps) * batch_size), [], 0
+            until = min(size, begin + room - filled)
+            for out, part in zip(arrays, element.arrays, strict=True):
+                np.take(part, element.order[begin:until], 0, out[filled : filled + until - begin], mode="clip")
+            places.append((filled, element.place._replace(rows=begin)))
+            filled, begin = filled + until - begin, until
+    if filled:
+        yield HostChunk(arrays, filled, places, True)
 
-    `remainder` is the number of rows of the smaller last batch of an epoch, if it is known. All chunks then have the
-    same shapes, and the step is compiled once.
+
+def _allocate(like: Sequence[Form], rows: int) -> tuple[np.ndarray, ...]:
+    out = []
+    for form in like:
+        shape, dtype = (rows, *form.shape), np.dtype(form.dtype)
+        raw = np.empty(rows * form.size * dtype.itemsize + _ALIGNMENT, np.uint8)
+        begin = -raw.ctypes.data % _ALIGNMENT
+        out.append(raw[begin : begin + raw.size - _ALIGNMENT].view(dtype).reshape(shape))
+    return tuple(out)
+
+
+def send(chunk: HostChunk, batch_size: int, remainder: int, layout: Layout | None = None) -> Chunk:
+    """Send a chunk to the device, or the devices of a mesh, and wait for it.
+
+    `remainder` is the number of rows of the smaller last batch of an epoch, if it is known.
     """
-    arrays, order = piece.arrays, piece.order
-    count, short = divmod(len(order), batch_size)
-    full = np.zeros((slots(len(arrays[0]) // batch_size), batch_size), np.int32)
-    full.ravel()[: count * batch_size] = order[: count * batch_size]
-    rest = order[count * batch_size :].astype(np.int32) if short else np.zeros(remainder, np.int32)
-    data = tuple(map(jax.device_put, arrays)) if layout is None else rows.shard_rows(layout, arrays)
-    chunk = Chunk(data, *jax.device_put((full, rest, np.int32(count))))
-    return LoadedChunk(jax.block_until_ready(chunk), len(order), count + bool(short), piece.ends)
+    count, short = divmod(chunk.rows, batch_size)
+    data = tuple(array.reshape(-1, batch_size, *array.shape[1:]) for array in chunk.arrays)
+    if layout is None:
+        placed: Examples = jax.device_put(data)
+    else:
+        sharding = layouts.batch_sharding(layout)
+        missing = -batch_size % layouts.num_batch_shards(layout)
+        pad = lambda array: np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2)) if missing else array
+        over = NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
+        placed = Rows(jax.device_put(tuple(map(pad, data)), over), batch_size, layouts.with_auto_axes(layout))
+    return jax.block_until_ready(
+        Chunk(placed, *jax.device_put((np.int32(count), np.arange(short or remainder, dtype=np.int32))))
+    )
 
 
-def free(loaded: LoadedChunk) -> None:
-    """Free the device memory of a chunk now."""
-    for leaf in jax.tree.leaves(loaded.chunk):
-        leaf.delete()
+def same_settings() -> Callable[[], contextlib.AbstractContextManager]:
+    """Return a context manager for other threads, in which JAX has the settings that it has in this one.
 
-
-@contextlib.contextmanager
-def prefetch_chunks(
-    chunks: Generator[LoadedChunk, None, None], interrupted: Callable[[], Any]
-) -> Iterator[Callable[[], LoadedChunk | None]]:
-    """Load chunks in a background thread. Yields a function that returns the next chunk, None at their end.
-
-    The caller must release the previous chunk before asking for the next, so that at most two are in memory. Errors of
-    the thread are raised in the caller. While it waits, the function calls `interrupted`, and returns None if that is
-    true.
+    JAX's own context managers change these three only in the current thread.
     """
-    permits, finished = threading.Semaphore(1), threading.Event()
-    ready: queue.SimpleQueue[tuple[LoadedChunk | None, BaseException | None]] = queue.SimpleQueue()
-    # JAX's context managers change these three settings only in the current thread, so the loading thread must
-    # set them again
     x64 = jax.config.read("jax_enable_x64")
     partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
-    def load_all() -> None:
+    @contextlib.contextmanager
+    def entered() -> Iterator[None]:
+        with jax.enable_x64(x64), jax.default_device(device), jax.threefry_partitionable(partitionable):
+            yield
+
+    return entered
+
+
+@contextlib.contextmanager
+def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -> Iterator[Callable[[], T]]:
+    """Compute items in a thread. Yields a function that returns the next one, and has the one after it computed.
+
+    Errors of the thread are raised by that function. While it waits, it calls `waiting`, which may raise, too.
+    """
+    wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    settings = same_settings()
+
+    def compute_all() -> None:
         try:
-            threefry = jax.threefry_partitionable(partitionable)
-            with contextlib.closing(chunks), jax.enable_x64(x64), jax.default_device(device), threefry:
-                while permits.acquire() and not finished.is_set():
-                    ready.put((next(chunks, None), None))
+            with settings(), contextlib.closing(items):
+                while wanted.get():
+                    ready.put((next(items), None))
         except BaseException as error:
             ready.put((None, error))
 
-    def next_chunk() -> LoadedChunk | None:
+    def next_item() -> T:
         while True:
             try:
-                loaded, error = ready.get(timeout=_POLL_SECONDS)
+                item, error = ready.get(timeout=_POLL_SECONDS)
                 break
             except queue.Empty:
-                if interrupted():
-                    return None
+                waiting()
         if error is not None:
             raise error
-        permits.release()
-        return loaded
+        wanted.put(True)
+        return item
 
-    thread = threading.Thread(target=load_all, name="fnn stream", daemon=True)
+    thread = threading.Thread(target=compute_all, name="fnn stream", daemon=True)
+    wanted.put(True)
     thread.start()
     try:
-        yield next_chunk
+        yield next_item
     finally:
-        finished.set()
-        permits.release()
+        wanted.put(False)
         thread.join(_JOIN_SECONDS)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                left, _ = ready.get_nowait()
-                if left is not None:
-                    free(left)

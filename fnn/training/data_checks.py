@@ -12,9 +12,8 @@ from jaxtyping import Array
 
 from fnn import checks
 from fnn.checks import protocol
-from fnn.checks.targets import inputs
 from fnn.data.arrays import check_examples, unpack_batch
-from fnn.data.host_rows import validate_targets
+from fnn.data.values import check_values, validate_targets
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import min_rows
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
@@ -69,21 +68,6 @@ def _on_device(function: str, argument: str, value: Any) -> Array:
     return checks.array(function, argument, value)
 
 
-def _all_finite(array: Array | np.ndarray) -> bool:
-    """Whether all is finite; checked on the host if the values are there, which needs no compilation."""
-    if isinstance(array, np.ndarray):
-        return bool(np.isfinite(array).all())
-    on_host = all(device.platform == "cpu" for device in array.devices()) and array.is_fully_addressable
-    return bool(np.isfinite(np.asarray(array)).all() if on_host else jnp.all(jnp.isfinite(array)))
-
-
-def _first_not_finite(array: Array | np.ndarray, weight: Array | np.ndarray | None) -> int | None:
-    """The first row with weight that is not finite, if there is one."""
-    finite = np.asarray(jnp.all(jnp.isfinite(array.reshape(array.shape[0], -1)), axis=1))
-    bad = ~finite if weight is None or isinstance(weight, Tracer) else ~finite & (np.asarray(weight) != 0)
-    return int(np.argmax(bad)) if bad.any() else None
-
-
 def check_data(
     function: str, argument: str, data: Data, layout: Layout | None = None, vocabulary: int | None = None
 ) -> Batch:
@@ -101,18 +85,7 @@ def check_data(
         checks.floats(function, f"{argument}: x", named["x"])
     arrays: Batch = tuple(named.values())
     check_examples(function, arrays, min_rows(layout))
-    inputs(function, f"{argument}: x", named["x"], vocabulary, weight)
-    for name, array in named.items():
-        if isinstance(array, Tracer):
-            continue  # inside jit there are no values to check
-        if jnp.issubdtype(array.dtype, jnp.inexact) and not _all_finite(array):
-            row = _first_not_finite(array, weight)
-            if row is not None:
-                came = f"NaN or infinity, first in row {row}"
-                raise checks.fail(function, f"{argument}: {name}", "finite", came=came)
-    if weight is not None and not isinstance(weight, Tracer) and bool((np.asarray(weight) < 0).any()):
-        came = f"a negative weight, first in row {int(np.argmax(np.asarray(weight) < 0))}"
-        raise checks.fail(function, f"{argument}: weight", "non-negative", came=came)
+    check_values(function, argument, named, vocabulary)
     return arrays
 
 

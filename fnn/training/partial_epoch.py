@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, PyTree
 
 from fnn.data.order import epoch_order
 from fnn.data.prefetch import Chunk
@@ -32,12 +32,11 @@ def run_part_of_epoch(
     size, step = rows.num_examples(data), constrain_step(step, data)
     epoch_start = state.step - position
     if batch_size == size:  # one batch of all examples is not shuffled
-        full, rest = jnp.arange(0).reshape(0, size), jnp.arange(size)
-        batch = lambda index: rows.all_rows(data)
-    else:
-        full, rest = epoch_order(state.key, epoch_start, size, batch_size)
-        batch = lambda index: rows.take(data, index)
-    return run_batches(step, batch, full, rest, full.shape[0], state, outs, epoch_start, until, condition)
+        rest = lambda: rows.all_rows(data)
+        return run_batches(step, None, rest, 0, state, outs, epoch_start, until, condition)
+    full, last = epoch_order(state.key, epoch_start, size, batch_size)
+    batch, rest = lambda i: rows.take(data, full[i]), lambda: rows.take(data, last)
+    return run_batches(step, batch, rest if last.size else None, len(full), state, outs, epoch_start, until, condition)
 
 
 def run_part_of_chunk(
@@ -50,16 +49,17 @@ def run_part_of_chunk(
     condition: Callable[[TrainState], Array | bool] = lambda state: True,
 ) -> tuple[TrainState, PyTree]:
     """Run the steps position..until-1 of a chunk while `condition` holds, and write their results into `outs`."""
-    step, batch = constrain_step(step, chunk.data), lambda index: rows.take(chunk.data, index)
-    start = state.step - position
-    return run_batches(step, batch, chunk.full, chunk.rest, chunk.batches, state, outs, start, until, condition)
+    step, start = constrain_step(step, chunk.data), state.step - position
+    batch = lambda i: rows.all_rows(jax.tree.map(lambda array: array[i], chunk.data))
+    rest = lambda: jax.tree.map(lambda array: array[chunk.rest], batch(chunk.batches))
+    last = rest if chunk.rest.size else None
+    return run_batches(step, batch, last, chunk.batches, state, outs, start, until, condition)
 
 
 def run_batches(
     step: Step,
-    batch: Callable[[Array], Batch],
-    full: Int[Array, "n batch_size"],
-    rest: Int[Array, " rest"],
+    batch: Callable[[Array], Batch] | None,
+    rest: Callable[[], Batch] | None,
     count: Array | int,
     state: TrainState,
     outs: PyTree,
@@ -67,14 +67,13 @@ def run_batches(
     until: Array,
     condition: Callable[[TrainState], Array | bool] = lambda state: True,
 ) -> tuple[TrainState, PyTree]:
-    """Run the steps state.step - start to until - 1: on the first `count` of the full batches, then on the rest.
+    """Run the steps state.step - start to until - 1: on the `count` full batches, then on the rest, if there is one.
 
-    `batch(indices)` returns the examples at these indices. Step number start + i uses full[i], and writes its results
-    to outs[i].
+    Step number start + i uses `batch(i)`, and writes its results to outs[i].
     """
 
-    def run_one(index: Array, i: Array, state: TrainState, outs: PyTree) -> tuple[TrainState, PyTree]:
-        state, out = step(state, batch(index))
+    def run_one(examples: Batch, i: Array, state: TrainState, outs: PyTree) -> tuple[TrainState, PyTree]:
+        state, out = step(state, examples)
         return state, jax.tree.map(lambda column, value: column.at[i].set(value), outs, out)
 
     def continues(carry: tuple[TrainState, PyTree]) -> Array:
@@ -82,15 +81,11 @@ def run_batches(
         i = state.step - start
         return (i < jnp.minimum(until, count)) & condition(state)
 
-    def body(carry: tuple[TrainState, PyTree]) -> tuple[TrainState, PyTree]:
-        state, outs = carry
-        i = state.step - start
-        return run_one(full[i], i, state, outs)
-
-    if full.shape[0]:
+    if batch is not None:
+        body = lambda carry: run_one(batch(carry[0].step - start), carry[0].step - start, *carry)
         state, outs = jax.lax.while_loop(continues, body, (state, outs))
-    if rest.size:
+    if rest is not None:
         i = state.step - start
         due = (i == count) & (i < until) & condition(state)
-        state, outs = jax.lax.cond(due, lambda s, o: run_one(rest, i, s, o), lambda s, o: (s, o), state, outs)
+        state, outs = jax.lax.cond(due, lambda s, o: run_one(rest(), i, s, o), lambda s, o: (s, o), state, outs)
     return state, outs

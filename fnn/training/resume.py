@@ -62,12 +62,14 @@ class LoopState(NamedTuple):
       history: name -> (n,), what each epoch reported, on the host. The first `carry.epoch` rows are filled.
       position: number of steps done in the epoch under way; 0 between epochs.
       step_logs: what these steps reported, if the position is not 0.
+      place: where a stream is to be read on, as JSON can hold it, if the position is not 0.
     """
 
     carry: Carry
     history: dict[str, np.ndarray]
     position: int = 0
     step_logs: PyTree = None
+    place: dict[str, Any] | None = None
 
 
 def _training_tree(loop_state: LoopState, history: Mapping[str, Any]) -> dict[str, PyTree]:
@@ -89,6 +91,8 @@ def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
     cost = history.get("validation_cost", history["cost"])
     score = float(cost[-1]) if epoch and position == 0 else None  # inside an epoch there is no cost yet
     training = {"epoch": epoch, "position": position, "score": score}
+    if position and loop_state.place is not None:
+        training["data"] = loop_state.place
     saved = _training_tree(loop_state, history)
     trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
     step = int(carry.state.step)
@@ -156,7 +160,7 @@ def find_checkpoint(
         for path in damaged if agreement.is_main_process() else []:
             _rename_damaged(path)
     carry = Carry(state, carry.recent, jnp.asarray(epoch, jnp.int32), jnp.asarray(True), restored.get("best"))
-    return LoopState(carry, history, position, restored.get("epoch")), checkpoint.path
+    return LoopState(carry, history, position, restored.get("epoch"), training.get("data")), checkpoint.path
 
 
 def _with_hyperparameters(saved: PyTree, fresh: PyTree) -> PyTree:

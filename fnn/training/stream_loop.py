@@ -3,11 +3,11 @@
 Steps, history, early stopping and checkpoints are those of `fnn.training.loop`.
 """
 
-import contextlib
 import functools
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,9 @@ import numpy as np
 
 from fnn import checks
 from fnn.data import prefetch
-from fnn.data.host_rows import Validate
-from fnn.data.prefetch import LoadedChunk, Piece
+from fnn.data.prefetch import HostChunk, Place
 from fnn.data.streams import Source
+from fnn.data.values import Validate
 from fnn.row_weights import cycle_rows_on_host
 from fnn.sharding import rows
 from fnn.sharding.rows import Examples
@@ -36,35 +36,44 @@ from fnn.training.resume import LoopState
 from fnn.types import PRNGKey, TrainState
 
 
+class Loaded(NamedTuple):
+    """A chunk in host memory and on the device. Without steps, it is there for its inputs."""
+
+    host: HostChunk
+    chunk: Any  # a Chunk
+    steps: int
+
+
 def run_stream_loop(training: Training, source: Source, state: TrainState) -> tuple[LoopState, Examples]:
     """Train from a source of chunks. `training.data` is one batch of zeros.
 
     Returns: where the training ended, and the examples that calibrate batch norm.
     """
-    program = training.program
+    program, batch_size = training.program, training.program.batch_size
     like = programs.allocate_step_logs(program, state, training.data)
     zeros = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
     loop_state, saved = start_or_resume(training, state, zeros)
-    resumed = loop_state.position > 0
-    step_logs = jax.tree.map(np.asarray, loop_state.step_logs if resumed else zeros(0))  # of the epoch so far
-    seen, size = loop_state.position * program.batch_size, source.size  # examples of the epoch so far, and of all of it
-    pieces, validate = _pieces(program, source, loop_state, state.key), _validate(program, state, training.data)
+    step_logs = jax.tree.map(np.asarray, loop_state.step_logs if loop_state.position else zeros(0))
+    chunks = _chunks(training, source, state.key, _validate(program, state, training.data), loop_state)
     del state  # the caller's state need not stay on the device
-    buffer, data = zeros(prefetch.slots(source.steps)), training.data
+    buffer, data, inputs = zeros(prefetch.slots(source.steps)), training.data, None
     loaded, position, max_steps, stopped = None, 0, 1, False
-    chunks = _chunks(training, pieces, source.size, validate, int(loop_state.carry.epoch), loop_state.position)
-    with prefetch.prefetch_chunks(chunks, training.signalled) as next_chunk:
+    waiting = lambda: handle_signal(
+        training, loop_state, saved, data, current=not should_continue(training, loop_state)
+    )
+    with prefetch.in_background(chunks, waiting) as next_chunk:
+        if _reads_first_chunk(training, loop_state):
+            inputs = _inputs(next_chunk())
+            if loop_state.position == 0:
+                data = _calibration_data(training, inputs)
         while should_continue(training, loop_state) and not stopped:
             data = training.data  # calibration data take as much memory as a chunk
             if loaded is None:
                 loaded, position = next_chunk(), 0
-            if loaded is None:
-                handle_signal(training, loop_state, saved, data)
-                continue
-            started = time.perf_counter()
-            until = min(loaded.steps, position + max_steps)
-            to_save = steps_to_checkpoint(training, loop_state.carry)
-            until = until if to_save is None else min(until, position + to_save)
+                if loop_state.position == 0 and program.network.calibrate is not None:
+                    inputs = _inputs(loaded)
+            started, to_save = time.perf_counter(), steps_to_checkpoint(training, loop_state.carry)
+            until = min(loaded.steps, position + max_steps, position + (to_save or loaded.steps))
             part = np.int32(position), np.int32(until)
             state, outs, finite = programs.run_chunk(program, loop_state.carry.state, buffer, loaded.chunk, *part)
             outs = jax.tree.map(lambda leaf, part=slice(position, until): np.asarray(leaf)[part], outs)
@@ -79,37 +88,48 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             count = loop_state.position + until - position
             outs = jax.tree.map(lambda leaf, count=count: leaf[:count], step_logs)
             carry = loop_state.carry._replace(state=state)
-            loop_state = loop_state._replace(carry=carry, position=count, step_logs=outs)
-            position, epoch_ended, first = until, until == loaded.steps and loaded.ends, loaded.first
+            position, place = until, loaded.host.place(until * batch_size)._asdict()
+            loop_state = LoopState(carry, loop_state.history, count, outs, place)
             if position == loaded.steps:
-                seen += loaded.rows
-                prefetch.free(loaded)
+                if loaded.host.ends:
+                    loop_state, data = _end_epoch(training, loop_state, inputs, saved)
+                    step_logs = jax.tree.map(lambda leaf: leaf[:0], step_logs)
                 loaded = None
-            if epoch_ended:
-                size = _check_size(size, seen, loop_state)
-                loop_state, data = _end_epoch(training, loop_state, first, saved)
-                step_logs, seen = jax.tree.map(lambda leaf: leaf[:0], step_logs), 0
             saved, stopped = save_and_report(training, loop_state, saved, data)
-        if _only_calibrates(training, int(loop_state.carry.epoch)) and data is training.data:
-            loaded = next_chunk()
-            if loaded is None:
-                handle_signal(training, loop_state, saved, data, current=True)
-            else:
-                data = _calibration_data(training, loaded.first)
     return loop_state, data
 
 
-def _pieces(
-    program: programs.Program, source: Source, loop_state: LoopState, key: PRNGKey
-) -> Callable[..., Generator[Piece, None, None]]:
-    """Return `source.pieces` with the key bound and epochs counted from the start of this call. For arrays, epochs that
-    the given state has already completed are added, because they select the shuffle.
+def _chunks(
+    training: Training, source: Source, key: PRNGKey, validate: Validate, start: LoopState
+) -> Generator[Loaded, None, None]:
+    """Yield the chunks from where the training is to its end. Arrays do not change, so their values are validated in
+    the first epoch only.
+
+    Epochs are counted from the start of this call. For arrays, those that the given state has already completed are
+    added, because they select the shuffle.
     """
-    before = 0
+    calibrates, position, first = _reads_first_chunk(training, start), start.position, int(start.carry.epoch)
+    batch_size, layout, before, remainder = training.program.batch_size, rows.layout_of(training.data), 0, 0
+    place = Place(**start.place) if start.place else Place(rows=position * batch_size)
     if source.size is not None:
-        epoch_start = int(loop_state.carry.state.step) - loop_state.position
-        before = epoch_start // -(-source.size // program.batch_size) - int(loop_state.carry.epoch)
-    return lambda epoch, *options: source.pieces(key, before + epoch, *options)
+        before = (int(start.carry.state.step) - position) // -(-source.size // batch_size) - first
+        remainder = source.size % batch_size
+    del start  # its state need not stay on the device
+
+    def cut(epoch: int, place: Place, validate: Validate | None) -> Generator[HostChunk, None, None]:
+        elements = source.elements(key, before + epoch, place, validate, training.saving is not None)
+        yield from prefetch.cut(elements, source.like, batch_size, source.steps, place.rows)
+
+    if calibrates:
+        yield Loaded(next(cut(first - (position == 0), Place(), None)), None, 0)
+    for epoch in range(first, training.epochs):
+        chunk = None
+        for chunk in cut(epoch, place, validate if epoch == first or source.size is None else None):
+            yield Loaded(chunk, prefetch.send(chunk, batch_size, remainder, layout), -(-chunk.rows // batch_size))
+        if chunk is None:
+            expected = f"a stream with more than {position * batch_size} rows in epoch {epoch + 1}"
+            raise checks.fail("fit", "data", expected, came="its end")
+        place, position = Place(), 0
 
 
 def _validate(program: programs.Program, state: TrainState, data: Examples) -> Validate:
@@ -119,63 +139,29 @@ def _validate(program: programs.Program, state: TrainState, data: Examples) -> V
     return functools.partial(program.loss.validate or (lambda *_: None), shape)
 
 
-def _chunks(
-    training: Training, pieces: Callable, size: int | None, validate: Validate, first_epoch: int, position: int
-) -> Generator[LoadedChunk, None, None]:
-    """Yield the chunks, starting at the given step of the given epoch. Arrays do not change, so their values are
-    validated in the first epoch only.
+def _reads_first_chunk(training: Training, loop_state: LoopState) -> bool:
+    """Whether the first chunk of an epoch must be read to calibrate: of an epoch that the training resumes inside of,
+    or of the last one, if no epoch is left and the final state (not the best one) is to be calibrated.
     """
-    program = training.program
-    remainder = 0 if size is None else size % program.batch_size
-    if _only_calibrates(training, first_epoch):
-        empty = prefetch.Chunk((), *(jnp.zeros(0, jnp.int32) for _ in range(3)))
-        yield LoadedChunk(empty, 0, 0, True, _first_inputs(pieces, first_epoch - 1))
-    for epoch in range(first_epoch, training.epochs):
-        check = validate if epoch == first_epoch or size is None else None
-        calibrates = program.network.calibrate is not None
-        x = _first_inputs(pieces, epoch) if calibrates and position else None  # only this thread reads
-        for piece in pieces(epoch, position, check):
-            x = _inputs(piece) if calibrates and x is None else x
-            loaded = prefetch.load(piece, program.batch_size, remainder, rows.layout_of(training.data))
-            yield loaded._replace(first=x if piece.ends else None)
-        position = 0
+    over = int(loop_state.carry.epoch) == training.epochs and training.program.patience is None
+    return training.program.network.calibrate is not None and (over or loop_state.position > 0)
 
 
-def _only_calibrates(training: Training, epoch: int) -> bool:
-    """Whether no epoch is left, and the final state (not the best one) is to be calibrated."""
-    program = training.program
-    return epoch == training.epochs and program.network.calibrate is not None and program.patience is None
-
-
-def _inputs(piece: Piece) -> np.ndarray:
-    """A copy of x, as `cycle_rows` has it with weights: the memory of the piece is read into again."""
-    arrays = [array[: len(piece.order)] for array in piece.arrays]
-    return cycle_rows_on_host(arrays[0], arrays[-1]).copy() if len(arrays) == 3 else arrays[0].copy()
-
-
-def _first_inputs(pieces: Callable, epoch: int) -> np.ndarray:
-    """The inputs of the epoch's first chunk, read separately."""
-    with contextlib.closing(pieces(epoch, 0, None)) as chunks:
-        return _inputs(next(chunks))
-
-
-def _check_size(size: int | None, seen: int, loop_state: LoopState) -> int:
-    """The number of examples of an epoch, which must be that of the epochs before."""
-    if size is not None and seen != size:
-        expected = f"a stream of as many examples in each epoch, {size}"
-        raise checks.fail("fit", "data", expected, came=f"{seen} in epoch {int(loop_state.carry.epoch) + 1}")
-    return seen
+def _inputs(loaded: Loaded) -> np.ndarray:
+    """The inputs of a chunk, as `cycle_rows` has them with weights."""
+    x, *others = (array[: loaded.host.rows] for array in loaded.host.arrays)
+    return cycle_rows_on_host(x, others[1]) if len(others) == 2 else x
 
 
 def _end_epoch(
-    training: Training, loop_state: LoopState, first: np.ndarray | None, saved: Path | None
+    training: Training, loop_state: LoopState, inputs: np.ndarray | None, saved: Path | None
 ) -> tuple[LoopState, Examples]:
     """End an epoch after its last step.
 
     Returns: the state after it, and the inputs of its first chunk, which calibrate batch norm.
     """
     epoch = int(loop_state.carry.epoch)
-    data = _calibration_data(training, first)
+    data = _calibration_data(training, inputs)
     carry = programs.end_epoch(training.program, loop_state.carry, loop_state.step_logs, data, training.validation)
     finite, loop_state = bool(carry.finite), after_epochs(loop_state, epoch, carry)
     if not finite:
@@ -199,7 +185,7 @@ def _describe_failure(
     training: Training,
     source: Source,
     loop_state: LoopState,
-    loaded: LoadedChunk,
+    loaded: Loaded,
     part: range,
     costs: np.ndarray,
     saved: Path | None,

@@ -15,6 +15,7 @@ import fnn
 from experiments.benchmarks import streams as benchmark
 from fnn.data import prefetch, streams
 from fnn.data.order import shuffled_windows
+from fnn.data.prefetch import Place
 from fnn.training import programs
 from fnn.training.history import ROWS
 from tests.support.oracles import assert_close, normal
@@ -72,29 +73,36 @@ def test_it_reads_files_and_other_layouts(in_memory, tmp_path):
     assert bits(streamed((jax.numpy.asarray(DATA[0]), DATA[1].tolist()))) == bits(in_memory)
 
 
+def order_of(size, window, row_bytes, epoch=0):
+    windows, rows = shuffled_windows(KEY, size, window, row_bytes)
+    return [rows(epoch, number) for number in range(windows)]
+
+
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 2**20))
 def test_every_row_comes_once(size, window, row_bytes):
-    order = lambda epoch: list(shuffled_windows(KEY, epoch, size, window, row_bytes))
-    first = np.concatenate(order(0))
-    np.testing.assert_array_equal(np.sort(first), np.arange(size))
-    np.testing.assert_array_equal(first, np.concatenate(order(0)))
-    assert all(len(part) <= max(window, size if window >= size else 0) for part in order(0))
+    first = order_of(size, window, row_bytes)
+    np.testing.assert_array_equal(np.sort(np.concatenate(first)), np.arange(size))
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(order_of(size, window, row_bytes)))
+    assert all(0 < len(part) <= max(window, size if window >= size else 0) for part in first)
     if size > 30:
-        assert not np.array_equal(first, np.concatenate(order(1)))
+        other = order_of(size, window, row_bytes, 1)
+        assert not np.array_equal(np.concatenate(first), np.concatenate(other))
 
 
 def test_a_window_mixes_what_lies_together():
     """For 100 sorted classes and a window of a tenth of the rows, each window has at least half of the classes."""
-    parts = list(shuffled_windows(KEY, 0, 100_000, 10_000, 4096))
+    parts = order_of(100_000, 10_000, 4096)
     assert len(parts) <= 11
     assert min(len(np.unique(part // 1000)) for part in parts[:10]) >= 50
 
 
-def rows_of(pieces):
-    """x and y in the order of training, copied: the memory of a piece is reused."""
-    parts = [(*(part[piece.order] for part in piece.arrays), piece.ends) for piece in pieces]
-    assert [ends for *_, ends in parts] == [False] * (len(parts) - 1) + [True]
-    return [np.concatenate([part[i] for part in parts]) for i in (0, 1)]
+def rows_of(source, epoch, position=0, place=None, validate=None):
+    """x and y in the order of training."""
+    place = Place(rows=position * BATCH) if place is None else place
+    elements = source.elements(KEY, epoch, place, validate, True)
+    chunks = list(prefetch.cut(elements, source.like, BATCH, source.steps, place.rows))
+    assert [chunk.ends for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    return [np.concatenate([chunk.arrays[i][: chunk.rows] for chunk in chunks]) for i in (0, 1)]
 
 
 @pytest.mark.parametrize("window", [None, 40, SIZE])
@@ -102,10 +110,10 @@ def test_pieces_are_the_rows_of_their_order(window):
     data = np.arange(SIZE, dtype="float32")[:, None], np.arange(SIZE)
     source = streams.source(data, BATCH, BUDGET // 2, window)
     assert source is not None
-    _, whole = rows_of(source.pieces(KEY, 3, 0, lambda y: None))
+    _, whole = rows_of(source, 3, validate=lambda y: None)
     np.testing.assert_array_equal(np.sort(whole), np.arange(SIZE))
     for position in (0, 7, 20):
-        seen = rows_of(source.pieces(KEY, 3, position, lambda y: None))
+        seen = rows_of(source, 3, position)
         np.testing.assert_array_equal(seen[0][:, 0], seen[1])
         np.testing.assert_array_equal(seen[1], whole[position * BATCH :])
 
@@ -123,7 +131,7 @@ def test_a_stream_keeps_its_order_or_is_mixed_within_a_window():
     def seen(window, position=0):
         source = streams.source(stream, BATCH, None, window)
         assert source is not None
-        return rows_of(source.pieces(KEY, 1, position, None))[0][:, 0]
+        return rows_of(source, 1, position)[0][:, 0]
 
     np.testing.assert_array_equal(seen(None), x[:, 0])
     mixed = seen(5 * BATCH)
@@ -140,10 +148,9 @@ def test_two_chunks_are_on_the_device_at_a_time(monkeypatch):
     budget, seen = (x.nbytes + 4096 * 4) // 8, []
     network = fnn.mlp([64, 4, 2])
     live = lambda: sum(array.nbytes for array in jax.live_arrays())
-    load = prefetch.load
-    monkeypatch.setattr(
-        prefetch, "load", lambda *args: (load(*args), seen.append(live()))[0]
-    )  # measured after each load
+    send = prefetch.send
+    watched = lambda *args: (send(*args), seen.append(live()))[0]
+    monkeypatch.setattr(prefetch, "send", watched)  # measured after each chunk is sent
     options = {"network": network, "batch_size": 16, "validation": None, "patience": None, "epochs": 2}
     before = live()
     fit((x, y), device_memory=budget, **options)
@@ -159,7 +166,7 @@ CHILD = """
 import sys, threading, time, jax, numpy as np, fnn
 x, y = (np.load(f"{sys.argv[1]}/{name}.npy", mmap_mode="r") for name in "xy")
 def resident():
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1024
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) / 1024
 network, optimizer = fnn.mlp([1024, 8, 2]), fnn.sgd(0.1)
 def fit(n):
     fnn.fit(network, fnn.softmax_cross_entropy, optimizer, (x[:n], y[:n]), epochs=2, batch_size=64,
@@ -181,7 +188,10 @@ print(max(seen) - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_process_stays_small(tmp_path):
-    """128 MiB in files, 16 MiB of device memory, which on the CPU is memory of the process."""
+    """128 MiB in files, 16 MiB of device memory, which on the CPU is memory of the process.
+
+    Mapped pages are not counted: the system takes them back when it needs them.
+    """
     np.save(tmp_path / "x.npy", np.zeros((32768, 1024), "float32"))
     np.save(tmp_path / "y.npy", np.arange(32768) % 2)
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
@@ -218,14 +228,14 @@ def test_it_draws_as_the_caller_does():
 
 
 def test_it_follows_the_default_device(monkeypatch):
-    seen, second, load = set(), jax.devices()[1], prefetch.load
+    seen, second, send = set(), jax.devices()[1], prefetch.send
 
     def watched(*args):
-        loaded = load(*args)
-        seen.update(*(array.devices() for array in jax.tree.leaves(loaded.chunk)))
-        return loaded
+        chunk = send(*args)
+        seen.update(*(array.devices() for array in jax.tree.leaves(chunk)))
+        return chunk
 
-    monkeypatch.setattr(prefetch, "load", watched)
+    monkeypatch.setattr(prefetch, "send", watched)
     with jax.default_device(second):
         streamed(network=fnn.dense(4, 2), validation=None, patience=None, epochs=1, key=jax.random.key(0))
     assert seen == {second}

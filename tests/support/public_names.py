@@ -112,6 +112,7 @@ PUBLIC = {
         "Standardization": "mean std",
         "batches": "key arrays batch_size",
         "fit_standardization": "x",
+        "from_files": "x y weight * window key",
         "one_hot": "labels k",
         "split": "key arrays fractions stratify",
         "standardize": "x fitted",
