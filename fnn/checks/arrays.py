@@ -1,5 +1,6 @@
 """Checks of arguments that are arrays, and their conversion."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -20,12 +21,14 @@ def array(function: str, argument: str, value: Any) -> jax.Array:
         raise not_an_array(function, argument, value, error) from None
 
 
-def on_host(function: str, argument: str, value: Any) -> np.ndarray:
-    """Return `value` as a NumPy array with the dtype that JAX would give it."""
+def on_host(function: str, argument: str, value: Any, row: Callable[[int], str] = "row {}".format) -> np.ndarray:
+    """Return `value` as a NumPy array with the dtype that JAX would give it. `row` names a row in errors."""
     if not getattr(value, "is_fully_addressable", True):
         raise fail(function, argument, "an array of this process's own rows", came="one that spans processes")
     try:
-        array = narrowed(np.asarray(for_jax(value)))
+        plain = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+        array = np.asarray(value if plain else for_jax(value))
+        array = narrowed(array, row)
         if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, jnp.number):
             raise TypeError
         return array

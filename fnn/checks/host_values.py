@@ -4,6 +4,7 @@ JAX casts 64-bit integers to 32 bits without a check (unless `jax_enable_x64` is
 and targets are checked here before that happens.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -67,12 +68,12 @@ def host_dtype(dtype: Any) -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(native))
 
 
-def narrowed(array: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+def narrowed(array: np.ndarray, row: Callable[[int], str] = "row {}".format) -> np.ndarray:
     """Return the array in the dtype that JAX has for it. Integers that do not fit raise UnfitError.
 
     Args:
       array: the array.
-      rows: the numbers of its rows, to name the first bad one. Default: 0, 1, ….
+      row: names a row, given its index.
 
     >>> narrowed(np.array([1, 2**32 + 1]))
     Traceback (most recent call last):
@@ -84,8 +85,8 @@ def narrowed(array: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             bad = np.unravel_index(np.argmax((array < limits.min) | (array > limits.max)), array.shape)
-            row = "" if not bad else f" in row {bad[0] if rows is None else rows[bad[0]]}"
-            raise UnfitError(f"integers that fit {dtype}", f"{array[bad]}{row}")
+            place = f" in {row(int(bad[0]))}" if bad else ""
+            raise UnfitError(f"integers that fit {dtype}", f"{array[bad]}{place}")
     return array.astype(dtype, copy=False)
 
 

@@ -110,16 +110,16 @@ def _interleave(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return order[np.argsort(position[order], kind="stable")]
 
 
-def check_examples(function: str, arrays: Sequence[Any], least: int = 1) -> int:
+def check_examples(function: str, arrays: Sequence[Any], least: int = 1, argument: str = "data") -> int:
     """Return the number of examples, which must be the same in each array and at least `least`."""
     shapes = [getattr(array, "shape", None) for array in arrays]
     if not shapes or any(not shape for shape in shapes):
-        raise checks.fail(function, "data", "arrays whose first axis counts examples", came=f"shapes {shapes}")
+        raise checks.fail(function, argument, "arrays whose first axis counts examples", came=f"shapes {shapes}")
     sizes = [array.shape[0] for array in arrays]
     if len(set(sizes)) != 1:
-        raise checks.fail(function, "data", "arrays of the same length", came=f"lengths {sizes}")
+        raise checks.fail(function, argument, "arrays of the same length", came=f"lengths {sizes}")
     if sizes[0] < least:
-        raise checks.fail(function, "data", "at least one example", came="none")
+        raise checks.fail(function, argument, "at least one example", came="none")
     return sizes[0]
 
 

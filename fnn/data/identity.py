@@ -24,7 +24,8 @@ def describe_array(array: Any) -> str:
     """
     size = array.shape[0]
     sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    text = f"{array.dtype} {tuple(array.shape)}, of it {hash_array(narrowed(np.asarray(array[sampled]), sampled))}"
+    sample = narrowed(np.asarray(array[sampled]), lambda row: f"row {sampled[row]}")
+    text = f"{array.dtype} {tuple(array.shape)}, of it {hash_array(sample)}"
     path = file_of(array)
     if path is not None:
         status = os.stat(path)

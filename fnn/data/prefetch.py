@@ -27,7 +27,7 @@ _JOIN_SECONDS = 5.0  # how long to wait at the end for a thread that is still re
 
 
 class Place(NamedTuple):
-    """Where to read on in an epoch: after this many elements, and this many rows of the next one (or of several).
+    """Where to read on in an epoch: after so many elements, and so many rows of the next (or of several).
 
     `state` is that of the iterator before the element, as JSON; None if it has none, or if it is not to be saved.
     """
@@ -35,30 +35,6 @@ class Place(NamedTuple):
     element: int = 0
     rows: int = 0
     state: str | None = None
-
-
-def encode(state: Any) -> str:
-    """An iterator's state as JSON, which has bytes in base 64."""
-
-    def default(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return {"base64": base64.b64encode(value).decode()}
-        if isinstance(value, np.generic):
-            return value.item()
-        raise TypeError
-
-    try:
-        text = json.dumps(state, default=default)
-        if decode(text) == state:
-            return text
-    except (TypeError, ValueError):
-        pass
-    expected = "an iterator whose get_state() returns dicts, lists, texts, numbers and bytes, which JSON can hold"
-    raise checks.fail("fit", "data", expected, error=TypeError, came=checks.describe(state))
-
-
-def decode(text: str) -> Any:
-    return json.loads(text, object_hook=lambda d: base64.b64decode(d["base64"]) if d.keys() == {"base64"} else d)
 
 
 class Element(NamedTuple):
@@ -73,10 +49,10 @@ class Chunk(NamedTuple):
     """The batches of consecutive steps on the device.
 
     Attributes:
-      data: x, y and perhaps weight, each (steps, batch_size, …). Those of a mesh are sharded along the second axis.
-      batches: the number of full batches. The later ones are unused, but for `rest`.
-      rest: (r,), where in the next batch the examples of the smaller batch are that ends an epoch. Chunks that do not
-        end an epoch may have them too, so that all have the same shapes and the step is compiled once.
+      data: x, y and perhaps weight, each (steps, batch_size, …), sharded along the second axis over a mesh.
+      batches: the number of full batches. What comes after them is unused, but for `rest`.
+      rest: (r,), where in the next batch the examples of the smaller batch are that ends an epoch. Other chunks may
+        have it, too: if all have the same shapes, the step is compiled once.
     """
 
     data: Examples
@@ -85,12 +61,12 @@ class Chunk(NamedTuple):
 
 
 class HostChunk(NamedTuple):
-    """The rows of a chunk in host memory, in the order of training, and what else the host knows of it.
+    """A chunk in host memory.
 
     Attributes:
-      arrays: x, y and perhaps weight, each (slots · batch_size, …), of which the first `rows` are used.
+      arrays: x, y and perhaps weight, of which the first `rows` rows are used.
       rows: its number of examples.
-      places: (row, place) for each element in it, and the next: the place of that row of the chunk.
+      places: (row, place), where each element in it begins, and the next one.
       ends: whether an epoch ends with it.
     """
 
@@ -117,33 +93,34 @@ def cut(
     elements: Iterable[Element], like: Sequence[Form], batch_size: int, steps: int, skip: int
 ) -> Iterator[HostChunk]:
     """Yield the rows of an epoch after the first `skip`, in chunks of `steps` batches. Without any, yield nothing."""
-    room, filled = steps * batch_size, 0
-    arrays, places = _allocate(like, slots(steps) * batch_size), []
+    arrays, places, filled = (), [], steps * batch_size
     for element in elements:
         size = len(element.order)
         begin, skip = min(skip, size), skip - min(skip, size)
         while begin < size:
-            if filled == room:
-                places.append((filled, element.place._replace(rows=begin)))
-                yield HostChunk(arrays, filled, places, False)
-                arrays, places, filled = _allocate(like, slots(steps) * batch_size), [], 0
-            until = min(size, begin + room - filled)
+            if filled == steps * batch_size:
+                if arrays:
+                    places.append((filled, element.place._replace(rows=begin)))
+                    yield HostChunk(arrays, filled, places, False)
+                arrays, places, filled = allocate(like, slots(steps) * batch_size), [], 0
+            until = min(size, begin + steps * batch_size - filled)
             for out, part in zip(arrays, element.arrays, strict=True):
                 np.take(part, element.order[begin:until], 0, out[filled : filled + until - begin], mode="clip")
             places.append((filled, element.place._replace(rows=begin)))
             filled, begin = filled + until - begin, until
-    if filled:
+    if arrays:
         yield HostChunk(arrays, filled, places, True)
 
 
-def _allocate(like: Sequence[Form], rows: int) -> tuple[np.ndarray, ...]:
-    out = []
-    for form in like:
-        shape, dtype = (rows, *form.shape), np.dtype(form.dtype)
-        raw = np.empty(rows * form.size * dtype.itemsize + _ALIGNMENT, np.uint8)
+def allocate(like: Sequence[Form], rows: int) -> tuple[np.ndarray, ...]:
+    """Memory for this many examples."""
+
+    def aligned(form: Form) -> np.ndarray:
+        raw = np.empty(rows * form.size * form.dtype.itemsize + _ALIGNMENT, np.uint8)
         begin = -raw.ctypes.data % _ALIGNMENT
-        out.append(raw[begin : begin + raw.size - _ALIGNMENT].view(dtype).reshape(shape))
-    return tuple(out)
+        return raw[begin : begin + raw.size - _ALIGNMENT].view(form.dtype).reshape(rows, *form.shape)
+
+    return tuple(map(aligned, like))
 
 
 def send(chunk: HostChunk, batch_size: int, remainder: int, layout: Layout | None = None) -> Chunk:
@@ -152,18 +129,14 @@ def send(chunk: HostChunk, batch_size: int, remainder: int, layout: Layout | Non
     `remainder` is the number of rows of the smaller last batch of an epoch, if it is known.
     """
     count, short = divmod(chunk.rows, batch_size)
-    data = tuple(array.reshape(-1, batch_size, *array.shape[1:]) for array in chunk.arrays)
-    if layout is None:
-        placed: Examples = jax.device_put(data)
-    else:
-        sharding = layouts.batch_sharding(layout)
-        missing = -batch_size % layouts.num_batch_shards(layout)
+    data: Any = tuple(array.reshape(-1, batch_size, *array.shape[1:]) for array in chunk.arrays)
+    if layout is not None:
+        sharding, missing = layouts.batch_sharding(layout), -batch_size % layouts.num_batch_shards(layout)
         pad = lambda array: np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2)) if missing else array
         over = NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
-        placed = Rows(jax.device_put(tuple(map(pad, data)), over), batch_size, layouts.with_auto_axes(layout))
-    return jax.block_until_ready(
-        Chunk(placed, *jax.device_put((np.int32(count), np.arange(short or remainder, dtype=np.int32))))
-    )
+        data = Rows(jax.device_put(tuple(map(pad, data)), over), batch_size, layouts.with_auto_axes(layout))
+    rest = np.arange(short or remainder, dtype=np.int32)
+    return jax.block_until_ready(Chunk(*jax.device_put((data, np.int32(count), rest))))
 
 
 def same_settings() -> Callable[[], contextlib.AbstractContextManager]:
@@ -171,9 +144,8 @@ def same_settings() -> Callable[[], contextlib.AbstractContextManager]:
 
     JAX's own context managers change these three only in the current thread.
     """
-    x64 = jax.config.read("jax_enable_x64")
-    partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    names = "jax_enable_x64", "jax_default_device", "jax_threefry_partitionable"
+    x64, device, partitionable = (getattr(jax.config, name) for name in names)
 
     @contextlib.contextmanager
     def entered() -> Iterator[None]:
@@ -203,11 +175,10 @@ def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -
 
     def next_item() -> T:
         while True:
-            try:
+            with contextlib.suppress(queue.Empty):
                 item, error = ready.get(timeout=_POLL_SECONDS)
                 break
-            except queue.Empty:
-                waiting()
+            waiting()
         if error is not None:
             raise error
         wanted.put(True)
@@ -221,3 +192,26 @@ def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -
     finally:
         wanted.put(False)
         thread.join(_JOIN_SECONDS)
+
+
+def encode(state: Any) -> str:
+    """An iterator's state as JSON, which has bytes in base 64. Raises TypeError if JSON would change it."""
+
+    def default(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return {"base64": base64.b64encode(value).decode()}
+        if isinstance(value, np.generic):
+            return value.item()
+        raise TypeError
+
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        text = json.dumps(state, default=default)
+        if decode(text) == state:
+            return text
+    expected = "an iterator whose get_state() returns dicts, lists, texts, numbers and bytes, to save a checkpoint"
+    raise checks.fail("fit", "data", expected, error=TypeError, came=checks.describe(state))
+
+
+def decode(text: str) -> Any:
+    """The state that `encode` was given."""
+    return json.loads(text, object_hook=lambda d: base64.b64decode(d["base64"]) if d.keys() == {"base64"} else d)

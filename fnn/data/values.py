@@ -15,6 +15,8 @@ from fnn.row_weights import replace_rows_on_host
 
 Validate = Callable[[np.ndarray], None]
 
+NAMES = "x", "y", "weight"
+
 
 def _all_finite(array: Array | np.ndarray) -> bool:
     """Whether all is finite; checked on the host if the values are there, which needs no compilation."""
@@ -39,11 +41,13 @@ def check_values(
     vocabulary: int | None = None,
     where: Callable[[int], str] = "row {}".format,
 ) -> None:
-    """Raise unless x is floating or ids of the vocabulary, all is finite, and no weight is negative.
+    """Raise unless x is floating or ids of the vocabulary, all is finite, and weights are floating and not negative.
 
     Rows of weight 0 may hold anything, and traced arrays are not checked. `where` names a row.
     """
     weight = arrays.get("weight")
+    if weight is not None:
+        checks.floats(function, f"{argument}: weight", weight)
     inputs(function, f"{argument}: x", arrays["x"], vocabulary, weight, where)
     for name, array in arrays.items():
         if not isinstance(array, Tracer) and jnp.issubdtype(array.dtype, jnp.inexact) and not _all_finite(array):

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from fnn import checks
 from fnn.checks import protocol
 from fnn.data.arrays import check_examples, unpack_batch
-from fnn.data.values import check_values, validate_targets
+from fnn.data.values import NAMES, check_values, validate_targets
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import min_rows
 from fnn.types import Batch, Data, Layer, Loss, Metric, Metrics, Params
@@ -76,13 +76,8 @@ def check_data(
 
     Returns: the arrays, on the device; if there is a layout, on the host: no device needs memory for all of them.
     """
-    parts = zip(("x", "y", "weight"), unpack_batch(function, data), strict=True)
+    parts = zip(NAMES, unpack_batch(function, data), strict=True)
     named = {name: as_array(layout)(function, f"{argument}: {name}", part) for name, part in parts if part is not None}
-    weight = named.get("weight")
-    if weight is not None:
-        checks.floats(function, f"{argument}: weight", weight)
-    if vocabulary is None:
-        checks.floats(function, f"{argument}: x", named["x"])
     arrays: Batch = tuple(named.values())
     check_examples(function, arrays, min_rows(layout))
     check_values(function, argument, named, vocabulary)
