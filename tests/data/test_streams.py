@@ -15,12 +15,11 @@ import fnn
 from experiments.benchmarks import streams as benchmark
 from fnn.data import prefetch, streams
 from fnn.data.order import shuffled_windows
-from fnn.data.prefetch import Place
 from fnn.training import programs
 from fnn.training.history import ROWS
 from tests.support.oracles import assert_close, normal
 from tests.support.slow import slow_except
-from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, streamed
+from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, batches, fit, rows_of, streamed
 from tests.support.training import bits
 
 pytestmark = pytest.mark.usefixtures("no_stream_is_left")
@@ -96,21 +95,12 @@ def test_a_window_mixes_what_lies_together():
     assert min(len(np.unique(part // 1000)) for part in parts[:10]) >= 50
 
 
-def rows_of(source, epoch, position=0, place=None, validate=None):
-    """x and y in the order of training."""
-    place = Place(rows=position * BATCH) if place is None else place
-    elements = source.elements(KEY, epoch, place, validate, True)
-    chunks = list(prefetch.cut(elements, source.like, BATCH, source.steps, place.rows))
-    assert [chunk.ends for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
-    return [np.concatenate([chunk.arrays[i][: chunk.rows] for chunk in chunks]) for i in (0, 1)]
-
-
 @pytest.mark.parametrize("window", [None, 40, SIZE])
 def test_pieces_are_the_rows_of_their_order(window):
     data = np.arange(SIZE, dtype="float32")[:, None], np.arange(SIZE)
     source = streams.source(data, BATCH, BUDGET // 2, window)
     assert source is not None
-    _, whole = rows_of(source, 3, validate=lambda y: None)
+    _, whole = rows_of(source, 3)
     np.testing.assert_array_equal(np.sort(whole), np.arange(SIZE))
     for position in (0, 7, 20):
         seen = rows_of(source, 3, position)

@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 
+from fnn.data import prefetch
 from fnn.data.order import epoch_key
+from fnn.data.prefetch import Place
 from tests.support import training
 from tests.support.oracles import normal
 
@@ -29,6 +31,15 @@ def batches(epoch, data=DATA, order=None):
     order = np.asarray(jax.random.permutation(epoch_key(KEY, epoch), len(data[0]))) if order is None else order
     for begin in range(0, len(order), BATCH):
         yield tuple(part[order[begin : begin + BATCH]] for part in data)
+
+
+def rows_of(source, epoch, position=0, place=None):
+    """x and y in the order of training, from a step of an epoch or from a place."""
+    place = Place(rows=position * BATCH) if place is None else place
+    elements = source.elements(KEY, epoch, place, None, True)
+    chunks = list(prefetch.cut(elements, source.like, BATCH, source.steps, place.rows))
+    assert [chunk.ends for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    return [np.concatenate([chunk.arrays[i][: chunk.rows] for chunk in chunks]) for i in (0, 1)]
 
 
 class Read:
