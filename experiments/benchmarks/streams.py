@@ -3,10 +3,11 @@
     python -m experiments.benchmarks.streams
 
 The data have MNIST's shapes and are in memory-mapped files. `device_memory` is an eighth of their size. Each round
-trains the same network on arrays in memory, on the files, and on streams: a function of batches and, where Grain is
-installed, `fnn.data.from_files` and Grain's datasets of batches. Their order alternates from round to round. The first epoch is not timed, so that start-up, compilation and the initial scan of the data do not
-count. Prints medians and the ratio of throughputs by round. The goals for the files are 0.95 for relu and 0.90 for
-sigmoid. Expected results: about 1.0 if a step computes much per example (relu), less if it computes little (sigmoid: 6 kFLOP per 100 bytes).
+trains the same network on arrays in memory, on the files, on a function of batches and, where Grain is installed, on
+`fnn.data.from_files` and on Grain's datasets of batches, in an order that alternates from round to round. The first
+epoch is not timed, so that start-up, compilation and the initial scan of the data do not count. Prints medians and the
+ratio of throughputs by round. The goals for the files are 0.95 for relu and 0.90 for sigmoid. Expected results: about
+1.0 if a step computes much per example (relu), less for batches of 10 rows that Python reads one by one (sigmoid).
 """
 
 import argparse

@@ -147,10 +147,10 @@ def _converted(
     named = zip(NAMES, parts, strict=False)
     found = tuple(checks.on_host("fit", f"{where}: {name}", part, row) for name, part in named)
     check_examples("fit", found, 0, where)
-    describe = lambda dtype, *shape: f"{dtype} ({', '.join(['rows', *map(str, shape)])})"
-    wanted = " and ".join(describe(form.dtype, *form.shape) for form in like)
-    came = " and ".join(describe(part.dtype, *part.shape[1:]) for part in found)
-    if like and came != wanted:
+    if like and [(part.dtype, part.shape[1:]) for part in found] != [(form.dtype, form.shape) for form in like]:
+        describe = lambda dtype, *shape: f"{dtype} ({', '.join(['rows', *map(str, shape)])})"
+        wanted = " and ".join(describe(form.dtype, *form.shape) for form in like)
+        came = " and ".join(describe(part.dtype, *part.shape[1:]) for part in found)
         raise checks.fail("fit", where, f"{wanted}, as the first one", came=came)
     return found
 
