@@ -34,8 +34,9 @@ unless `window` is given. Batches may reuse the same memory.
             yield load(path)
 
 Checkpoints, resuming inside an epoch, early stopping and Ctrl-C work as for arrays. If the network has batch_norm, the
-first chunk of an epoch calibrates it. Streams and `device_memory` are supported only in a single process. With a mesh
-of several devices, the rows of each batch are communicated between them.
+first chunk of an epoch calibrates it. Over the devices of a mesh each gets its own rows, and no row is communicated
+between them, except those of a smaller last batch and those that calibrate. `fnn.sharding` says what each of several
+processes passes.
 """
 
 from fnn.data.arrays import batches as batches

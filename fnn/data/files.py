@@ -15,6 +15,7 @@ from fnn.data.values import NAMES
 from fnn.types import PRNGKey
 
 _READ = 2**23  # bytes of an element of `from_files`
+_MARK = "fnn_from_files"  # an attribute of its datasets
 
 
 def arrays_of(function: str, prefix: str, data: Sequence[Any]) -> list[Any]:
@@ -27,26 +28,29 @@ def arrays_of(function: str, prefix: str, data: Sequence[Any]) -> list[Any]:
 
 def reader(
     arrays: Sequence[Any], row_bytes: int, window: int, most: int, key: PRNGKey
-) -> tuple[int, Callable[[int], tuple[np.ndarray, np.ndarray, list[Any]]]]:
+) -> tuple[int, Callable[[int], np.ndarray], Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, list[Any]]]]:
     """Divide the epochs of arrays into elements: windows, or parts of them of about `most` rows.
 
     Returns:
-      The number n of elements of an epoch, and e·n + i -> element i of epoch e: the numbers of its rows, ascending; the
-      order to train on them; and what the arrays have there.
+      The number n of elements of an epoch; e·n + i -> the rows of element i of epoch e, in the order of training; and
+      rows -> these rows, ascending; the order to train on them; and what the arrays have there.
     """
     size = arrays[0].shape[0]
     windows, rows_of = shuffled_windows(key, size, window, row_bytes)
     rows_of, parts = functools.lru_cache(maxsize=2)(rows_of), -(-min(window, size) // most)
 
-    def read(index: int) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    def rows_of_element(index: int) -> np.ndarray:
         epoch, number = divmod(index, windows * parts)
-        rows = np.array_split(rows_of(epoch, number // parts), parts)[number % parts]
+        return np.array_split(rows_of(epoch, number // parts), parts)[number % parts]
+
+    def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Any]]:
         ascending = np.argsort(rows)
         order = np.empty_like(ascending)
         order[ascending] = np.arange(len(rows))
-        return rows[ascending], order, [array[rows[ascending]] for array in arrays]
+        rows = rows[ascending]
+        return rows, order, [array[rows] if len(rows) else array[:0] for array in arrays]
 
-    return windows * parts, read
+    return windows * parts, rows_of_element, read
 
 
 def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None, key: PRNGKey | None = None) -> Any:
@@ -87,12 +91,19 @@ def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None,
     most = max(1, _READ // each)
     window = most if window is None else checks.positive_int("from_files", "window", window)
     key = jax.random.key(0) if key is None else checks.key("from_files", key)
-    count, read = reader(arrays, each, window, most, key)
+    count, rows_of, read = reader(arrays, each, window, most, key)
     settings = same_settings()
 
     def element(index: int, _: Any) -> tuple[np.ndarray, ...] | None:
         with settings():
-            _, order, parts = read(index)
+            _, order, parts = read(rows_of(index))
         return tuple(part[order] for part in parts) if len(order) else None
 
-    return grain.MapDataset.range(count).map_with_index(element)
+    dataset = grain.MapDataset.range(count).map_with_index(element)
+    setattr(dataset, _MARK, True)
+    return dataset
+
+
+def is_from_files(data: Any) -> bool:
+    """Whether the data are a dataset of `from_files`, perhaps mapped: every process reads the same one."""
+    return hasattr(data, _MARK) or any(map(is_from_files, getattr(data, "parents", ())))

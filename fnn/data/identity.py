@@ -22,10 +22,7 @@ def describe_array(array: Any) -> str:
     Args:
       array: an array on the host, in a file, or one that is indexed like an array.
     """
-    size = array.shape[0]
-    sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
-    sample = narrowed(np.asarray(array[sampled]), lambda row: f"row {sampled[row]}")
-    text = f"{array.dtype} {tuple(array.shape)}, of it {hash_array(sample)}"
+    text = describe_sample(array)
     path = file_of(array)
     if path is not None:
         status = os.stat(path)
@@ -33,6 +30,14 @@ def describe_array(array: Any) -> str:
         changed = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
         return f"{text}; file of {status.st_size} bytes, changed {changed}"
     return f"{text}; all #{sha256_array(array)[:12]}" if isinstance(array, np.ndarray) else text
+
+
+def describe_sample(array: Any) -> str:
+    """Describe an array by dtype, shape, and a hash of a sample of its rows."""
+    size = array.shape[0]
+    sampled = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
+    sample = narrowed(np.asarray(array[sampled]), lambda row: f"row {sampled[row]}")
+    return f"{array.dtype} {tuple(array.shape)}, of it {hash_array(sample)}"
 
 
 def file_of(array: Any) -> Path | None:

@@ -10,17 +10,21 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from fnn import checks
+from fnn.sharding import agreement, tiles
 from fnn.sharding import layout as layouts
 from fnn.sharding.layout import Layout
-from fnn.sharding.rows import Examples, Rows
+from fnn.sharding.rows import Examples
+from fnn.sharding.tiles import Tiles
+from fnn.sharding.waiting import wait_together
 
 T = TypeVar("T")
 Form = jax.ShapeDtypeStruct
 
+_NO_MESH = Mesh(np.empty((), object), ())
 _ALIGNMENT = 64  # JAX's CPU device uses memory of this alignment without a copy
 _POLL_SECONDS = 0.1  # how often a wait for a chunk checks for a signal
 _JOIN_SECONDS = 5.0  # how long to wait at the end for a thread that is still reading
@@ -53,27 +57,31 @@ class Chunk(NamedTuple):
       batches: the number of full batches. What comes after them is unused, but for `rest`.
       rest: (r,), where in the next batch the examples of the smaller batch are that ends an epoch. Other chunks may
         have it, too: if all have the same shapes, the step is compiled once.
+      columns: where in `data` the rows of each batch are; None: in their order.
     """
 
     data: Examples
     batches: Int[Array, ""]
     rest: Int[Array, " r"]
+    columns: Int[Array, "steps batch_size"] | None = None
 
 
 class HostChunk(NamedTuple):
     """A chunk in host memory.
 
     Attributes:
-      arrays: x, y and perhaps weight, of which the first `rows` rows are used.
-      rows: its number of examples.
+      arrays: x, y and perhaps weight, of which the first `rows` rows are used; over a mesh, this process's part.
+      rows: its number of examples, in all processes.
       places: (row, place), where each element in it begins, and the next one.
       ends: whether an epoch ends with it.
+      columns: for each row, the column of its batch that holds it; None: its position in the batch.
     """
 
     arrays: tuple[np.ndarray, ...]
     rows: int
     places: Sequence[tuple[int, Place]]
     ends: bool
+    columns: Int[np.ndarray, " rows"] | None = None
 
     def place(self, row: int) -> Place:
         """Where to read on from this row of the chunk."""
@@ -89,23 +97,22 @@ def slots(steps: int) -> int:
     return max(2, steps)
 
 
-def cut(
-    elements: Iterable[Element], like: Sequence[Form], batch_size: int, steps: int, skip: int
-) -> Iterator[HostChunk]:
+def cut(elements: Iterable[Element], like: Sequence[Form], shared: Tiles, steps: int, skip: int) -> Iterator[HostChunk]:
     """Yield the rows of an epoch after the first `skip`, in chunks of `steps` batches. Without any, yield nothing."""
-    arrays, places, filled = (), [], steps * batch_size
+    room = steps * shared.batch_size
+    arrays, places, filled = (), [], room
     for element in elements:
         size = len(element.order)
         begin, skip = min(skip, size), skip - min(skip, size)
         while begin < size:
-            if filled == steps * batch_size:
+            if filled == room:
                 if arrays:
                     places.append((filled, element.place._replace(rows=begin)))
                     yield HostChunk(arrays, filled, places, False)
-                arrays, places, filled = allocate(like, slots(steps) * batch_size), [], 0
-            until = min(size, begin + steps * batch_size - filled)
+                arrays, places, filled = allocate(like, slots(steps) * shared.width), [], 0
+            until = min(size, begin + room - filled)
             for out, part in zip(arrays, element.arrays, strict=True):
-                np.take(part, element.order[begin:until], 0, out[filled : filled + until - begin], mode="clip")
+                tiles.write(shared, out, filled, part, element.order[begin:until])
             places.append((filled, element.place._replace(rows=begin)))
             filled, begin = filled + until - begin, until
     if arrays:
@@ -123,43 +130,43 @@ def allocate(like: Sequence[Form], rows: int) -> tuple[np.ndarray, ...]:
     return tuple(map(aligned, like))
 
 
-def send(chunk: HostChunk, batch_size: int, remainder: int, layout: Layout | None = None) -> Chunk:
-    """Send a chunk to the device, or the devices of a mesh, and wait for it.
+def send(chunk: HostChunk, shared: Tiles, remainder: int, layout: Layout | None = None) -> Chunk:
+    """Send a chunk to the device, or this process's part of it to its devices of a mesh, and wait for it.
 
     `remainder` is the number of rows of the smaller last batch of an epoch, if it is known.
     """
-    count, short = divmod(chunk.rows, batch_size)
-    data: Any = tuple(array.reshape(-1, batch_size, *array.shape[1:]) for array in chunk.arrays)
-    if layout is not None:
-        sharding, missing = layouts.batch_sharding(layout), -batch_size % layouts.num_batch_shards(layout)
-        pad = lambda array: np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2)) if missing else array
-        over = NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
-        data = Rows(jax.device_put(tuple(map(pad, data)), over), batch_size, layouts.with_auto_axes(layout))
-    rest = np.arange(short or remainder, dtype=np.int32)
-    return jax.block_until_ready(Chunk(*jax.device_put((data, np.int32(count), rest))))
+    count, short = divmod(chunk.rows, shared.batch_size)
+    numbers = np.int32(count), np.arange(short or remainder, dtype=np.int32)
+    data = tuple(array.reshape(-1, shared.width, *array.shape[1:]) for array in chunk.arrays)
+    if layout is None:
+        return jax.block_until_ready(Chunk(*jax.device_put((data, *numbers))))
+    numbers = agreement.device_put_same(numbers, layouts.replicated(layout))
+    return jax.block_until_ready(Chunk(tiles.send(layout, data, shared), *numbers))
 
 
 def same_settings() -> Callable[[], contextlib.AbstractContextManager]:
-    """Return a context manager for other threads, in which JAX has the settings that it has in this one.
+    """Return a context manager in which JAX has the settings that it has now, but no mesh: for other threads.
 
-    JAX's own context managers change these three only in the current thread.
+    JAX's own context managers change these only in the current thread.
     """
     names = "jax_enable_x64", "jax_default_device", "jax_threefry_partitionable"
     x64, device, partitionable = (getattr(jax.config, name) for name in names)
 
     @contextlib.contextmanager
     def entered() -> Iterator[None]:
-        with jax.enable_x64(x64), jax.default_device(device), jax.threefry_partitionable(partitionable):
+        threefry = jax.threefry_partitionable(partitionable)
+        with jax.enable_x64(x64), jax.default_device(device), threefry, jax.set_mesh(_NO_MESH):
             yield
 
     return entered
 
 
 @contextlib.contextmanager
-def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -> Iterator[Callable[[], T]]:
+def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -> Iterator[Callable[..., T]]:
     """Compute items in a thread. Yields a function that returns the next one, and has the one after it computed.
 
-    Errors of the thread are raised by that function. While it waits, it calls `waiting`, which may raise, too.
+    Errors of the thread are raised by that function. While it waits, it calls `waiting`, which may raise, too. Given
+    an item, it returns that one. In several processes it waits until all have theirs.
     """
     wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
     ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
@@ -173,16 +180,18 @@ def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -
         except BaseException as error:
             ready.put((None, error))
 
-    def next_item() -> T:
-        while True:
-            with contextlib.suppress(queue.Empty):
-                item, error = ready.get(timeout=_POLL_SECONDS)
-                break
-            waiting()
+    def poll() -> T | None:
+        try:
+            item, error = ready.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            return None
         if error is not None:
             raise error
         wanted.put(True)
         return item
+
+    def next_item(given: T | None = None) -> T:
+        return wait_together("fit", poll if given is None else lambda: given, waiting)
 
     thread = threading.Thread(target=compute_all, name="fnn stream", daemon=True)
     wanted.put(True)

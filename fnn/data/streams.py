@@ -17,7 +17,12 @@ from fnn.data.files import arrays_of, reader
 from fnn.data.identity import describe_array
 from fnn.data.order import host_generator
 from fnn.data.prefetch import Element, Form, Place, decode, encode
+from fnn.data.process_shares import agree_on_rows, is_shared
 from fnn.data.values import NAMES, Validate, check_values, validate_targets
+from fnn.sharding import agreement
+from fnn.sharding.layout import Layout
+from fnn.sharding.process_rows import rows_of_process
+from fnn.sharding.tiles import Tiles, own_part, tiles_of
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
@@ -40,6 +45,7 @@ class Source(NamedTuple):
       elements: (key, epoch, place, validate, record) -> the elements from that place of that epoch to its end. If
         `validate` is given, it checks the targets, and all values are checked. If `record`, places have states.
       about: () -> the fingerprint of the data, which may read all of them.
+      shares: whether an element is this process's share of a batch.
     """
 
     like: tuple[Form, ...]
@@ -47,30 +53,40 @@ class Source(NamedTuple):
     steps: int
     elements: Callable[[PRNGKey, int, Place, Validate | None, bool], Iterator[Element]]
     about: Callable[[], list[str]]
+    shares: bool = False
 
 
 def source(
-    data: Any, batch_size: int, device_memory: int | None, window: int | None, vocabulary: int | None = None
+    data: Any,
+    batch_size: int,
+    device_memory: int | None,
+    window: int | None,
+    vocabulary: int | None = None,
+    layout: Layout | None = None,
 ) -> Source | None:
     """The data of `fit` as a Source; None if they are arrays for the device."""
     memory = None if device_memory is None else checks.positive_int("fit", "device_memory", device_memory)
     window = None if window is None else checks.positive_int("fit", "window", window)
-    stream, arrays, size = _stream(data), [], None
-    if stream is not None:
-        with contextlib.closing(stream(None, 0, Place(), False)) as reads:
-            _, parts, _, where, _ = next(reads)
-    elif memory is not None:
-        arrays = arrays_of("fit", "data: ", unpack_batch("fit", data))
-        size, parts, where = check_examples("fit", arrays), [array[:1] for array in arrays], "data"
-        check_batch_size("fit", batch_size, size)
-    elif window is None:
-        return None
-    else:
-        expected = "given if `window` is (without it all rows are shuffled)"
-        raise checks.fail("fit", "device_memory", expected, came="None")
-    first = _converted(parts, where)
-    check_values("fit", where, _named(first), vocabulary)
-    like = tuple(Form(part.shape[1:], part.dtype) for part in first)
+    with agreement.fail_together("fit"):
+        shares = is_shared(data, window)
+        stream, arrays, size = _stream(data, shares), [], None
+        if stream is not None:
+            with contextlib.closing(stream(None, 0, Place(), False)) as reads:
+                _, parts, _, where, _ = next(reads, (None, None, None, "data", None))
+        elif memory is not None:
+            arrays = arrays_of("fit", "data: ", unpack_batch("fit", data))
+            size, parts, where = check_examples("fit", arrays), [array[:1] for array in arrays], "data"
+            check_batch_size("fit", batch_size, size)
+        elif window is None:
+            return None
+        else:
+            expected = "given if `window` is (without it all rows are shuffled)"
+            raise checks.fail("fit", "device_memory", expected, came="None")
+        first = None if parts is None else _converted(parts, where)
+        if first is not None:
+            check_values("fit", where, _named(first), vocabulary)
+            first = tuple(Form(part.shape[1:], part.dtype) for part in first)
+    like = agree_on_rows(first)
     memory, batch = memory or _MEMORY, max(1, batch_size * row_bytes(like))
     if size is not None and size * row_bytes(like) <= memory and (window is None or window >= size):
         return None
@@ -82,13 +98,15 @@ def source(
         read = stream
     else:
         window = min(size, steps * batch_size if window is None else window)
-        read = functools.partial(_windows, arrays, row_bytes(like), window, steps * batch_size)
+        read = functools.partial(
+            _windows, arrays, tiles_of(layout, batch_size), row_bytes(like), window, steps * batch_size
+        )
     order = f"window {window}" if window in (None, size) else f"shuffled within {window} rows"
 
     def elements(key: PRNGKey, epoch: int, place: Place, validate: Validate | None, record: bool) -> Iterator[Element]:
         for begin, parts, order, where, row in read(key, epoch, place, record):
             found = _converted(parts, where, like, row)
-            if validate is not None:
+            if validate is not None and len(found[0]):
                 check_values("fit", "data", _named(found), vocabulary, row)
                 validate_targets(validate, found[1], _named(found).get("weight"), row)
             yield Element(found, np.arange(len(found[0])) if order is None else order, begin)
@@ -105,7 +123,7 @@ def source(
         forms = [f"{form.dtype} {form.shape}" for form in like]
         return [*(map(describe_array, arrays) if arrays else [name, *forms]), order]
 
-    return Source(like, size, steps, shuffled if size is None and window is not None else elements, about)
+    return Source(like, size, steps, shuffled if size is None and window is not None else elements, about, shares)
 
 
 def _until_rows(elements: Iterator[Element], rows: int) -> Iterator[Element]:
@@ -121,8 +139,9 @@ def _named(arrays: Sequence[np.ndarray]) -> dict[str, Any]:
     return dict(zip(NAMES, arrays, strict=False))
 
 
-def blank(like: Sequence[Form], rows: int) -> Batch:
-    """`rows` examples of zeros."""
+def blank(like: Sequence[Form], rows: int, layout: Layout | None = None) -> Batch:
+    """`rows` examples of zeros; of several processes, those of this one."""
+    rows = rows if layout is None else len(range(rows)[rows_of_process(layout, rows)])
     return tuple(jnp.zeros((rows, *form.shape), form.dtype) for form in like)
 
 
@@ -156,15 +175,27 @@ def _converted(
 
 
 def _windows(
-    arrays: Sequence[Any], row_bytes: int, window: int, most: int, key: PRNGKey, epoch: int, place: Place, _: bool
+    arrays: Sequence[Any],
+    shared: Tiles,
+    row_bytes: int,
+    window: int,
+    most: int,
+    key: PRNGKey,
+    epoch: int,
+    place: Place,
+    _: bool,
 ) -> Reads:
-    count, read = reader(arrays, row_bytes, window, most, key)
+    count, rows_of, read = reader(arrays, row_bytes, window, most, key)
+    begin = sum(len(rows_of(epoch * count + number)) for number in range(place.element))
     for number in range(place.element, count):
-        rows, order, parts = read(epoch * count + number)
+        index = rows_of(epoch * count + number)
+        own, order = own_part(shared, begin, len(index)), np.zeros(len(index), np.int64)
+        rows, order[own], parts = read(index[own])
+        begin += len(index)
         yield Place(number), parts, order, "data", lambda bad, rows=rows: f"row {rows[bad]}"
 
 
-def _stream(data: Any) -> Callable[[Any, int, Place, bool], Reads] | None:
+def _stream(data: Any, may_be_empty: bool = False) -> Callable[[Any, int, Place, bool], Reads] | None:
     """(key, epoch, place, record) -> the elements of an epoch from there; None if the data are arrays."""
     finish = lambda iterator: getattr(iterator, "close", lambda: None)()
     if hasattr(data, "to_iter_dataset"):  # a grain.MapDataset
@@ -208,7 +239,7 @@ def _stream(data: Any) -> Callable[[Any, int, Place, bool], Reads] | None:
             for number in itertools.count(place.element):
                 here = Place(number, 0, encode(iterator.get_state()) if record and has_state else None)
                 batch, name = next(iterator, over), f"batch {number + 1} of epoch {epoch + 1}"
-                if batch is over and not number:
+                if batch is over and not number and not may_be_empty:
                     raise checks.fail("fit", "data", f"a stream of at least one {name}", came="none")
                 if batch is over:
                     return

@@ -89,7 +89,20 @@ Ctrl-C or SIGTERM to one process stops all of them after the same step, with a c
 processes go through orbax (`pip install 'fnn[distributed]'`). `fnn.checkpoint.restore` reads them on any number of
 devices and processes. `tests/sharding/test_processes.py` shows all of this with real processes.
 
-Streams (data larger than the device's memory) are for a single process.
+**Data larger than the devices** (`fnn.data`) are read by each process for its own devices. No row is sent twice, and a
+step communicates no rows, only the sums of the gradient and of the cost. The result is that of one process.
+
+- With `device_memory`, and with `fnn.data.from_files`, every process passes all rows: the same files, in one order. It
+  reads its own rows of each batch. Sizes may be uneven; a process may have no rows of the last batch.
+- Of another stream (a dataset of Grain, a function of the epoch), each process yields its share of each batch. The
+  shares of a step make its batch, process after process: `batch_size` rows in all, fewer only in the last batch of an
+  epoch, of which a process may have none. Otherwise all processes raise a ValueError. For example:
+
+      process, count = jax.process_index(), jax.process_count()
+      data = dataset.shuffle(seed=0)[process::count].batch(batch_size // count)
+
+  If the shares are not those of the mesh (batch_size / devices rows for each device), the rows of each batch are
+  communicated. A restart inside an epoch needs as many processes, unless every process passes all rows.
 """
 
 from fnn.sharding.agreement import LostProcessError as LostProcessError

@@ -73,8 +73,17 @@ def all_max(*numbers: int | bool) -> tuple[int, ...]:
     """
     if not is_multiprocess():
         return tuple(map(int, numbers))
-    rows = _all_gather(np.asarray(numbers, np.int32))
+    rows = all_gather_numbers(np.asarray(numbers, np.int32))
     return tuple(int(number) for number in np.max(rows, axis=0))
+
+
+def all_gather_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Return the int32 numbers (n,) of all processes, (processes, n). Every process must call it.
+
+    >>> all_gather_numbers(np.array([3, 4], np.int32))
+    array([[3, 4]], dtype=int32)
+    """
+    return _all_gather(numbers) if is_multiprocess() else numbers[None]
 
 
 def all_gather(text: str) -> list[str]:
@@ -119,6 +128,18 @@ def device_put(tree: PyTree, shardings: PyTree, function: str = "put", argument:
     return jax.tree.map(_put, tree, shardings)
 
 
+def device_put_same(tree: PyTree, sharding: Sharding) -> PyTree:
+    """`device_put` of values that are known to be the same in every process: nothing is compared or communicated."""
+    return jax.tree.map(lambda leaf: _put(np.asarray(leaf), sharding), tree)
+
+
+def local_key(key: Array) -> Array:
+    """A copy of a replicated PRNG key in this process alone, for draws on the host."""
+    if not is_multiprocess():
+        return key
+    return jax.random.wrap_key_data(jax.device_get(jax.random.key_data(key)), impl=jax.random.key_impl(key))
+
+
 def _is_local(leaf: Any) -> bool:
     """Return True if all of the leaf is in this process."""
     return getattr(leaf, "is_fully_addressable", True)
@@ -133,7 +154,7 @@ def _put(leaf: Any, sharding: Sharding) -> Array:
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
-def assert_same(function: str, **options: Any) -> None:
+def assert_same(function: str, advice: str = "", **options: Any) -> None:
     """Check that all processes pass the same options.
 
     Options are numbers, flags, texts or lists. Every process must call it.
@@ -147,7 +168,7 @@ def assert_same(function: str, **options: Any) -> None:
     for name in options:
         values = [given[name] for given in gathered]
         if values.count(values[0]) < len(values):
-            raise checks.fail(function, name, "the same in every process", came=str(values))
+            raise checks.fail(function, name, "the same in every process", came=str(values), advice=advice or None)
 
 
 @contextlib.contextmanager

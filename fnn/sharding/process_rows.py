@@ -42,6 +42,11 @@ def _process_shards(layout: Layout) -> ProcessShards:
     )
 
 
+def shard_ranges(layout: Layout) -> dict[int, range]:
+    """Return for each process the shards of a batch that it holds."""
+    return {process: range(*own) for process, own in _process_shards(layout).ranges.items()}
+
+
 def _row_slice(shards: ProcessShards, n: int, process: int) -> slice:
     """Return which of n rows a process holds."""
     start, stop = shards.ranges.get(process, (0, 0))

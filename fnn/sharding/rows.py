@@ -135,6 +135,11 @@ def inputs_with_weight(data: Examples) -> Array:
     return cycle_rows(x, others[1]) if len(others) == 2 else x
 
 
+def constrain_rows(data: Rows, array: Array) -> Array:
+    """Shard an array inside jit over the axis "data"."""
+    return placement.constrain(array, layouts.batch_sharding(data.layout))
+
+
 def split_by_device(data: Rows) -> Batch:
     """Return arrays (rows, devices, …), each device's rows along the first axis."""
     n = num_batch_shards(data.layout)

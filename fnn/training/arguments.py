@@ -95,7 +95,7 @@ def check_callbacks(callback: Any) -> tuple[Callable, ...]:
 def assert_same_arguments(
     program: Program, key: PRNGKey | None, data: Any, *, options: dict[str, Any], given: dict[str, Any]
 ) -> None:
-    """Raise in every process if they called fit with different arguments, or with data that are sent in chunks.
+    """Raise in every process if they called fit with different arguments.
 
     For the values in `given`, the processes need only agree on which of them are None.
     """
@@ -103,10 +103,6 @@ def assert_same_arguments(
     options |= {"data": str(callable(data)), **program.numerics._asdict()}
     key_data = None if key is None else np.asarray(jax.random.key_data(checks.key("fit", key))).tolist()
     agreement.assert_same("fit", **options, key=key_data, **program_fingerprint(program))
-    memory, window = options["device_memory"], options["window"]
-    if callable(data) or memory is not None or window is not None:
-        came = "a stream" if callable(data) else f"device_memory={memory}, window={window}"
-        raise checks.fail("fit", "data", "arrays for the devices, where there are several processes", came=came)
 
 
 def check_start(program: Program, key: PRNGKey | None, state: TrainState | None, layout: Layout | None) -> TrainState:

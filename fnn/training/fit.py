@@ -7,7 +7,7 @@ from typing import cast
 
 from fnn import checks
 from fnn.checkpoint import store
-from fnn.data import streams
+from fnn.data import process_data, streams
 from fnn.data.arrays import check_batch_size
 from fnn.data.streams import Stream
 from fnn.sharding import agreement
@@ -88,7 +88,7 @@ def fit(
       optimizer: a gradient transformation, fnn's or optax's.
       data: `(x, y)` or `(x, y, weight)`, arrays with one row per example; or a stream, a function from the epoch
         (from 0) to an iterator of batches (see `fnn.data`). `fit` calls the stream in a background thread. It may call
-        it several times for one epoch, for example to inspect the first batch. Streams need a single process.
+        it several times for one epoch. Several processes: see `fnn.sharding`.
       epochs: number of passes over the data, counted from the start of training also when resuming.
       batch_size: examples per step. The last batch of an epoch may be smaller.
       key: PRNG key for parameters, shuffling and dropout. Required unless `state` is given.
@@ -105,13 +105,13 @@ def fit(
       resume: resume from the newest good checkpoint, or start if there is none. The result is bitwise equal to that of
         an uninterrupted run. Damaged checkpoints are skipped with a warning.
       progress: print a line per report, with the seconds of the epochs since the line before (the first line includes
-        compilation); on a terminal with a bar; in a notebook one line, updated in place, with all seconds. The last
-        lines say which epoch's state `patience` returns, and on a GPU or TPU the most memory used by the process.
+        compilation); on a terminal with a bar; in a notebook one line, updated in place. The last lines say which
+        epoch's state `patience` returns, and on a GPU or TPU the most memory used by the process.
       report_every: epochs between two reports.
       sharding: a layout of `fnn.sharding`, to train over the devices of a mesh. The result equals that of one device up
         to rounding. If there are several processes, each passes its own rows (`fnn.sharding.rows_of_process`) and calls
-        the callback, and only process 0 shows progress. If one process fails, the others exit. A restart with
-        `resume=True` continues the run, even on a different number of devices.
+        the callback, and only process 0 shows progress. If one fails, the others exit. A restart with `resume=True`
+        continues the run, even on a different number of devices.
       callback: callback(epoch, {name: value}, state), or a list of such (see `fnn.callbacks`), called every
         `callback_every` epochs and after the last one. The state is a copy. It returns None, or True to stop.
       state: a state to continue from, instead of `key`. It is not donated.
@@ -119,7 +119,8 @@ def fit(
         mesh each part sends the sum of its gradient; use a multiple of the number of devices.
       device_memory: bytes for examples on the device. Arrays that take more stay on the host or in files (np.memmap),
         and are sent in chunks while the device computes. To resume, files must have the same size and time of last
-        change, besides 256 rows that are compared; arrays in memory are compared as a whole.
+        change, besides 256 rows that are compared; arrays in memory are compared as a whole. Over a mesh the bytes are
+        those on all devices; each of several processes passes all rows, and reads its own.
       window: number of rows shuffled together, for data that are sent in chunks. Default: the rows of one chunk for
         arrays; streams keep their order. If the window holds all rows, arrays give the same bits as in memory.
       is_weight: (path, leaf) -> bool, the leaves that the penalty acts on. Default: `fnn.is_weight`.
@@ -180,14 +181,15 @@ def fit(
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
         options |= {"device_memory": device_memory, "window": window}
         assert_same_arguments(program, key, data, options=options, given=given)
-    source = streams.source(data, program.batch_size, device_memory, window, network.vocabulary)
+    options = program.batch_size, device_memory, window, network.vocabulary, sharding
+    source, data = process_data.agree_on_data(data, *options)
     with agreement.fail_together("fit"):
         sent, chunks = () if source else data, streams.chunk_bytes(source, program.batch_size)
         memory.check_fits("fit", sharding, placed=True, chunks=chunks, data=sent, validation=validation)
         if source is None:
             arrays = check_data("fit", "data", cast("Data", data), sharding, network.vocabulary)
         else:
-            arrays = streams.blank(source.like, program.batch_size)
+            arrays = streams.blank(source.like, program.batch_size, sharding)
     examples: Examples = arrays if sharding is None else place(sharding, arrays)
     if source is None:
         check_batch_size("fit", program.batch_size, num_examples(examples))

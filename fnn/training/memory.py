@@ -66,7 +66,7 @@ def check_fits(
     if free is None:
         return
     device, room, limit = free
-    needed = {"its chunks": -(-chunks // _shards(layout))} if chunks else {}
+    needed = {"its chunks": -(-chunks // (1 if layout is None else num_batch_shards(layout)))} if chunks else {}
     for name, parts in data.items():
         needed[name] = _bytes_on_device(parts, layout, placed and name == "data")
         if padded_rows is not None and layout is None:

@@ -50,7 +50,11 @@ def run_part_of_chunk(
 ) -> tuple[TrainState, PyTree]:
     """Run the steps position..until-1 of a chunk while `condition` holds, and write their results into `outs`."""
     step, start = constrain_step(step, chunk.data), state.step - position
-    batch = lambda i: rows.all_rows(jax.tree.map(lambda array: array[i], chunk.data))
+
+    def batch(i: Array) -> Batch:
+        data = jax.tree.map(lambda array: array[i], chunk.data)
+        return rows.all_rows(data) if chunk.columns is None else rows.take(data, chunk.columns[i])
+
     rest = lambda: jax.tree.map(lambda array: array[chunk.rest], batch(chunk.batches))
     last = rest if chunk.rest.size else None
     return run_batches(step, batch, last, chunk.batches, state, outs, start, until, condition)

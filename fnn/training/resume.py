@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from fnn import checks
 from fnn.checkpoint import manifest, store
 from fnn.checkpoint.lock import FolderLock
+from fnn.data.process_shares import gather_places
 from fnn.sharding import agreement
 from fnn.training.compatibility import (
     CHANGEABLE,
@@ -92,7 +93,7 @@ def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
     score = float(cost[-1]) if epoch and position == 0 else None  # inside an epoch there is no cost yet
     training = {"epoch": epoch, "position": position, "score": score}
     if position and loop_state.place is not None:
-        training["data"] = loop_state.place
+        training["data"] = gather_places(loop_state.place)
     saved = _training_tree(loop_state, history)
     trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
     step = int(carry.state.step)

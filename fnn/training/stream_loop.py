@@ -7,22 +7,24 @@ import functools
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.data import prefetch
-from fnn.data.prefetch import HostChunk, Place
+from fnn.data import prefetch, process_shares
+from fnn.data.prefetch import Place
 from fnn.data.streams import Source
 from fnn.data.values import Validate
-from fnn.row_weights import cycle_rows_on_host
-from fnn.sharding import rows
+from fnn.sharding import agreement, rows, tiles
 from fnn.sharding.rows import Examples
+from fnn.sharding.shares import Where
 from fnn.training import failures, programs
+from fnn.training.calibration_inputs import Inputs, inputs_of, put_inputs
 from fnn.training.due import Training, should_continue, steps_to_checkpoint
+from fnn.training.feed import Feed, Loaded, feed_of
 from fnn.training.history import append
 from fnn.training.loop import (
     after_epochs,
@@ -36,14 +38,6 @@ from fnn.training.resume import LoopState
 from fnn.types import PRNGKey, TrainState
 
 
-class Loaded(NamedTuple):
-    """A chunk in host memory and on the device. Without steps, it is there for its inputs."""
-
-    host: HostChunk
-    chunk: Any  # a Chunk
-    steps: int
-
-
 def run_stream_loop(training: Training, source: Source, state: TrainState) -> tuple[LoopState, Examples]:
     """Train from a source of chunks. `training.data` is one batch of zeros.
 
@@ -54,16 +48,19 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
     zeros = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
     loop_state, saved = start_or_resume(training, state, zeros)
     step_logs = jax.tree.map(np.asarray, loop_state.step_logs if loop_state.position else zeros(0))
-    chunks = _chunks(training, source, state.key, _validate(program, state, training.data), loop_state)
+    shared = tiles.tiles_of(rows.layout_of(training.data), batch_size)
+    feed, key = feed_of(source, rows.layout_of(training.data), batch_size), agreement.local_key(state.key)
+    chunks = _chunks(training, feed, source, key, _validate(program, state, training.data), loop_state)
     del state  # the caller's state need not stay on the device
     buffer, data, inputs = zeros(prefetch.slots(source.steps)), training.data, None
     loaded, position, max_steps, stopped = None, 0, 1, False
     waiting = lambda: handle_signal(
         training, loop_state, saved, data, current=not should_continue(training, loop_state)
     )
-    with prefetch.in_background(chunks, waiting) as next_chunk:
+    with prefetch.in_background(chunks, waiting) as next_item:
+        next_chunk = feed.receive(next_item, lambda: Where(int(loop_state.carry.epoch), loop_state.position))
         if _reads_first_chunk(training, loop_state):
-            inputs = _inputs(next_chunk())
+            inputs = inputs_of(next_chunk().host, shared, prefetch.slots(source.steps))
             if loop_state.position == 0:
                 data = _calibration_data(training, inputs)
         while should_continue(training, loop_state) and not stopped:
@@ -71,7 +68,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             if loaded is None:
                 loaded, position = next_chunk(), 0
                 if loop_state.position == 0 and program.network.calibrate is not None:
-                    inputs = _inputs(loaded)
+                    inputs = inputs_of(loaded.host, shared, prefetch.slots(source.steps))
             started, to_save = time.perf_counter(), steps_to_checkpoint(training, loop_state.carry)
             until = min(loaded.steps, position + max_steps, position + (to_save or loaded.steps))
             part = np.int32(position), np.int32(until)
@@ -82,13 +79,14 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
                 steps = range(position, until)
                 message = _describe_failure(training, source, loop_state, loaded, steps, logs["cost"], saved)
                 raise FloatingPointError(message)
-            if was_short(started):
+            (short,) = agreement.all_max(was_short(started))  # the clocks of the processes differ
+            if short:
                 max_steps = min(2 * max_steps, source.steps)
             step_logs = append(step_logs, loop_state.position, outs)
             count = loop_state.position + until - position
             outs = jax.tree.map(lambda leaf, count=count: leaf[:count], step_logs)
             carry = loop_state.carry._replace(state=state)
-            position, place = until, loaded.host.place(until * batch_size)._asdict()
+            position, place = until, process_shares.saved_place(loaded.host.place(until * batch_size), source.shares)
             loop_state = LoopState(carry, loop_state.history, count, outs, place)
             if position == loaded.steps:
                 if loaded.host.ends:
@@ -100,8 +98,8 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
 
 
 def _chunks(
-    training: Training, source: Source, key: PRNGKey, validate: Validate, start: LoopState
-) -> Generator[Loaded, None, None]:
+    training: Training, feed: Feed, source: Source, key: PRNGKey, validate: Validate, start: LoopState
+) -> Generator[Any, None, None]:
     """Yield the chunks from where the training is to its end. Arrays do not change, so their values are validated in
     the first epoch only.
 
@@ -109,23 +107,22 @@ def _chunks(
     added, because they select the shuffle.
     """
     calibrates, position, first = _reads_first_chunk(training, start), start.position, int(start.carry.epoch)
-    batch_size, layout, before, remainder = training.program.batch_size, rows.layout_of(training.data), 0, 0
-    place = Place(**start.place) if start.place else Place(rows=position * batch_size)
+    batch_size, before = training.program.batch_size, 0
+    place = process_shares.own_place(start.place, position, batch_size, source.shares)
     if source.size is not None:
         before = (int(start.carry.state.step) - position) // -(-source.size // batch_size) - first
-        remainder = source.size % batch_size
     del start  # its state need not stay on the device
 
-    def cut(epoch: int, place: Place, validate: Validate | None) -> Generator[HostChunk, None, None]:
+    def cut(epoch: int, place: Place, validate: Validate | None) -> Generator[Any, None, None]:
         elements = source.elements(key, before + epoch, place, validate, training.saving is not None)
-        yield from prefetch.cut(elements, source.like, batch_size, source.steps, place.rows)
+        yield from feed.cut(elements, place.rows)
 
     if calibrates:
-        yield Loaded(next(cut(first - (position == 0), Place(), None)), None, 0)
+        yield feed.keep(next(cut(first - (position == 0), Place(), None)))
     for epoch in range(first, training.epochs):
         chunk = None
         for chunk in cut(epoch, place, validate if epoch == first or source.size is None else None):
-            yield Loaded(chunk, prefetch.send(chunk, batch_size, remainder, layout), -(-chunk.rows // batch_size))
+            yield feed.send(chunk)
         if chunk is None:
             expected = f"a stream with more than {position * batch_size} rows in epoch {epoch + 1}"
             raise checks.fail("fit", "data", expected, came="its end")
@@ -147,14 +144,8 @@ def _reads_first_chunk(training: Training, loop_state: LoopState) -> bool:
     return training.program.network.calibrate is not None and (over or loop_state.position > 0)
 
 
-def _inputs(loaded: Loaded) -> np.ndarray:
-    """The inputs of a chunk, as `cycle_rows` has them with weights."""
-    x, *others = (array[: loaded.host.rows] for array in loaded.host.arrays)
-    return cycle_rows_on_host(x, others[1]) if len(others) == 2 else x
-
-
 def _end_epoch(
-    training: Training, loop_state: LoopState, inputs: np.ndarray | None, saved: Path | None
+    training: Training, loop_state: LoopState, inputs: Inputs | None, saved: Path | None
 ) -> tuple[LoopState, Examples]:
     """End an epoch after its last step.
 
@@ -171,14 +162,11 @@ def _end_epoch(
     return loop_state, data
 
 
-def _calibration_data(training: Training, x: np.ndarray | None) -> Examples:
-    """x on the device, or over its mesh. If x is None, the network has nothing to calibrate, and the placeholder batch
-    is returned.
-    """
-    if x is None:
-        return training.data
+def _calibration_data(training: Training, inputs: Inputs | None) -> Examples:
+    """The inputs on the device. Without any, the network has nothing to calibrate, and it is the batch of zeros."""
     layout = rows.layout_of(training.data)
-    return (jax.device_put(x),) if layout is None else rows.shard_rows(layout, (x,))
+    shared = tiles.tiles_of(layout, training.program.batch_size)
+    return training.data if inputs is None else put_inputs(inputs, shared, layout)
 
 
 def _describe_failure(

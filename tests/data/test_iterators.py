@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fnn.data import prefetch, streams
 from fnn.data.prefetch import Element, Place
+from fnn.sharding.tiles import tiles_of
 from tests.support.resuming import resumed
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, X, Y, batches, fit, rows_of, streamed
 from tests.support.training import bits
@@ -157,7 +158,7 @@ def test_rows_are_cut_once_each_and_found_again(sizes, batch_size, steps, data):
     def chunks(place):
         elements = (Element((part[::-1],), np.arange(len(part))[::-1], Place(i)) for i, part in enumerate(parts))
         left = [element for element in elements if element.place.element >= place.element]
-        return list(prefetch.cut(left, like, batch_size, steps, place.rows))
+        return list(prefetch.cut(left, like, tiles_of(None, batch_size), steps, place.rows))
 
     whole, total = chunks(Place()), int(ends[-1])
     assert [chunk.ends for chunk in whole] == [False] * (len(whole) - 1) + [True] * bool(total)
@@ -176,7 +177,7 @@ def test_places_are_what_json_holds():
     assert source is not None
     whole = rows_of(source, 0)[0]
     with contextlib.closing(source.elements(KEY, 0, Place(), None, True)) as elements:
-        chunk = next(prefetch.cut(elements, source.like, BATCH, source.steps, 0))
+        chunk = next(prefetch.cut(elements, source.like, tiles_of(None, BATCH), source.steps, 0))
     for step in range(source.steps + 1):
         place = Place(**json.loads(json.dumps(chunk.place(step * BATCH)._asdict())))
         np.testing.assert_array_equal(rows_of(source, 0, place=place)[0], whole[step * BATCH :])

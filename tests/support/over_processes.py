@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -242,13 +242,19 @@ TASKS: tuple[Callable[[Path, str], dict[str, Any]], ...] = (
     waits,
 )
 
-if __name__ == "__main__":
-    name, devices, folder, *word = sys.argv[1:]
+
+def run_named(tasks: Sequence[Callable[[Path, str], dict[str, Any]]], arguments: list[str]) -> None:
+    """Run the task that a command line names, in this process of several, and print its result."""
+    name, devices, folder, *word = arguments
     jax.config.update("jax_num_cpu_devices", int(devices))
     jax.config.update("jax_numpy_dtype_promotion", "strict" if name == "trains" else "standard")
     jax.config.update("jax_numpy_rank_promotion", "raise")
     if name != "waits" and "FNN_PROCESSES" in os.environ:
         # a paused machine must not end a test; only one test waits for missing heartbeats
         sharding.initialize(heartbeat_timeout_seconds=20 if name == "sleeps" else 300)
-    tasks = {task.__name__: task for task in TASKS}
-    print(json.dumps(tasks[name](Path(folder), "".join(word))), flush=True)
+    (task,) = (task for task in tasks if task.__name__ == name)
+    print(json.dumps(task(Path(folder), "".join(word))), flush=True)
+
+
+if __name__ == "__main__":
+    run_named(TASKS, sys.argv[1:])

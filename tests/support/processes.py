@@ -86,9 +86,10 @@ def run_task(
     *word: str,
     checkpoints: Path | None = None,
     expected: int | None = None,
+    module: str = "over_processes",
 ) -> tuple[list[Ended], list[Any]]:
-    """Run a task of `over_processes` in `count` processes of `devices` devices: how each ended, and its result."""
-    command = ["-m", "tests.support.over_processes", name, str(devices), str(checkpoints or folder), *word]
+    """Run a task of tests.support in `count` processes of `devices` devices: how each ended, and its result."""
+    command = ["-m", f"tests.support.{module}", name, str(devices), str(checkpoints or folder), *word]
     ended = run(command, count, folder, cache, expected=expected)
     return ended, [json.loads(end.out.splitlines()[-1]) if end.code == 0 and end.out else None for end in ended]
 

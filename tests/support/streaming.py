@@ -6,6 +6,7 @@ import numpy as np
 from fnn.data import prefetch
 from fnn.data.order import epoch_key
 from fnn.data.prefetch import Place
+from fnn.sharding.tiles import tiles_of
 from tests.support import training
 from tests.support.oracles import normal
 
@@ -37,7 +38,7 @@ def rows_of(source, epoch, position=0, place=None):
     """x and y in the order of training, from a step of an epoch or from a place."""
     place = Place(rows=position * BATCH) if place is None else place
     elements = source.elements(KEY, epoch, place, None, True)
-    chunks = list(prefetch.cut(elements, source.like, BATCH, source.steps, place.rows))
+    chunks = list(prefetch.cut(elements, source.like, tiles_of(None, BATCH), source.steps, place.rows))
     assert [chunk.ends for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     return [np.concatenate([chunk.arrays[i][: chunk.rows] for chunk in chunks]) for i in (0, 1)]
 
