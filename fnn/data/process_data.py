@@ -16,7 +16,7 @@ from fnn.sharding.process_rows import rows_of_process
 _ADVICE = "Each process passes all rows, and reads those that it needs."
 
 
-def agree_on_data(
+def agree(
     data: Any,
     batch_size: int,
     device_memory: int | None,

@@ -181,8 +181,7 @@ def fit(
         options |= {"checkpoint_every": checkpoint_every, "checkpoint_every_steps": checkpoint_every_steps}
         options |= {"device_memory": device_memory, "window": window}
         assert_same_arguments(program, key, data, options=options, given=given)
-    options = program.batch_size, device_memory, window, network.vocabulary, sharding
-    source, data = process_data.agree_on_data(data, *options)
+    source, data = process_data.agree(data, program.batch_size, device_memory, window, network.vocabulary, sharding)
     with agreement.fail_together("fit"):
         sent, chunks = () if source else data, streams.chunk_bytes(source, program.batch_size)
         memory.check_fits("fit", sharding, placed=True, chunks=chunks, data=sent, validation=validation)
