@@ -1,7 +1,7 @@
 """Arrays on the host or in files as elements: windows of their rows, in the order of training."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -10,9 +10,13 @@ import numpy as np
 from fnn import checks
 from fnn.data.arrays import check_examples
 from fnn.data.order import shuffled_windows
-from fnn.data.prefetch import same_settings
+from fnn.data.prefetch import Place, same_settings
 from fnn.data.values import NAMES
+from fnn.sharding.tiles import Tiles, own_part
 from fnn.types import PRNGKey
+
+Reads = Generator[tuple[Place, Any, np.ndarray | None, str, Callable[[int], str]], None, None]
+"""Elements as read: place, (x, y[, weight]), the order of their rows, names of the element and, by index, of a row."""
 
 _READ = 2**23  # bytes of an element of `from_files`
 _MARK = "fnn_from_files"  # an attribute of its datasets
@@ -51,6 +55,39 @@ def reader(
         return rows, order, [array[rows] if len(rows) else array[:0] for array in arrays]
 
     return windows * parts, rows_of_element, read
+
+
+def windows(
+    arrays: Sequence[Any],
+    shared: Tiles,
+    row_bytes: int,
+    window: int,
+    most: int,
+    key: PRNGKey,
+    epoch: int,
+    place: Place,
+    record: bool = False,
+) -> Reads:
+    """Yield the elements of an epoch from a place on, with this process's rows of each batch."""
+    count, rows_of, read = reader(arrays, row_bytes, window, most, key)
+    begin = sum(len(rows_of(epoch * count + number)) for number in range(place.element))
+    for number in range(place.element, count):
+        index = rows_of(epoch * count + number)
+        own, order = own_part(shared, begin, len(index)), np.zeros(len(index), np.int64)
+        rows, order[own], parts = read(index[own])
+        begin += len(index)
+        yield Place(number), parts, order, "data", lambda bad, rows=rows: f"row {rows[bad]}"
+
+
+def own_windows(data: Any, shared: Tiles) -> Callable[[Any, int, Place, bool], Reads] | None:
+    """(key, epoch, place, record) -> the elements of a dataset of `from_files` with the rows of one of several
+    processes; None if the data are something else, such as a mapped one, whose function may need all rows.
+    """
+    given = None if len(shared.own) == shared.shards else getattr(data, _MARK, None)
+    if given is None:
+        return None
+    arrays, row_bytes, window, most, key = given
+    return lambda _, epoch, place, record: windows(arrays, shared, row_bytes, window, most, key, epoch, place)
 
 
 def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None, key: PRNGKey | None = None) -> Any:
@@ -100,7 +137,7 @@ def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None,
         return tuple(part[order] for part in parts) if len(order) else None
 
     dataset = grain.MapDataset.range(count).map_with_index(element)
-    setattr(dataset, _MARK, True)
+    setattr(dataset, _MARK, (arrays, each, window, most, key))
     return dataset
 
 

@@ -27,9 +27,9 @@ def agree(
     """Return the data of `fit` as a Source (None if they are for the devices), and what of them this process passes on.
 
     With `device_memory`, and with a dataset of `from_files`, every process passes all rows: the order of training is
-    one order of all rows, and nobody need divide files by hand. A process then reads only its own rows of each batch
-    (of a dataset of `from_files` all rows, since they may be mapped). Arrays that fit into the memory of the devices
-    are divided here.
+    one order of all rows, and nobody need divide files by hand. A process then reads only its own rows of each batch;
+    of a mapped dataset all of them, since a function of many rows may need them. Arrays that fit into the memory of the
+    devices are divided here.
 
     Raises:
       ValueError: in every process, if they pass different arrays: dtypes, shapes, or any of 256 rows.

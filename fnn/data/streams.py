@@ -5,7 +5,7 @@ import copy
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,16 +13,16 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.arrays import check_batch_size, check_examples, unpack_batch
-from fnn.data.files import arrays_of, reader
+from fnn.data.files import Reads, arrays_of, own_windows, windows
 from fnn.data.identity import describe_array
 from fnn.data.order import host_generator
-from fnn.data.prefetch import Element, Form, Place, decode, encode
+from fnn.data.prefetch import Element, Form, Place, decode, encode, same_settings
 from fnn.data.process_shares import agree_on_rows, is_shared
 from fnn.data.values import NAMES, Validate, check_values, validate_targets
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import rows_of_process
-from fnn.sharding.tiles import Tiles, own_part, tiles_of
+from fnn.sharding.tiles import tiles_of
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
@@ -30,9 +30,6 @@ _AHEAD = 16  # elements of a MapDataset that Grain's threads read ahead
 
 Stream = Callable[[int], Iterable[Data]]
 """epoch -> an iterable of its batches: (x, y) or (x, y, weight)."""
-
-Reads = Generator[tuple[Place, Any, np.ndarray | None, str, Callable[[int], str]], None, None]
-"""Elements as read: place, (x, y[, weight]), the order of their rows, names of the element and, by index, of a row."""
 
 
 class Source(NamedTuple):
@@ -69,9 +66,14 @@ def source(
     window = None if window is None else checks.positive_int("fit", "window", window)
     with agreement.fail_together("fit"):
         shares = is_shared(data, window)
-        stream, arrays, size = _stream(data, shares), [], None
+        shared = tiles_of(layout, batch_size)
+        stream, arrays, size = (
+            (own_windows(data, shared) if window is None else None) or _stream(data, shares),
+            [],
+            None,
+        )
         if stream is not None:
-            with contextlib.closing(stream(None, 0, Place(), False)) as reads:
+            with same_settings()(), contextlib.closing(stream(None, 0, Place(), False)) as reads:
                 _, parts, _, where, _ = next(reads, (None, None, None, "data", None))
         elif memory is not None:
             arrays = arrays_of("fit", "data: ", unpack_batch("fit", data))
@@ -98,9 +100,7 @@ def source(
         read = stream
     else:
         window = min(size, steps * batch_size if window is None else window)
-        read = functools.partial(
-            _windows, arrays, tiles_of(layout, batch_size), row_bytes(like), window, steps * batch_size
-        )
+        read = functools.partial(windows, arrays, shared, row_bytes(like), window, steps * batch_size)
     order = f"window {window}" if window in (None, size) else f"shuffled within {window} rows"
 
     def elements(key: PRNGKey, epoch: int, place: Place, validate: Validate | None, record: bool) -> Iterator[Element]:
@@ -172,27 +172,6 @@ def _converted(
         came = " and ".join(describe(part.dtype, *part.shape[1:]) for part in found)
         raise checks.fail("fit", where, f"{wanted}, as the first one", came=came)
     return found
-
-
-def _windows(
-    arrays: Sequence[Any],
-    shared: Tiles,
-    row_bytes: int,
-    window: int,
-    most: int,
-    key: PRNGKey,
-    epoch: int,
-    place: Place,
-    _: bool,
-) -> Reads:
-    count, rows_of, read = reader(arrays, row_bytes, window, most, key)
-    begin = sum(len(rows_of(epoch * count + number)) for number in range(place.element))
-    for number in range(place.element, count):
-        index = rows_of(epoch * count + number)
-        own, order = own_part(shared, begin, len(index)), np.zeros(len(index), np.int64)
-        rows, order[own], parts = read(index[own])
-        begin += len(index)
-        yield Place(number), parts, order, "data", lambda bad, rows=rows: f"row {rows[bad]}"
 
 
 def _stream(data: Any, may_be_empty: bool = False) -> Callable[[Any, int, Place, bool], Reads] | None:

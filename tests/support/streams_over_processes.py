@@ -83,7 +83,7 @@ def datasets(folder: Path, word: str) -> dict[str, Any]:
     found["from_files"] = trained(layout, np.float32, files_)
     found["mapped"] = trained(layout, np.float32, files_.map(lambda rows: (rows[0] * 2, rows[1])))
     found["few"] = trained(layout, np.float32, dataset(np.float32, process, count, 1), patience=None)
-    found["sliced"] = message(trained, layout, np.float32, fnn.data.from_files(*files(np.float32))[process::count])
+    found["sliced"] = message(trained, layout, np.float32, files_[process::count])
     return found
 
 
