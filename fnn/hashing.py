@@ -26,21 +26,22 @@ def sha256_file(file: BufferedReader) -> tuple[str, int]:
     return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
-_BLOCK = 2**22  # bytes of an array without contiguous memory that are copied at a time
+_BLOCK = 2**22  # bytes of an array that are hashed or written at a time
 
 
-def _blocks(array: np.ndarray) -> Iterator[Any]:
+def blocks(array: np.ndarray) -> Iterator[Any]:
     """Yield the bytes of an array in C order, block by block. Contiguous memory is not copied."""
     if array.dtype.hasobject:  # no memory of its own
         yield array.tobytes()
     elif array.flags.c_contiguous:
-        yield array.reshape(-1).view(np.uint8).data
+        memory = array.reshape(-1).view(np.uint8).data
+        yield from (memory[begin : begin + _BLOCK] for begin in range(0, len(memory), _BLOCK))
     elif array.nbytes <= _BLOCK:
         yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     else:
         rows = max(1, _BLOCK * len(array) // array.nbytes)
         for begin in range(0, len(array), rows):
-            yield from _blocks(array[begin : begin + rows] if len(array) > 1 else array[0])
+            yield from blocks(array[begin : begin + rows] if len(array) > 1 else array[0])
 
 
 def sha256_array(array: np.ndarray) -> str:
@@ -50,7 +51,7 @@ def sha256_array(array: np.ndarray) -> str:
     True
     """
     digest = hashlib.sha256()
-    for block in _blocks(np.asarray(array)):
+    for block in blocks(np.asarray(array)):
         digest.update(block)
     return digest.hexdigest()
 

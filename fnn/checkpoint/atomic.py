@@ -1,18 +1,22 @@
 """Durable, atomic writes of files and folders.
 
-Data are written under a temporary name, flushed to the disk, and then renamed. A reader therefore sees the whole new
-file or the previous one. A renamed file survives a crash of the process at any moment. It survives a crash of the
-machine if the disk's fsync does what it promises.
+Data are written under a temporary name, flushed to the disk, read back and compared, and then renamed. A reader
+therefore sees the whole new file or the previous one. A renamed file survives a crash of the process at any moment. It
+survives a crash of the machine if the disk's fsync does what it promises.
 """
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+from fnn import hashing
 
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{16}-.+")
 _CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -60,11 +64,28 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_new(path: Path, parts: Iterable[Any], check: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Write a new file from parts (bytes, or memory), flush it and verify it: what the system then reads from it must
+    have the SHA-256 of the parts.
+
+    `check` is called before each part, and may raise to end the work.
+
+    Returns:
+      The file's entry in a manifest: `{"sha256": …, "bytes": …}`.
+    """
+    digest, size = hashlib.sha256(), 0
     with name_errors(path), open(path, "xb") as file:
-        file.write(data)
+        for part in parts:
+            check()
+            digest.update(part)
+            file.write(part)
+            size += len(part)
         file.flush()
         os.fsync(file.fileno())
+    with name_errors(path), open(path, "rb") as file:
+        if hashing.sha256_file(file) != (digest.hexdigest(), size):
+            raise OSError(errno.EIO, "what was written is read back differently", str(path))
+    return {"sha256": digest.hexdigest(), "bytes": size}
 
 
 def temporary_path(path: Path) -> Path:
@@ -72,15 +93,15 @@ def temporary_path(path: Path) -> Path:
     return path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}-{path.name}"
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write or replace a file atomically.
+def write_file(path: Path, data: bytes | Iterable[Any]) -> None:
+    """Write or replace a file atomically, with these bytes or parts.
 
     Raises:
       OSError: if a step fails; the error names the file, and the previous file is unchanged.
     """
     temporary = temporary_path(path)
     try:
-        _write(temporary, data)
+        write_new(temporary, [data] if isinstance(data, bytes) else data)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -94,10 +115,8 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def finish_folder(temporary: Path, path: Path, files: Mapping[str, bytes], check: Callable[[], None]) -> None:
-    """Write these files into a temporary folder, flush it, and rename it to `path`, unless `check` raises."""
-    for name, data in files.items():
-        _write(temporary / name, data)
+def finish_folder(temporary: Path, path: Path, check: Callable[[], None]) -> None:
+    """Flush a temporary folder and rename it to `path`, unless `check` raises."""
     sync_folder(temporary)
     check()
     os.rename(temporary, path)

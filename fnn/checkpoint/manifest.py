@@ -96,28 +96,22 @@ def _generation(path: Path) -> int:
     return int(path.name.partition(".")[2] or 0)
 
 
-def file_entries(data: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """Return the manifest's entries for files with these contents."""
-    return {name: {"sha256": hashing.sha256(part), "bytes": len(part)} for name, part in data.items()}
-
-
 def encode(manifest: Mapping[str, Any]) -> str:
     """Return the text of a manifest, or of a part of it."""
     to_python = lambda value: value.item() if isinstance(value, np.generic) else json.JSONEncoder().default(value)
     return json.dumps(manifest, indent=1, ensure_ascii=True, allow_nan=False, default=to_python)
 
 
-def manifest_files(step: int, entries: Mapping[str, Any], leaves: Mapping[str, Any], **extra: Any) -> dict[str, bytes]:
+def manifest_files(step: int, files: Mapping[str, Any], trees: Mapping[str, Any], **extra: Any) -> dict[str, bytes]:
     """Return the contents of the manifest and of its hash file.
 
     Args:
       step: the step of the checkpoint.
-      entries: `{file: {"sha256": …, "bytes": …}}` of all other files.
-      leaves: `{file: {name: leaf}}` of the saved trees, for their dtypes and shapes.
+      files: `{file: {"sha256": …, "bytes": …}}` of all other files.
+      trees: `{file: description}` of the saved trees.
       **extra: more entries of the manifest; values that JSON can hold, and NumPy's scalars.
     """
-    trees = {name: tensors.description(tree) for name, tree in leaves.items()}
-    manifest = {"format": FORMAT, "step": step, "files": entries, "trees": trees, "versions": versions()} | extra
+    manifest = {"format": FORMAT, "step": step, "files": files, "trees": trees, "versions": versions()} | extra
     text = (encode(manifest) + "\n").encode()
     return {_MANIFEST: text, _SUM: f"{hashing.sha256(text)}  {_MANIFEST}\n".encode()}
 

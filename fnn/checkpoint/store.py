@@ -1,23 +1,20 @@
 """Save, list and restore checkpoints, in one process or in several.
 
-Process 0 writes the manifest and every leaf that each device holds whole; all processes write their shards of the
-other leaves (`split`). A new checkpoint becomes visible only when every file is written and flushed, and all of it is
-verified before any of it is used. All processes call each function here, with a folder that all of them see.
+All of a checkpoint is verified before any of it is used. All processes call each function here, with a folder that all
+of them see.
 """
 
 import contextlib
 import errno
-import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import atomic, manifest, split, tensors
+from fnn.checkpoint import atomic, split, tensors
 from fnn.checkpoint.finding import load, newest
 from fnn.checkpoint.lock import CheckpointWarning as CheckpointWarning
 from fnn.checkpoint.lock import FolderLock, lock
@@ -25,6 +22,7 @@ from fnn.checkpoint.manifest import STATE, VerifiedCheckpoint, is_checkpoint
 from fnn.checkpoint.manifest import list_checkpoints as list_checkpoints
 from fnn.checkpoint.regular_files import DamagedError as DamagedError
 from fnn.checkpoint.regular_files import file_kind
+from fnn.checkpoint.writing import write
 from fnn.sharding import agreement
 
 
@@ -55,72 +53,6 @@ def _check_no_other(folder: Path) -> None:
             kind = file_kind(os.lstat(path)) or "a file"
             kind += " that leads to no folder" * path.is_symlink()
             raise NotADirectoryError(errno.ENOTDIR, f"must be a folder, got {kind}", str(path))
-
-
-def check_writable(function: str, trees: Mapping[str, PyTree], **extra: Any) -> None:
-    """Check, before a training begins, that `write` can save its trees and these entries of the manifest.
-
-    Args:
-      function: the function to name in errors.
-      trees: `{file name: tree}`.
-      **extra: more entries of the manifest.
-
-    Raises:
-      TypeError, ValueError: if a leaf, its name, or an entry cannot be saved.
-      ImportError: if several processes would need orbax to save the trees.
-    """
-    for name, tree in trees.items():
-        tensors.named_leaves(function, f"the {name.partition('.')[0]} to save in checkpoints", tree)
-    manifest.encode(extra)
-    if agreement.is_multiprocess():
-        split.require_orbax(function, [*trees.values()])
-
-
-def write(held: FolderLock, step: int, trees: Mapping[str, PyTree], *, sharded: bool = False, **extra: Any) -> Path:
-    """Write a checkpoint into a folder whose lock is held, and return its path.
-
-    Earlier checkpoints of the same step are removed, unless they cannot be read or are of a newer format.
-
-    Args:
-      held: the lock, as `open_folder` returns it.
-      step: the step of the checkpoint.
-      trees: `{file name: tree}`.
-      sharded: write sharded leaves with orbax even in a single process. Several processes always use orbax.
-      **extra: more entries of the manifest.
-    """
-    leaves = {name: tensors.named_leaves("save", "tree", tree) for name, tree in trees.items()}
-    is_separate = split.is_split if sharded or agreement.is_multiprocess() else lambda leaf: False
-    separate = {name: {n: leaf for n, leaf in tree.items() if is_separate(leaf)} for name, tree in leaves.items()}
-    split.require_orbax("save", separate)
-    whole = {name: {n: leaf for n, leaf in tree.items() if n not in separate[name]} for name, tree in leaves.items()}
-    host = {name: tensors.to_host(tree) for name, tree in whole.items()}
-    folder = held.folder
-    with agreement.fail_together("save"):
-        if agreement.is_main_process():
-            held.check()
-    path, replaced = manifest.next_path(folder, step)
-    names = json.dumps([path.name, atomic.temporary_path(path).name])
-    path, temporary = (folder / name for name in json.loads(agreement.all_gather(names)[0]))
-    with agreement.fail_together("save"):
-        if agreement.is_main_process():
-            temporary.mkdir()
-    try:
-        for name, tree in separate.items():
-            if tree:
-                split.write_split(temporary / split.split_folder_name(name), tree)
-        entries = split.hash_split(temporary)
-        with agreement.fail_together("save"):
-            if agreement.is_main_process():
-                data = {name: tensors.encode(tree) for name, tree in host.items()}
-                data |= manifest.manifest_files(step, manifest.file_entries(data) | entries, leaves, **extra)
-                atomic.finish_folder(temporary, path, data, held.check)
-                for older in filter(manifest.may_be_removed, replaced):
-                    atomic.remove_folder(older)
-    except BaseException:
-        if agreement.is_main_process():
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return path
 
 
 def restore_tree(function: str, loaded: VerifiedCheckpoint, name: str, like: PyTree) -> PyTree:

@@ -4,7 +4,7 @@ Each leaf is stored under its key path, such as `layers.0.w`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from fnn import checks
+from fnn import checks, hashing
 from fnn.checkpoint.regular_files import DamagedError as DamagedError
 from fnn.dtypes import is_key
-from fnn.hashing import sha256, sha256_array
 from fnn.sharding import agreement
 
 Description = dict[str, list]
@@ -40,6 +39,7 @@ _DTYPES = {  # safetensors' name -> NumPy's; safetensors cannot store other dtyp
     "F8_E5M2": "float8_e5m2",
     "C64": "complex64",
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
@@ -80,18 +80,66 @@ def description(leaves: dict[str, Any]) -> Description:
     return {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}
 
 
-def to_host(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Copy the leaves to the host's memory; PRNG keys become their raw data."""
-    raw = {name: jax.random.key_data(leaf) if is_key(leaf) else leaf for name, leaf in leaves.items()}
-    # C order: safetensors writes the raw memory, so a transposed array would silently be restored wrong
-    return {name: np.array(leaf, order="C", copy=None) for name, leaf in jax.device_get(raw).items()}
+def _raw(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves with the raw data of PRNG keys in place of the keys."""
+    return {name: jax.random.key_data(leaf) if is_key(leaf) else leaf for name, leaf in leaves.items()}
 
 
-def encode(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
-    """Return the bytes of a safetensors file with these arrays and this metadata."""
-    from safetensors.numpy import save
+def to_host(leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the leaves in the host's memory, on the CPU without a copy; PRNG keys become their raw data."""
+    return {name: np.asarray(leaf) for name, leaf in jax.device_get(_raw(leaves)).items()}
 
-    return save(arrays, metadata)
+
+def copy_to_host(leaves: Mapping[str, Any], memory: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return copies of the leaves that nothing else writes into; PRNG keys become their raw data.
+
+    On the CPU the host's memory is the device's, and programs write new values into what they are given. There the
+    leaves are copied into the arrays of `memory`, which are replaced if they do not fit: memory that is in use already
+    is written five times as fast as new memory.
+    """
+    raw = _raw(leaves)
+    elsewhere = jax.device_get({name: leaf for name, leaf in raw.items() if _has_own_memory(leaf)})
+    for name in [name for name in memory if name not in raw or name in elsewhere]:
+        del memory[name]
+    for name, leaf in raw.items():
+        if name in elsewhere:
+            continue
+        held = memory.get(name)
+        if held is None or (held.dtype, held.shape) != (leaf.dtype, leaf.shape):
+            memory[name] = held = np.empty(leaf.shape, leaf.dtype)
+        for index, part in _parts(leaf):
+            held[index] = part
+    return {name: elsewhere[name] if name in elsewhere else memory[name] for name in raw}
+
+
+def _has_own_memory(leaf: Any) -> bool:
+    """Return True for arrays on accelerators, whose values `device_get` always copies."""
+    return isinstance(leaf, jax.Array) and all(device.platform != "cpu" for device in leaf.sharding.device_set)
+
+
+def _parts(leaf: Any) -> list[tuple[Any, Any]]:
+    """Return the places of the parts of a leaf and their values, which are not copied."""
+    if not isinstance(leaf, jax.Array):
+        return [(..., leaf)]
+    shards = leaf.addressable_shards
+    shards = shards[:1] if leaf.is_fully_replicated else [shard for shard in shards if shard.replica_id == 0]
+    return [(shard.index, np.asarray(shard.data)) for shard in shards]
+
+
+def encode(arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> Iterator[Any]:
+    """Yield the bytes of a safetensors file with these arrays and this metadata, in parts that need no memory."""
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so that each array is aligned
+    header: dict[str, Any] = {} if metadata is None else {_METADATA: metadata}
+    end = 0
+    for name in names:
+        begin, end = end, end + arrays[name].nbytes
+        dtype, shape = _NAMES[str(arrays[name].dtype)], list(arrays[name].shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in names:
+        yield from hashing.blocks(arrays[name])
 
 
 def decode(data: bytes, source: str) -> dict[str, np.ndarray]:
@@ -119,8 +167,8 @@ def metadata_of(data: bytes) -> dict[str, str]:
 def digest(arrays: dict[str, np.ndarray]) -> str:
     """Return one SHA-256 over names, dtypes, shapes and values."""
     parts = [json.dumps([*description({name: arrays[name]}).items()]).encode() for name in sorted(arrays)]
-    values = [sha256_array(arrays[name]).encode() for name in sorted(arrays)]
-    return sha256(b"\n".join(parts + values))
+    values = [hashing.sha256_array(arrays[name]).encode() for name in sorted(arrays)]
+    return hashing.sha256(b"\n".join(parts + values))
 
 
 def check_like(function: str, like: PyTree, stored: Description, source: str) -> dict[str, Any]:

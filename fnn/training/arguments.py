@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from fnn import checks
+from fnn.checkpoint.background import Saves
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout
 from fnn.training.compatibility import CHANGEABLE
@@ -70,7 +71,7 @@ def check_checkpoint_options(
             raise checks.fail("fit", "checkpoint_dir", f"given if `{name}` is", came="None")
         return None
     path = checks.path("fit", "checkpoint_dir", folder).absolute()  # a callback may change the working directory
-    return CheckpointOptions(path, every, every_steps, keep, resume, {}, {}, tuple(allow_changes))
+    return CheckpointOptions(Saves(path), every, every_steps, keep, resume, {}, {}, tuple(allow_changes))
 
 
 def check_intervals(epochs: Any, report_every: Any, callback_every: Any) -> tuple[int, int, int]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import cast
 
 from fnn import checks
-from fnn.checkpoint import store
 from fnn.data import process_data, streams
 from fnn.data.arrays import check_batch_size
 from fnn.data.streams import Stream
@@ -28,7 +27,7 @@ from fnn.training.callbacks import Callback
 from fnn.training.data_checks import check_data, check_targets
 from fnn.training.due import Training
 from fnn.training.fingerprint import training_fingerprint
-from fnn.training.loop import handle_signal, note_end, result, run_loop
+from fnn.training.loop import finish, handle_signal, result, run_loop
 from fnn.training.numerics import check_numerics
 from fnn.training.progress import reporting
 from fnn.types import Data, FitResult, GradientTransformation, Layer, Loss, Metric, PRNGKey, TrainState
@@ -97,7 +96,8 @@ def fit(
       metrics: names mapped to functions (prediction, target) -> values (batch,). Default: the metrics of the loss.
       patience: stop after this many epochs without a lower validation cost, and return the state with the lowest.
       checkpoint_dir: folder for checkpoints, from which a later call can resume. `fit` saves every `checkpoint_every`
-        epochs and at the end. A folder that holds checkpoints is refused unless `resume` is True.
+        epochs and at the end, in a thread; `fit` ends when the last one is durable. A folder that holds checkpoints is
+        refused unless `resume` is True.
       checkpoint_every: epochs between two checkpoints.
       checkpoint_every_steps: also save a checkpoint every this many steps, including inside an epoch. Default: only
         whole epochs.
@@ -146,6 +146,7 @@ def fit(
         message names the differences).
       FloatingPointError: if the cost or a gradient is not finite; names the epoch, the step, the leaf and the last
         checkpoint. Non-finite gradients that the optimizer handles itself (optax.zero_nans) are not reported.
+      OSError: if a checkpoint cannot be written; raised at the next one, or at the end.
       fnn.checkpoint.DamagedError: if there are checkpoints to resume from, and all of them are damaged.
       KeyboardInterrupt, SystemExit: after Ctrl-C and SIGTERM, or if the callback raises KeyboardInterrupt. The
         attribute `result` of the exception is the FitResult so far.
@@ -220,10 +221,9 @@ def fit(
         fingerprint = training_fingerprint(program, state.key, examples, held_out, given_state)
         saving = saving._replace(fingerprint=fingerprint | ({} if source is None else {"data": source.about()}))
     del given_state
-    lock = contextlib.nullcontext() if saving is None else store.open_folder(saving.folder)
+    opened = contextlib.nullcontext() if saving is None else saving.saves.opened()
     reporter = reporting(progress and agreement.is_main_process(), epochs)
-    with lock as held, reporter as report, signals.defer_signals() as signalled:
-        saving = None if saving is None else saving._replace(held=held)
+    with opened, reporter as report, signals.defer_signals() as signalled:
         reports, calls = agreement.all_max(progress, bool(callbacks))
         training = Training(
             program,
@@ -245,6 +245,6 @@ def fit(
             states = [state]
             del state  # so that the loop can free it: a second state need not stay on the device
             loop_state, examples = stream_loop.run_stream_loop(training, source, states.pop())
-        note_end(training, loop_state)
-        handle_signal(training, loop_state, None, examples, current=saving is None)
+        finish(training, loop_state)
+        handle_signal(training, loop_state, examples)
     return result(training, loop_state, examples)

@@ -31,9 +31,9 @@ _SNAPSHOT_SECONDS = 10.0
 def run_loop(training: Training, state: TrainState) -> LoopState:
     """Train from this state, or from the checkpoint to resume from, and return where the training ended."""
     step_logs = lambda _: programs.allocate_step_logs(training.program, state, training.data)
-    loop_state, saved = start_or_resume(training, state, step_logs)
-    handle_signal(training, loop_state, saved, training.data, current=True)
-    snapshot = None if saved is None else failures.snapshot(loop_state.carry, loop_state.position)
+    loop_state, resumed = start_or_resume(training, state, step_logs)
+    handle_signal(training, loop_state, training.data)
+    snapshot = None if resumed is None else failures.snapshot(loop_state.carry, loop_state.position)
     snapshot_time, max_epochs, stopped, late = time.monotonic(), 1, False, False
     while should_continue(training, loop_state) and not stopped:
         if late:
@@ -48,11 +48,11 @@ def run_loop(training: Training, state: TrainState) -> LoopState:
         if not finite:
             if snapshot is None:
                 snapshot = failures.Snapshot(_first_carry(training, state), 0)
-            raise FloatingPointError(_describe_failure(training, snapshot, loop_state, epoch_before, saved))
+            raise FloatingPointError(_describe_failure(training, snapshot, loop_state, epoch_before))
         quick, late = was_short(started), time.monotonic() - snapshot_time > _SNAPSHOT_SECONDS
         quick, late = agreement.all_max(quick, late)  # the clocks of the processes differ
         max_epochs *= 1 + quick
-        saved, stopped = save_and_report(training, loop_state, saved, training.data)
+        stopped = save_and_report(training, loop_state, training.data)
     return loop_state
 
 
@@ -74,35 +74,31 @@ def _first_carry(training: Training, state: TrainState) -> programs.Carry:
 def start_or_resume(
     training: Training, state: TrainState, step_logs: Callable[[int], PyTree]
 ) -> tuple[LoopState, Path | None]:
-    """Return where to start (the given state or the newest good checkpoint) and that checkpoint's path, if any.
+    """Return where to start: from the given state, or from the newest good checkpoint, whose path is then returned.
 
     `step_logs(n)` returns a tree with the shapes of the logs of n steps, which `find_checkpoint` needs.
     """
     carry = _first_carry(training, state)
     start = LoopState(carry, recent_rows(carry.recent, 0, 0))
-    found = None
-    if training.saving is not None:
-        found = find_checkpoint(training.saving, start, step_logs, training.epochs)
-    if found is None:
+    if training.saving is None:
         return start, None
-    loop_state, path = found
-    training.report.note(f"resuming from {path}, after epoch {int(loop_state.carry.epoch)}")
+    loop_state, path = find_checkpoint(training.saving, start, step_logs, training.epochs) or (start, None)
+    training.saving.saves.began(int(loop_state.carry.state.step), path)
+    if path is not None:
+        training.report.note(f"resuming from {path}, after epoch {int(loop_state.carry.epoch)}")
     return loop_state, path
 
 
-def save_and_report(
-    training: Training, loop_state: LoopState, saved: Path | None, data: Examples
-) -> tuple[Path | None, bool]:
+def save_and_report(training: Training, loop_state: LoopState, data: Examples) -> bool:
     """Save and report if that is due, and call the callback. Raise if a signal arrived.
 
-    Returns: the newest checkpoint, and whether the callback ended the training.
+    Returns: whether the callback ended the training.
     """
     saving = training.saving
     epoch, epoch_ended, stopped = int(loop_state.carry.epoch), loop_state.position == 0, False
     last = epoch_ended and not should_continue(training, loop_state)
-    current = saving is not None and (last or checkpoint_is_due(saving, loop_state))
-    if saving is not None and current:
-        saved = save_checkpoint(saving, loop_state)
+    if saving is not None and (last or checkpoint_is_due(saving, loop_state)):
+        save_checkpoint(saving, loop_state)
     is_due = lambda every: epoch_ended and every is not None and (epoch % every == 0 or last)
     logs = {name: float(column[epoch - 1]) for name, column in loop_state.history.items()} if epoch_ended else {}
     if is_due(training.report_every):
@@ -112,39 +108,39 @@ def save_and_report(
         state = programs.copy_state(training.program, loop_state.carry.state, data)
         stopped, interrupt = call_all(training.callbacks, training.sharding, epoch, logs, state)
     training.report.advance(epoch)
-    if stopped and saving is not None and not current:
-        saved, current = save_checkpoint(saving, loop_state), True
-    handle_signal(training, loop_state, saved, data, current, interrupt)
-    return saved, stopped
+    if stopped and saving is not None:
+        save_checkpoint(saving, loop_state)
+    handle_signal(training, loop_state, data, interrupt)
+    return stopped
 
 
-def note_end(training: Training, loop_state: LoopState) -> None:
-    """Report which state early stopping returns, and how much memory the devices have used."""
+def finish(training: Training, loop_state: LoopState) -> None:
+    """Report which state early stopping returns, and how much memory the devices have used; wait for the last save."""
     carry, program = loop_state.carry, training.program
     if program.patience is not None:
         costs = first_rows(loop_state.history, int(carry.epoch))["validation_cost"]
         training.report.note(early_stopping_note(costs, training.epochs, program.patience))
     if used := peak_note(carry.epoch):
         training.report.note(used)
+    if training.saving is not None:
+        training.saving.saves.wait()
 
 
 def handle_signal(
-    training: Training,
-    loop_state: LoopState,
-    saved: Path | None,
-    data: Examples,
-    current: bool = False,
-    interrupt: KeyboardInterrupt | None = None,
+    training: Training, loop_state: LoopState, data: Examples, interrupt: KeyboardInterrupt | None = None
 ) -> None:
-    """If a signal arrived, save (unless the newest checkpoint is already current) and raise.
+    """If a signal arrived, save, wait until that is durable, and raise.
 
     A KeyboardInterrupt that a callback raised in any process is a signal, too. The exception has the result so far.
     """
     (number,) = agreement.all_max(training.signalled() or (0 if interrupt is None else SIGINT))
     if not number:
         return
-    if training.saving is not None and not current:
-        saved = save_checkpoint(training.saving, loop_state)
+    saved = None
+    if training.saving is not None:
+        save_checkpoint(training.saving, loop_state)
+        training.saving.saves.wait()
+        saved = training.saving.saves.newest
     received, carry = Signals(number), loop_state.carry
     unsaved = "because checkpoint_dir was not given" if training.saving is None else "because it had not begun"
     message = _stop_message(received, int(carry.epoch), int(carry.state.step), saved, unsaved)
@@ -184,9 +180,7 @@ def _run_steps(training: Training, loop_state: LoopState) -> tuple[LoopState, bo
     return after_epochs(loop_state, epoch_before, carry), bool(finite) and bool(carry.finite)
 
 
-def _describe_failure(
-    training: Training, snapshot: failures.Snapshot, loop_state: LoopState, epoch_before: int, saved: Path | None
-) -> str:
+def _describe_failure(training: Training, snapshot: failures.Snapshot, loop_state: LoopState, epoch_before: int) -> str:
     """Return the error message for a call that started after epoch `epoch_before` and produced a non-finite value."""
     epoch = int(loop_state.carry.epoch)
     columns = first_rows(loop_state.history, epoch)
@@ -199,12 +193,10 @@ def _describe_failure(
     training.report.note("not finite: looking for the step")
     where = failures.locate_failure(training.program, snapshot, training.data, training.validation, good, until)
     found = {name: float(column[until - 1]) for name, column in costs.items()} if bad.any() else {}
-    return failure_message(training.saving, until, found, where, saved)
+    return failure_message(training.saving, until, found, where)
 
 
-def failure_message(
-    saving: CheckpointOptions | None, epoch: int, costs: dict[str, float], where: str | None, saved: Path | None
-) -> str:
+def failure_message(saving: CheckpointOptions | None, epoch: int, costs: dict[str, float], where: str | None) -> str:
     """The error: the costs of the epoch that are not finite, where that began, and the last good checkpoint."""
     message = "fit: cost and gradient must be finite"
     if costs:
@@ -212,6 +204,7 @@ def failure_message(
         message = f"fit: the cost must be finite, got {got} in epoch {epoch}"
     message += f"; first in {where}" if where else "; when its steps are repeated, everything they compute is finite"
     if saving is not None:
+        saved = saving.saves.settle()
         message += f"; the last good checkpoint is {saved}" if saved else "; no checkpoint was saved before"
     return message
 

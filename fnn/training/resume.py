@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fnn import checks
-from fnn.checkpoint import manifest, store
-from fnn.checkpoint.lock import FolderLock
+from fnn.checkpoint import manifest, store, writing
+from fnn.checkpoint.background import Saves
 from fnn.data.process_shares import gather_places
 from fnn.sharding import agreement
 from fnn.training.compatibility import (
@@ -32,7 +32,7 @@ class CheckpointOptions(NamedTuple):
     """The checked options of `fit` for checkpoints.
 
     Attributes:
-      folder: the folder of the checkpoints.
+      saves: the saves into the folder of checkpoints.
       every: number of epochs from one checkpoint to the next.
       every_steps: number of steps between checkpoints, in addition to those of `every`. None: checkpoints at the end of
         epochs only.
@@ -41,10 +41,9 @@ class CheckpointOptions(NamedTuple):
       fingerprint: the fingerprint of this training, which every checkpoint records.
       scores: the scores of checkpoints in the folder that are known, so that each is read once.
       allow_changes: names of the entries of the fingerprint that may differ from that of the checkpoint.
-      held: the lock of the folder; None before it is locked.
     """
 
-    folder: Path
+    saves: Saves
     every: int
     every_steps: int | None
     keep: int
@@ -52,7 +51,11 @@ class CheckpointOptions(NamedTuple):
     fingerprint: dict[str, Any]
     scores: Scores
     allow_changes: tuple[str, ...] = ()
-    held: FolderLock | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of checkpoints."""
+        return self.saves.folder
 
 
 class LoopState(NamedTuple):
@@ -85,9 +88,18 @@ def _training_tree(loop_state: LoopState, history: Mapping[str, Any]) -> dict[st
     return tree
 
 
-def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
-    """Write a checkpoint durably, then remove those that are neither among the last `keep` nor the best."""
+def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> None:
+    """Start to save a checkpoint, after which those that are neither among the last `keep` nor the best are removed.
+
+    Nothing is done if the newest save is of this step, or if no step was done.
+
+    Raises:
+      OSError, LockedError: if the save before failed.
+    """
     carry, position, epoch = loop_state.carry, loop_state.position, int(loop_state.carry.epoch)
+    step = int(carry.state.step)
+    if options.saves.step == step:
+        return
     history = first_rows(loop_state.history, epoch)
     cost = history.get("validation_cost", history["cost"])
     score = float(cost[-1]) if epoch and position == 0 else None  # inside an epoch there is no cost yet
@@ -96,14 +108,12 @@ def save_checkpoint(options: CheckpointOptions, loop_state: LoopState) -> Path:
         training["data"] = gather_places(loop_state.place)
     saved = _training_tree(loop_state, history)
     trees = {manifest.STATE: carry.state, manifest.TRAINING: saved}
-    step = int(carry.state.step)
-    assert options.held is not None
-    path = store.write(options.held, step, trees, training=training, configuration=options.fingerprint)
-    with agreement.fail_together("fit"):
-        if agreement.is_main_process():
-            options.scores[path.name] = score
-            prune(options.held, options.keep, options.scores)
-    return path
+
+    def remove_others(name: str) -> None:
+        options.scores[name] = score
+        prune(options.saves.held, options.keep, options.scores)
+
+    options.saves.start(step, trees, remove_others, training=training, configuration=options.fingerprint)
 
 
 def find_checkpoint(
@@ -126,7 +136,7 @@ def find_checkpoint(
       TypeError, ValueError: if this training could not be saved, for example because of the dtype of a leaf.
     """
     trees = {manifest.STATE: start.carry.state, manifest.TRAINING: _training_tree(start, start.carry.recent)}
-    store.check_writable("fit", trees, configuration=options.fingerprint)
+    writing.check_writable("fit", trees, configuration=options.fingerprint)
     if not options.resume:
         present = manifest.list_checkpoints(options.folder)
         if present:

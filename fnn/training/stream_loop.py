@@ -6,7 +6,6 @@ Steps, history, early stopping and checkpoints are those of `fnn.training.loop`.
 import functools
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -46,7 +45,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
     program, batch_size = training.program, training.program.batch_size
     like = programs.allocate_step_logs(program, state, training.data)
     zeros = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
-    loop_state, saved = start_or_resume(training, state, zeros)
+    loop_state, _ = start_or_resume(training, state, zeros)
     step_logs = jax.tree.map(np.asarray, loop_state.step_logs if loop_state.position else zeros(0))
     shared = tiles.tiles_of(rows.layout_of(training.data), batch_size)
     feed, key = feed_of(source, rows.layout_of(training.data), batch_size), agreement.local_key(state.key)
@@ -54,9 +53,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
     del state  # the caller's state need not stay on the device
     buffer, data, inputs = zeros(prefetch.slots(source.steps)), training.data, None
     loaded, position, max_steps, stopped = None, 0, 1, False
-    waiting = lambda: handle_signal(
-        training, loop_state, saved, data, current=not should_continue(training, loop_state)
-    )
+    waiting = lambda: handle_signal(training, loop_state, data)
     with prefetch.in_background(chunks, waiting) as next_item:
         next_chunk = feed.receive(next_item, lambda: Where(int(loop_state.carry.epoch), loop_state.position))
         if _reads_first_chunk(training, loop_state):
@@ -77,7 +74,7 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             if not finite:
                 _, logs = outs
                 steps = range(position, until)
-                message = _describe_failure(training, source, loop_state, loaded, steps, logs["cost"], saved)
+                message = _describe_failure(training, source, loop_state, loaded, steps, logs["cost"])
                 raise FloatingPointError(message)
             (short,) = agreement.all_max(was_short(started))  # the clocks of the processes differ
             if short:
@@ -90,10 +87,10 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             loop_state = LoopState(carry, loop_state.history, count, outs, place)
             if position == loaded.steps:
                 if loaded.host.ends:
-                    loop_state, data = _end_epoch(training, loop_state, inputs, saved)
+                    loop_state, data = _end_epoch(training, loop_state, inputs)
                     step_logs = jax.tree.map(lambda leaf: leaf[:0], step_logs)
                 loaded = None
-            saved, stopped = save_and_report(training, loop_state, saved, data)
+            stopped = save_and_report(training, loop_state, data)
     return loop_state, data
 
 
@@ -144,9 +141,7 @@ def _reads_first_chunk(training: Training, loop_state: LoopState) -> bool:
     return training.program.network.calibrate is not None and (over or loop_state.position > 0)
 
 
-def _end_epoch(
-    training: Training, loop_state: LoopState, inputs: Inputs | None, saved: Path | None
-) -> tuple[LoopState, Examples]:
+def _end_epoch(training: Training, loop_state: LoopState, inputs: Inputs | None) -> tuple[LoopState, Examples]:
     """End an epoch after its last step.
 
     Returns: the state after it, and the inputs of its first chunk, which calibrate batch norm.
@@ -158,7 +153,7 @@ def _end_epoch(
     if not finite:
         logs = {name: float(column[epoch]) for name, column in loop_state.history.items()}
         costs = {name: logs[name] for name in ("cost", "validation_cost") if name in logs}
-        raise FloatingPointError(failure_message(training.saving, epoch + 1, costs, None, saved))
+        raise FloatingPointError(failure_message(training.saving, epoch + 1, costs, None))
     return loop_state, data
 
 
@@ -176,7 +171,6 @@ def _describe_failure(
     loaded: Loaded,
     part: range,
     costs: np.ndarray,
-    saved: Path | None,
 ) -> str:
     """Return the error message for steps of a chunk that produced a non-finite value."""
     training.report.note("not finite: looking for the step")
@@ -185,4 +179,4 @@ def _describe_failure(
     steps = None if source.size is None else -(-source.size // program.batch_size)
     where = failures.locate_failure_in_chunk(program, state, loaded.chunk, part, epoch + 1, epoch_start, steps)
     bad = costs[~np.isfinite(costs)]
-    return failure_message(training.saving, epoch + 1, {"cost": float(bad[0])} if bad.size else {}, where, saved)
+    return failure_message(training.saving, epoch + 1, {"cost": float(bad[0])} if bad.size else {}, where)

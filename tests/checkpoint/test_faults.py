@@ -149,7 +149,10 @@ def test_a_fault_in_writing_parameters_keeps_the_previous_file(operation, tmp_pa
 def test_a_fit_on_a_full_disk_raises_and_resumes_when_there_is_room(tmp_path):
     whole = fit()
     with pytest.MonkeyPatch.context() as patch:
-        fail(patch, "write", 7, errno.ENOSPC)  # a checkpoint of fit has four files
+        opened = builtins.open
+        full = Failing(1, errno.ENOSPC)
+        open_ = lambda path, *args: (full.open if "step-00000010" in str(path) else opened)(path, *args)
+        patch.setattr(atomic, "open", open_, raising=False)
         with pytest.raises(OSError, match=r"No space left on device.*step-00000010"):
             fit(checkpoint_dir=tmp_path)
     assert store.latest(tmp_path).name == "step-00000005"

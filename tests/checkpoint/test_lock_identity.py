@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fnn.checkpoint import CheckpointWarning, LockedError, manifest, store
+from fnn.checkpoint import CheckpointWarning, LockedError, manifest, store, writing
 from tests.support.checkpoint_files import STATE, names
 from tests.support.training import bits
 from tests.support.training import small_fit as fit
@@ -48,11 +48,11 @@ def test_a_training_does_not_write_into_a_folder_that_replaced_its_own(again, tm
 def test_a_folder_that_is_replaced_while_a_checkpoint_is_written_is_not_pruned(tmp_path):
     folder = tmp_path / "run"
     with store.open_folder(folder) as held:
-        path = store.write(held, 1, {manifest.STATE: STATE})
+        path = writing.write(held, 1, {manifest.STATE: STATE})
         os.rename(folder, tmp_path / "moved")
         other = store.save(folder, STATE, step=1)
         with pytest.raises(LockedError, match="removed or replaced"):
-            store.write(held, 1, {manifest.STATE: STATE})
+            writing.write(held, 1, {manifest.STATE: STATE})
         assert names(folder) == [other.name] == names(tmp_path / "moved") == [path.name]
 
 
