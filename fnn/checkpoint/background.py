@@ -45,6 +45,7 @@ class Saves:
         self._memory: dict[str, dict[str, np.ndarray]] = {}
         self._path: Path | None = None  # of the save under way
         self._thread: threading.Thread | None = None  # that writes it, in process 0
+        self._ended = threading.Event()
         self._failed: list[BaseException] = []  # why it failed
         self._cancelled = False
 
@@ -95,9 +96,12 @@ class Saves:
                 pass
             except BaseException as error:
                 self._failed.append(error)
+            finally:
+                self._ended.set()
 
-        # not a daemon: the interpreter waits for the thread before it ends
-        self._thread = threading.Thread(target=work, name="fnn checkpoint")
+        self._ended.clear()
+        # not a daemon, even if this thread is one: the interpreter waits for it before it ends
+        self._thread = threading.Thread(target=work, name="fnn checkpoint", daemon=False)
         try:
             self._thread.start()
         except RuntimeError:  # the system has no more threads, or the interpreter is ending
@@ -126,15 +130,16 @@ class Saves:
         self.newest = path
 
     def _join(self) -> None:
-        """Wait for the thread to end."""
+        """Wait for the thread to end. (A `join` that is interrupted takes it for ended: Python 3.11.)"""
         if self._thread is None:
             return
         try:
-            self._thread.join()
+            self._ended.wait()
         except BaseException:
             self._cancelled = True
-            self._thread.join()
+            self._ended.wait()
             raise
+        self._thread.join()
         self._thread = None
 
     def settle(self) -> Path | None:
