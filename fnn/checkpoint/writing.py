@@ -109,7 +109,8 @@ def prepare(
         if agreement.is_main_process():
             shutil.rmtree(temporary, ignore_errors=True)
         raise
-    described = {"step": step, "trees": {name: tensors.description(tree) for name, tree in leaves.items()}, **extra}
+    described = {"step": step, "trees": {name: tensors.description(tree) for name, tree in leaves.items()}}
+    described |= json.loads(manifest.encode(extra))  # a copy: the caller may change what it passed
     return Prepared(held, path, temporary, arrays, entries, replaced, described)
 
 

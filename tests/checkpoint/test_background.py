@@ -188,7 +188,7 @@ print(after - before)
 
 @pytest.mark.slow
 def test_a_save_takes_at_most_one_more_copy_of_the_state(tmp_path):
-    """The peak of the process's memory grows by one state of 128 MiB, but for what the allocator keeps or gives back."""
+    """The peak of the process's memory grows by one state of 128 MiB, but for what the allocator keeps."""
     command = [sys.executable, "-c", MEMORY, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr
