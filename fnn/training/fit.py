@@ -95,9 +95,8 @@ def fit(
       validation: held-out `(x, y)` or `(x, y, weight)`, evaluated after each epoch. Required by `patience`.
       metrics: names mapped to functions (prediction, target) -> values (batch,). Default: the metrics of the loss.
       patience: stop after this many epochs without a lower validation cost, and return the state with the lowest.
-      checkpoint_dir: folder for checkpoints, from which a later call can resume. `fit` saves every `checkpoint_every`
-        epochs and at the end, in a thread; `fit` ends when the last one is durable. A folder that holds checkpoints is
-        refused unless `resume` is True.
+      checkpoint_dir: folder for checkpoints to resume from. A thread writes one every `checkpoint_every` epochs and at
+        the end; `fit` ends when the last is durable. A folder that holds some is refused unless `resume` is True.
       checkpoint_every: epochs between two checkpoints.
       checkpoint_every_steps: also save a checkpoint every this many steps, including inside an epoch. Default: only
         whole epochs.

@@ -167,6 +167,14 @@ def test_a_signal_while_fit_waits_for_the_last_checkpoint(number, error, tmp_pat
     assert threads() == []
 
 
+def test_a_signal_is_not_lost_if_the_last_checkpoint_fails(tmp_path, capsys):
+    interrupt = lambda epoch, *_: signal.raise_signal(signal.SIGINT) if epoch == 2 else None
+    with failing("finish_folder"), pytest.raises(KeyboardInterrupt) as caught:
+        small_fit(epochs=4, checkpoint_dir=tmp_path, callback=interrupt)
+    assert SECOND in str(caught.value.__cause__)
+    assert "saved" not in capsys.readouterr().err
+
+
 def test_a_second_interrupt_gives_the_checkpoint_up(whole, tmp_path, capsys):
     with interrupted_while_it_waits(signal.SIGINT, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         small_fit(checkpoint_dir=tmp_path)
