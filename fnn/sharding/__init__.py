@@ -16,7 +16,8 @@ and `sweep` takes a `mesh`.
 |---|---|---|
 | `data_parallel(mesh)` | sharded over the axis "data" | replicated |
 | `tensor_parallel(mesh, rules)` | sharded over "data" if the mesh has it | sharded by rules over their paths |
-| either, with `split_optimizer=True` | as above | as above; optimizer state sharded over "data" (ZeRO-1) |
+| `fully_sharded(mesh, rules)` | sharded over "data" | sharded over "data", with gradients and optimizer state |
+| the first two, with `split_optimizer=True` | as above | as above; optimizer state sharded over "data" (ZeRO-1) |
 
 `dense_pairs(network)` makes rules that shard dense layers in turn by columns and by rows (Shoeybi et al. 2019):
 
@@ -115,8 +116,8 @@ from fnn.sharding.layout import Layout as Layout
 from fnn.sharding.layout import auto_mesh as auto_mesh
 from fnn.sharding.layout import batch_sharding as batch_sharding
 from fnn.sharding.layout import data_parallel as data_parallel
+from fnn.sharding.layout import fully_sharded as fully_sharded
 from fnn.sharding.layout import replicated as replicated
-from fnn.sharding.layout import shardings as shardings
 from fnn.sharding.layout import tensor_parallel as tensor_parallel
 from fnn.sharding.layout import with_auto_axes as with_auto_axes
 from fnn.sharding.placement import constrained as constrained
@@ -126,3 +127,4 @@ from fnn.sharding.process_rows import devices as devices
 from fnn.sharding.process_rows import rows_of_process as rows_of_process
 from fnn.sharding.rows import Rows as Rows
 from fnn.sharding.rows import place as place
+from fnn.sharding.specs import shardings as shardings

@@ -13,7 +13,8 @@ from jax.sharding import AxisType, NamedSharding
 from jaxtyping import PyTree
 
 from fnn.sharding import agreement
-from fnn.sharding.layout import Layout, auto_mesh, batch_sharding, replicated, shardings
+from fnn.sharding.layout import Layout, auto_mesh, batch_sharding, replicated
+from fnn.sharding.specs import shardings
 from fnn.types import Params, TrainState
 
 P = ParamSpec("P")
