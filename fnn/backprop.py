@@ -17,6 +17,7 @@ from fnn.checks.host_values import value_of
 from fnn.checks.targets import inputs
 from fnn.dtypes import wide, widest
 from fnn.row_weights import cycle_rows, finite_rows, replace_rows, values_with_weight
+from fnn.split_params import arrays, before_backward, gathered, split_params
 from fnn.types import Layer, Loss, Params, PRNGKey
 from fnn.weights import IsWeight, add_scaled_weights, check_is_weight, check_weights, is_weight, squared_norm
 
@@ -31,8 +32,7 @@ class Evaluation(NamedTuple):
 
 
 ForwardBackward = Callable[..., Evaluation]
-"""(params, x, y, weight=None, key=None, memory=None) -> Evaluation.
-If `memory` is given, x continues the sequences that the memory has read."""
+"""(params, x, y, weight=None, key=None, memory=None) -> Evaluation; x continues the sequences of the memory."""
 
 
 def example_weights(values: Array, weight: ArrayLike | None) -> Array:
@@ -142,20 +142,22 @@ def make_forward_backward(
 
     def forward(params: Params, x: Array, key: PRNGKey | None, memory: Any) -> tuple[Array, Any, Any]:
         if memory is not None and network.stream is not None:
-            return network.stream.advance(params, memory, x, key)
+            return network.stream.advance(gathered(params), memory, x, key)
         return *protocol.forward("value_and_grad", "network", network, params, x, key), None
 
     def one_pass(
         params: Params, x: Array, y: Array, weight: Array | None, key: PRNGKey | None, memory: Any = None
     ) -> Evaluation:
         """J = Σ_i c_i L_i, dJ/dW = Σ_i c_i dL_i/dW, where a memory is a constant"""
+        params = split_params(params)
         prediction, network_residuals, memory = forward(params, x, key, memory)
         values, loss_residuals = protocol.loss_forward("value_and_grad", loss, prediction, y)
         values = checks.per_example("value_and_grad", f"the values of {loss.name or 'the loss'}", values, x)
         shares = example_weights(values, weight)
         dprediction = protocol.loss_backward("value_and_grad", loss, loss_residuals, shares, prediction)
+        params, dprediction = before_backward(params, dprediction)
         dparams, _ = protocol.backward("value_and_grad", "network", network, params, network_residuals, dprediction)
-        return Evaluation(weighted_mean(values, weight), prediction, dparams, memory)
+        return Evaluation(weighted_mean(values, weight), prediction, arrays(dparams), memory)
 
     def forward_backward(
         params: Params, x: ArrayLike, y: ArrayLike, weight: Any = None, key: PRNGKey | None = None, memory: Any = None
@@ -181,9 +183,7 @@ def make_forward_backward(
     return forward_backward
 
 
-def _check_batch(
-    x: ArrayLike, y: ArrayLike, weight: ArrayLike | None, key: PRNGKey | None
-) -> tuple[Array, Array, Array | None]:
+def _check_batch(x: ArrayLike, y: ArrayLike, weight: Any, key: PRNGKey | None) -> tuple[Array, Array, Array | None]:
     """Return x, y and weight as arrays with one row per example."""
     if key is not None:
         checks.key("value_and_grad", key)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each group may import from itself and from the groups above it.
 GROUPS = (
-    ("types", "dtypes", "checks", "hashing", "display"),
+    ("types", "dtypes", "checks", "hashing", "display", "split_params"),
     ("init", "weights", "descent", "row_weights", "losses", "metrics", "optimizers", "backprop"),
     ("layers",),
     ("sharding",),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from fnn.checks.errors import describe, fail
+from fnn.split_params import arrays, for_layer, split_like
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -41,6 +42,7 @@ def forward(
         ...
     TypeError: fit: the forward of network (double) must take (params, x, key=None), got (params, x)
     """
+    params = for_layer(layer, params)
     result = _call(function, "forward", argument, layer, "(params, x, key=None)", params, x, key)
     return _pair(function, "forward", argument, layer, "(y, residuals)", result)
 
@@ -56,11 +58,19 @@ def backward(
     if not hasattr(dy, "shape"):
         name = _name(layer, "backward")
         raise fail(function, "dy", f"an array, the dx of what follows {argument} ({name})", dy, TypeError)
+    dparams, dx = _backward(function, argument, layer, for_layer(layer, params), residuals, dy)
+    return split_like(dparams, params), dx
+
+
+def _backward(
+    function: str, argument: str, layer: Layer, params: Params, residuals: Residuals, dy: Array
+) -> tuple[Params, Any]:
     result = _call(function, "backward", argument, layer, "(params, residuals, dy)", params, residuals, dy)
-    dparams, dx = _pair(function, "backward", argument, layer, "(dparams, dx)", result)
+    returned, dx = _pair(function, "backward", argument, layer, "(dparams, dx)", result)
+    params, dparams = arrays(params), arrays(returned)
     if _like(dparams, params):
         _check_dtypes(function, argument, layer, params, dparams)
-        return dparams, dx
+        return returned, dx
     if _like(dx, params):
         raise _fail(function, "backward", argument, layer, "return (dparams, dx)", "(dx, dparams)")
     if jax.tree.structure(dparams) != jax.tree.structure(params):
@@ -73,7 +83,7 @@ def backward(
             summed = jnp.ndim(grad) == jnp.ndim(param) + 1 and jnp.shape(grad)[1:] == jnp.shape(param)
             advice = "A sum over the batch is missing." if summed else None
             raise _fail(function, "backward", argument, layer, expected, str(jnp.shape(grad)), advice=advice)
-    return dparams, dx
+    return returned, dx
 
 
 def loss_forward(function: str, loss: Any, prediction: Array, target: Array) -> tuple[Array, Residuals]:

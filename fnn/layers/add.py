@@ -14,6 +14,7 @@ from fnn.dtypes import widest
 from fnn.layers.combinators import calibrated, check_entries, each_layer, smallest_vocabulary, split_key
 from fnn.layers.equal_layers import init_each
 from fnn.layers.streams import add_stream
+from fnn.split_params import passes_params
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -59,6 +60,7 @@ def add(*layers: Layer) -> Layer:
     def join(x: Any, outputs: Sequence[Array], residuals: Sequence[Residuals]) -> tuple[Array, Residuals]:
         return total(outputs), (tuple(residuals), tuple(y[:0] for y in outputs), _no_rows(x))
 
+    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = Σ_i f_i(x)"""
         each = enumerate(zip(layers, per_layer(params), split_key(key, len(layers)), strict=True))

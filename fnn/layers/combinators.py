@@ -12,6 +12,7 @@ from fnn.dtypes import widest
 from fnn.layers.activations import identity
 from fnn.layers.equal_layers import init_each
 from fnn.layers.streams import residual_stream, serial_stream
+from fnn.split_params import for_layer, passes_params, split_like
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -24,7 +25,8 @@ def calibrated(layer: Layer, params: Params, x: Array) -> tuple[Params, Array]:
     """Return the calibrated parameters of a layer, and its output y."""
     if layer.calibrate is None:
         return params, protocol.forward("calibrate", "layer", layer, params, x)[0]
-    return layer.calibrate(params, x)
+    params_after, y = layer.calibrate(for_layer(layer, params), x)
+    return split_like(params_after, params), y
 
 
 def smallest_vocabulary(layers: tuple[Layer, ...]) -> int | None:
@@ -73,6 +75,7 @@ def serial(*layers: Layer) -> Layer:
     def init(key: PRNGKey) -> Params:
         return init_each(layers, key)
 
+    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
         residuals = []
@@ -162,6 +165,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         dtype = widest(y, s)
         return y.astype(dtype) + s.astype(dtype)
 
+    @passes_params
     def forward(params: Residual, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(x) + s(x)"""
         (y, r), (s, q) = (

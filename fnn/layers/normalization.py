@@ -14,7 +14,9 @@ from jaxtyping import Array, Float
 
 from fnn import checks
 from fnn.dtypes import wide, widened, widest
+from fnn.layers.combinators import calibrated
 from fnn.layers.streams import per_position
+from fnn.split_params import arrays
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -225,4 +227,4 @@ def calibrate(network: Layer, params: Params, x: Array) -> Params:
     Array([2.], dtype=float32)
     """
     checks.layer("calibrate", "network", network)
-    return params if network.calibrate is None else network.calibrate(params, x)[0]
+    return arrays(params if network.calibrate is None else calibrated(network, params, x)[0])

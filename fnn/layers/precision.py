@@ -14,6 +14,7 @@ from fnn.dtypes import wide, widest
 from fnn.layers.lengths import split_lengths
 from fnn.layers.matmul import rounded
 from fnn.layers.normalization import BatchNorm
+from fnn.split_params import passes_params
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 LossScale = Callable[[Array], Array]
@@ -98,9 +99,10 @@ def mixed_precision(
 
     def lower_node(node: Params) -> Params:
         if isinstance(node, BatchNorm):  # a variance above 65504 would be infinite in float16
-            return node._replace(gamma=lower_node(node.gamma), beta=lower_node(node.beta))
+            return node._replace(**jax.tree.map(lower_node, {"gamma": node.gamma, "beta": node.beta}))
         return node.astype(compute_dtype) if jnp.issubdtype(node.dtype, jnp.floating) else node
 
+    @passes_params
     def forward(params: Params, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(params, x), computed in compute_dtype"""
         x, lengths = split_lengths("mixed_precision", x)

@@ -11,6 +11,7 @@ from fnn.checks import protocol
 from fnn.dtypes import wide
 from fnn.layers.combinators import calibrated, split_key
 from fnn.layers.lengths import check_lengths, in_sequence, join_lengths, nan_if_impossible, positions_and_lengths
+from fnn.split_params import passes_params
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -76,6 +77,7 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
             raise checks.fail("ragged", "x", "of shape (batch, time, ...)", x)
         return x
 
+    @passes_params
     def forward(params: Ragged, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = g((f(x), lengths(x)))"""
         p, q = checks.fields("ragged", params, Ragged)

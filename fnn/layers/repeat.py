@@ -9,6 +9,7 @@ from jaxtyping import Array
 from fnn import checks
 from fnn.checks import protocol
 from fnn.layers.combinators import calibrated
+from fnn.split_params import passes_params
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 
@@ -50,6 +51,7 @@ def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
         first = _first(params, n)
         return _cast(jax.eval_shape(lambda p, x: protocol.forward("repeat", "layer", layer, p, x)[0], first, x), x)
 
+    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f(params_l, a_{l-1}), a_0 = x"""
         keys = None if key is None else jax.random.split(key, n)

@@ -12,6 +12,7 @@ from fnn.init import Initializer, normal
 from fnn.layers.combinators import calibrated, split_key
 from fnn.layers.embedding import Embedding, embedding
 from fnn.layers.matmul import weight_gradient
+from fnn.split_params import gathered, passes_params, split_like
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 _small_normal = normal(0.02)
@@ -72,8 +73,10 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         dtype = widest(h, params.w)
         return h.astype(dtype) @ params.w.astype(dtype).T
 
+    @passes_params
     def forward(params: TiedEmbedding, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """Z = H Wᵀ, H = f(E), E = rows x of W"""
+        params = params._replace(w=gathered(params.w))
         e, ids = embed(params, x)
         h, r = protocol.forward("tied_embedding", "layer", layer, params.layer, e, key)
         return project(params, h), (ids, r, h)
@@ -81,16 +84,18 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
     def backward(params: TiedEmbedding, residuals: Residuals, dz: Array) -> tuple[TiedEmbedding, Any]:
         """dH = dZ W, dE = dH ∂f/∂E, dW = dZᵀ H + Σ_{t: x_t = k} dE_t in row k"""
         ids, r, h = residuals
+        given, params = params.w, params._replace(w=gathered(params.w))
         dh = (dz @ params.w.astype(dz.dtype)).astype(h.dtype)
         dlayer, de = protocol.backward("tied_embedding", "layer", layer, params.layer, r, dh)
         rows, dx = lookup.backward(Embedding(params.w), ids, de)
         dtype = wide(params.w)
         dw = weight_gradient(dz, h, jnp.zeros_like(params.w, dtype)) + rows.w.astype(dtype)
-        return TiedEmbedding(dw.astype(params.w.dtype), dlayer), dx
+        return TiedEmbedding(split_like(dw.astype(params.w.dtype), given), dlayer), dx
 
     def calibrate(params: TiedEmbedding, x: Array) -> tuple[TiedEmbedding, Array]:
-        p, h = calibrated(layer, params.layer, embed(params, x)[0])
-        return params._replace(layer=p), project(params, h)
+        whole = params._replace(w=gathered(params.w))
+        p, h = calibrated(layer, params.layer, embed(whole, x)[0])
+        return params._replace(layer=p), project(whole, h)
 
     return Layer(
         init,

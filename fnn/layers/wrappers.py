@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from fnn import checks
 from fnn.checks import protocol
+from fnn.split_params import gathered, passes_params
 from fnn.types import Layer, Params, PRNGKey, Residuals, Stream
 
 
@@ -33,6 +34,7 @@ def autodiff(layer: Layer) -> Layer:
     """
     stream = checks.layer("autodiff", "layer", layer).stream
 
+    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         run = lambda params, x: protocol.forward("autodiff", "layer", layer, params, x, key)[0]
         return jax.vjp(run, params, x)
@@ -111,6 +113,7 @@ def remat(layer: Layer) -> Layer:
     """
     stream = checks.layer("remat", "layer", layer).stream
 
+    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         return protocol.forward("remat", "layer", layer, params, x, key)[0], (x, key)
 
@@ -119,7 +122,7 @@ def remat(layer: Layer) -> Layer:
         # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)
         x, dy = jax.lax.optimization_barrier((x, dy))
         if memory and stream is not None:
-            _, residuals, _ = stream.advance(params, memory[0], x, key)
+            _, residuals, _ = stream.advance(gathered(params), memory[0], x, key)
         else:
             _, residuals = protocol.forward("remat", "layer", layer, params, x, key)
         return protocol.backward("remat", "layer", layer, params, residuals, dy)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import jax
-from jax.sharding import AxisType, NamedSharding
-from jaxtyping import PyTree
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, auto_mesh, batch_sharding, replicated
-from fnn.sharding.specs import shardings
+from fnn.sharding.specs import entries_of, shardings
+from fnn.split_params import Split, splitting
 from fnn.types import Params, TrainState
 
 P = ParamSpec("P")
@@ -40,15 +41,37 @@ def on_auto_mesh(function: Callable[P, R]) -> Callable[P, R]:
 
 def constrain(tree: PyTree, targets: PyTree) -> PyTree:
     """Constrain a tree inside jit to one NamedSharding or a tree of them."""
+    return jax.lax.with_sharding_constraint(tree, _in_context(targets))
+
+
+def _in_context(targets: PyTree) -> PyTree:
+    """Return shardings over the mesh that a program is traced for, if there is one."""
     context = jax.sharding.get_abstract_mesh()
     if not context.empty and all(kind == AxisType.Auto for kind in context.axis_types):  # inside auto_axes
-        targets = jax.tree.map(lambda target: NamedSharding(context, target.spec), targets)
-    return jax.lax.with_sharding_constraint(tree, targets)
+        return jax.tree.map(lambda target: NamedSharding(context, target.spec), targets)
+    return targets
 
 
 def constrain_like(layout: Layout, tree: PyTree, params: Params) -> PyTree:
     """Constrain a tree inside jit to `shardings(layout, tree, params)`."""
     return constrain(tree, shardings(layout, tree, params))
+
+
+def split_params(layout: Layout, params: Params) -> Params:
+    """Return parameters for a network inside jit: with `Split` leaves, if the layout splits them over "data"."""
+    if not layout.split_params:
+        return params
+    split, whole = (
+        _in_context(shardings(one, params, params)) for one in (layout, layout._replace(split_params=False))
+    )
+
+    def of_leaf(leaf: Array, split: NamedSharding, whole: NamedSharding) -> Array | Split:
+        if split.spec == whole.spec:
+            return leaf
+        full = lambda sharding: NamedSharding(sharding.mesh, PartitionSpec(*entries_of(sharding.spec, leaf.ndim)))
+        return Split(leaf, full(split), full(whole))
+
+    return jax.tree.map(of_leaf, params, split, whole)
 
 
 def constrained(layout: Layout, step: Callable) -> Callable:
@@ -78,7 +101,8 @@ def constrained(layout: Layout, step: Callable) -> Callable:
     """
 
     def constrained_step(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
-        state, out = step(state, constrain(batch, batch_sharding(layout)))
+        with splitting(functools.partial(split_params, layout)):
+            state, out = step(state, constrain(batch, batch_sharding(layout)))
         return constrain_like(layout, state, state.params), constrain(out, replicated(layout))
 
     def on_any_axes(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:

@@ -180,6 +180,12 @@ def constrain_tree(data: Examples, tree: PyTree, params: Params) -> PyTree:
     return tree if layout is None else placement.constrain_like(layout, tree, params)
 
 
+def split_params(data: Examples, params: Params) -> Params:
+    """Return the parameters for the network inside jit, as the examples' layout splits them."""
+    layout = layout_of(data)
+    return params if layout is None else placement.split_params(layout, params)
+
+
 def take(data: Examples, index: Int[Array, " batch"]) -> Batch:
     """Return the examples at valid indices; on a mesh, sharded over "data"."""
     if not isinstance(data, Rows):

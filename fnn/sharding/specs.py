@@ -59,17 +59,18 @@ def _divisible(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]) -> l
     """
     if DATA in axes_of(spec):
         return []
-    entries, devices = _entries(spec, shape), layout.mesh.shape[DATA]
+    entries, devices = entries_of(spec, len(shape)), layout.mesh.shape[DATA]
     fits = [i for i, size in enumerate(shape) if size and size % (_num_shards(layout, entries[i]) * devices) == 0]
     return sorted(fits, key=lambda i: entries[i] is not None)
 
 
-def _entries(spec: PartitionSpec, shape: tuple[int, ...]) -> list[Any]:
-    return [*spec, *[None] * (len(shape) - len(spec))]
+def entries_of(spec: PartitionSpec, ndim: int) -> list[Any]:
+    """Return the entries of a spec, one for each axis of an array."""
+    return [*spec, *[None] * (ndim - len(spec))]
 
 
 def _add_data(spec: PartitionSpec, shape: tuple[int, ...], dimension: int) -> PartitionSpec:
-    entries = _entries(spec, shape)
+    entries = entries_of(spec, len(shape))
     entries[dimension] = (*axes_of(PartitionSpec(entries[dimension])), DATA)
     return PartitionSpec(*entries)
 
@@ -85,7 +86,7 @@ def _split_over_data(layout: Layout, spec: PartitionSpec, shape: tuple[int, ...]
 
     Of equal ones it is the last. The first of three or more comes last, since it may count the copies of `repeat`.
     """
-    entries = _entries(spec, shape)
+    entries = entries_of(spec, len(shape))
     preference = lambda i: (entries[i] is None, i > 0 or len(shape) < 3, shape[i], i)
     fits = _divisible(layout, spec, shape)
     return _add_data(spec, shape, max(fits, key=preference)) if fits else spec

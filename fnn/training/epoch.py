@@ -116,7 +116,7 @@ def report(
     """
     logs = {name: _mean_of_steps(values, weight) for name, values in logs.items()}
     if validation is not None:
-        params = calibrate(program.network, params, rows.inputs_with_weight(data))
+        params = calibrate(program.network, rows.split_params(data, params), rows.inputs_with_weight(data))
         batch_size = evaluation_batch(program.batch_size)
         values = per_example(program.network, program.loss, program.metrics, params, validation, batch_size)
         logs |= {f"validation_{name}": value for name, value in means(values, rows.all_rows(validation)).items()}

@@ -20,7 +20,7 @@ from fnn.sharding import agreement
 from fnn.sharding.layout import Layout, check_layout, describe
 from fnn.sharding.placement import on_auto_mesh, place_params
 from fnn.sharding.process_rows import min_rows, spans_processes
-from fnn.sharding.rows import Examples, Rows, all_rows, fetch_rows, num_examples, shard_rows
+from fnn.sharding.rows import Examples, Rows, all_rows, fetch_rows, num_examples, shard_rows, split_params
 from fnn.training import signals
 from fnn.training.compiled import compiled
 from fnn.training.data_checks import as_array, check_data, check_targets, metric_pairs
@@ -35,6 +35,7 @@ _KEPT = 16  # programs of `predict`, and as many of `evaluate`: an ensemble may 
 
 @compiled(static=3, kept=_KEPT, numerics=lambda numerics, *_: numerics)
 def _predict(numerics: Numerics, network: Layer, batch_size: int | None, params: Params, x: Examples) -> Array:
+    params = split_params(x, params)
     return in_batches(lambda x: protocol.forward("predict", "network", network, params, x)[0], x, batch_size)
 
 

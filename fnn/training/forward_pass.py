@@ -12,7 +12,7 @@ from fnn.checks import protocol
 from fnn.data.arrays import unpack_batch
 from fnn.dtypes import widest
 from fnn.sharding.layout import num_batch_shards
-from fnn.sharding.rows import Examples, Rows, map_by_device, merge_devices, num_examples, split_by_device
+from fnn.sharding.rows import Examples, Rows, map_by_device, merge_devices, num_examples, split_by_device, split_params
 from fnn.training.step import metric_values
 from fnn.types import Batch, Layer, Loss, Metrics, Params
 
@@ -55,6 +55,7 @@ def per_example(
         out = {"cost": values} | metric_values("evaluate", metrics, prediction, y)
         return {name: value.astype(widest(value, jnp.float32)) for name, value in out.items()}
 
+    params = split_params(data, params)
     values = in_batches(of_batch, data, batch_size)
     return {name: value[: num_examples(data)] for name, value in values.items()}
 

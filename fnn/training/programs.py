@@ -199,5 +199,5 @@ def end_epoch(program: Program, carry: Carry, outs: PyTree, data: Examples, vali
 @compiled_program()
 def copy_state(program: Program, state: TrainState, data: Examples) -> TrainState:
     """A copy of the state for use outside of the training: own buffers, and calibrated population statistics."""
-    params = calibrate(program.network, state.params, rows.inputs_with_weight(data))
+    params = calibrate(program.network, rows.split_params(data, state.params), rows.inputs_with_weight(data))
     return rows.constrain_tree(data, jax.tree.map(jnp.copy, state._replace(params=params)), params)

@@ -18,6 +18,7 @@ from fnn.layers.lengths import (
     reverse,
     split_lengths,
 )
+from fnn.split_params import passes_params
 from fnn.types import Layer, Params, PRNGKey, Residuals
 
 
@@ -79,6 +80,7 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
         dtype = widest(y, z)
         return jnp.concatenate([y.astype(dtype), reverse(z, lengths).astype(dtype)], axis=-1)
 
+    @passes_params
     def apply(params: Bidirectional, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """Y = [f(X), R g(R X)]"""
         ways, lengths = both_ways(params, x)

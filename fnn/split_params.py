@@ -1,0 +1,125 @@
+"""Parameters that are split over devices, as the layers of a network see them.
+
+A program that trains with split parameters gives the network a tree whose leaves are `Split`. Combinators hand them on.
+`fnn.checks.protocol` gathers them for the one layer that computes with them, and splits its gradient again. So XLA has
+the whole parameters of one layer at a time, and sends parameters rather than the outputs of layers.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from fnn.types import Layer, Params
+
+_PASSES_PARAMS = "passes_params"
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["array"], meta_fields=["split", "whole"])
+@dataclass(frozen=True)
+class Split:
+    """A parameter or its gradient, of which each device holds a shard.
+
+    Attributes:
+      array: the parameter. Inside `repeat` it is that of one copy, without the leading axis.
+      split: its sharding; the spec has an entry for each axis, also for the leading one.
+      whole: the sharding that layers compute with.
+    """
+
+    array: Array
+    split: NamedSharding
+    whole: NamedSharding
+
+
+_split: ContextVar[Callable[[Params], Params]] = ContextVar("split", default=lambda params: params)
+
+
+@contextlib.contextmanager
+def splitting(split: Callable[[Params], Params]) -> Iterator[None]:
+    """Let `split_params` return split(params) while a step is traced."""
+    token = _split.set(split)
+    try:
+        yield
+    finally:
+        _split.reset(token)
+
+
+def split_params(params: Params) -> Params:
+    """Return the parameters for the network of the step that is being traced: as they are split."""
+    return _split.get()(params)
+
+
+def before_backward(params: Params, dy: Array) -> tuple[Params, Array]:
+    """Return the parameters and the gradient with which the backward pass begins.
+
+    What is gathered of split parameters for the forward pass is not kept: without the barrier, XLA would merge it with
+    what is gathered for the backward pass.
+    """
+    is_any_split = any(map(_is_split, jax.tree.leaves(params, is_leaf=_is_split)))
+    return jax.lax.optimization_barrier((params, dy)) if is_any_split else (params, dy)
+
+
+def passes_params(forward: Function) -> Function:
+    """Mark the forward of a layer that does not compute with its parameters, but passes them to other layers.
+
+    It and the layer's other functions then get `Split` leaves.
+    """
+    vars(forward)[_PASSES_PARAMS] = (
+        None  # None is not part of the description of a training: see fnn.training.description
+    )
+    return forward
+
+
+def for_layer(layer: Layer, params: Params) -> Params:
+    """Return the parameters that the functions of a layer take: whole, unless the layer passes them on."""
+    return params if _PASSES_PARAMS in getattr(layer.forward, "__dict__", ()) else gathered(params)
+
+
+def gathered(params: Params) -> Params:
+    """Return the parameters, whole on each device.
+
+    >>> import jax.numpy as jnp
+    >>> gathered((jnp.ones(2),))
+    (Array([1., 1.], dtype=float32),)
+    """
+    return jax.tree.map(
+        lambda leaf: _constrain(leaf.array, leaf.whole) if _is_split(leaf) else leaf, params, is_leaf=_is_split
+    )
+
+
+def split_like(tree: PyTree, params: Params) -> PyTree:
+    """Return a gradient, or other parameters, of a layer split as its parameters are."""
+    if jax.tree.structure(tree) == jax.tree.structure(params):
+        return tree
+
+    def split(param: Any, leaf: Any) -> Any:
+        return Split(_constrain(leaf, param.split), param.split, param.whole) if _is_split(param) else leaf
+
+    return jax.tree.map(split, params, tree, is_leaf=_is_split)
+
+
+def arrays(tree: PyTree) -> PyTree:
+    """Return the arrays of `Split` leaves, each device with its shards.
+
+    >>> import jax.numpy as jnp
+    >>> arrays((jnp.ones(2),))
+    (Array([1., 1.], dtype=float32),)
+    """
+    return jax.tree.map(lambda leaf: leaf.array if _is_split(leaf) else leaf, tree, is_leaf=_is_split)
+
+
+def _is_split(leaf: Any) -> bool:
+    return isinstance(leaf, Split)
+
+
+def _constrain(array: Array, sharding: NamedSharding) -> Array:
+    """Constrain an array, which may lack the first axes of the spec."""
+    spec = PartitionSpec(*sharding.spec[len(sharding.spec) - array.ndim :])
+    return jax.lax.with_sharding_constraint(array, NamedSharding(sharding.mesh, spec))
