@@ -16,13 +16,21 @@ and `sweep` takes a `mesh`.
 |---|---|---|
 | `data_parallel(mesh)` | sharded over the axis "data" | replicated |
 | `tensor_parallel(mesh, rules)` | sharded over "data" if the mesh has it | sharded by rules over their paths |
-| `fully_sharded(mesh, rules)` | sharded over "data" | sharded over "data", with gradients and optimizer state |
+| `fully_sharded(mesh, rules)` | sharded over "data" | all sharded over "data", gradients and optimizer state too (ZeRO-3) |
 | the first two, with `split_optimizer=True` | as above | as above; optimizer state sharded over "data" (ZeRO-1) |
 
 `dense_pairs(network)` makes rules that shard dense layers in turn by columns and by rows (Shoeybi et al. 2019):
 
     mesh = jax.make_mesh((2, 4), ("data", "model"))
     layout = fnn.sharding.tensor_parallel(mesh, fnn.sharding.dense_pairs(network), split_optimizer=True)
+
+`fully_sharded` is for networks that are too large for the memory of one device:
+
+    layout = fnn.sharding.fully_sharded(jax.make_mesh((8,), ("data",)))
+    state = fnn.init_state(network, optimizer, key, sharding=layout)
+
+Each device then holds an eighth of the parameters, gradients and optimizer state, also while they are initialised.
+`shardings(layout, params, params)` shows along which axis each parameter is split.
 
 The axes of the mesh may be Auto or Explicit. XLA's partitioner adds all communication. The compiled data-parallel
 step has one all-reduce, of the gradient and the cost. The steps of `make_epoch` and `fit` have no other communication
@@ -48,8 +56,8 @@ To run many epochs over the same arrays, put them onto the devices once:
 >>> costs.shape
 (2,)
 
-`tests/sharding/test_sharding.py` compares 20 steps on 1, 2, 4 and 8 virtual devices with one device. They agree to
-1e-5 in float32 and to 1e-12 in float64. It also counts what is communicated.
+`tests/sharding/test_sharding.py` and `test_fully_sharded.py` compare 20 steps on 1, 2, 4 and 8 virtual devices with one
+device. They agree to 1e-5 in float32 and to 1e-12 in float64. They also count what is communicated.
 
 Several processes
 -----------------

@@ -85,11 +85,30 @@ def tensor_parallel(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]], spli
 def fully_sharded(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]] = ()) -> Layout:
     """Return a layout that shards examples, parameters, gradients and optimizer state over "data".
 
-    This is FSDP, or ZeRO-3 (Rajbhandari et al. 2020; Zhao et al. 2023).
+    This is ZeRO-3 (Rajbhandari et al. 2020), also called FSDP (Zhao et al. 2023). Each parameter is split along its
+    largest axis that the number of devices n divides, its gradient and its optimizer state likewise. XLA gathers the
+    parameters of one layer at a time, once for forward and once for backward, and sums each gradient into its shards.
+    Let P, G and O be the bytes of parameters, gradients and optimizer state, and W those of the largest layer:
+
+    memory of a device = (P + G + O) / n + 2 W + its share of the activations
+
+    sent by a device in each step = (n - 1) / n · (2 P + G) bytes; data-parallel: (n - 1) / n · 2 G
+
+    With micro-batches, a step sends this for each of them.
+
+    - If n divides no axis of a parameter, each device holds it whole. `fnn.sharding.shardings` shows the choice.
+    - Build deep networks with `repeat(remat(block), copies)`: its loop gathers one copy at a time, W is one copy. In a
+      `serial`, XLA may gather layers early, and sum many gradients at once. On virtual CPU devices it sums all of
+      them at once, with an all-reduce in place of a reduce-scatter, which sends (n - 1) / n · 2 G.
+    - Of three or more axes, the first is split only if no other can be: it may count the copies of `repeat`, and XLA
+      then gathers all copies before the loop.
+    - `autodiff(layer)` keeps what forward gathered until backward. `mixed_precision` casts before it gathers.
+    - A step of your own gathers layer by layer if its gradient comes from `fnn.value_and_grad`. Otherwise XLA chooses.
 
     Args:
       mesh: a mesh with an axis named "data".
-      rules: pairs (regular expression, PartitionSpec) for the other axes, as in `tensor_parallel`.
+      rules: pairs (regular expression, PartitionSpec) for the other axes, as in `tensor_parallel`. Parameters are
+        split over "data" in addition.
 
     Raises:
       ValueError: if the mesh has no axis "data", or a rule names no axis of the mesh or is not a regular expression.
@@ -98,8 +117,8 @@ def fully_sharded(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]] = ()) -
     >>> import fnn, jax
     >>> layout = fully_sharded(jax.make_mesh((1,), ("data",)))
     >>> params = fnn.dense(3, 2).init(jax.random.key(0))
-    >>> tuple(fnn.sharding.shardings(layout, params, params).w.spec)
-    ('data', None)
+    >>> [tuple(leaf.spec) for leaf in fnn.sharding.shardings(layout, params, params)]
+    [('data', None), ('data',)]
     """
     layout = _make_layout("fully_sharded", mesh, rules, split_optimizer=False, needs_data=True)
     return layout._replace(split_params=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -66,7 +67,7 @@ def split_params(layout: Layout, params: Params) -> Params:
     )
 
     def of_leaf(leaf: Array, split: NamedSharding, whole: NamedSharding) -> Array | Split:
-        if split.spec == whole.spec:
+        if split.spec == whole.spec or not jnp.issubdtype(leaf.dtype, jnp.inexact):  # integers have no gradient
             return leaf
         full = lambda sharding: NamedSharding(sharding.mesh, PartitionSpec(*entries_of(sharding.spec, leaf.ndim)))
         return Split(leaf, full(split), full(whole))

@@ -24,22 +24,23 @@ def param_specs(layout: Layout, params: Params) -> dict[str, PartitionSpec]:
     Raises:
       ValueError: if a rule matches no parameter, or does not fit the shape of one.
     """
+    function = "fully_sharded" if layout.split_params else "tensor_parallel"
     specs, names = {}, [_path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     unused = next((rule for rule, _ in layout.rules if not any(re.fullmatch(rule, name) for name in names)), None)
     if unused is not None:
         expected = f"patterns that each match one of the parameters {names}"
-        raise checks.fail("tensor_parallel", "rules", expected, came=repr(unused))
+        raise checks.fail(function, "rules", expected, came=repr(unused))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = _path_name(path)
         spec = next((spec for rule, spec in layout.rules if re.fullmatch(rule, name)), PartitionSpec())
         if len(spec) > leaf.ndim:
             expected = f"specs of at most {leaf.ndim} entries for the parameter {name!r} of shape {tuple(leaf.shape)}"
-            raise checks.fail("tensor_parallel", "rules", expected, came=str(spec))
+            raise checks.fail(function, "rules", expected, came=str(spec))
         for size, entry in zip(leaf.shape, spec, strict=False):
             shards = _num_shards(layout, entry)
             if size % shards:
                 expected = f"specs whose axes divide the parameter {name!r} of shape {tuple(leaf.shape)}"
-                raise checks.fail("tensor_parallel", "rules", expected, came=f"size {size} over {shards} devices")
+                raise checks.fail(function, "rules", expected, came=f"size {size} over {shards} devices")
         specs[name] = _split_over_data(layout, spec, leaf.shape) if layout.split_params else spec
     return specs
 

@@ -1,10 +1,7 @@
 """Training on 1, 2, 4 and 8 virtual CPU devices equals training on one; what the devices communicate."""
 
-import json
+import functools
 import math
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,20 +14,11 @@ import fnn
 from experiments.planning.collectives import collectives, total_bytes
 from fnn import sharding
 from tests.support import over_devices
-from tests.support.children import environment
+from tests.support.children import over_virtual_devices
 
-ROOT = Path(__file__).resolve().parents[2]
+over = functools.partial(over_virtual_devices, "tests.support.over_devices")
 NARROW, WIDE = False, True
 RTOL = {NARROW: 1e-5, WIDE: 1e-12}
-
-
-def over(name: str, devices: int, x64: bool = False) -> dict[str, Any]:
-    """Run a function of tests/support/over_devices.py in a process that is killed if it hangs."""
-    command = [sys.executable, "-W", "error", "-m", "tests.support.over_devices", name, str(devices), str(x64)]
-    options = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True, "timeout": 280}
-    done = subprocess.run(command, check=False, **options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def all_cases(case: tuple[int, bool], *marks: pytest.MarkDecorator) -> list[Any]:

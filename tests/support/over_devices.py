@@ -238,11 +238,16 @@ TASKS: tuple[Callable[[int], dict[str, Any]], ...] = (
     resumes,
 )
 
-if __name__ == "__main__":
+
+def main(tasks: tuple[Callable[[int], Any], ...]) -> None:
+    """Run the task that the command line names, and print its result as JSON."""
     name, count, x64 = sys.argv[1:]
     jax.config.update("jax_num_cpu_devices", int(count))
     jax.config.update("jax_enable_x64", x64 == "True")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    tasks = {task.__name__: task for task in TASKS}
-    print(json.dumps(tasks[name](int(count))))
+    print(json.dumps({task.__name__: task for task in tasks}[name](int(count))))
+
+
+if __name__ == "__main__":
+    main(TASKS)
