@@ -100,7 +100,19 @@ def distances(n: int, *names: str) -> dict[str, float]:
 
 
 def trajectory(n: int) -> dict[str, float]:
-    return distances(n, "deep")
+    """Return the distance of 20 steps of `make_epoch` to those on one device: parameters, and costs."""
+    optimizer, data = fnn.adam(0.01), examples("mlp")
+    step, ends = fnn.make_step(DEEP, LOSS, optimizer, l2=0.01), []
+    for layout in (None, sharding.fully_sharded(mesh((n,), ("data",), AxisType.Explicit))):
+        params = params_of(DEEP, jax.random.key(0))
+        state = fnn.TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), jax.random.key(3))
+        epoch, costs = fnn.make_epoch(step, BATCH, sharding=layout), []
+        for _ in range(5):
+            state, more = epoch(state, data)
+            costs.append(np.asarray(more))
+        ends.append((state.params, costs))
+    check_shards(n, state)
+    return {"deep": max(map(distance, *ends))}
 
 
 def some_trajectories(n: int) -> dict[str, float]:
