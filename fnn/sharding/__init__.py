@@ -16,7 +16,7 @@ and `sweep` takes a `mesh`.
 |---|---|---|
 | `data_parallel(mesh)` | sharded over the axis "data" | replicated |
 | `tensor_parallel(mesh, rules)` | sharded over "data" if the mesh has it | sharded by rules over their paths |
-| `fully_sharded(mesh, rules)` | sharded over "data" | all sharded over "data", gradients and optimizer state too (ZeRO-3) |
+| `fully_sharded(mesh, rules)` | sharded over "data" | over "data", as are gradients and optimizer state (ZeRO-3) |
 | the first two, with `split_optimizer=True` | as above | as above; optimizer state sharded over "data" (ZeRO-1) |
 
 `dense_pairs(network)` makes rules that shard dense layers in turn by columns and by rows (Shoeybi et al. 2019):
