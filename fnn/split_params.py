@@ -52,7 +52,7 @@ def splitting(split: Callable[[Params], Params]) -> Iterator[None]:
 
 
 def split_params(params: Params) -> Params:
-    """Return the parameters for the network of the step that is being traced: as they are split."""
+    """Return the parameters for the network of the step that is being traced: with `Split` leaves if they are split."""
     return _split.get()(params)
 
 
@@ -62,8 +62,7 @@ def before_backward(params: Params, dy: Array) -> tuple[Params, Array]:
     What is gathered of split parameters for the forward pass is not kept: without the barrier, XLA would merge it with
     what is gathered for the backward pass.
     """
-    is_any_split = any(map(_is_split, jax.tree.leaves(params, is_leaf=_is_split)))
-    return jax.lax.optimization_barrier((params, dy)) if is_any_split else (params, dy)
+    return jax.lax.optimization_barrier((params, dy)) if _has_split(params) else (params, dy)
 
 
 def passes_params(forward: Function) -> Function:
@@ -71,9 +70,8 @@ def passes_params(forward: Function) -> Function:
 
     It and the layer's other functions then get `Split` leaves.
     """
-    vars(forward)[_PASSES_PARAMS] = (
-        None  # None is not part of the description of a training: see fnn.training.description
-    )
+    # None is not part of the description of a training: see fnn.training.description
+    vars(forward)[_PASSES_PARAMS] = None
     return forward
 
 
@@ -89,9 +87,7 @@ def gathered(params: Params) -> Params:
     >>> gathered((jnp.ones(2),))
     (Array([1., 1.], dtype=float32),)
     """
-    return jax.tree.map(
-        lambda leaf: _constrain(leaf.array, leaf.whole) if _is_split(leaf) else leaf, params, is_leaf=_is_split
-    )
+    return _map(lambda leaf: _constrain(leaf.array, leaf.whole), params)
 
 
 def split_like(tree: PyTree, params: Params) -> PyTree:
@@ -112,7 +108,18 @@ def arrays(tree: PyTree) -> PyTree:
     >>> arrays((jnp.ones(2),))
     (Array([1., 1.], dtype=float32),)
     """
-    return jax.tree.map(lambda leaf: leaf.array if _is_split(leaf) else leaf, tree, is_leaf=_is_split)
+    return _map(lambda leaf: leaf.array, tree)
+
+
+def _map(function: Callable[[Split], Array], tree: PyTree) -> PyTree:
+    """Apply a function to the `Split` leaves of a tree. A tree without any is returned as it is."""
+    if not _has_split(tree):
+        return tree
+    return jax.tree.map(lambda leaf: function(leaf) if _is_split(leaf) else leaf, tree, is_leaf=_is_split)
+
+
+def _has_split(tree: PyTree) -> bool:
+    return any(map(_is_split, jax.tree.leaves(tree, is_leaf=_is_split)))
 
 
 def _is_split(leaf: Any) -> bool:

@@ -102,7 +102,9 @@ def fully_sharded(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]] = ()) -
       them at once, with an all-reduce in place of a reduce-scatter, which sends (n - 1) / n · 2 G.
     - Of three or more axes, the first is split only if no other can be: it may count the copies of `repeat`, and XLA
       then gathers all copies before the loop.
-    - `autodiff(layer)` keeps what forward gathered until backward. `mixed_precision` casts before it gathers.
+    - `mixed_precision` casts parameters before forward gathers them, and with `round_gradients=True` also those and the
+      gradients of backward. (On virtual CPU devices XLA sends them in float32.)
+    - `autodiff(layer)` keeps what forward gathered until backward.
     - A step of your own gathers layer by layer if its gradient comes from `fnn.value_and_grad`. Otherwise XLA chooses.
 
     Args:
