@@ -15,20 +15,13 @@ the whole array. With ring algorithms each device sends the minimum (Patarasuk a
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from experiments.planning.hlo import Operation, executions, num_bytes, num_devices
 
 _RINGS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all")
 KINDS = (*_RINGS, "collective-broadcast", "collective-permute")
-
-_SHAPE = re.compile(r"\b(pred|token|opaque|[a-z]+\d+\w*)\[([\d,<=]*)\]")
-_INSTRUCTION = re.compile(r"(?:ROOT )?%?[\w.\-]+ = (.*)")
-_OPERATION = re.compile(r"\s*([\w\-]+)\(")
-_CALLS = re.compile(r"\b(calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"\b(?:branch_computations|called_computations)=\{([^}]*)\}")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-_METADATA = re.compile(r'metadata=\{(?:"[^"]*"|[^}"])*\}')
-_PARTS = re.compile(r"\b(num_partitions|replica_count)=(\d+)")
 
 
 class Collective(NamedTuple):
@@ -46,14 +39,6 @@ class Collective(NamedTuple):
     times: int
     group_size: int
     unbounded: bool = False
-
-
-class _Operation(NamedTuple):
-    """An instruction: its type, its name such as "all-reduce-start", its line."""
-
-    type: str
-    name: str
-    line: str
 
 
 def collectives(text: str) -> tuple[Collective, ...]:
@@ -75,23 +60,14 @@ def collectives(text: str) -> tuple[Collective, ...]:
     >>> collectives(text)
     (Collective(kind='all-reduce', bytes=400, times=1, group_size=4, unbounded=False),)
     """
-    computations, entry = _computations(text)
-    header = dict(_PARTS.findall(text.lstrip().partition("\n")[0]))
-    devices = math.prod(int(number) for number in header.values())
+    devices = num_devices(text)
     counts: dict[Collective, int] = {}
-
-    def visit(name: str, times: int, unbounded: bool) -> None:
-        for operation in computations.get(name, ()):
-            kind = _kind(operation.name)
-            if kind is not None:
-                size = _group_size(operation.line, kind, devices)
-                found = Collective(kind, _bytes(operation, kind, size), 0, size, unbounded)
-                counts[found] = counts.get(found, 0) + times
-            elif operation.name not in ("async-update", "async-done"):
-                for callee, repeats in _callees(operation):
-                    visit(callee, times * (1 if repeats is None else repeats), unbounded or repeats is None)
-
-    visit(entry, 1, False)
+    for execution in executions(text):
+        operation, kind = execution.operation, _kind(execution.operation.name)
+        if kind is not None:
+            size = _group_size(operation.line, kind, devices)
+            found = Collective(kind, _bytes(operation, kind, size), 0, size, execution.unbounded)
+            counts[found] = counts.get(found, 0) + execution.times
     return tuple(found._replace(times=times) for found, times in counts.items() if times)
 
 
@@ -128,41 +104,6 @@ def ring_steps(collective: Collective) -> int:
     return (2 if collective.kind == "all-reduce" else 1) * (collective.group_size - 1)
 
 
-def _computations(text: str) -> tuple[dict[str, list[_Operation]], str]:
-    """Parse the instructions of each computation; find the entry computation."""
-    computations: dict[str, list[_Operation]] = {}
-    entry, current = None, None
-    for line in map(str.strip, text.splitlines()):
-        if line.endswith("{") and " = " not in line and not line.startswith("HloModule"):
-            words = line.replace("(", " ").split()
-            current = words[1 if words[0] == "ENTRY" else 0].lstrip("%")
-            computations[current] = []
-            entry = current if words[0] == "ENTRY" else entry
-        elif current is not None and (match := _INSTRUCTION.match(line)):
-            kind, rest = _split_type(match[1])
-            if name := _OPERATION.match(rest):
-                computations[current].append(_Operation(kind, name[1], _METADATA.sub("", rest)))
-    if not text.lstrip().startswith("HloModule") or entry is None:
-        raise ValueError(f"collectives: text must be that of a compiled program, compiled.as_text(), got {text[:60]!r}")
-    return computations, entry
-
-
-def _split_type(text: str) -> tuple[str, str]:
-    """Split an instruction into its type and the rest.
-
-    The type is a tuple (…) for several arrays.
-    """
-    if not text.startswith("("):
-        first, _, rest = text.partition(" ")
-        return first, rest
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return text[: i + 1], text[i + 1 :]
-    return text, ""
-
-
 def _kind(name: str) -> str | None:
     """Return the kind of a collective, without -start; None for other operations.
 
@@ -172,22 +113,7 @@ def _kind(name: str) -> str | None:
     return name if name in KINDS else None
 
 
-def _callees(operation: _Operation) -> Iterator[tuple[str, int | None]]:
-    """Yield the computations that an instruction executes, and how often.
-
-    The number is None if the text does not say.
-    """
-    trips = _TRIPS.search(operation.line)
-    for role, callee in _CALLS.findall(operation.line):
-        if role in ("body", "condition"):
-            yield callee, None if trips is None else int(trips[1]) + (role == "condition")
-        else:
-            yield callee, 1
-    for branches in _BRANCHES.findall(operation.line):
-        yield from ((branch.strip().lstrip("%"), 1) for branch in branches.split(","))
-
-
-def _bytes(operation: _Operation, kind: str, group_size: int) -> int:
+def _bytes(operation: Operation, kind: str, group_size: int) -> int:
     """Return the bytes of the whole array.
 
     A -start operation returns (operands, results, …), except that of an all-reduce, which returns only results.
@@ -195,8 +121,7 @@ def _bytes(operation: _Operation, kind: str, group_size: int) -> int:
     result = operation.type
     if operation.name.endswith("-start") and kind != "all-reduce":
         result = _second(result)
-    bits = sum(_bits(dtype) * _entries(shape) for dtype, shape in _SHAPE.findall(result))
-    return math.ceil(bits / 8) * (group_size if kind == "reduce-scatter" else 1)
+    return num_bytes(result) * (group_size if kind == "reduce-scatter" else 1)
 
 
 def _second(type_: str) -> str:
@@ -209,20 +134,6 @@ def _second(type_: str) -> str:
         else:
             parts[-1] += character
     return parts[1] if len(parts) > 1 else type_
-
-
-def _bits(dtype: str) -> int:
-    """Return the bits of one entry.
-
-    >>> [_bits(dtype) for dtype in ("f32", "bf16", "pred", "s4", "f8e4m3fn", "c64", "token")]
-    [32, 16, 8, 4, 8, 64, 0]
-    """
-    number = re.search(r"\d+", dtype)
-    return int(number[0]) if number else 8 * (dtype == "pred")
-
-
-def _entries(shape: str) -> int:
-    return math.prod(int(size.lstrip("<=")) for size in shape.split(",") if size)
 
 
 def _group_size(line: str, kind: str, devices: int) -> int:

@@ -40,19 +40,20 @@ devices hold after a step, and the collectives with what the mathematics require
 Prints three tables, and saves plan.json under results/plan/.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 from experiments import reports
-from experiments.errors import at_least, positive, usage
-from experiments.planning.analysis import MAX_DEVICES, Comparison, Memory, Program, StepAnalysis, compile_plan, to_json
-from experiments.planning.collectives import Collective, ring_factor, ring_steps
+from experiments.errors import at_least, usage
+from experiments.planning import tables
+from experiments.planning.analysis import Comparison, Program
+from experiments.planning.arguments import check_mesh, check_rates
+from experiments.planning.collectives import Collective
+from experiments.planning.networks import Mlp
+from experiments.planning.predictions import predict
+from experiments.planning.virtual import compile_plan, to_json
 from experiments.wording import counted
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -87,39 +88,12 @@ class Config:
     """Folder for results. The experiment writes to its subfolder plan."""
 
 
-class Prediction(NamedTuple):
-    """Seconds per step, efficiency and speed-up.
-
-    Pairs are (without overlap, with perfect overlap).
-
-    compute, communication   seconds of a step on one of the devices
-    one_device               seconds of the same batch on a single device
-    """
-
-    compute: float
-    communication: float
-    one_device: float
-    step: tuple[float, float]
-    efficiency: tuple[float, float]
-    speed_up: tuple[float, float]
-
-
 def make_program(config: Config) -> Program:
     """Return the program to compile; raise UsageError for an invalid flag."""
     if len(config.sizes) < 2 or min(config.sizes, default=0) < 1:
         raise usage("--sizes", "at least two positive numbers", " ".join(map(str, config.sizes)) or "none")
-    for flag in ("devices", "model", "batch_size"):
-        at_least(f"--{flag.replace('_', '-')}", getattr(config, flag), 1)
-    for flag in ("bandwidth", "rate"):
-        positive(f"--{flag}", getattr(config, flag))
-    at_least("--latency", config.latency, 0.0)
-    at_least("--timeout", config.timeout, 1.0)
-    if config.devices > MAX_DEVICES:
-        raise usage("--devices", f"at most {MAX_DEVICES}, which XLA compiles for in a minute", config.devices)
-    data = config.devices // config.model if config.data is None else config.data
-    at_least("--data", data, 1)
-    if data * config.model != config.devices:
-        raise usage("--devices", f"--data times --model, {data} times {config.model}", config.devices)
+    at_least("--batch-size", config.batch_size, 1)
+    data = check_mesh(config.devices, config.data, config.model)
     if config.batch_size % data:
         raise usage("--batch-size", f"a multiple of --data, {data}, for shards of equal size", config.batch_size)
     split = config.sizes[1:-1:2]  # between the two layers of a pair
@@ -129,27 +103,14 @@ def make_program(config: Config) -> Program:
         expected = f"a divisor of the sizes between the layers of a pair, {', '.join(map(str, split))}"
         raise usage("--model", expected, config.model)
     return Program(
-        config.sizes, data, config.model, config.batch_size, config.dtype, config.optimizer, config.split_optimizer
+        Mlp(config.sizes),
+        data,
+        config.model,
+        config.batch_size,
+        config.dtype,
+        config.optimizer,
+        config.split_optimizer,
     )
-
-
-def collective_seconds(collective: Collective, bandwidth: float, latency: float) -> float:
-    """Return the time of a collective with ring algorithms, from bytes per second and seconds per message.
-
-    >>> collective_seconds(Collective("all-reduce", 400, 1, 8), bandwidth=100.0, latency=0.5)
-    14.0
-    """
-    each = ring_factor(collective) * collective.bytes / bandwidth + ring_steps(collective) * latency
-    return collective.times * each
-
-
-def predict(comparison: Comparison, bandwidth: float, latency: float, rate: float) -> Prediction:
-    """Apply the formulas of this module's docstring; rates are per second, the latency is in seconds."""
-    many, compute, one = comparison.many, comparison.many.flops / rate, comparison.one.flops / rate
-    communication = sum(collective_seconds(collective, bandwidth, latency) for collective in many.collectives)
-    step = compute + communication, max(compute, communication)
-    pair = lambda seconds: (seconds / step[0], seconds / step[1])
-    return Prediction(compute, communication, one, step, pair(compute), pair(one))
 
 
 def add_row_exchange(comparison: Comparison, program: Program) -> Comparison:
@@ -159,87 +120,28 @@ def add_row_exchange(comparison: Comparison, program: Program) -> Comparison:
     return comparison._replace(many=many._replace(collectives=sent))
 
 
-def make_table(title: str, *columns: str) -> "Table":
-    """Make a table with the first column left-aligned and the others right-aligned."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
-
-
-def memory_table(comparison: Comparison, devices: int) -> "Table":
-    """Make a table with a row per kind of array, in MB on one device."""
-    table = make_table("memory per device, MB", "", counted(devices, "device"), "1 device")
-
-    def row(name: str, size: Callable[[Memory], int]) -> None:
-        table.add_row(name, *(f"{size(step.memory) / 1e6:,.3f}" for step in (comparison.many, comparison.one)))
-
-    gradients = lambda memory: min(memory.gradients, memory.temporaries)
-    row("parameters", lambda memory: memory.parameters)
-    row("optimizer state", lambda memory: memory.optimizer)
-    row("batch", lambda memory: memory.batch)
-    row("gradients", gradients)
-    row("activations, other temporaries", lambda memory: memory.temporaries - gradients(memory))
-    table.add_section()
-    row("peak", lambda memory: memory.peak)
-    return table
-
-
-def communication_table(step: StepAnalysis, bandwidth: float, latency: float) -> "Table":
-    """Make a table with a row per kind and size of collective."""
-    columns = ("", "devices", "times", "MB each", "ring factor", "MB sent", "steps", "ms")
-    table = make_table("communication per step", *columns)
-    for found in step.collectives:
-        factor, steps = ring_factor(found), found.times * ring_steps(found)
-        table.add_row(
-            found.kind + (", per iteration" if found.unbounded else ""),
-            str(found.group_size),
-            str(found.times),
-            f"{found.bytes / 1e6:,.3f}",
-            f"{factor:.3f}",
-            f"{found.times * factor * found.bytes / 1e6:,.3f}",
-            str(steps),
-            f"{1e3 * collective_seconds(found, bandwidth, latency):.4g}",
-        )
-    return table
-
-
-def prediction_table(prediction: Prediction, devices: int) -> "Table":
-    """Make a table of the prediction without overlap and with perfect overlap."""
-    table = make_table("prediction", "", "no overlap", "perfect overlap")
-    for name, seconds in (("compute", prediction.compute), ("communication", prediction.communication)):
-        table.add_row(f"{name}, ms", *[f"{1e3 * seconds:.4g}"] * 2)
-    table.add_row("step, ms", *(f"{1e3 * seconds:.4g}" for seconds in prediction.step))
-    table.add_row("efficiency", *(f"{100 * efficiency:.1f} %" for efficiency in prediction.efficiency))
-    table.add_row(
-        f"speed-up of {counted(devices, 'device')} over one", *(f"{ratio:.2f}" for ratio in prediction.speed_up)
-    )
-    return table
-
-
 def main(config: Config) -> None:
     """Compile the step, print the tables, and save plan.json."""
-    from rich.console import Console
-
-    program = make_program(config)
+    program, rates = make_program(config), check_rates(config.rate, config.bandwidth, config.latency)
+    at_least("--timeout", config.timeout, 1.0)
     folder = reports.make_folder(config.results, "plan", "plan.json")
     comparison = compile_plan(program, config.timeout)
     comparison = add_row_exchange(comparison, program) if config.split_rows else comparison
-    bandwidth, latency, rate = 1e9 * config.bandwidth, 1e-6 * config.latency, 1e12 * config.rate
-    prediction = predict(comparison, bandwidth, latency, rate)
+    many, one = comparison.many, comparison.one
+    prediction = predict(many.flops, one.flops, many.collectives, rates)
     print(
         f"plan: {'-'.join(map(str, config.sizes))}, {counted(config.batch_size, 'example')} per step over "
         f"{program.data} x {counted(program.model, 'device')} (data x model); compiled for virtual CPU devices in "
-        f"{comparison.many.seconds:.1f} s"
+        f"{many.seconds:.1f} s"
     )
-    console = Console(highlight=False, width=max(Console().width, 100))
-    console.print(memory_table(comparison, config.devices))
-    console.print(communication_table(comparison.many, bandwidth, latency))
-    console.print(prediction_table(prediction, config.devices))
-    assumed = f"{config.rate:g} TFLOP/s, {config.bandwidth:g} GB/s, {config.latency:g} µs"
-    print(f"assumed, not measured: {assumed}")
+    tables.show(
+        (
+            tables.memory_table(many, one, config.devices),
+            tables.communication_table(many.collectives, rates),
+            tables.prediction_table(prediction, config.devices),
+        )
+    )
+    print(f"assumed, not measured: {config.rate:g} TFLOP/s, {config.bandwidth:g} GB/s, {config.latency:g} µs")
     path = folder / "plan.json"
     values = {"experiment": "plan", "config": asdict(config), "versions": reports.versions()}
     reports.save_json(path, values | {"compiled": to_json(comparison), "prediction": prediction._asdict()})

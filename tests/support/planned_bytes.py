@@ -10,14 +10,16 @@ import jax
 import numpy as np
 
 from experiments.planning.analysis import Program, analyse_compiled, compile_step
+from experiments.planning.networks import Mlp
 
+MLP = Mlp((20, 32, 16, 32, 10))
 PROGRAMS = {
-    "data": Program((20, 32, 16, 32, 10), 8, 1, 64, "float32", "momentum", False),
-    "split optimizer": Program((20, 32, 16, 32, 10), 8, 1, 64, "float32", "adam", True),
-    "model": Program((20, 32, 16, 32, 10), 1, 8, 64, "float32", "momentum", False),
-    "both": Program((20, 32, 16, 32, 10), 4, 2, 64, "float32", "sgd", False),
-    "both, split optimizer": Program((20, 32, 16, 32, 10), 2, 4, 64, "float32", "adam", True),
-    "bfloat16": Program((20, 32, 16, 32, 10), 4, 2, 64, "bfloat16", "momentum", False),
+    "data": Program(MLP, 8, 1, 64, "float32", "momentum", False),
+    "split optimizer": Program(MLP, 8, 1, 64, "float32", "adam", True),
+    "model": Program(MLP, 1, 8, 64, "float32", "momentum", False),
+    "both": Program(MLP, 4, 2, 64, "float32", "sgd", False),
+    "both, split optimizer": Program(MLP, 2, 4, 64, "float32", "adam", True),
+    "bfloat16": Program(MLP, 4, 2, 64, "bfloat16", "momentum", False),
 }
 
 

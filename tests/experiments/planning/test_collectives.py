@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.planning.collectives import Collective, collectives, ring_factor, ring_steps, total_bytes
+from experiments.planning.hlo import product_flops, repeated_flops
 
 
 def module(body: str, before: str = "", header: str = "num_partitions=8") -> str:
@@ -213,3 +214,24 @@ def test_a_permutation_of_nothing_sends_nothing():
 def test_a_program_of_one_device_has_none():
     compiled = jax.jit(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: y @ y, x)).lower(jnp.ones((4, 4))).compile()
     assert collectives(compiled.as_text()) == ()
+
+
+def test_the_flops_of_products_in_loops():
+    """2 · 5 · 4 for each entry of a (3, 2): once in the entry, six times in a loop inside another, 2 · 3 iterations."""
+    inner = """
+%inner (s: (s32[], f32[3,20])) -> (s32[], f32[3,20]) {
+  %l = f32[3,5,4]{2,1,0} parameter(0)
+  %r = f32[5,4,2]{2,1,0} parameter(1)
+  ROOT %d = f32[3,2]{1,0} dot(%l, %r), lhs_contracting_dims={1,2}, rhs_contracting_dims={0,1}
+}
+
+%outer (s: (s32[], f32[4])) -> (s32[], f32[4]) {
+  ROOT %w.1 = (s32[], f32[4]) while(%t.2), condition=%less, body=%inner, backend_config={"known_trip_count":{"n":"3"}}
+}
+"""
+    body = """  %a = f32[3,20]{1,0} parameter(1)
+  %once = f32[3,2]{1,0} dot(f32[3,20]{1,0} %a, f32[20,2]{1,0} %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %w = (s32[], f32[4]{0}) while(%t), condition=%less, body=%outer, backend_config={"known_trip_count":{"n":"2"}}"""
+    each = 2 * 20 * 6
+    assert product_flops(module(body, inner)) == 7 * each
+    assert repeated_flops(module(body, inner)) == 5 * each  # XLA's own analysis counts the loops once

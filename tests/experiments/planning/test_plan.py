@@ -14,9 +14,12 @@ import pytest
 from experiments.__main__ import main as command
 from experiments.errors import ExperimentError, UsageError
 from experiments.planning import plan
-from experiments.planning.analysis import Comparison, Memory, Program, StepAnalysis, compile_plan, from_json, to_json
+from experiments.planning.analysis import Comparison, Memory, Program, StepAnalysis
 from experiments.planning.collectives import Collective, total_bytes
-from experiments.planning.plan import Config, make_program, predict
+from experiments.planning.networks import Mlp
+from experiments.planning.plan import Config, make_program
+from experiments.planning.predictions import Rates, collective_seconds, predict
+from experiments.planning.virtual import compile_plan, from_json, to_json
 from tests.support.planned_bytes import PROGRAMS
 
 ROOT = Path(__file__).parents[3]
@@ -112,22 +115,23 @@ def test_times_are_those_of_the_formulas():
     """8e9 FLOPs at 1e12/s take 8 ms; two all-reduces of 2e6 bytes at 1e9/s with 14 messages of 10 µs, 7.28 ms."""
     many = analysis(8e9, Collective("all-reduce", 2_000_000, 1, 8), Collective("all-reduce", 2_000_000, 1, 8))
     one = analysis(60e9)
-    made = predict(Comparison(many, one), bandwidth=1e9, latency=1e-5, rate=1e12)
+    made = predict(many.flops, one.flops, many.collectives, Rates(1e12, bandwidth=1e9, latency=1e-5))
     assert made.compute == pytest.approx(8e-3)
     assert made.communication == pytest.approx(7e-3 + 28e-5)
     assert made.one_device == pytest.approx(60e-3)
     assert made.step == pytest.approx((15.28e-3, 8e-3))
     assert made.efficiency == pytest.approx((8 / 15.28, 1.0))
     assert made.speed_up == pytest.approx((60 / 15.28, 7.5))
-    slower = predict(Comparison(many, one), bandwidth=0.5e9, latency=0.0, rate=1e12)
+    slower = predict(many.flops, one.flops, many.collectives, Rates(1e12, bandwidth=0.5e9, latency=0.0))
     assert slower.step == pytest.approx((22e-3, 14e-3))
     assert slower.efficiency == pytest.approx((8 / 22, 8 / 14))
-    alone = predict(Comparison(one, one), bandwidth=1e9, latency=1.0, rate=1e12)
+    alone = predict(one.flops, one.flops, one.collectives, Rates(1e12, bandwidth=1e9, latency=1.0))
     assert (alone.step, alone.efficiency, alone.speed_up) == ((60e-3, 60e-3), (1.0, 1.0), (1.0, 1.0))
 
 
 def test_the_time_of_each_kind():
-    ring = lambda kind, size: plan.collective_seconds(Collective(kind, 1000, 3, size), bandwidth=100.0, latency=1.0)
+    rates = Rates(1.0, bandwidth=100.0, latency=1.0)
+    ring = lambda kind, size: collective_seconds(Collective(kind, 1000, 3, size), rates)
     assert ring("all-reduce", 4) == pytest.approx(3 * (15 + 6))
     assert ring("all-gather", 4) == ring("reduce-scatter", 4) == pytest.approx(3 * (7.5 + 3))
     assert ring("collective-permute", 2) == pytest.approx(3 * (10 + 1))
@@ -142,11 +146,12 @@ def test_split_rows_are_sent_too():
     """Each step sends all rows of the batch once, as tests/sharding/test_sharding.py reads from a real epoch."""
     one = StepAnalysis(MEMORY._replace(batch=120), 4e9, (), 1.0)
     both = Comparison(analysis(1e9, Collective("all-reduce", 404, 1, 4)), one)
-    program = Program((2, 1), 4, 2, 10, "float32", "sgd", False)
+    program = Program(Mlp((2, 1)), 4, 2, 10, "float32", "sgd", False)
     sent = plan.add_row_exchange(both, program)
     assert sent.many.collectives == (*both.many.collectives, Collective("all-reduce", 120, 1, 4))
     assert sent.one == both.one
-    slower = [plan.predict(found, 1e9, 1e-6, 1e12).communication for found in (both, sent)]
+    rates = Rates(1e12, 1e9, 1e-6)
+    slower = [predict(1.0, 1.0, found.many.collectives, rates).communication for found in (both, sent)]
     assert slower[1] - slower[0] == pytest.approx(1.5 * 120 / 1e9 + 6e-6)
 
 
@@ -206,9 +211,9 @@ def test_flags(values, message):
 
 
 def test_flags_choose_the_program():
-    assert make_program(Config()) == Program((784, 2048, 2048, 10), 8, 1, 1024, "float32", "momentum", False)
+    assert make_program(Config()) == Program(Mlp((784, 2048, 2048, 10)), 8, 1, 1024, "float32", "momentum", False)
     both = Config(sizes=(8, 12, 7), devices=12, model=3, optimizer="adam", split_optimizer=True, dtype="bfloat16")
-    assert make_program(both) == Program((8, 12, 7), 4, 3, 1024, "bfloat16", "adam", True)
+    assert make_program(both) == Program(Mlp((8, 12, 7)), 4, 3, 1024, "bfloat16", "adam", True)
 
 
 def test_a_wrong_flag_ends_with_2(capsys):

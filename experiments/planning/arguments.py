@@ -1,0 +1,30 @@
+"""Checks of the flags that all plans share."""
+
+from experiments.errors import at_least, positive, usage
+from experiments.planning.predictions import Rates
+from experiments.planning.virtual import MAX_DEVICES
+
+
+def check_mesh(devices: int, data: int | None, model: int) -> int:
+    """Return --data; raise UsageError unless --devices is --data times --model.
+
+    >>> check_mesh(8, None, 2)
+    4
+    """
+    at_least("--devices", devices, 1)
+    at_least("--model", model, 1)
+    if devices > MAX_DEVICES:
+        raise usage("--devices", f"at most {MAX_DEVICES}, which XLA compiles for in a minute", devices)
+    data = devices // model if data is None else data
+    at_least("--data", data, 1)
+    if data * model != devices:
+        raise usage("--devices", f"--data times --model, {data} times {model}", devices)
+    return data
+
+
+def check_rates(rate: float, bandwidth: float, latency: float) -> Rates:
+    """Return the rates of flags in TFLOP/s, GB/s and microseconds; raise UsageError for an impossible one."""
+    positive("--bandwidth", bandwidth)
+    positive("--rate", rate)
+    at_least("--latency", latency, 0.0)
+    return Rates(1e12 * rate, 1e9 * bandwidth, 1e-6 * latency)
