@@ -45,6 +45,7 @@ EXPERIMENTS = {
     "tables": "experiments.benchmarks.tables",
     "estimators": "experiments.benchmarks.estimators",
     "plan": "experiments.planning.plan",
+    "plan gpt": "experiments.planning.gpt",
     "nielsen": "experiments.nielsen.nielsen",
     "all": "experiments.claims.all",
     "report": "experiments.claims.report",
@@ -75,6 +76,16 @@ def overview() -> str:
         f"studies of the notes' claims (to run all of them: `{PROGRAM} all`):\n{format_list(NAMES)}\n\n"
         f"`{PROGRAM} NAME --help` lists the flags of an experiment."
     )
+
+
+def split_name(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the name of an experiment, which may have two words, and its flags.
+
+    >>> split_name(["plan", "gpt", "--layers", "2"]), split_name(["plan", "--model", "2"])
+    (('plan gpt', ['--layers', '2']), ('plan', ['--model', '2']))
+    """
+    words = 2 if " ".join(arguments[:2]) in EXPERIMENTS else 1
+    return " ".join(arguments[:words]), arguments[words:]
 
 
 def unknown_name(name: str) -> UsageError:
@@ -125,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(overview())
         else:
-            run(arguments[0], arguments[1:])
+            run(*split_name(arguments))
     except ExperimentError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return error.code

@@ -52,7 +52,7 @@ from experiments.planning.arguments import check_mesh, check_rates
 from experiments.planning.collectives import Collective
 from experiments.planning.networks import Mlp
 from experiments.planning.predictions import predict
-from experiments.planning.virtual import compile_plan, to_json
+from experiments.planning.virtual import compile_plan, plain
 from experiments.wording import counted
 
 
@@ -144,5 +144,5 @@ def main(config: Config) -> None:
     print(f"assumed, not measured: {config.rate:g} TFLOP/s, {config.bandwidth:g} GB/s, {config.latency:g} µs")
     path = folder / "plan.json"
     values = {"experiment": "plan", "config": asdict(config), "versions": reports.versions()}
-    reports.save_json(path, values | {"compiled": to_json(comparison), "prediction": prediction._asdict()})
+    reports.save_json(path, values | {"compiled": plain(comparison), "prediction": plain(prediction)})
     print(f"saved: {path}")

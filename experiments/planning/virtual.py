@@ -71,8 +71,7 @@ def compile_all(programs: Sequence[Program], timeout: float) -> list[StepAnalysi
         "XLA_FLAGS": count.sub("", os.environ.get("XLA_FLAGS", "")),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
     }
-    argument = json.dumps([program._asdict() | {"network": program.network._asdict()} for program in programs])
-    command = [sys.executable, "-m", "experiments.planning.virtual", argument]
+    command = [sys.executable, "-m", "experiments.planning.virtual", json.dumps(plain(programs))]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -84,25 +83,27 @@ def compile_all(programs: Sequence[Program], timeout: float) -> list[StepAnalysi
     return [step_from_json(values) for values in json.loads(done.stdout.splitlines()[-1])]
 
 
-def step_to_json(step: StepAnalysis) -> dict[str, Any]:
-    """Convert to dictionaries and lists."""
-    found = [collective._asdict() for collective in step.collectives]
-    return step._asdict() | {"memory": step.memory._asdict(), "collectives": found}
+def plain(value: Any) -> Any:
+    """Convert records to dictionaries by the names of their fields, for JSON.
+
+    >>> plain({"found": (Collective("all-reduce", 400, 1, 8),)})["found"][0]["bytes"]
+    400
+    """
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def step_from_json(values: dict[str, Any]) -> StepAnalysis:
-    """Return the StepAnalysis that `step_to_json` converted."""
+    """Return the StepAnalysis of these fields."""
     found = tuple(Collective(**fields) for fields in values["collectives"])
     return StepAnalysis(Memory(**values["memory"]), values["flops"], found, values["seconds"])
 
 
-def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Convert to dictionaries and lists."""
-    return {name: step_to_json(step) for name, step in comparison._asdict().items()}
-
-
 def from_json(text: str) -> Comparison:
-    """Parse the JSON text of `to_json`."""
+    """Parse a Comparison, of which the text has `plain`."""
     return Comparison(**{name: step_from_json(values) for name, values in json.loads(text).items()})
 
 
@@ -130,7 +131,7 @@ def main(argument: str) -> None:
     programs = [program_from_json(values) for values in json.loads(argument)]
     if max(program.data * program.model for program in programs) > MAX_DEVICES_PER_PROCESS:
         allow_more_devices()
-    print(json.dumps([step_to_json(compile_and_analyse(program)) for program in programs]), flush=True)
+    print(json.dumps(plain([compile_and_analyse(program) for program in programs])), flush=True)
     os._exit(0)  # shutting down thousands of devices would take longer than everything before
 
 

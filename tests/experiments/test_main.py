@@ -118,7 +118,7 @@ def test_listing_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0 False False"
     for name, module in EXPERIMENTS.items():
-        assert any(line.split(maxsplit=1) == [name, first_line(module)] for line in done.stdout.splitlines())
+        assert any(line.split() == f"{name} {first_line(module)}".split() for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

@@ -1,0 +1,108 @@
+"""The tables that the plan of a GPT prints, at most 80 columns wide."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from experiments.planning.activations import Activations
+from experiments.planning.analysis import Comparison, Memory, Program, StepAnalysis
+from experiments.planning.networks import Gpt
+from experiments.planning.paper import Paper, parameter_sizes
+from experiments.planning.pipeline import Pipeline
+from experiments.planning.tables import make_table, megabytes
+from experiments.wording import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Length(NamedTuple):
+    """Activations of sequences of one length: on paper, and the compiled step of one device's share of the batch.
+
+    The fields that end with `remat` are those of blocks that keep their inputs alone.
+    """
+
+    length: int
+    paper: Activations
+    paper_remat: Activations
+    compiled: StepAnalysis | None = None
+    compiled_remat: StepAnalysis | None = None
+
+
+def headline(program: Program, gpt: Gpt) -> str:
+    """Describe the network and the step in two lines."""
+    count = parameter_sizes(program._replace(model=1)).local // 4
+    step = f"{counted(program.batch_size, 'sequence')} of {counted(gpt.length, 'token')} per step"
+    return (
+        f"plan: a GPT of {counted(count, 'parameter')}: {counted(gpt.layers, 'block')}, {counted(gpt.heads, 'head')}, "
+        f"width {gpt.width:,}\n{step} over {program.data:,} x {counted(program.model, 'device')} (data x model)"
+    )
+
+
+def temporaries(memory: Memory) -> int:
+    """Return the temporaries without the gradients: activations, and the workspace of the operation under way."""
+    return memory.temporaries - min(memory.gradients, memory.temporaries)
+
+
+def memory_table(compiled: Comparison | None, paper: Paper, devices: int) -> "Table":
+    """Make a table with a row per kind of array, in MB on one device: as compiled, and on paper."""
+    if compiled is None:
+        table = make_table("memory per device, MB: on paper", "", counted(devices, "device"))
+    else:
+        columns = ("", counted(devices, "device"), "on paper", "1 device")
+        table = make_table("memory per device, MB: compiled, and on paper", *columns)
+
+    def row(name: str, compiled_size: str, size: int | None) -> None:
+        found = []
+        if compiled is not None:
+            found = [megabytes(sizes(step.memory)[compiled_size]) for step in (compiled.many, compiled.one)]
+        table.add_row(name, *found[:1], "" if size is None else megabytes(size), *found[1:])
+
+    row("parameters", "parameters", paper.parameters)
+    row("optimizer state", "optimizer", paper.optimizer)
+    row("batch", "batch", None)
+    row("gradients", "gradients", paper.gradients)
+    row("activations, workspace", "temporaries", paper.activations)
+    table.add_section()
+    row("peak", "peak", paper.memory)
+    return table
+
+
+def sizes(memory: Memory) -> dict[str, int]:
+    """Return the rows of the table of memory."""
+    named = {name: getattr(memory, name) for name in ("parameters", "optimizer", "batch", "peak")}
+    rest = temporaries(memory)
+    return named | {"gradients": memory.temporaries - rest, "temporaries": rest}
+
+
+def lengths_table(lengths: Sequence[Length]) -> "Table":
+    """Make a table of what the blocks and the head keep, by the length of the sequences."""
+    columns = ("tokens", "attention", "share", "kept", "compiled", "remat, kept", "compiled")
+    table = make_table("activations per device, MB: on paper, and compiled temporaries", *columns)
+    measured = lambda step: "" if step is None else f"{temporaries(step.memory) / 1e6:,.1f}"
+    for row in lengths:
+        table.add_row(
+            f"{row.length:,}",
+            f"{row.paper.attention / 1e6:,.1f}",
+            f"{100 * row.paper.attention / row.paper.peak:.0f} %",
+            f"{row.paper.peak / 1e6:,.1f}",
+            measured(row.compiled),
+            f"{row.paper_remat.peak / 1e6:,.1f}",
+            measured(row.compiled_remat),
+        )
+    return table
+
+
+def pipeline_table(pipelines: Sequence[Pipeline]) -> "Table":
+    """Make a table with a row per number of stages."""
+    columns = ("stages x data", "m", "bubble", "weights", "GPipe", "1F1B", "sent", "step, ms")
+    table = make_table("pipeline of m micro-batches, MB per device; all on paper", *columns)
+    for row in pipelines:
+        megabytes = (f"{size / 1e6:,.0f}" for size in (row.parameters, row.gpipe, row.one_f_one_b, row.sent))
+        table.add_row(
+            f"{row.stages} x {row.data:,}",
+            f"{row.micro_batches:,}",
+            f"{100 * row.bubble:.1f} %",
+            *megabytes,
+            f"{1e3 * row.seconds:,.4g}",
+        )
+    return table
