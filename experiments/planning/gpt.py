@@ -23,11 +23,12 @@ data axis (ZeRO-1), --split-parameters parameters and gradients, too (ZeRO-3; Ra
 The table of activations has rows for --lengths. Its compiled columns are the temporaries, less the
 gradients, of the sequences of one device. They include the workspace of the operation under way.
 
-What XLA's compiler for CPUs sends differs from the paper in three places, and nowhere else:
+What XLA's compiler for CPUs sends differs from the paper:
   - It sums a gradient of which each device keeps a shard by an all-reduce, which sends twice as much as the
     reduce-scatter of its compilers for GPUs and TPUs.
   - The embedding has two gradients, one from the embedded rows and one from the logits. They are summed
-    over the devices before they are added: vocabulary · width numbers more.
+    over the devices before they are added: vocabulary · width numbers more. With --split-parameters, and
+    if --data does not divide the vocabulary, it sends the ids and the gradients of the embedded rows instead.
   - With --model, Q, K and V stand side by side in W_qkv, so a device's share of its columns is not whole
     heads of each. XLA sends them on by permutations and all-to-alls. A matrix with the columns of each
     device's heads side by side would need none.

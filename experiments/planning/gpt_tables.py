@@ -61,7 +61,7 @@ def memory_table(compiled: Comparison | None, paper: Paper, devices: int) -> "Ta
     row("optimizer state", "optimizer", paper.optimizer)
     row("batch", "batch", None)
     row("gradients", "gradients", paper.gradients)
-    row("activations, workspace", "temporaries", paper.activations)
+    row("activations, workspace", "temporaries", paper.activations + paper.gathered)
     table.add_section()
     row("peak", "peak", paper.memory)
     return table

@@ -12,7 +12,8 @@ device's share of the parameters of N bytes (float32), of which S are split over
     data-parallel    one all-reduce of N and the cost
     ZeRO-1           reduce-scatter of S, all-gather of S; the other N - S, and the cost, in an all-reduce
                      (Rajbhandari et al. 2020: as much as an all-reduce of N)
-    ZeRO-3           all-gather of S forward and again backward, reduce-scatter of S; the rest as above
+    ZeRO-3           all-gather of S forward, and again backward but for what no backward pass reads (positions, b, β;
+                     with remat positions, the last β, b_2), reduce-scatter of S; the rest as above
     heads, hidden    two all-reduces of n d entries forward and two backward in each block (Shoeybi et al. 2019); with
                      remat a third forward, to normalize again what the attention returned
     vocabulary       if it is split: two all-reduces of n d entries, of the embedded rows and of dH, and three of n
@@ -36,16 +37,23 @@ from experiments.planning.networks import Gpt
 MOMENTS = {"sgd": 0, "momentum": 1, "heavy_ball": 1, "nesterov": 1, "adam": 2}
 """Numbers that an optimizer keeps for each parameter."""
 
+_UNREAD = r"layer\.0\.w|.*\.(beta|b|b_qkv|b_o)"
+"""The parameters that no backward pass reads: the positions, and what is added to a product or a norm."""
+_UNREAD_WITH_REMAT = r"layer\.0\.w|layer\.\d+\.beta|.*\.3\.b"
+"""Those of them that are not read to compute a block again: the positions, the last β, and b_2."""
+
 
 class Sizes(NamedTuple):
     """Bytes of float32 parameters on a device.
 
     local      those of its share over "model"
     divisible  the part of `local` that the data axis divides
+    backward   the part of `divisible` that the backward pass reads
     """
 
     local: int
     divisible: int
+    backward: int
 
     def split(self, data: int) -> int:
         """Return what a device holds of them if the data axis splits them."""
@@ -53,12 +61,16 @@ class Sizes(NamedTuple):
 
 
 class Paper(NamedTuple):
-    """Bytes and floating-point operations of one device, and the collectives that the mathematics requires."""
+    """Bytes and floating-point operations of one device, and the collectives that the mathematics requires.
+
+    `gathered` is the largest layer, W or a block, whose parameters a device has whole for a moment with ZeRO-3.
+    """
 
     parameters: int
     optimizer: int
     gradients: int
     activations: int
+    gathered: int
     flops: float
     flops_of_one: float
     collectives: tuple[Collective, ...]
@@ -66,14 +78,15 @@ class Paper(NamedTuple):
     @property
     def memory(self) -> int:
         """Bytes of all together."""
-        return self.parameters + self.optimizer + self.gradients + self.activations
+        return self.parameters + self.optimizer + self.gradients + self.activations + self.gathered
 
 
 def parameter_sizes(program: Program) -> Sizes:
     """Return the bytes of the parameters on one device."""
     rules = networks.rules(program.network) if program.model > 1 else ()
     params = jax.eval_shape(networks.build(program.network).init, jax.random.key(0))
-    local = divisible = 0
+    unread = _UNREAD_WITH_REMAT if isinstance(program.network, Gpt) and program.network.remat else _UNREAD
+    local = divisible = backward = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         spec = next((tuple(spec) for rule, spec in rules if re.fullmatch(rule, name)), ())
@@ -83,7 +96,8 @@ def parameter_sizes(program: Program) -> Sizes:
         local += size
         if any(n % (k * program.data) == 0 for n, k in zip(leaf.shape, shards, strict=True)):
             divisible += size
-    return Sizes(local, divisible)
+            backward += 0 if re.fullmatch(unread, name) else size
+    return Sizes(local, divisible, backward)
 
 
 def keys_per_token(length: int) -> float:
@@ -110,6 +124,16 @@ def flops(gpt: Gpt, tokens: int, model: int = 1) -> float:
     return tokens * (gpt.layers * block / model + head)
 
 
+def largest_layer(gpt: Gpt, model: int = 1) -> int:
+    """Return the bytes of the parameters of W or of a block, whichever are more, on one device.
+
+    >>> largest_layer(Gpt(96, 32, 2, 8, 64)) == 4 * (12 * 64**2 + 13 * 64)
+    True
+    """
+    d, rows = gpt.width, gpt.vocabulary // (model if gpt.split_vocabulary else 1)
+    return 4 * max(rows * d, (12 * d**2 + 7 * d) // model + 6 * d)
+
+
 def required_collectives(program: Program, gpt: Gpt) -> tuple[Collective, ...]:
     """Return the collectives that the mathematics requires, with bytes of the whole arrays of a group."""
     found, sizes = [], parameter_sizes(program)
@@ -122,7 +146,9 @@ def required_collectives(program: Program, gpt: Gpt) -> tuple[Collective, ...]:
         over_model(tokens * gpt.width * entry_bytes(program.dtype), 2)
         over_model(4 * tokens, 3)
     if program.data > 1 and (program.split_optimizer or program.split_parameters):
-        over_data("all-gather", sizes.divisible, 2 if program.split_parameters else 1)
+        over_data("all-gather", sizes.divisible)
+        if program.split_parameters:
+            over_data("all-gather", sizes.backward)
         over_data("reduce-scatter", sizes.divisible)
         over_data("all-reduce", sizes.local - sizes.divisible + 4)
     elif program.data > 1:
@@ -141,6 +167,7 @@ def on_paper(program: Program, gpt: Gpt) -> Paper:
         MOMENTS[program.optimizer] * moments,
         parameters,
         activations(gpt, sequences, program.model, program.dtype).peak,
+        largest_layer(gpt, program.model) if program.split_parameters else 0,
         flops(gpt, sequences * gpt.length, program.model),
         flops(gpt, program.batch_size * gpt.length),
         required_collectives(program, gpt),

@@ -3,11 +3,7 @@
 import itertools
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -20,34 +16,11 @@ from experiments.planning.networks import Mlp
 from experiments.planning.plan import Config, make_program
 from experiments.planning.predictions import Rates, collective_seconds, predict
 from experiments.planning.virtual import compile_plan, from_json, plain
-from tests.support.planned_bytes import PROGRAMS
+from tests.support.planned_bytes import PROGRAMS, measure_all
 
-ROOT = Path(__file__).parents[3]
 SIZES = (20, 32, 16, 32, 10)
 PARAMETERS = 4 * sum(a * b + b for a, b in itertools.pairwise(SIZES))
 ROWS = 64
-
-
-class Compiled(NamedTuple):
-    """Output of planned_bytes for a program: the plan, and the bytes on each of 8 devices after a step."""
-
-    memory: Memory
-    collectives: list[Collective]
-    held: dict[str, list[int]]
-
-
-def compile_all() -> dict[str, Compiled]:
-    """Run planned_bytes in a process with 8 devices."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONWARNINGS")} | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "8",
-        "PYTHONPATH": str(ROOT),
-    }
-    module = [sys.executable, "-W", "error", "-m", "tests.support.planned_bytes"]
-    done = subprocess.run(module, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    read = lambda memory, collectives, held: Compiled(Memory(**memory), [Collective(**c) for c in collectives], held)
-    return {name: read(**values) for name, values in json.loads(done.stdout).items()}
 
 
 def local(model: int) -> int:
@@ -61,8 +34,7 @@ def local(model: int) -> int:
 
 @pytest.mark.slow
 def test_plans_are_what_8_devices_hold_and_send():
-    """One process compiles all programs, since starting a process takes longer than a compilation."""
-    compiled = compile_all()
+    compiled = measure_all("mlp")
     assert set(compiled) == set(PROGRAMS)
     for name, program in compiled.items():
         memory, held = program.memory, program.held
