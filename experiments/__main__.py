@@ -81,8 +81,11 @@ def overview() -> str:
 def split_name(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     """Return the name of an experiment, which may have two words, and its flags.
 
-    >>> split_name(["plan", "gpt", "--layers", "2"]), split_name(["plan", "--model", "2"])
-    (('plan gpt', ['--layers', '2']), ('plan', ['--model', '2']))
+    >>> name, arguments = split_name(["plan", "gpt", "--layers", "2"])
+    >>> name
+    'plan gpt'
+    >>> arguments
+    ['--layers', '2']
     """
     words = 2 if " ".join(arguments[:2]) in EXPERIMENTS else 1
     return " ".join(arguments[:words]), arguments[words:]

@@ -75,7 +75,8 @@ class Config:
     repeat: bool = True
     """Make the blocks one loop. It compiles faster; --no-repeat gives the program of `fnn.gpt`."""
     remat: bool = False
-    """Keep only the input of each block, and compute the rest again in the backward pass."""
+    """Keep only the input of each block, and compute the rest again in the backward pass. XLA on a CPU saves no memory
+    so with --no-repeat."""
     devices: int = 8
     """Total number of devices: --data times --model."""
     data: int | None = None
@@ -202,6 +203,9 @@ def main(config: Config) -> None:
         print(f"compiled for virtual CPU devices in {many.seconds:.1f} s")
         predicted["compiled"] = predict(many.flops, compiled.one.flops, many.collectives, rates)
         shown.append(tables.communication_table(many.collectives, rates, "communication per step, compiled"))
+        if any(found.compiled is None for found in lengths):
+            print(f"compiling other lengths too took longer than --timeout {config.timeout:g} s")
+    print(gpt_tables.block_line(gpt, program.batch_size // program.data, program.model, program.dtype))
     shown.append(tables.communication_table(paper.collectives, rates, "communication per step, on paper"))
     if compiled is not None:
         title = "prediction with the compiled collectives"

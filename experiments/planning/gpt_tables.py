@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.planning.activations import Activations
+from experiments.planning.activations import Activations, kept_by_block
 from experiments.planning.analysis import Comparison, Memory, Program, StepAnalysis
 from experiments.planning.networks import Gpt
 from experiments.planning.paper import Paper, parameter_sizes
@@ -51,11 +51,12 @@ def memory_table(compiled: Comparison | None, paper: Paper, devices: int) -> "Ta
         columns = ("", counted(devices, "device"), "on paper", "1 device")
         table = make_table("memory per device, MB: compiled, and on paper", *columns)
 
-    def row(name: str, compiled_size: str, size: int | None) -> None:
-        found = []
+    def row(name: str, key: str, size: int | None) -> None:
+        cells = ["" if size is None else megabytes(size)]
         if compiled is not None:
-            found = [megabytes(sizes(step.memory)[compiled_size]) for step in (compiled.many, compiled.one)]
-        table.add_row(name, *found[:1], "" if size is None else megabytes(size), *found[1:])
+            many, one = (megabytes(sizes(step.memory)[key]) for step in (compiled.many, compiled.one))
+            cells = [many, *cells, one]
+        table.add_row(name, *cells)
 
     row("parameters", "parameters", paper.parameters)
     row("optimizer state", "optimizer", paper.optimizer)
@@ -72,6 +73,12 @@ def sizes(memory: Memory) -> dict[str, int]:
     named = {name: getattr(memory, name) for name in ("parameters", "optimizer", "batch", "peak")}
     rest = temporaries(memory)
     return named | {"gradients": memory.temporaries - rest, "temporaries": rest}
+
+
+def block_line(gpt: Gpt, sequences: int, model: int, dtype: str) -> str:
+    """Say what one block keeps for the backward pass, on paper."""
+    attention, others = (size / 1e6 for size in kept_by_block(gpt, sequences, model, dtype))
+    return f"on paper a block keeps {attention + others:,.1f} MB to go backward, {attention:,.1f} MB of it in attention"
 
 
 def lengths_table(lengths: Sequence[Length]) -> "Table":

@@ -34,10 +34,10 @@ def make_table(title: str, *columns: str) -> "Table":
 def megabytes(size: float) -> str:
     """Format bytes in MB (10⁶ bytes).
 
-    >>> megabytes(1234), megabytes(1_234_567_890), megabytes(12_345_678_900)
-    ('0.001', '1,234.568', '12,346')
+    >>> megabytes(1234), megabytes(123_456_789), megabytes(1_234_567_890)
+    ('0.001', '123.457', '1,235')
     """
-    return f"{size / 1e6:,.3f}" if size < 1e10 else f"{size / 1e6:,.0f}"
+    return f"{size / 1e6:,.3f}" if size < 999_999_500 else f"{size / 1e6:,.0f}"
 
 
 def memory_table(many: StepAnalysis, one: StepAnalysis, devices: int) -> "Table":

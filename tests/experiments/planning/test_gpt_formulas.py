@@ -151,7 +151,7 @@ def test_plans_are_what_8_devices_hold_and_send():
 
 def test_what_is_required():
     """By hand: 108,288 parameters, all of which the data axis divides; 512 or 256 tokens of width 64 on a device."""
-    required = lambda name: on_paper(GPTS[name], GPTS[name].network).collectives  # pyright: ignore[reportArgumentType]
+    required = lambda name: on_paper(GPTS[name], GPTS[name].network).collectives
     parameters = 433_152
     assert required("data") == (Collective("all-reduce", parameters + 4, 1, 8),)
     assert required("ZeRO-1") == (
