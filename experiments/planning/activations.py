@@ -23,7 +23,7 @@ while it goes backward. Besides the blocks, with a vocabulary of v ids (of which
 
 e^Z and dZ live before the blocks go backward. The largest sum is therefore the blocks and the head; with remat it is
 the inputs of all blocks, and the head or what one block keeps. XLA's temporaries hold this, the gradients, and the
-workspace of the operation under way.
+workspace of the operation under way; in bfloat16 also the parameters in that dtype.
 """
 
 from typing import NamedTuple

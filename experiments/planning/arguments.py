@@ -28,3 +28,9 @@ def check_rates(rate: float, bandwidth: float, latency: float) -> Rates:
     positive("--rate", rate)
     at_least("--latency", latency, 0.0)
     return Rates(1e12 * rate, 1e9 * bandwidth, 1e-6 * latency)
+
+
+def check_split(optimizer: bool, parameters: bool) -> None:
+    """Raise UsageError if both --split-optimizer and --split-parameters are given."""
+    if optimizer and parameters:
+        raise usage("--split-optimizer", "left out with --split-parameters, which splits its state, too", "both")

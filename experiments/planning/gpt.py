@@ -49,7 +49,7 @@ from experiments.errors import at_least, usage
 from experiments.planning import gpt_tables, tables
 from experiments.planning.activations import activations
 from experiments.planning.analysis import Program, StepAnalysis
-from experiments.planning.arguments import check_mesh, check_rates
+from experiments.planning.arguments import check_mesh, check_rates, check_split
 from experiments.planning.gpt_tables import Length
 from experiments.planning.networks import Gpt
 from experiments.planning.paper import on_paper
@@ -126,8 +126,7 @@ def make_program(config: Config) -> Program:
     if config.split_vocabulary and (config.model == 1 or config.vocabulary % config.model):
         expected = f"a multiple of --model, {config.model}, which is above 1, to split it"
         raise usage("--vocabulary", expected, config.vocabulary)
-    if config.split_optimizer and config.split_parameters:
-        raise usage("--split-optimizer", "left out with --split-parameters, which splits its state, too", "both")
+    check_split(config.split_optimizer, config.split_parameters)
     at_least("--timeout", config.timeout, 1.0)
     if config.lengths is not None and min(config.lengths, default=1) < 1:
         raise usage("--lengths", "positive numbers", " ".join(map(str, config.lengths)))
@@ -202,11 +201,13 @@ def main(config: Config) -> None:
         many = compiled.many
         print(f"compiled for virtual CPU devices in {many.seconds:.1f} s")
         predicted["compiled"] = predict(many.flops, compiled.one.flops, many.collectives, rates)
-        shown.append(tables.communication_table(many.collectives, rates, "communication per step, compiled"))
+        if many.collectives:
+            shown.append(tables.communication_table(many.collectives, rates, "communication per step, compiled"))
         if any(found.compiled is None for found in lengths):
             print(f"compiling other lengths too took longer than --timeout {config.timeout:g} s")
     print(gpt_tables.block_line(gpt, program.batch_size // program.data, program.model, program.dtype))
-    shown.append(tables.communication_table(paper.collectives, rates, "communication per step, on paper"))
+    if paper.collectives:
+        shown.append(tables.communication_table(paper.collectives, rates, "communication per step, on paper"))
     if compiled is not None:
         title = "prediction with the compiled collectives"
         shown.append(tables.prediction_table(predicted["compiled"], config.devices, title))

@@ -8,7 +8,7 @@ from experiments.planning.analysis import Comparison, Memory, Program, StepAnaly
 from experiments.planning.networks import Gpt
 from experiments.planning.paper import Paper, parameter_sizes
 from experiments.planning.pipeline import Pipeline
-from experiments.planning.tables import make_table, megabytes
+from experiments.planning.tables import make_table, megabytes, milliseconds
 from experiments.wording import counted
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def memory_table(compiled: Comparison | None, paper: Paper, devices: int) -> "Ta
         columns = ("", counted(devices, "device"), "on paper", "1 device")
         table = make_table("memory per device, MB: compiled, and on paper", *columns)
 
-    def row(name: str, key: str, size: int | None) -> None:
-        cells = ["" if size is None else megabytes(size)]
+    def row(name: str, key: str, size: int) -> None:
+        cells = [megabytes(size)]
         if compiled is not None:
             many, one = (megabytes(sizes(step.memory)[key]) for step in (compiled.many, compiled.one))
             cells = [many, *cells, one]
@@ -60,7 +60,7 @@ def memory_table(compiled: Comparison | None, paper: Paper, devices: int) -> "Ta
 
     row("parameters", "parameters", paper.parameters)
     row("optimizer state", "optimizer", paper.optimizer)
-    row("batch", "batch", None)
+    row("batch", "batch", paper.batch)
     row("gradients", "gradients", paper.gradients)
     row("activations, workspace", "temporaries", paper.activations + paper.gathered)
     table.add_section()
@@ -83,26 +83,33 @@ def block_line(gpt: Gpt, sequences: int, model: int, dtype: str) -> str:
 
 def lengths_table(lengths: Sequence[Length]) -> "Table":
     """Make a table of what the blocks and the head keep, by the length of the sequences."""
-    columns = ("tokens", "attention", "share", "kept", "compiled", "remat, kept", "compiled")
-    table = make_table("activations per device, MB: on paper, and compiled temporaries", *columns)
-    measured = lambda step: "" if step is None else f"{temporaries(step.memory) / 1e6:,.1f}"
+    if all(row.compiled is None for row in lengths):
+        table = make_table(
+            "activations per device, MB: on paper", "tokens", "attention", "share", "kept", "remat, kept"
+        )
+    else:
+        columns = ("tokens", "attention", "share", "kept", "compiled", "remat, kept", "compiled")
+        table = make_table("activations per device, MB: on paper, and compiled temporaries", *columns)
+
+    def with_compiled(paper: Activations, step: StepAnalysis | None) -> list[str]:
+        found = [f"{paper.peak / 1e6:,.1f}"]
+        return found if step is None else [*found, f"{temporaries(step.memory) / 1e6:,.1f}"]
+
     for row in lengths:
         table.add_row(
             f"{row.length:,}",
             f"{row.paper.attention / 1e6:,.1f}",
             f"{100 * row.paper.attention / row.paper.peak:.0f} %",
-            f"{row.paper.peak / 1e6:,.1f}",
-            measured(row.compiled),
-            f"{row.paper_remat.peak / 1e6:,.1f}",
-            measured(row.compiled_remat),
+            *with_compiled(row.paper, row.compiled),
+            *with_compiled(row.paper_remat, row.compiled_remat),
         )
     return table
 
 
 def pipeline_table(pipelines: Sequence[Pipeline]) -> "Table":
     """Make a table with a row per number of stages."""
-    columns = ("stages x data", "m", "bubble", "weights", "GPipe", "1F1B", "sent", "step, ms")
-    table = make_table("pipeline of m micro-batches, MB per device; all on paper", *columns)
+    columns = ("p x data", "m", "bubble", "weights", "GPipe", "1F1B", "sent", "step, ms")
+    table = make_table("pipeline of p stages, m micro-batches, MB per device: on paper", *columns)
     for row in pipelines:
         megabytes = (f"{size / 1e6:,.0f}" for size in (row.parameters, row.gpipe, row.one_f_one_b, row.sent))
         table.add_row(
@@ -110,6 +117,6 @@ def pipeline_table(pipelines: Sequence[Pipeline]) -> "Table":
             f"{row.micro_batches:,}",
             f"{100 * row.bubble:.1f} %",
             *megabytes,
-            f"{1e3 * row.seconds:,.4g}",
+            milliseconds(row.seconds),
         )
     return table

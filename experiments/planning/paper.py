@@ -68,6 +68,7 @@ class Paper(NamedTuple):
 
     parameters: int
     optimizer: int
+    batch: int
     gradients: int
     activations: int
     gathered: int
@@ -78,7 +79,8 @@ class Paper(NamedTuple):
     @property
     def memory(self) -> int:
         """Bytes of all together."""
-        return self.parameters + self.optimizer + self.gradients + self.activations + self.gathered
+        kept = self.parameters + self.optimizer + self.batch
+        return kept + self.gradients + self.activations + self.gathered
 
 
 def parameter_sizes(program: Program) -> Sizes:
@@ -165,6 +167,7 @@ def on_paper(program: Program, gpt: Gpt) -> Paper:
     return Paper(
         parameters,
         MOMENTS[program.optimizer] * moments,
+        2 * 4 * sequences * gpt.length,  # ids and labels
         parameters,
         activations(gpt, sequences, program.model, program.dtype).peak,
         largest_layer(gpt, program.model) if program.split_parameters else 0,

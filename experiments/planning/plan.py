@@ -26,18 +26,20 @@ With the flags R = --rate, B = --bandwidth and L = --latency, the prediction is:
 
 --model splits pairs of dense layers, the first by columns and the second by rows (Shoeybi et al.
 2019). --data splits the batch. --split-optimizer splits the optimizer's state over the data axis
-(ZeRO-1; Rajbhandari et al. 2020). --split-rows assumes that the examples are sharded too, because
-they exceed a GiB or belong to several processes. An all-reduce of its rows then assembles each
-shuffled batch.
+(ZeRO-1; Rajbhandari et al. 2020), --split-parameters parameters and gradients, too (ZeRO-3).
+--split-rows assumes that the examples are sharded too, because they exceed a GiB or belong to several
+processes. An all-reduce of its rows then assembles each shuffled batch.
 
 Limits: R, B and L are your assumptions, every link is assumed to be equal, and the time of memory
 accesses is included only as far as R includes it. XLA compiles for CPUs here; its GPU and TPU
 compilers use other temporaries, and turn an all-reduce of which a device keeps only its shard
-into a reduce-scatter of half the bytes. A CPU computes bfloat16 in
-float32, so a plan with --dtype bfloat16 overstates memory and bytes. The shards of parameters,
-optimizer state and batch are the same on any platform. Tests compare them with what 8 virtual
-devices hold after a step, and the collectives with what the mathematics requires.
-Prints three tables, and saves plan.json under results/plan/.
+into a reduce-scatter of half the bytes. A CPU computes bfloat16 in float32, so a plan with --dtype
+bfloat16 overstates memory and bytes. The shards of parameters, optimizer state and batch are the same
+on any platform. Tests compare them with what 8 virtual devices hold after a step, and the collectives
+with what the mathematics requires.
+
+`python -m experiments plan gpt` plans a transformer. Prints three tables, and saves plan.json under
+results/plan/.
 """
 
 from dataclasses import asdict, dataclass
@@ -48,7 +50,7 @@ from experiments import reports
 from experiments.errors import at_least, usage
 from experiments.planning import tables
 from experiments.planning.analysis import Comparison, Program
-from experiments.planning.arguments import check_mesh, check_rates
+from experiments.planning.arguments import check_mesh, check_rates, check_split
 from experiments.planning.collectives import Collective
 from experiments.planning.networks import Mlp
 from experiments.planning.predictions import predict
@@ -73,7 +75,9 @@ class Config:
     optimizer: Literal["sgd", "momentum", "heavy_ball", "nesterov", "adam"] = "momentum"
     """Optimizer."""
     split_optimizer: bool = False
-    """Split the optimizer's state over the data axis."""
+    """Split the optimizer's state over the data axis (ZeRO-1)."""
+    split_parameters: bool = False
+    """Split parameters, gradients and the optimizer's state over the data axis (ZeRO-3)."""
     split_rows: bool = False
     """Split the examples over the data axis, as in a run of several processes."""
     bandwidth: float = 100.0
@@ -96,6 +100,7 @@ def make_program(config: Config) -> Program:
     data = check_mesh(config.devices, config.data, config.model)
     if config.batch_size % data:
         raise usage("--batch-size", f"a multiple of --data, {data}, for shards of equal size", config.batch_size)
+    check_split(config.split_optimizer, config.split_parameters)
     split = config.sizes[1:-1:2]  # between the two layers of a pair
     if config.model > 1 and not split:
         raise usage("--model", "1 if there is only one dense layer", config.model)
@@ -110,6 +115,7 @@ def make_program(config: Config) -> Program:
         config.dtype,
         config.optimizer,
         config.split_optimizer,
+        config.split_parameters,
     )
 
 

@@ -40,6 +40,15 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.3f}" if size < 999_999_500 else f"{size / 1e6:,.0f}"
 
 
+def milliseconds(seconds: float) -> str:
+    """Format seconds in ms, with four digits.
+
+    >>> milliseconds(0.0123456), milliseconds(45.678)
+    ('12.35', '45,678')
+    """
+    return f"{1e3 * seconds:.4g}" if seconds < 9.9995 else f"{1e3 * seconds:,.0f}"
+
+
 def memory_table(many: StepAnalysis, one: StepAnalysis, devices: int) -> "Table":
     """Make a table with a row per kind of array, in MB on one device."""
     table = make_table("memory per device, MB", "", counted(devices, "device"), "1 device")
@@ -78,7 +87,7 @@ def communication_table(found: Sequence[Collective], rates: Rates, title: str = 
             megabytes(sum(c.times * c.bytes for c in group)),
             megabytes(sum(c.times * ring_factor(c) * c.bytes for c in group)),
             f"{sum(c.times * ring_steps(c) for c in group):,}",
-            f"{1e3 * sum(collective_seconds(c, rates) for c in group):.4g}",
+            milliseconds(sum(collective_seconds(c, rates) for c in group)),
         )
     return table
 
@@ -87,8 +96,8 @@ def prediction_table(prediction: Prediction, devices: int, title: str = "predict
     """Make a table of the prediction without overlap and with perfect overlap."""
     table = make_table(title, "", "no overlap", "perfect overlap")
     for name, seconds in (("compute", prediction.compute), ("communication", prediction.communication)):
-        table.add_row(f"{name}, ms", *[f"{1e3 * seconds:.4g}"] * 2)
-    table.add_row("step, ms", *(f"{1e3 * seconds:.4g}" for seconds in prediction.step))
+        table.add_row(f"{name}, ms", *[milliseconds(seconds)] * 2)
+    table.add_row("step, ms", *map(milliseconds, prediction.step))
     table.add_row("efficiency", *(f"{100 * efficiency:.1f} %" for efficiency in prediction.efficiency))
     table.add_row(
         f"speed-up of {counted(devices, 'device')} over one", *(f"{ratio:.2f}" for ratio in prediction.speed_up)

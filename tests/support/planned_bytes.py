@@ -26,6 +26,7 @@ VOCABULARY = GPT._replace(split_vocabulary=True)
 PROGRAMS = {
     "data": Program(MLP, 8, 1, 64, "float32", "momentum", False),
     "split optimizer": Program(MLP, 8, 1, 64, "float32", "adam", True),
+    "split parameters": Program(MLP, 8, 1, 64, "float32", "adam", False, True),
     "model": Program(MLP, 1, 8, 64, "float32", "momentum", False),
     "both": Program(MLP, 4, 2, 64, "float32", "sgd", False),
     "both, split optimizer": Program(MLP, 2, 4, 64, "float32", "adam", True),

@@ -127,7 +127,7 @@ def test_plans_are_what_8_devices_hold_and_send():
         counter = 4  # of steps
         assert held["parameters"] == [paper.parameters] * 8 == [memory.parameters] * 8, name
         assert held["optimizer"] == [paper.optimizer + counter] * 8 == [memory.optimizer] * 8, name
-        assert held["batch"] == [2 * 4 * program.batch_size // program.data * gpt.length] * 8, name
+        assert held["batch"] == [paper.batch] * 8 == [memory.batch] * 8, name
         assert found.products == paper.flops, name
 
         kinds = {c.kind for c in found.collectives}

@@ -59,6 +59,14 @@ def test_plans_are_what_8_devices_hold_and_send():
     assert total_bytes(found, "all-gather") == PARAMETERS - whole
     assert total_bytes(found) == 2 * PARAMETERS + 4 - whole
 
+    # with the parameters split, all are gathered forward, and backward the weights that dX needs
+    memory, found = compiled["split parameters"].memory, compiled["split parameters"].collectives
+    shard = (PARAMETERS - whole) // 8 + whole
+    assert (memory.parameters, memory.optimizer) == (shard, 2 * shard + 4)
+    backward = 4 * sum(a * b for a, b in itertools.pairwise(SIZES[1:]))
+    assert total_bytes(found, "all-gather") == PARAMETERS - whole + backward
+    assert total_bytes(found, "all-reduce") == PARAMETERS + 4  # a reduce-scatter on other platforms
+
     # pairs of layers: activations are summed after each pair, and dX of each pair except the first, which needs none
     memory, found = compiled["model"].memory, compiled["model"].collectives
     assert {(c.kind, c.group_size) for c in found} == {("all-reduce", 8)}
@@ -171,6 +179,7 @@ def test_from_flags_to_files(tmp_path: Path, capsys):
         ({"batch_size": 12}, "--batch-size must be a multiple of --data, 8, for shards of equal size, got 12"),
         ({"sizes": (8, 10), "model": 2}, "--model must be 1 if there is only one dense layer, got 2"),
         ({"sizes": (8, 6, 10, 8, 2), "model": 4}, "--model must be a divisor of the sizes .* 6, 8, got 4"),
+        ({"split_optimizer": True, "split_parameters": True}, "--split-optimizer must be left out"),
         ({"bandwidth": 0.0}, "--bandwidth must be finite and above 0"),
         ({"rate": math.nan}, "--rate must be finite and above 0"),
         ({"latency": -1.0}, "--latency must be finite and at least 0.0"),
