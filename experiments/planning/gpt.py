@@ -21,7 +21,8 @@ experiments/planning: activations.py (what attention and the rest of a block kee
 data axis (ZeRO-1), --split-parameters parameters and gradients, too (ZeRO-3; Rajbhandari et al. 2020).
 
 The table of activations has rows for --lengths. Its compiled columns are the temporaries, less the
-gradients, of the sequences of one device. They include the workspace of the operation under way.
+gradients, of the sequences of one device. They include the workspace of the operation under way, and are
+below the paper where not all gradients exist yet when the activations need the most memory.
 
 What XLA's compiler for CPUs sends differs from the paper:
   - It sums a gradient of which each device keeps a shard by an all-reduce, which sends twice as much as the

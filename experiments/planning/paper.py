@@ -105,7 +105,8 @@ def parameter_sizes(program: Program) -> Sizes:
 def keys_per_token(length: int) -> float:
     """Return with how many keys `fnn.attention` compares a token, on average.
 
-    From 128 tokens on, they are cut into up to four segments of whole blocks of 64, each with the keys up to its end.
+    From 128 tokens on, they are cut into up to four segments of whole blocks of 64 (256 on accelerators, with more keys
+    for some lengths), each with the keys up to its end.
 
     >>> keys_per_token(100), keys_per_token(1024)
     (100, 640.0)

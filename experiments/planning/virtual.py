@@ -6,7 +6,9 @@ it compiles, and has no CPU topology to compile for.) The process is `python -m 
 takes Programs as JSON and prints a StepAnalysis of each as JSON.
 
 Total time for a data-parallel 784-512-512-10 network on two CPU cores: 8 devices 2.5 s, 64 devices 4 s, 512 devices
-5 s, 2048 devices 8 s. The time to create devices grows with the square of their number, hence MAX_DEVICES.
+5 s, 2048 devices 8 s. The time to create devices grows with the square of their number, hence MAX_DEVICES. A GPT of
+1.3 billion parameters, 24 blocks in a loop, takes 13 s of CPU time for 64 devices and for 8192 with ZeRO-3, and 54 s
+for 1024 x 8 devices with ZeRO-1.
 """
 
 import json
