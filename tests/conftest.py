@@ -147,6 +147,21 @@ def x64():
 
 
 @pytest.fixture
+def slow_cases_compile_quickly(request: pytest.FixtureRequest):
+    """Compile the slow cases of a test on the CPU with few of XLA's optimizations, in about half the time.
+
+    For tests of formulas, whose results differ only by rounding. The cases of the default run compile what users get.
+    """
+    quickly = request.node.get_closest_marker("slow") is not None and jax.config.jax_platforms == "cpu"
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", before or quickly)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def no_stream_is_left():
     yield
     assert "fnn stream" not in [thread.name for thread in threading.enumerate()]

@@ -25,6 +25,8 @@ from tests.support.oracles import (
 from tests.support.sequence_layers import SEQUENCE_LAYERS, SLOW
 from tests.support.slow import slow_except
 
+pytestmark = pytest.mark.usefixtures("slow_cases_compile_quickly")
+
 VECTOR, IMAGE = (5, 6), (3, 7, 6, 2)
 
 ACTIVATIONS = {

@@ -12,12 +12,16 @@ from tests.support.oracles import normal, spread_params
 from tests.support.slow import slow_except
 from tests.test_losses import CASES
 
+pytestmark = pytest.mark.usefixtures("slow_cases_compile_quickly")
+
 # One layer of each kind: with and without parameters, kinks and randomness, and one of each combinator.
 QUICK = (
     "relu", "softmax", "dense", "dropout", "residual_shortcut", "conv2d", "max_pool2d", "batch_norm",
     "layer_norm",
 )  # fmt: skip
 CHECKS = ("structure", "reference", "differences", "adjoint", "linearity", "jit", "vmap")
+# test_layers.py compares each layer with itself under jit and vmap too, so that here the quick ones are enough.
+SLOW_CHECKS = CHECKS[:-2]
 
 
 def checked(report):
@@ -27,7 +31,8 @@ def checked(report):
 @pytest.mark.parametrize("name", slow_except(LAYERS, *QUICK))
 def test_layers(name, key):
     layer, shape = LAYERS[name]
-    report = assert_layer(layer, spread_params(layer, 0), normal(1, shape), layer_key=key, checks=CHECKS, key=3)
+    checks = CHECKS if name in QUICK else SLOW_CHECKS
+    report = assert_layer(layer, spread_params(layer, 0), normal(1, shape), layer_key=key, checks=checks, key=3)
     assert checked(report) == {"PASS"}, report.summary()
 
 
