@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from experiments.claims import evidence
+from tests.support import children
 
 MUTATIONS = {  # claim whose tests must fail: (file of fnn, pattern to find, replacement)
     "C018": ("backprop", r"1 / values\.shape\[0\]", "1.0"),
@@ -43,6 +44,13 @@ def copied(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def quickly(monkeypatch):
+    """Let the processes that run the claims' tests share programs, and compile each with few optimizations."""
+    for name, value in children.environment(JAX_DISABLE_MOST_OPTIMIZATIONS="1").items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize("claim", MUTATIONS)
 def test_every_pattern_matches_its_file(claim):
     _, source, mutation = mutated(claim)
@@ -53,7 +61,9 @@ def test_every_pattern_matches_its_file(claim):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("claim", MUTATIONS)
-def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path):
+@pytest.mark.usefixtures("quickly")
+def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--exitfirst")  # one is enough
     path, _, mutation = mutated(claim)
     root, tests = copied(tmp_path), evidence.marked_tests()[claim]
     (root / path.relative_to(evidence.ROOT)).write_text(mutation, encoding="utf-8")
@@ -61,7 +71,9 @@ def test_an_error_planted_makes_its_claims_tests_fail(claim, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_an_error_they_pass(tmp_path):
+@pytest.mark.usefixtures("quickly")
+def test_without_an_error_they_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-n0")  # starting workers takes longer
     marked = evidence.marked_tests()
     states = evidence.run_tests([test for claim in MUTATIONS for test in marked[claim]], copied(tmp_path))
     assert set(states.values()) == {"passed"}
