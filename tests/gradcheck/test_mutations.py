@@ -10,6 +10,8 @@ from experiments.benchmarks.gradcheck_cases import Mutant, mutants
 from fnn.gradcheck import GradReport, check_custom_vjp, check_vjp
 from tests.support.slow import slow_except
 
+pytestmark = pytest.mark.usefixtures("slow_cases_compile_quickly")
+
 MUTANTS = mutants()
 EVERY = 6
 """`test_caught` takes every sixth mutant, among them every mutation and every function."""
