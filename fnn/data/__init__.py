@@ -19,22 +19,39 @@ computes on the current one, so two chunks are on the device at a time.
     window   Blocks of adjacent rows are read in random order, and rows are shuffled within windows of `window` rows.
              Default: the rows of one chunk. A window of all rows gives the same bits as training in memory.
 
+HDF5 datasets of h5py are read in the same way. Windows much larger than a chunk have single rows read from all over the
+file, which HDF5 does slowly.
+
 If `fit` saves checkpoints, they record what the data were, and a resume with other data is refused. Arrays in memory
 are hashed as a whole. Of a file, 256 rows are hashed, and its size and the time of its last change are compared:
 another change of the file that keeps all of these is not noticed, and a copy must keep the time (`cp -p`). Of a stream,
 only its name and the shapes and dtypes of a row are compared.
 
-Streams. `data` may also be a function from the epoch (from 0) to an iterator of batches, each `(x, y)` or
-`(x, y, weight)` of `batch_size` rows; only the last batch may be smaller. `fit` calls it whenever it needs an epoch,
-and once before training to inspect the first batch. Every call must return a new iterator. Rows keep their order
-unless `window` is given. Batches may reuse the same memory.
+Streams. `data` may also be a source of elements, each `(x, y)` or `(x, y, weight)` with any number of rows, which `fit`
+cuts into batches of `batch_size`. An epoch is one pass. `pip install 'fnn[streams]'` installs Grain.
 
-    def stream(epoch):
-        for path in paths:
-            yield load(path)
+    dataset = fnn.data.from_files(x, y).map(augment)        groups of rows of arrays or files, shuffled
+    dataset = grain.MapDataset.source(records).seed(0).shuffle().map(decode).batch(32)
+    dataset = …to_iter_dataset(), or any iterable whose iterators have get_state and set_state
+    iterator with get_state and set_state                   set to its first state for each epoch, and at the end
+    def stream(epoch): yield from map(load, paths)          a function from the epoch (from 0) to an iterable
 
-Checkpoints, resuming inside an epoch, early stopping and Ctrl-C work as for arrays. If the network has batch_norm, the
-first chunk of an epoch calibrates it. Over the devices of a mesh each gets its own rows, and no row is communicated
+- A `grain.MapDataset` has another order in each epoch: element i of epoch e is `dataset[e * len(dataset) + i]`. What a
+  filter removed is left out. Grain's threads read 16 elements ahead; for other numbers pass a function of the epoch e:
+  `dataset.repeat(e + 1)[e * len(dataset):].to_iter_dataset(grain.ReadOptions(…))`.
+- An `IterDataset` has the same order in each pass, unless its own steps draw random numbers. One that repeats forever
+  has no end of an epoch: training goes on inside the first until it is stopped. A MapDataset that does is refused.
+- A function is called once per epoch, and once before training to inspect the first element. Each call must return a
+  new iterator. Elements may reuse the same memory.
+- Rows keep the order in which they come. With `window`, the rows of as many elements as make about `window` rows are
+  held in memory and shuffled. Epochs may have different numbers of rows; each new size of a last batch is compiled.
+
+A checkpoint inside an epoch records the state of the iterator before the element that comes next, and a resume sets it
+and reads only what was not trained on. It must be what JSON can hold: dicts, lists, texts, numbers, and bytes. Without
+get_state and set_state, the elements before are read again.
+
+Early stopping and Ctrl-C work as for arrays. If the network has batch_norm, the first chunk of an epoch calibrates it.
+Over the devices of a mesh each gets its own rows, and no row is communicated
 between them, except those of a smaller last batch and those that calibrate. `fnn.sharding` says what each of several
 processes passes.
 """

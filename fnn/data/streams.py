@@ -28,8 +28,8 @@ from fnn.types import Batch, Data, PRNGKey
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
 _AHEAD = 16  # elements of a MapDataset that Grain's threads read ahead
 
-Stream = Callable[[int], Iterable[Data]]
-"""epoch -> an iterable of its batches: (x, y) or (x, y, weight)."""
+Stream = Callable[[int], Iterable[Data]] | Iterable[Data]
+"""A dataset or iterator of Grain or of its kind, or epoch -> an iterable; of elements (x, y) or (x, y, weight)."""
 
 
 class Source(NamedTuple):
@@ -211,7 +211,7 @@ def _stream(data: Any, may_be_empty: bool = False) -> Callable[[Any, int, Place,
             raise checks.fail("fit", "data", expected, came="the same one again")
         earlier[:] = [] if has_state else [iterator]
         try:
-            if place.state is not None:
+            if place.state is not None and has_state:
                 iterator.set_state(decode(place.state))
             else:
                 next(itertools.islice(iterator, place.element, place.element), None)

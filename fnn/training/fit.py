@@ -85,9 +85,9 @@ def fit(
         set from all of x (for a stream: from the first chunk of the epoch) before each validation and at the end.
       loss: a `Loss`; its metrics are reported too.
       optimizer: a gradient transformation, fnn's or optax's.
-      data: `(x, y)` or `(x, y, weight)`, arrays with one row per example; or a stream, a function from the epoch
-        (from 0) to an iterator of batches (see `fnn.data`). `fit` calls the stream in a background thread. It may call
-        it several times for one epoch. Several processes: see `fnn.sharding`.
+      data: `(x, y)` or `(x, y, weight)`, arrays with one row per example; or a stream (see `fnn.data`): a dataset of
+        Grain such as `fnn.data.from_files(x, y)`, an iterable whose iterators have get_state and set_state, or a
+        function from the epoch (from 0) to an iterator of batches. A background thread reads it.
       epochs: number of passes over the data, counted from the start of training also when resuming.
       batch_size: examples per step. The last batch of an epoch may be smaller.
       key: PRNG key for parameters, shuffling and dropout. Required unless `state` is given.
