@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fnn
 from fnn.data import prefetch, streams
 from fnn.data.prefetch import Element, Place
 from fnn.sharding.tiles import tiles_of
@@ -117,16 +118,18 @@ def test_what_an_iterator_raises_comes_with_its_traceback():
 
 
 def test_an_epoch_may_have_another_number_of_rows():
-    result = fit(lambda epoch: of_any_size(epoch), device_memory=BUDGET, epochs=3, validation=None, patience=None)
-    assert int(result.state.step) == sum(-(-(100 + 33 * epoch) // BATCH) for epoch in range(3))
+    options = {"network": fnn.dense(4, 2), "optimizer": fnn.sgd(0.1), "validation": None, "patience": None}
+    result = fit(of_any_size, device_memory=BUDGET, epochs=2, **options)
+    assert int(result.state.step) == -(-100 // BATCH) + -(-133 // BATCH)
 
 
 def of_any_size(epoch):
-    """An element without rows, and 100 rows, 133 or 166 in one element."""
+    """An element without rows, and one of 100 rows, in the next epoch of 133."""
     yield X[:0], Y[:0]
     yield X[: 100 + 33 * epoch], Y[: 100 + 33 * epoch]
 
 
+@pytest.mark.slow
 def test_a_stream_that_became_shorter_cannot_be_resumed(tmp_path):
     fit(Walk(), device_memory=BUDGET, checkpoint_dir=tmp_path, checkpoint_every_steps=20, epochs=1)
     (newest := max(tmp_path.glob("step-*"))).rename(tmp_path.parent / "moved")
