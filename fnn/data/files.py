@@ -77,6 +77,7 @@ def windows(
         rows, order[own], parts = read(index[own])
         begin += len(index)
         yield Place(number), parts, order, "data", lambda bad, rows=rows: f"row {rows[bad]}"
+        del parts
 
 
 def own_windows(data: Any, shared: Tiles) -> Callable[[Any, int, Place, bool], Reads] | None:

@@ -115,6 +115,7 @@ def cut(elements: Iterable[Element], like: Sequence[Form], shared: Tiles, steps:
                 tiles.write(shared, out, filled, part, element.order[begin:until])
             places.append((filled, element.place._replace(rows=begin)))
             filled, begin = filled + until - begin, until
+        del element  # its memory goes before the next one is read
     if arrays:
         yield HostChunk(arrays, filled, places, True)
 

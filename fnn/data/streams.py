@@ -110,6 +110,7 @@ def source(
                 check_values("fit", "data", _named(found), vocabulary, row)
                 validate_targets(validate, found[1], _named(found).get("weight"), row)
             yield Element(found, np.arange(len(found[0])) if order is None else order, begin)
+            del parts, found
 
     def shuffled(key: PRNGKey, epoch: int, *others: Any) -> Iterator[Element]:
         """Shuffle together the examples of as many elements as make about `window` rows."""

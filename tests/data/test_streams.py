@@ -190,7 +190,9 @@ def test_the_process_stays_small(tmp_path):
         command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 40, f"{done.stdout} MiB"
+    assert float(done.stdout) < 48, (
+        f"{done.stdout} MiB"
+    )  # two chunks of 8 MiB, the next 8 MiB as read, what malloc keeps
 
 
 @pytest.mark.slow
