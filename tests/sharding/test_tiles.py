@@ -10,6 +10,7 @@ import fnn
 from experiments.planning.collectives import collectives, total_bytes
 from fnn.data import prefetch, streams
 from fnn.data.prefetch import Place
+from fnn.data.process_shares import own_place
 from fnn.sharding import shares
 from fnn.sharding.shares import Where
 from fnn.sharding.tiles import Tiles, own_rows, tiles_of
@@ -87,3 +88,20 @@ def test_shares_are_joined_or_refused():
             joined(counts, ends)
     with pytest.raises(ValueError, match="a stream with more than 4 batches in epoch 2, got its end in every process"):
         joined([])
+
+
+def test_a_stream_goes_on_inside_an_epoch_with_as_many_processes():
+    shared = {"shares": [{"element": 3, "rows": 0, "state": None}, {"element": 2, "rows": 0, "state": None}]}
+    own = {"element": 1, "rows": 5, "state": None}
+    assert own_place(own, 4, 8, False) == Place(1, 5)
+    assert own_place(None, 4, 8, False) == Place(0, 32)
+    assert own_place(None, 4, 8, True) == Place(4, 0)
+    for place, shares_, processes in (
+        (shared, False, "2 processes"),
+        (shared, True, "2 processes"),
+        (own, True, "1 p"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"fit: the number of processes must be that of the checkpoint, {processes}"
+        ):
+            own_place(place, 4, 8, shares_)
