@@ -16,6 +16,7 @@ import fnn
 from fnn.checkpoint import store
 from fnn.data import prefetch, streams
 from fnn.data.prefetch import Place
+from fnn.sharding.tiles import tiles_of
 from fnn.training import programs, stream_loop
 from tests.support.oracles import assert_close
 from tests.support.streaming import BATCH, BUDGET, DATA, KEY, SIZE, Read, X, Y, batches, fit, streamed
@@ -138,7 +139,8 @@ def test_batch_norm_is_calibrated_on_the_first_chunk(devices, tmp_path):
     if devices > 1:
         options["sharding"] = fnn.sharding.data_parallel(jax.make_mesh((devices,), ("data",)))
     result = streamed(checkpoint_dir=tmp_path, **options)
-    chunk = next(prefetch.cut(source.elements(KEY, 2, Place(), None, False), source.like, BATCH, source.steps, 0))
+    elements = source.elements(KEY, 2, Place(), None, False)
+    chunk = next(prefetch.cut(elements, source.like, tiles_of(None, BATCH), source.steps, 0))
     params, x = jax.device_get(result.state.params), jax.numpy.asarray(chunk.arrays[0][: chunk.rows])
     assert_close(params, fnn.calibrate(NORMALIZED, params, x), "float32")
     assert bits(streamed(checkpoint_dir=tmp_path, resume=True, **options)) == bits(result)
