@@ -23,6 +23,8 @@ from fnn.checkpoint import store, writing
 from fnn.checkpoint.lock import FolderLock
 from fnn.sharding import agreement
 
+_POLL_SECONDS = 1.0  # how often a wait checks that there still is a thread to wait for
+
 
 class _Cancelled(Exception):
     """The save is not to be finished."""
@@ -130,16 +132,23 @@ class Saves:
         self.newest = path
 
     def _join(self) -> None:
-        """Wait for the thread to end. (A `join` that is interrupted takes it for ended: Python 3.11.)"""
-        if self._thread is None:
+        """Wait for the thread to end.
+
+        A `join` that is interrupted would take it for ended (Python 3.11). A forked process has no such thread.
+        """
+        thread = self._thread
+        if thread is None:
             return
         try:
-            self._ended.wait()
+            while not self._ended.wait(_POLL_SECONDS) and thread.is_alive():
+                pass
         except BaseException:
             self._cancelled = True
             self._ended.wait()
             raise
-        self._thread.join()
+        if not self._ended.is_set():
+            self.held.check()
+        thread.join()
         self._thread = None
 
     def settle(self) -> Path | None:

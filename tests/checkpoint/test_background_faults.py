@@ -216,6 +216,39 @@ small_fit(checkpoint_dir=folder, callback=callback)
 """
 
 
+FORKS = """
+import os, sys, warnings
+from pathlib import Path
+import numpy as np
+from fnn.checkpoint import LockedError
+from fnn.checkpoint.background import Saves
+from tests.support.held_saves import held
+
+warnings.simplefilter("ignore")
+saves = Saves(Path(sys.argv[1]))
+with held("step-00000001") as save, saves.opened():
+    saves.start(1, {"state.safetensors": {"w": np.ones(3)}}, lambda name: None)
+    save.wait()
+    child = os.fork()
+    if child == 0:
+        try:
+            saves.wait()
+        except LockedError as error:
+            os._exit(7 if f"process {os.getpid()} does not hold the lock" in str(error) else 1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    save.go.set()
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not(tmp_path):
+    command = [sys.executable, "-c", FORKS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stdout == "7\n", done.stderr
+    assert names(tmp_path) == ["step-00000001"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["exit", "thread"])
 def test_an_interpreter_that_ends_finishes_the_checkpoint(how, whole, tmp_path):
