@@ -49,7 +49,7 @@ What is promised
 | After a resume from any step, the run ends with the same bits as an uninterrupted one: parameters, optimizer state, \
 history, best checkpoint. | `tests/training/test_resume.py`: 30 of 30 steps |
 | A process killed by `kill -9` loses at most the checkpoint that is being written and the work since: with \
-`checkpoint_every_steps=1` two steps. | `tests/checkpoint/test_kills.py`: 300 kills |
+`checkpoint_every_steps=1` two steps. | `tests/checkpoint/test_kills.py`, `test_background_kills.py`: 300 kills each |
 | A full disk, a quota, missing permissions, a failing fsync or rename raise an error, from `fit` at the next \
 checkpoint or at the end, and the previous checkpoint still loads. | `tests/checkpoint/test_faults.py`: every write; \
 `test_background_faults.py` |
