@@ -127,8 +127,12 @@ class Saves:
         path, self._path = self._path, None
         with agreement.fail_together("save"):
             self._join()
-            if self._failed:
-                raise self._failed.pop()
+            try:
+                if self._failed:
+                    raise self._failed.pop()
+            except OSError:
+                self.held.check()  # the folder may have been removed meanwhile, which says more
+                raise
         self.newest = path
 
     def _join(self) -> None:

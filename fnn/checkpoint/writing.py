@@ -134,10 +134,8 @@ def finish(prepared: Prepared, check: Callable[[], None]) -> None:
         for name, text in manifest.manifest_files(files=entries, **prepared.described).items():
             atomic.write_new(temporary / name, [text])
         atomic.finish_folder(temporary, prepared.path, check)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            prepared.held.check()
         raise
     for older in filter(manifest.may_be_removed, prepared.replaced):
         atomic.remove_folder(older)

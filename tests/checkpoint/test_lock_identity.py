@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from fnn.checkpoint import CheckpointWarning, LockedError, manifest, store, writing
 from tests.support.checkpoint_files import STATE, names
+from tests.support.held_saves import threads
 from tests.support.training import bits
 from tests.support.training import small_fit as fit
 
@@ -27,6 +29,8 @@ def replacing(folder, again):
 
     def callback(epoch, logs, state):
         if epoch == 2:
+            while threads():  # it would write into the folder that is being removed
+                time.sleep(0.01)
             shutil.rmtree(folder)
             if again:
                 for step in (100, 101, 102):
