@@ -65,19 +65,20 @@ def before_backward(params: Params, dy: Array) -> tuple[Params, Array]:
     return jax.lax.optimization_barrier((params, dy)) if _has_split(params) else (params, dy)
 
 
-def passes_params(forward: Function) -> Function:
-    """Mark the forward of a layer that does not compute with its parameters, but passes them to other layers.
+def passes_params(function: Function) -> Function:
+    """Mark the forward or backward of a layer that does not compute with its parameters, but passes them to others.
 
-    It and the layer's other functions then get `Split` leaves.
+    If both are marked, all functions of the layer get `Split` leaves.
     """
     # None is not part of the description of a training: see fnn.training.description
-    vars(forward)[_PASSES_PARAMS] = None
-    return forward
+    vars(function)[_PASSES_PARAMS] = None
+    return function
 
 
 def for_layer(layer: Layer, params: Params) -> Params:
     """Return the parameters that the functions of a layer take: whole, unless the layer passes them on."""
-    return params if _PASSES_PARAMS in getattr(layer.forward, "__dict__", ()) else gathered(params)
+    passes = all(_PASSES_PARAMS in getattr(function, "__dict__", ()) for function in (layer.forward, layer.backward))
+    return params if passes else gathered(params)
 
 
 def gathered(params: Params) -> Params:

@@ -67,6 +67,7 @@ def add(*layers: Layer) -> Layer:
         pairs = [protocol.forward("add", f"layers[{i}]", f, p, x, k) for i, (f, p, k) in each]
         return join(x, [y for y, _ in pairs], [r for _, r in pairs])
 
+    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """dx = Σ_i dy ∂f_i/∂x"""
         inner, outputs, like = residuals

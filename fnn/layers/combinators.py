@@ -84,6 +84,7 @@ def serial(*layers: Layer) -> Layer:
             residuals.append(r)
         return x, tuple(residuals)
 
+    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """da_{l-1} = da_l ∂f_l/∂a_{l-1}, from the last layer to the first"""
         dparams = []
@@ -177,6 +178,7 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     def join(x: Array, y: Array, s: Array, r: Residuals, q: Residuals) -> tuple[Array, Residuals]:
         return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
 
+    @passes_params
     def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Any]:
         """dx = dy ∂f/∂x + dy ∂s/∂x"""
         *branches, like = residuals

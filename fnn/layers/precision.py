@@ -115,6 +115,7 @@ def mixed_precision(
         given = [leaf for leaf in (x, *jax.tree.leaves(params)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         return y.astype(widest(*given)), (_as_bits(residuals), x[:0], y[:0])
 
+    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """(dparams, dx) = backward(s dy) / s"""
         residuals, like, y = residuals

@@ -86,6 +86,7 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
         y, s = protocol.forward("ragged", "whole", g, q, pair(x, a), j)
         return y, (r, s)
 
+    @passes_params
     def backward(params: Ragged, residuals: Residuals, dy: Array) -> tuple[Ragged, Any]:
         """da = dy ∂g/∂a, dx = da ∂f/∂x"""
         r, s = residuals

@@ -62,6 +62,7 @@ def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
         y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n, unroll=bool(unrolled))
         return y, (residuals, x[:0])
 
+    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         """da_{l-1} = da_l ∂f/∂a_{l-1}, from the last copy to the first"""
         residuals, like = residuals

@@ -81,6 +81,7 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         h, r = protocol.forward("tied_embedding", "layer", layer, params.layer, e, key)
         return project(params, h), (ids, r, h)
 
+    @passes_params
     def backward(params: TiedEmbedding, residuals: Residuals, dz: Array) -> tuple[TiedEmbedding, Any]:
         """dH = dZ W, dE = dH ∂f/∂E, dW = dZᵀ H + Σ_{t: x_t = k} dE_t in row k"""
         ids, r, h = residuals

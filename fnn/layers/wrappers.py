@@ -39,6 +39,7 @@ def autodiff(layer: Layer) -> Layer:
         run = lambda params, x: protocol.forward("autodiff", "layer", layer, params, x, key)[0]
         return jax.vjp(run, params, x)
 
+    @passes_params
     def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Any]:
         return vjp(dy)
 
@@ -117,6 +118,7 @@ def remat(layer: Layer) -> Layer:
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         return protocol.forward("remat", "layer", layer, params, x, key)[0], (x, key)
 
+    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         x, key, *memory = residuals
         # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)

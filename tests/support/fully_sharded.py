@@ -22,6 +22,7 @@ from fnn.training.numerics import Numerics
 from fnn.training.step import _init_state
 from tests.support import over_devices
 from tests.support.over_devices import BATCH, LOSS, MLP, NETWORKS, SIZE, distance, examples, mesh, params_of
+from tests.support.own_layers import decayed, scaled_dense
 
 COPIES, WIDTH = 5, 16
 BLOCK = fnn.residual(fnn.serial(fnn.dense(WIDTH, 2 * WIDTH), fnn.tanh, fnn.dense(2 * WIDTH, WIDTH)))
@@ -33,22 +34,6 @@ TEXT = fnn.tied_embedding(
 RECURRENT = fnn.serial(
     fnn.embedding(24, 8), fnn.bidirectional(fnn.lstm(8, 8), fnn.gru(8, 8)), fnn.last(), fnn.dense(16, 8)
 )
-
-
-def scaled_dense(n: int) -> fnn.Layer:
-    """Return a combinator of a user's own: it computes with its parameters, and calls a layer without any check."""
-    inner = fnn.dense(n, n)
-
-    def forward(params: Any, x: jax.Array, key: Any = None) -> tuple[jax.Array, Any]:
-        y, residuals = inner.forward(params["inner"], x * params["scale"][None])
-        return y, (residuals, x)
-
-    def backward(params: Any, residuals: Any, dy: jax.Array) -> tuple[Any, jax.Array]:
-        residuals, x = residuals
-        dinner, dx = inner.backward(params["inner"], residuals, dy)
-        return {"inner": dinner, "scale": jnp.sum(dx * x, 0)}, dx * params["scale"][None]
-
-    return fnn.Layer(lambda key: {"inner": inner.init(key), "scale": jnp.ones(n)}, forward, backward, layers=(inner,))
 
 
 def token_ids() -> tuple[jax.Array, jax.Array]:
@@ -73,7 +58,7 @@ def cases() -> dict[str, tuple[fnn.Layer, Any, tuple, dict[str, Any]]]:
         "recurrent": (RECURRENT, momentum, (ids, jnp.arange(SIZE) % 8), {}),
         "autodiff": (fnn.autodiff(MLP), fnn.nesterov(0.1), data, {}),
         "added": (fnn.add(MLP, fnn.dense(12, 8)), momentum, data, {"device_memory": 5000}),
-        "own": (own, momentum, data, {}),
+        "own": (decayed(own), momentum, data, {}),
         "odd": (fnn.mlp([12, 9, 7, 8]), fnn.adam(0.01), data, l2),
     }
 

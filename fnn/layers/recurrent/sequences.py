@@ -90,6 +90,7 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
         )
         return join(y, z, lengths), (((r, y[:0]), (q, z[:0])), lengths)
 
+    @passes_params
     def apply_backward(params: Bidirectional, residuals: Residuals, dy: Array) -> tuple[Bidirectional, Any]:
         """dX = dY_f ∂f/∂X + R (R dY_g ∂g/∂X)"""
         each, lengths = residuals
