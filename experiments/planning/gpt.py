@@ -1,41 +1,47 @@
 """Predict memory, communication and efficiency of training a GPT on many devices.
 
     python -m experiments plan gpt --devices 8
-    python -m experiments plan gpt --layers 24 --heads 16 --width 2048 --length 2048 --devices 64 --split-parameters
-    python -m experiments plan gpt --layers 24 --heads 16 --width 2048 --devices 512 --model 8 --batch-size 512 --remat
+    python -m experiments plan gpt --width 1536 --devices 64 --split-parameters
+    python -m experiments plan gpt --devices 512 --model 4 --batch-size 512 --remat
 
-The defaults are GPT-2 with 124 million parameters. The network is that of `fnn.gpt`, its blocks in one
-loop (`fnn.repeat`). Two plans are printed side by side.
+The defaults are GPT-2 with 124 million parameters. The network is that of `fnn.gpt`, its
+blocks in one loop (`fnn.repeat`). Two plans are printed side by side.
 
-Compiled: as in `python -m experiments plan --help`, which has the formulas of the prediction, too. The
-training step is compiled for that many virtual CPU devices. Nothing is computed. FLOPs are those of XLA's
-cost analysis, plus the matrix products that loops repeat.
+Compiled: as in `python -m experiments plan --help`, which has the formulas of the
+prediction, too. The training step is compiled for that many virtual CPU devices. Nothing
+is computed. FLOPs are those of XLA's cost analysis, plus the matrix products that loops
+repeat.
 
-On paper: what the mathematics requires, without a compiler. The formulas are in the docstrings of
-experiments/planning: activations.py (what attention and the rest of a block keep, with and without
---remat), paper.py (FLOPs; collectives of data-parallel, tensor-parallel, ZeRO-1, ZeRO-3), pipeline.py
-(GPipe and 1F1B). If compiling takes longer than --timeout, or with --no-compile, this plan is all.
+On paper: what the mathematics requires, without a compiler. The formulas are in the
+docstrings of experiments/planning: activations.py (what attention and the rest of a block
+keep, with and without --remat), paper.py (FLOPs; collectives of data-parallel,
+tensor-parallel, ZeRO-1, ZeRO-3), pipeline.py (GPipe and 1F1B). If compiling takes longer
+than --timeout, or with --no-compile, this plan is all.
 
---data splits the batch. --model splits the heads and the hidden units of each block (Shoeybi et al. 2019),
---split-vocabulary also the rows of the embedding. --split-optimizer splits the optimizer's state over the
-data axis (ZeRO-1), --split-parameters parameters and gradients, too (ZeRO-3; Rajbhandari et al. 2020).
+--data splits the batch. --model splits the heads and the hidden units of each block
+(Shoeybi et al. 2019), --split-vocabulary also the rows of the embedding. --split-optimizer
+splits the optimizer's state over the data axis (ZeRO-1), --split-parameters parameters and
+gradients, too (ZeRO-3; Rajbhandari et al. 2020).
 
-The table of activations has rows for --lengths. Its compiled columns are the temporaries, less the
-gradients, of the sequences of one device. They include the workspace of the operation under way, and are
-below the paper where not all gradients exist yet when the activations need the most memory.
+The table of activations has rows for --lengths. Its compiled columns are the temporaries,
+less the gradients, of the sequences of one device. They include the workspace of the
+operation under way, and are below the paper where not all gradients exist yet when the
+activations need the most memory.
 
 What XLA's compiler for CPUs sends differs from the paper:
-  - It sums a gradient of which each device keeps a shard by an all-reduce, which sends twice as much as the
-    reduce-scatter of its compilers for GPUs and TPUs.
-  - The embedding has two gradients, one from the embedded rows and one from the logits. They are summed
-    over the devices before they are added: vocabulary · width numbers more. With --split-parameters, and
-    if --data does not divide the vocabulary, it sends the ids and the gradients of the embedded rows instead.
-  - With --model, Q, K and V stand side by side in W_qkv, so a device's share of its columns is not whole
-    heads of each. XLA sends them on by permutations and all-to-alls. A matrix with the columns of each
-    device's heads side by side would need none.
+  - It sums a gradient of which each device keeps a shard by an all-reduce, which sends
+    twice as much as the reduce-scatter of its compilers for GPUs and TPUs.
+  - The embedding has two gradients, one from the embedded rows and one from the logits.
+    They are summed over the devices before they are added: vocabulary · width numbers more.
+    Not if a device keeps some of its columns (--split-optimizer or --split-parameters, and
+    --data does not divide the vocabulary): then an all-gather sends the ids, and an
+    all-to-all the gradients of the embedded rows.
+  - With --model, Q, K and V stand side by side in W_qkv, so a device's share of its columns
+    is not whole heads of each. XLA sends them on by permutations and all-to-alls. A matrix
+    with the columns of each device's heads side by side would need none.
 
-Tests compare with what 8 virtual devices hold and send. Prints tables, and saves plan.json under
-results/plan-gpt/.
+Tests compare with what 8 virtual devices hold and send. Prints tables, and saves plan.json
+under results/plan-gpt/.
 """
 
 import contextlib

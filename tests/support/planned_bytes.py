@@ -37,7 +37,7 @@ GPTS = {
     "data": Program(GPT, 8, 1, 16, "float32", "adam", False),
     "data, serial": Program(GPT._replace(repeat=False), 8, 1, 16, "float32", "momentum", False),
     "data, long, remat": Program(LONG._replace(remat=True), 8, 1, 8, "float32", "sgd", False),
-    "ZeRO-1": Program(GPT, 8, 1, 16, "float32", "adam", True),
+    "ZeRO-1": Program(GPT._replace(vocabulary=97), 8, 1, 16, "float32", "adam", True),
     "ZeRO-3": Program(GPT, 8, 1, 16, "float32", "adam", False, True),
     "ZeRO-3, remat": Program(GPT._replace(remat=True), 8, 1, 16, "float32", "momentum", False, True),
     "model": Program(GPT, 1, 8, 16, "float32", "adam", False),

@@ -130,10 +130,8 @@ def test_plans_are_what_8_devices_hold_and_send():
         assert held["batch"] == [paper.batch] * 8 == [memory.batch] * 8, name
         assert found.products == paper.flops, name
 
-        kinds = {c.kind for c in found.collectives}
-        assert kinds <= {"all-reduce", "all-gather"} | (
-            {"all-to-all", "collective-permute"} if program.model > 1 else set()
-        )
+        of_heads = {"collective-permute"} if program.model > 1 else set()
+        assert {c.kind for c in found.collectives} - of_heads <= {"all-reduce", "all-gather", "all-to-all"}, name
         over_model, over_data = (
             [[c for c in sent if c.group_size == size] for sent in (found.collectives, paper.collectives)]
             for size in (program.model, program.data)
@@ -144,9 +142,13 @@ def test_plans_are_what_8_devices_hold_and_send():
             continue
         sent, required = over_data
         twice = 4 * gpt.vocabulary * gpt.width // (program.model if gpt.split_vocabulary else 1)
+        ids = rows = 0
+        if gpt.vocabulary == 97:  # no multiple of the devices: they keep columns of the embedding
+            twice, ids, rows = 0, 4 * program.batch_size * gpt.length, 4 * 64 * gpt.width
         scattered = total_bytes(required, "reduce-scatter")
         assert total_bytes(sent, "all-reduce") == total_bytes(required, "all-reduce") + scattered + twice, name
-        assert total_bytes(sent, "all-gather") == total_bytes(required, "all-gather"), name
+        assert total_bytes(sent, "all-gather") == total_bytes(required, "all-gather") + ids, name
+        assert total_bytes(sent, "all-to-all") == rows, name
 
 
 def test_what_is_required():
@@ -154,9 +156,9 @@ def test_what_is_required():
     required = lambda name: on_paper(GPTS[name], GPTS[name].network).collectives
     parameters = 433_152
     assert required("data") == (Collective("all-reduce", parameters + 4, 1, 8),)
-    assert required("ZeRO-1") == (
-        Collective("all-gather", parameters, 1, 8),
-        Collective("reduce-scatter", parameters, 1, 8),
+    assert required("ZeRO-1") == (  # of one id more
+        Collective("all-gather", parameters + 4 * 64, 1, 8),
+        Collective("reduce-scatter", parameters + 4 * 64, 1, 8),
         Collective("all-reduce", 4, 1, 8),
     )
     unread = 4 * (32 * 64 + 64 + 2 * (3 * 64 + 64 + 4 * 64 + 64 + 2 * 64))  # positions, the last β; b and β of 2 blocks
