@@ -26,9 +26,13 @@ def test_names_of_classes(classes, found):
     assert class_indices(found, classes).tolist() == [found.index(name) for name in classes]
 
 
-@pytest.mark.parametrize(
-    ("classes", "found"), [CLASSES[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in CLASSES[1:])]
-)
+def trained(i):
+    """The case as a parameter: the first runs by default, every third with the slow ones."""
+    marks = [] if i == 0 else [pytest.mark.slow if i % 3 == 1 else pytest.mark.exhaustive]
+    return pytest.param(*CLASSES[i], marks=marks)
+
+
+@pytest.mark.parametrize(("classes", "found"), [trained(i) for i in range(len(CLASSES))])
 def test_classes_are_written_as_they_are_read(classes, found, tmp_path, capsys):
     path = write_table(tmp_path / "t.csv", classes, rows=80)
     assert (
@@ -70,10 +74,7 @@ def test_prices_stay_a_quantity_and_codes_text(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "target",
-    [
-        "a[/b]",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("[red]", "$a$ and $b", ":fire:", "{x}", "a_b^c")),
-    ],
+    ["a[/b]", *(pytest.param(name, marks=pytest.mark.slow) for name in ("[red] $a$ and $b", "{x} :fire: a_b^c"))],
 )
 def test_any_name_of_a_column(target, tmp_path, capsys):
     for classes in ([f"{i / 7:.3f}" for i in range(30)], ["$a", "[/b]$"]):
