@@ -10,6 +10,8 @@ from experiments.benchmarks.gradcheck_functions import FUNCTIONS, Function, forw
 from fnn.gradcheck import check_grad, check_vjp
 from tests.support.slow import slow_except
 
+pytestmark = pytest.mark.usefixtures("slow_cases_compile_quickly")
+
 KEYS = 6
 # One function of each kind: smooth, with kinks, of rows, products, indexing, linear algebra, special functions,
 # convolutions, loops, branches, bad scales.

@@ -11,6 +11,8 @@ from experiments.benchmarks.gradcheck_mistakes import mistakes
 from fnn.gradcheck import check_vjp
 from tests.support.slow import slow_except
 
+pytestmark = pytest.mark.usefixtures("slow_cases_compile_quickly")
+
 SYSTEMATIC, MISTAKES = list(systematic()), list(mistakes())
 QUICK = [next(m for m in SYSTEMATIC[1:] if m.name.endswith(f", doubled at {where}")) for where in CONDITIONS]
 QUICK = [next(m for m in SYSTEMATIC if m.name.endswith(", infinite at one")), *QUICK]
