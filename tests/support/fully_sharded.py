@@ -46,6 +46,7 @@ def cases() -> dict[str, tuple[fnn.Layer, Any, tuple, dict[str, Any]]]:
     momentum, l2, data = fnn.momentum(0.1), {"l2": 0.01}, examples("mlp")
     ids, following = token_ids()
     lion = optax.lion(jnp.asarray(1e-3, jnp.result_type(float)))
+    chunks = {"device_memory": 70 * (4 + sum(part[:1].nbytes for part in data))}  # two chunks of a batch, not all rows
     own = fnn.serial(fnn.dense(12, 16), scaled_dense(16), fnn.dense(16, 8))
     return {
         "deep": (DEEP, momentum, data, l2),
@@ -57,7 +58,7 @@ def cases() -> dict[str, tuple[fnn.Layer, Any, tuple, dict[str, Any]]]:
         "lion": (fnn.remat(MLP), lion, data, {"patience": 2}),
         "recurrent": (RECURRENT, momentum, (ids, jnp.arange(SIZE) % 8), {}),
         "autodiff": (fnn.autodiff(MLP), fnn.nesterov(0.1), data, {}),
-        "added": (fnn.add(MLP, fnn.dense(12, 8)), momentum, data, {"device_memory": 5000}),
+        "added": (fnn.add(MLP, fnn.dense(12, 8)), momentum, data, chunks),
         "own": (decayed(own), momentum, data, {}),
         "odd": (fnn.mlp([12, 9, 7, 8]), fnn.adam(0.01), data, l2),
     }
