@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.checkpoint import LockedError, atomic, store, tensors, writing
+from fnn.checkpoint import LockedError, store, tensors, writing
 from tests.support.checkpoint_files import names
 from tests.support.held_saves import held, left, threads
 from tests.support.training import bits, content, small_fit
@@ -138,22 +138,6 @@ def test_what_is_read_back_differently_is_an_error_and_not_a_checkpoint(tmp_path
         with pytest.raises(OSError, match=r"read back differently.*step-00000002/state.safetensors"):
             store.save(tmp_path, {"w": jnp.ones(2)}, step=2)
     assert names(tmp_path) == ["step-00000001"]
-
-
-def test_the_file_is_that_of_the_safetensors_library(tmp_path):
-    from safetensors.numpy import load
-
-    rng = np.random.default_rng(0)
-    arrays = {"ä": np.asfortranarray(rng.normal(size=(3, 5))), "b": np.array(True), "c": np.zeros((0, 2), "float16")}
-    arrays |= {"d": rng.normal(size=2**20 + 1).astype("float32"), "e": np.arange(3, dtype="uint8")}
-    data = b"".join(tensors.encode(arrays, {"note": "ü"}))
-    found = load(data)
-    assert {name: (a.dtype, a.tobytes()) for name, a in found.items()} == {
-        name: (a.dtype, a.tobytes()) for name, a in arrays.items()
-    }
-    assert tensors.metadata_of(data) == {"note": "ü"}
-    atomic.write_file(tmp_path / "file", tensors.encode(arrays))
-    assert (tmp_path / "file").read_bytes() == b"".join(tensors.encode(arrays))
 
 
 MEMORY = """
