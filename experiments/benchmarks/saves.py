@@ -99,15 +99,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         epochs = train(folder, watch)
     whole, copied, waits = (np.array(watch.seconds[name][: 2 * SAVES]) for name in watch.seconds)
-    copied, waits = copied.reshape(SAVES, 2).sum(1), waits[:SAVES]  # a save copies two trees
+    copied, (waits, last) = copied.reshape(SAVES, 2).sum(1), (waits[:SAVES], waits[SAVES])  # a save copies two trees
     print(f"a state of {size / 1e6:.0f} MB; seconds, medians of {SAVES} saves\n")
     print(f"{np.median(saves):7.3f}  fnn.checkpoint.save, which returns when the checkpoint is durable")
     print(f"{np.median(copies):7.3f}  a copy of the state into memory that is in use")
-    print(
-        f"{np.median(whole - waits):7.3f}  a save of fit, without waiting for the one before ({np.median(waits):.3f})"
-    )
+    print(f"{np.median(whole - waits):7.3f}  a save of fit, without waiting for the one before")
     print(f"{np.median(copied):7.3f}    of it the copy of the state (the first, into new memory: {copied[0]:.3f})")
     print(f"{np.median(whole - waits - copied):7.3f}    beside the copy")
+    print(f"{np.median(waits[1:]):7.3f}  waiting for the save before (at most {max(waits):.3f})")
+    print(f"{last:7.3f}  waiting for the last save, at the end of fit")
     print(f"{np.median(plain):7.3f}  an epoch without a checkpoint")
     print(f"{np.median(epochs):7.3f}  an epoch with a checkpoint")
 
