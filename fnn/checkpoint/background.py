@@ -1,13 +1,13 @@
 """Checkpoints that a thread writes while the training goes on.
 
-The state is copied first, since a training writes new values into its memory. A thread then encodes the copy, writes,
-flushes, verifies and renames it, and removes checkpoints that are not to be kept. In these it is system calls and
-SHA-256 that take long, and they let other threads run. One save at most is under way: the next one waits for it, and
+The training copies the state first, because its programs overwrite the memory of the state. A thread then encodes the
+copy, writes, flushes, verifies and renames it, and removes checkpoints that are not to be kept. Most of that time goes
+to system calls and SHA-256, which let other threads run. At most one save is under way: the next one waits for it, and
 copies into the same memory.
 
-What process 0 did, all processes learn when they call `wait`, in the thread of the training. No other thread
-communicates, since all processes must communicate in the same order. So what orbax writes, the leaves that are split
-over several processes, is written before the training goes on.
+All processes learn whether process 0 succeeded when they call `wait`, in the thread of the training. No other thread
+communicates, because all processes must communicate in the same order. Orbax communicates. It therefore writes the
+leaves that are split over several processes before the training goes on.
 """
 
 import contextlib
@@ -27,11 +27,19 @@ _POLL_SECONDS = 1.0  # how often a wait checks that there still is a thread to w
 
 
 class _Cancelled(Exception):
-    """The save is not to be finished."""
+    """Raised in the thread to give up the save under way."""
 
 
 class Saves:
-    """The saves of a training into a folder.
+    """Saves the checkpoints of a training in a folder, one at a time, while the training goes on.
+
+        saves = Saves(folder)
+        with saves.opened():  # creates and locks the folder
+            saves.began(0, None)
+            ...
+            saves.start(step, trees, after)  # returns when the trees are copied
+            ...
+        # the last checkpoint is durable
 
     Attributes:
       folder: the folder.
@@ -53,9 +61,10 @@ class Saves:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Create and lock the folder for the duration of the context, at whose end the last save is durable.
+        """Create the folder and lock it until the context ends. The last save is durable then.
 
-        An error of the context is raised after the save under way has ended. If that fails too, a note says so.
+        If the context raises, its error is raised after the save under way has ended. If that fails too, a note of the
+        error says so.
         """
         with store.open_folder(self.folder) as self.held:
             try:
@@ -68,7 +77,7 @@ class Saves:
                 self._cancelled = True  # a thread that is still there, after two interrupts, must not rename anything
 
     def began(self, step: int, checkpoint: Path | None) -> None:
-        """Record where the training began: its step, and the checkpoint that it resumes, if it does."""
+        """Record at which step the training began, and from which checkpoint, if it was resumed."""
         self.step, self.newest = step, checkpoint
 
     def start(self, step: int, trees: Mapping[str, PyTree], after: Callable[[str], None], **extra: Any) -> None:
@@ -77,7 +86,7 @@ class Saves:
         Args:
           step: the step of the checkpoint.
           trees: `{file name: tree}`.
-          after: what the thread is to do when the checkpoint, whose name it is given, is durable.
+          after: called in the thread with the name of the checkpoint, as soon as that is durable.
           **extra: more entries of the manifest.
 
         Raises:
@@ -136,9 +145,9 @@ class Saves:
         self.newest = path
 
     def _join(self) -> None:
-        """Wait for the thread to end.
+        """Wait for the thread to end, if this process has it: a forked process has not.
 
-        A `join` that is interrupted would take it for ended (Python 3.11). A forked process has no such thread.
+        The event says whether it has ended, since after an interrupted `join` Python 3.11 takes any thread for ended.
         """
         thread = self._thread
         if thread is None:
@@ -156,9 +165,9 @@ class Saves:
         self._thread = None
 
     def settle(self) -> Path | None:
-        """Wait until the save under way is durable, and return the newest checkpoint that is. All processes call it.
+        """Wait for the save under way, and return the newest durable checkpoint. All processes call it.
 
-        The error of a save that fails is raised no more, but added to that which ends the training.
+        If the save fails, this raises nothing: `opened` adds a note to the error that ends the training.
         """
         try:
             self.wait()
@@ -167,8 +176,9 @@ class Saves:
         return self.newest
 
     def _end(self, error: BaseException) -> None:
-        """Wait for the save under way without communication (the other processes may be elsewhere), and add a note to
-        the error if it fails.
+        """Wait for the save under way, and add a note to the error if the save fails.
+
+        Without communication, because the other processes may be elsewhere.
         """
         self._join()
         for failed in self._failed:
