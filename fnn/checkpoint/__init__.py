@@ -19,10 +19,11 @@ continues from the newest good checkpoint in the folder, or starts a new trainin
 
 Ctrl-C and SIGTERM let the running call on the device end. Then `fit` saves and says how to continue.
 
-`fit` copies the state to the host when a checkpoint is due, and goes on while a thread writes the copy: a callback may
-see the checkpoint of its epoch a little later. `fit` does not end before the last checkpoint is durable, whether it
-returns, raises or is stopped. (A second Ctrl-C, while it waits for that, gives the checkpoint up.) `save` returns when
-its checkpoint is durable.
+`fit` copies the state to the host when a checkpoint is due, and goes on while a thread writes the copy. The checkpoint
+of an epoch may therefore appear after the callback of that epoch, and an older one, which `keep` does not keep, may be
+removed while a callback reads it. `fit` does not end before the last checkpoint is durable, whether it returns, raises
+or is stopped. (A second Ctrl-C, while it waits for that, gives the checkpoint up.) `save` returns when its checkpoint
+is durable.
 
 Checkpoints of your own loop
 ----------------------------
