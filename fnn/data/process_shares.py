@@ -116,10 +116,9 @@ def gather_places(place: dict[str, Any]) -> dict[str, Any]:
     return {"shares": [json.loads(text) for text in agreement.all_gather(json.dumps(place["shares"][0]))]}
 
 
-def cut_shares(elements: Iterable[Element], shared: Shared) -> Iterator[ShareChunk]:
-    """Yield the shares of an epoch in chunks, at least one, which may have none."""
+def cut_shares(elements: Iterable[Element], shared: Shared, place: Place) -> Iterator[ShareChunk]:
+    """Yield the shares of an epoch from a place on in chunks, at least one, which may have none."""
     arrays, counts, places = _allocate(shared), [], []
-    place = Place()
     for element in elements:
         if len(counts) == shared.steps:
             yield ShareChunk(arrays, counts, [*places, element.place], False)
@@ -131,7 +130,8 @@ def cut_shares(elements: Iterable[Element], shared: Shared) -> Iterator[ShareChu
         for out, part in zip(arrays, element.arrays, strict=True):
             out[len(counts), :size] = part[element.order]
         counts, places = [*counts, size], [*places, place]
-    yield ShareChunk(arrays, counts, [*places, Place(place.element + bool(places))], True)
+    end = Place(place.element + 1) if places else place
+    yield ShareChunk(arrays, counts, [*places, end], True)
 
 
 def send_share(chunk: ShareChunk, shared: Shared) -> ShareChunk:

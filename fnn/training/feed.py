@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fnn.data import prefetch, process_shares
-from fnn.data.prefetch import Element, HostChunk
+from fnn.data.prefetch import Element, HostChunk, Place
 from fnn.data.streams import Source
 from fnn.sharding import tiles
 from fnn.sharding.layout import Layout
@@ -25,14 +25,14 @@ class Feed(NamedTuple):
     """The functions that make chunks.
 
     Attributes:
-      cut: (elements of an epoch, rows to skip of the first) -> what this process has of the chunks.
+      cut: (elements of an epoch from a place on, that place) -> what this process has of the chunks.
       send: that of one chunk -> the same, sent to the device. The thread that reads calls both.
       keep: that of one chunk -> the same, without sending it.
       receive: (a function that waits for the next result of `send` or `keep`, a function that says which chunk it is)
         -> a function that returns the next chunk. The main thread calls it.
     """
 
-    cut: Callable[[Iterable[Element], int], Iterator[Any]]
+    cut: Callable[[Iterable[Element], Place], Iterator[Any]]
     send: Callable[[Any], Any]
     keep: Callable[[Any], Any]
     receive: Callable[[Callable[..., Any], Callable[[], Where]], Callable[[], Loaded]]
@@ -45,7 +45,7 @@ def feed_of(source: Source, layout: Layout | None, batch_size: int) -> Feed:
     steps = lambda rows: -(-rows // batch_size)
     if not source.shares:
         return Feed(
-            cut=lambda elements, skip: prefetch.cut(elements, source.like, shared, source.steps, skip),
+            cut=lambda elements, place: prefetch.cut(elements, source.like, shared, source.steps, place.rows),
             send=lambda host: Loaded(host, prefetch.send(host, shared, remainder, layout), steps(host.rows)),
             keep=lambda host: Loaded(host, None, 0),
             receive=lambda next_item, where: next_item,
@@ -63,7 +63,7 @@ def feed_of(source: Source, layout: Layout | None, batch_size: int) -> Feed:
         return next_chunk
 
     return Feed(
-        cut=lambda elements, _: process_shares.cut_shares(elements, shares),
+        cut=lambda elements, place: process_shares.cut_shares(elements, shares, place),
         send=lambda chunk: process_shares.send_share(chunk, shares),
         keep=lambda chunk: chunk,
         receive=receive,

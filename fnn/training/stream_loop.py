@@ -112,7 +112,7 @@ def _chunks(
 
     def cut(epoch: int, place: Place, validate: Validate | None) -> Generator[Any, None, None]:
         elements = source.elements(key, before + epoch, place, validate, training.saving is not None)
-        yield from feed.cut(elements, place.rows)
+        yield from feed.cut(elements, place)
 
     if calibrates:
         yield feed.keep(next(cut(first - (position == 0), Place(), None)))

@@ -9,8 +9,8 @@ import pytest
 import fnn
 from experiments.planning.collectives import collectives, total_bytes
 from fnn.data import prefetch, streams
-from fnn.data.prefetch import Place
-from fnn.data.process_shares import own_place
+from fnn.data.prefetch import Element, Form, Place
+from fnn.data.process_shares import Shared, cut_shares, own_place
 from fnn.sharding import shares
 from fnn.sharding.shares import Where
 from fnn.sharding.tiles import Tiles, own_rows, tiles_of
@@ -88,6 +88,17 @@ def test_shares_are_joined_or_refused():
             joined(counts, ends)
     with pytest.raises(ValueError, match="a stream with more than 4 batches in epoch 2, got its end in every process"):
         joined([])
+
+
+def test_a_process_with_nothing_left_of_an_epoch_keeps_its_place():
+    """If it is saved and resumed again there, nothing is read again."""
+    shared = Shared(LAYOUT, Tiles(4, 2, range(2)), (Form((3,), np.float32),), 2, [2])
+    place = Place(6, 0, "state")
+    (chunk,) = cut_shares([], shared, place)
+    assert (chunk.counts, chunk.places, chunk.ends) == ([], [place], True)
+    element = Element((np.ones((4, 3), np.float32),), np.arange(4), place)
+    (chunk,) = cut_shares([element], shared, place)
+    assert (chunk.counts, chunk.places, chunk.ends) == ([4], [place, Place(7)], True)
 
 
 def test_a_stream_goes_on_inside_an_epoch_with_as_many_processes():
