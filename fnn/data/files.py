@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -80,14 +80,24 @@ def windows(
         del parts
 
 
+class Files(NamedTuple):
+    """What a dataset of `from_files` reads: arrays, bytes per row, the window, rows per element, and the key."""
+
+    arrays: Sequence[Any]
+    row_bytes: int
+    window: int
+    most: int
+    key: PRNGKey
+
+
 def own_windows(data: Any, shared: Tiles) -> Callable[[Any, int, Place, bool], Reads] | None:
     """(key, epoch, place, record) -> the elements of a dataset of `from_files` with the rows of one of several
     processes; None if the data are something else, such as a mapped one, whose function may need all rows.
     """
-    given = None if len(shared.own) == shared.shards else getattr(data, _MARK, None)
-    if given is None:
+    files: Files | None = None if len(shared.own) == shared.shards else getattr(data, _MARK, None)
+    if files is None:
         return None
-    arrays, row_bytes, window, most, key = given
+    arrays, row_bytes, window, most, key = files
     return lambda _, epoch, place, record: windows(arrays, shared, row_bytes, window, most, key, epoch, place)
 
 
@@ -138,10 +148,11 @@ def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None,
         return tuple(part[order] for part in parts) if len(order) else None
 
     dataset = grain.MapDataset.range(count).map_with_index(element)
-    setattr(dataset, _MARK, (arrays, each, window, most, key))
+    setattr(dataset, _MARK, Files(arrays, each, window, most, key))
     return dataset
 
 
-def is_from_files(data: Any) -> bool:
-    """Whether the data are a dataset of `from_files`, perhaps mapped: every process reads the same one."""
-    return hasattr(data, _MARK) or any(map(is_from_files, getattr(data, "parents", ())))
+def files_of(data: Any) -> Files | None:
+    """What a dataset of `from_files`, perhaps mapped, reads: the same in every process. None for other data."""
+    found = map(files_of, getattr(data, "parents", ()))
+    return getattr(data, _MARK, None) or next(filter(None, found), None)

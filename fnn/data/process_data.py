@@ -1,14 +1,16 @@
 """What each of several processes passes to `fit` as data, and what they agree on."""
 
+import json
 from typing import Any
 
 import numpy as np
 
 from fnn.data import streams
 from fnn.data.arrays import unpack_batch
-from fnn.data.files import arrays_of, is_from_files
+from fnn.data.files import arrays_of, files_of
 from fnn.data.identity import describe_sample
 from fnn.data.streams import Source
+from fnn.hashing import hash_array
 from fnn.sharding import agreement
 from fnn.sharding.layout import Layout
 from fnn.sharding.process_rows import rows_of_process
@@ -32,7 +34,8 @@ def agree(
     devices are divided here.
 
     Raises:
-      ValueError: in every process, if they pass different arrays: dtypes, shapes, or any of 256 rows.
+      ValueError: in every process, if they pass different arrays: dtypes, shapes, or any of 256 rows; or different
+        windows, keys or first elements of `from_files`.
     """
     with agreement.fail_together("fit"):
         source = streams.source(data, batch_size, device_memory, window, vocabulary, layout)
@@ -41,9 +44,21 @@ def agree(
     arrays = device_memory is not None and isinstance(data, tuple | list)
     with agreement.fail_together("fit"):
         given: Any = arrays_of("fit", "data: ", unpack_batch("fit", tuple(data))) if arrays else ()
-        given = (data[0] if len(data) else None) or () if is_from_files(data) else given
         found = list(map(describe_sample, given))
+        if files := files_of(data):
+            first = map(np.asarray, (data[0] if len(data) else None) or ())
+            found = [f"window {files.window}", hash_array(files.key), *map(describe_sample, (*files.arrays, *first))]
     agreement.assert_same("fit", _ADVICE, data=found)
     if not arrays or source is not None:
         return source, data
     return None, tuple(np.asarray(array[rows_of_process(layout, len(given[0]))]) for array in given)
+
+
+def record(source: Source) -> list[str]:
+    """Return what a checkpoint records of the data: what process 0 says of them.
+
+    In others a stream may have another name, and a copy of a file another time of change. Every process must call it.
+    """
+    with agreement.fail_together("fit"):
+        own = source.about() if agreement.is_main_process() else []
+    return json.loads(agreement.all_gather(json.dumps(own))[0])

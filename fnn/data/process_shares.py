@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.data.files import is_from_files
+from fnn.data.files import files_of
 from fnn.data.prefetch import Chunk, Element, Form, HostChunk, Place, allocate, slots
 from fnn.sharding import agreement, tiles
 from fnn.sharding.layout import Layout, replicated
@@ -60,7 +60,7 @@ class Shared(NamedTuple):
 
 def is_shared(data: Any, window: int | None) -> bool:
     """Return whether the data are a stream of which each process brings its share of every batch."""
-    if not agreement.is_multiprocess() or data is None or isinstance(data, tuple | list) or is_from_files(data):
+    if not agreement.is_multiprocess() or data is None or isinstance(data, tuple | list) or files_of(data):
         return False
     if window is not None:
         advice = "Each process yields its share of every batch, in the order of training."

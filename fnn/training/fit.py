@@ -218,7 +218,8 @@ def fit(
         held_out = None if held_out is None else shard_rows(sharding, held_out)
     if saving is not None:
         fingerprint = training_fingerprint(program, state.key, examples, held_out, given_state)
-        saving = saving._replace(fingerprint=fingerprint | ({} if source is None else {"data": source.about()}))
+        fingerprint |= {} if source is None else {"data": process_data.record(source)}
+        saving = saving._replace(fingerprint=fingerprint)
     del given_state
     opened = contextlib.nullcontext() if saving is None else saving.saves.opened()
     reporter = reporting(progress and agreement.is_main_process(), epochs)
