@@ -5,12 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-import fnn
 from fnn.checkpoint import store
 from tests.support import shared_streams
 from tests.support.processes import run_task
-from tests.support.shared_streams import SHARES, SIZE, dataset, files, shared_stream, write_files
-from tests.support.streams_over_processes import CASES, trained
+from tests.support.shared_streams import SIZE, write_files
+from tests.support.streams_over_processes import NAMES, one_of
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}
 
@@ -25,12 +24,19 @@ def cache(tmp_path_factory):
         yield tmp_path_factory.mktemp("compiled")
 
 
+@pytest.fixture(autouse=True)
+def children_compile_quickly(request, monkeypatch, slow_cases_compile_quickly):
+    """Those of slow cases, too."""
+    if request.node.get_closest_marker("slow"):
+        monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
 def run_streams(name, count, devices, folder, cache, *word, **options):
     return run_task(name, count, devices, folder, cache, *word, module="streams_over_processes", **options)
 
 
-def results_of(name, count, devices, tmp_path, cache):
-    ended, results = run_streams(name, count, devices, tmp_path, cache)
+def results_of(name, count, devices, tmp_path, cache, *word):
+    ended, results = run_streams(name, count, devices, tmp_path, cache, *word)
     assert [end.code for end in ended] == [0] * count, ended[0].err[-2000:]
     return results
 
@@ -46,14 +52,9 @@ def assert_same_training(ours, theirs, dtype):
         np.testing.assert_allclose(ours["history"][name], column, rtol=bound, atol=bound, err_msg=name)
 
 
-def alone(dtype, **options):
-    """The training in this process."""
-    return trained(None, np.dtype(dtype).type, **options)
-
-
 def test_two_processes_train_as_one_does_and_refuse_together(tmp_path, cache):
     results = results_of("two_and_refused", 2, 1, tmp_path, cache)
-    theirs = alone("float32", **CASES["windows"])
+    theirs = one_of("plain float32", None, None, 1)
     assert len(theirs["history"]["cost"]) == 3
     for found in results:
         assert_same_training(found["files"], theirs, "float32")
@@ -61,14 +62,14 @@ def test_two_processes_train_as_one_does_and_refuse_together(tmp_path, cache):
     assert second["stops"] == "OSError: the disk is gone"
     assert first["stops"] == "RuntimeError: fit: process 1 of 2 failed: OSError: the disk is gone"
     for name, text in {
-        "poisoned": "row 0 of batch 4 of epoch 1",
+        "poisoned": "row 0 of batch 2 of epoch 1",
         "row that is not finite": "row 7",
     }.items():
         text = f"ValueError: fit: data: x must be finite, got NaN or infinity, first in {text}"
         quoted = f"RuntimeError: fit: process {{}} of 2 failed: {text}"
         assert (first[name], second[name]) in ((text, quoted.format(0)), (quoted.format(1), text)), name
     for refused in (first, second):
-        assert "fit: data: batch 3 of epoch 1 must be of 30 rows in all processes together" in refused["short"]
+        assert "fit: data: batch 2 of epoch 1 must be of 30 rows in all processes together" in refused["short"]
         assert "got 16 + 13. Each process yields its share of every batch: dataset[process::2]" in refused["short"]
         assert "fit: data must be the same in every process, got [['float32 (102, 8)" in refused["own rows"]
         assert refused["own rows"].endswith("Each process passes all rows, and reads those that it needs.")
@@ -81,95 +82,68 @@ def test_two_processes_train_as_one_does_and_refuse_together(tmp_path, cache):
         assert "fit: window must be None for a stream in several processes, got int 60" in refused["shuffled"]
 
 
-@pytest.mark.slow
-def test_two_processes_of_two_devices_train_as_one_does(tmp_path, cache):
-    """From files with windows, weights, uneven sizes and batch norm: early stopping and validation as in one."""
-    results = results_of("streams", 2, 2, tmp_path, cache)
-    for name, options in CASES.items():
-        for dtype, ours in results[0][name].items():
-            theirs = alone(dtype, **options)
-            assert_same_training(ours, theirs, dtype)
-            assert results[1][name][dtype] == ours
-    assert sorted(results[0]["windows"]) == ["float32", "float64"]
-
-
-@pytest.mark.exhaustive
-def test_four_processes_train_as_one_does(tmp_path, cache):
-    results = results_of("streams", 4, 1, tmp_path, cache)
-    for name, options in CASES.items():
-        for dtype, ours in results[0][name].items():
-            assert_same_training(ours, alone(dtype, **options), dtype)
-            assert all(found[name][dtype] == ours for found in results)
+SLOW = {(2, 2): ["calibrated float64", "dataset float64"], (4, 1): ["plain float64", "skewed float64"]}
 
 
 @pytest.mark.parametrize(
-    ("count", "devices"),
-    [pytest.param(4, 1, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.exhaustive)],
+    ("count", "devices", "names"),
+    [
+        *(pytest.param(*key, names, marks=pytest.mark.slow, id=f"{key}") for key, names in SLOW.items()),
+        *(pytest.param(*key, NAMES, marks=pytest.mark.exhaustive, id=f"{key}, all") for key in [*SLOW, (3, 1)]),
+    ],
 )
-def test_shares_of_any_sizes_make_the_batches(count, devices, tmp_path, cache):
-    """The tiles of the mesh, strides, sizes that differ from step to step, and the last batch from one process only."""
-    results = results_of("shares", count, devices, tmp_path, cache)
-    for kind in SHARES:
-        theirs = alone("float64", data=shared_stream(kind, np.float64, None, count))
+def test_several_processes_train_as_one_does(count, devices, names, tmp_path, cache):
+    """From files, with windows, weights, uneven sizes and batch norm; from shares: the tiles of the mesh, strides,
+    sizes that differ from step to step, and the last batch from one process only; and from datasets of Grain.
+    """
+    if any("dataset" in name for name in names):
+        pytest.importorskip("grain")
+    results = results_of("several", count, devices, tmp_path, cache, ";".join(names))
+    for name in names:
+        theirs = one_of(name, None, None, count)
         for found in results:
-            assert_same_training(found[kind], theirs, "float64")
-
-
-@pytest.mark.slow
-def test_datasets_of_grain_are_shared(tmp_path, cache):
-    pytest.importorskip("grain")
-    results = results_of("datasets", 2, 2, tmp_path, cache)
-    from_files = fnn.data.from_files(*files(np.float32), window=60)
-    twice = from_files.map(lambda rows: (rows[0] * 2, rows[1]))
-    expected = {
-        "shares": alone("float32", data=dataset(np.float32, None, 2)),
-        "mapped": alone("float32", data=twice),
-        "few": alone("float32", data=dataset(np.float32, None, 2, 1), patience=None),
-    }
-    for found in results:
-        for name, theirs in expected.items():
-            assert_same_training(found[name], theirs, "float32")
-        assert "fit: data must be the same in every process" in found["sliced"]
+            assert_same_training(found[name], theirs, name.split()[-1])
+            assert found[name] == results[0][name]
+            for case, text in found.get("refused", {}).items():
+                assert "fit: data must be the same in every process" in text, case
 
 
 KILLS = [
-    pytest.param("stateful", "all", marks=pytest.mark.slow),
-    pytest.param("function", "terminate", marks=pytest.mark.slow),
+    pytest.param("stateful", "twice", marks=pytest.mark.slow),
     *(
         pytest.param(kind, event, marks=pytest.mark.exhaustive)
         for kind in ("files", "function", "stateful", "calibrated")
-        for event in ("kill", "all", "terminate", "interrupt")
-        if (kind, event) not in (("stateful", "all"), ("function", "terminate"))
+        for event in ("kill", "all", "terminate", "interrupt", "Ctrl-C")
     ),
 ]
+CODES = {"kill": (1, -9), "terminate": (143, 143), "interrupt": (1, 130), "Ctrl-C": (130, 130)}
 
 
 @pytest.mark.parametrize(("kind", "event"), KILLS)
 def test_a_restart_inside_an_epoch_gives_the_same_bits(kind, event, tmp_path, cache):
     """One process, or each, is killed or gets a signal while it reads, inside an epoch."""
-    run = lambda word, name: run_streams(
-        "resumes", 2, 1, tmp_path / word.replace(" ", "-"), cache, word, checkpoints=tmp_path / name
-    )
-    ended, whole = run(kind, "whole")
-    assert [end.code for end in ended] == [0, 0], ended[0].err[-2000:]
-    ended, _ = run(f"{kind} {event}", "checkpoints")
-    codes = {"kill": (1, -9), "terminate": (143, 143), "interrupt": (1, 130)}
-    if event == "all":
-        assert -9 in (ended[0].code, ended[1].code), ended[0].err[-2000:]
-        assert 0 not in (ended[0].code, ended[1].code)
+    run = lambda name, *word: run_streams(name, 2, 1, tmp_path / name, cache, *word, checkpoints=tmp_path / "saved")
+    ended, _ = run("stops", f"{kind} {event}")
+    codes = [end.code for end in ended]
+    if event in CODES:
+        assert tuple(codes) == CODES[event], ended[0].err[-2000:]
     else:
-        assert (ended[0].code, ended[1].code) == codes[event], ended[0].err[-2000:]
+        assert -9 in codes, ended[0].err[-2000:]
+        assert 0 not in codes
     assert max(end.after for end in ended) < 30
     if event == "kill":
         assert "LostProcessError: fit: process 0 of 2 has lost another process" in ended[0].err
-    per_epoch, paths = -(-SIZE // shared_streams.BATCH), store.list_checkpoints(tmp_path / "checkpoints")
+    if event == "twice":
+        assert "fit: stopped by SIGINT after epoch 1, step" in ended[0].err, "of process 1, while it waits"
+    per_epoch, paths = -(-SIZE // shared_streams.BATCH), store.list_checkpoints(tmp_path / "saved")
     while int(paths[-1].name[5:]) % per_epoch == 0:  # go on inside an epoch
         shutil.rmtree(paths.pop())
     position = int(paths[-1].name[5:]) % per_epoch
-    ended, again = run(f"{kind} resume", "checkpoints")
+    ended, results = run("resumes", kind)
     assert [end.code for end in ended] == [0, 0], ended[0].err[-2000:]
-    for ours, theirs in zip(again, whole, strict=True):
-        assert ours["params"] == theirs["params"]
-        assert ours["history"] == theirs["history"]
+    for found in results:
+        assert found["again"]["params"] == found["whole"]["params"]
+        assert found["again"]["history"] == found["whole"]["history"]
     if kind in ("stateful", "function"):  # after the first batch, which is inspected
-        assert again[0]["read"][1] == (position if kind == "stateful" else 0), "what was trained on is not read again"
+        read = results[0]["again"]["read"]
+        assert read[1] == (position if kind == "stateful" else 0), "what was trained on is not read again"
