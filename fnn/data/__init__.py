@@ -51,9 +51,9 @@ and reads only what was not trained on. It must be what JSON can hold: dicts, li
 get_state and set_state, the elements before are read again.
 
 Early stopping and Ctrl-C work as for arrays. If the network has batch_norm, the first chunk of an epoch calibrates it.
-Over the devices of a mesh each gets its own rows, and no row is communicated
-between them, except those of a smaller last batch and those that calibrate. `fnn.sharding` says what each of several
-processes passes.
+Over the devices of a mesh each gets its own rows, and no row is communicated between them, except those of a smaller
+last batch and those that calibrate. Several processes train on all of these sources; `fnn.sharding` says what each of
+them passes. A stream of shares takes no `window`. Checkpoints record what process 0 says of the data.
 """
 
 from fnn.data.arrays import batches as batches

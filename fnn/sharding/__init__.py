@@ -99,10 +99,13 @@ processes go through orbax (`pip install 'fnn[distributed]'`). `fnn.checkpoint.r
 devices and processes. `tests/sharding/test_processes.py` shows all of this with real processes.
 
 **Data larger than the devices** (`fnn.data`) are read by each process for its own devices. No row is sent twice, and a
-step communicates no rows, only the sums of the gradient and of the cost. The result is that of one process.
+step communicates no rows, only the sums of the gradient and of the cost, but for the smaller batch that ends an epoch.
+The result is that of one process up to rounding.
 
-- With `device_memory`, and with `fnn.data.from_files`, every process passes all rows: the same files, in one order. It
-  reads its own rows of each batch. Sizes may be uneven; a process may have no rows of the last batch.
+- With `device_memory`, and with `fnn.data.from_files`, every process passes all rows: the same files, or copies of
+  them. It reads its own rows of each batch, or all rows if the dataset of `from_files` is mapped. Sizes may be uneven;
+  a process may have no rows of the last batch. 256 rows are compared at the start, and all processes raise a ValueError
+  if they differ.
 - Of another stream (a dataset of Grain, a function of the epoch), each process yields its share of each batch. The
   shares of a step make its batch, process after process: `batch_size` rows in all, fewer only in the last batch of an
   epoch, of which a process may have none. Otherwise all processes raise a ValueError. For example:
@@ -111,7 +114,9 @@ step communicates no rows, only the sums of the gradient and of the cost. The re
       data = dataset.shuffle(seed=0)[process::count].batch(batch_size // count)
 
   If the shares are not those of the mesh (batch_size / devices rows for each device), the rows of each batch are
-  communicated. A restart inside an epoch needs as many processes, unless every process passes all rows.
+  communicated. `window` is refused: the stream brings its rows in the order of training.
+- If a process fails while it reads, all of them raise. While one waits for its data, a signal to any stops all of them.
+- A restart inside an epoch needs as many processes, unless every process passes all rows.
 """
 
 from fnn.sharding.agreement import LostProcessError as LostProcessError
