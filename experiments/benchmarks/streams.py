@@ -74,7 +74,8 @@ def sources(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Any, di
         dataset = groups.map(lambda i: read(slice(i * case.batch_size, (i + 1) * case.batch_size)))
         found["from_files"] = fnn.data.from_files(x, y), budget
         found["MapDataset"] = dataset, budget
-        found["IterDataset"] = dataset.to_iter_dataset(), budget
+        options = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)  # by default 500: 0.15 ms per element
+        found["IterDataset"] = dataset.to_iter_dataset(options), budget
     return found
 
 

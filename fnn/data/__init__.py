@@ -41,6 +41,8 @@ cuts into batches of `batch_size`. An epoch is one pass. `pip install 'fnn[strea
   `dataset.repeat(e + 1)[e * len(dataset):].to_iter_dataset(grain.ReadOptions(…))`.
 - An `IterDataset` has the same order in each pass, unless its own steps draw random numbers. One that repeats forever
   has no end of an epoch: training goes on inside the first until it is stopped. A MapDataset that does is refused.
+  Grain reads 500 elements ahead unless told otherwise, which costs it 0.15 ms for each element (Grain 0.2.18): of
+  batches of few rows, `to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=16))` trains faster.
 - A function is called once per epoch, and once before training to inspect the first element. Each call must return a
   new iterator. Elements may reuse the same memory.
 - Rows keep the order in which they come. With `window`, the rows of as many elements as make about `window` rows are

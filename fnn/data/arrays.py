@@ -131,10 +131,10 @@ def check_batch_size(function: str, batch_size: int, size: int) -> int:
     return batch_size
 
 
-def unpack_batch(function: str, batch: Data) -> tuple[Any, Any, Any]:
+def unpack_batch(function: str, batch: Data, argument: str = "the batch") -> tuple[Any, Any, Any]:
     """(x, y) or (x, y, weight) as (x, y, weight), where weight may be None."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-        raise checks.fail(function, "the batch", "(x, y) or (x, y, weight)", error=TypeError, came=type(batch).__name__)
+        raise checks.fail(function, argument, "(x, y) or (x, y, weight)", error=TypeError, came=type(batch).__name__)
     return batch[0], batch[1], batch[2] if len(batch) == 3 else None
 
 

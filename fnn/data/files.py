@@ -6,17 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from fnn import checks
 from fnn.data.arrays import check_examples
 from fnn.data.order import shuffled_windows
-from fnn.data.prefetch import Place, same_settings
+from fnn.data.prefetch import Place, Reader, same_settings
 from fnn.data.values import NAMES
 from fnn.sharding.tiles import Tiles, own_part
 from fnn.types import PRNGKey
-
-Reads = Generator[tuple[Place, Any, np.ndarray | None, str, Callable[[int], str]], None, None]
-"""Elements as read: place, (x, y[, weight]), the order of their rows, names of the element and, by index, of a row."""
 
 _READ = 2**23  # bytes of an element of `from_files`
 _MARK = "fnn_from_files"  # an attribute of its datasets
@@ -30,16 +28,13 @@ def arrays_of(function: str, prefix: str, data: Sequence[Any]) -> list[Any]:
     return [part if kept(part) else checks.on_host(function, name, part) for name, part in named]
 
 
-def reader(
-    arrays: Sequence[Any], row_bytes: int, window: int, most: int, key: PRNGKey
-) -> tuple[int, Callable[[int], np.ndarray], Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, list[Any]]]]:
-    """Divide the epochs of arrays into elements: windows, or parts of them of about `most` rows.
+def _divide(
+    size: int, row_bytes: int, window: int, most: int, key: PRNGKey
+) -> tuple[int, Callable[[int], Int[np.ndarray, " rows"]]]:
+    """Divide the rows of each epoch into elements: windows, or parts of them of about `most` rows.
 
-    Returns:
-      The number n of elements of an epoch; e·n + i -> the rows of element i of epoch e, in the order of training; and
-      rows -> these rows, ascending; the order to train on them; and what the arrays have there.
+    Returns: the number n of elements of an epoch, and e·n + i -> the rows of element i of epoch e in training order.
     """
-    size = arrays[0].shape[0]
     windows, rows_of = shuffled_windows(key, size, window, row_bytes)
     rows_of, parts = functools.lru_cache(maxsize=2)(rows_of), -(-min(window, size) // most)
 
@@ -47,37 +42,15 @@ def reader(
         epoch, number = divmod(index, windows * parts)
         return np.array_split(rows_of(epoch, number // parts), parts)[number % parts]
 
-    def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Any]]:
-        ascending = np.argsort(rows)
-        order = np.empty_like(ascending)
-        order[ascending] = np.arange(len(rows))
-        rows = rows[ascending]
-        return rows, order, [array[rows] if len(rows) else array[:0] for array in arrays]
-
-    return windows * parts, rows_of_element, read
+    return windows * parts, rows_of_element
 
 
-def windows(
-    arrays: Sequence[Any],
-    shared: Tiles,
-    row_bytes: int,
-    window: int,
-    most: int,
-    key: PRNGKey,
-    epoch: int,
-    place: Place,
-    record: bool = False,
-) -> Reads:
-    """Yield the elements of an epoch from a place on, with this process's rows of each batch."""
-    count, rows_of, read = reader(arrays, row_bytes, window, most, key)
-    begin = sum(len(rows_of(epoch * count + number)) for number in range(place.element))
-    for number in range(place.element, count):
-        index = rows_of(epoch * count + number)
-        own, order = own_part(shared, begin, len(index)), np.zeros(len(index), np.int64)
-        rows, order[own], parts = read(index[own])
-        begin += len(index)
-        yield Place(number), parts, order, "data", lambda bad, rows=rows: f"row {rows[bad]}"
-        del parts
+def _read(arrays: Sequence[Any], rows: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    """What arrays have in these rows, which are read in ascending order, and where each of them then is."""
+    ascending = np.argsort(rows)
+    order = np.empty_like(ascending)
+    order[ascending] = np.arange(len(rows))
+    return [array[rows[ascending]] if len(rows) else array[:0] for array in arrays], order
 
 
 class Files(NamedTuple):
@@ -90,15 +63,38 @@ class Files(NamedTuple):
     key: PRNGKey
 
 
-def own_windows(data: Any, shared: Tiles) -> Callable[[Any, int, Place, bool], Reads] | None:
-    """(key, epoch, place, record) -> the elements of a dataset of `from_files` with the rows of one of several
-    processes; None if the data are something else, such as a mapped one, whose function may need all rows.
+def array_reader(
+    arrays: Sequence[Any], row_bytes: int, window: int, most: int, own_key: PRNGKey | None, shared: Tiles
+) -> Reader:
+    """Return what reads this process's rows of each batch, in the order of `own_key` or of the training's key."""
+
+    def divided(key: PRNGKey) -> tuple[int, Callable[[int], np.ndarray]]:
+        return _divide(arrays[0].shape[0], row_bytes, window, most, key if own_key is None else own_key)
+
+    def read(key: PRNGKey, epoch: int, place: Place, _: bool) -> Generator[tuple[Place, Any, np.ndarray], None, None]:
+        count, rows_of = divided(key)
+        begin = sum(len(rows_of(epoch * count + number)) for number in range(place.element))
+        for number in range(place.element, count):
+            rows = rows_of(epoch * count + number)
+            own, order = own_part(shared, begin, len(rows)), np.full(len(rows), -1)
+            parts, order[own] = _read(arrays, rows[own])
+            begin += len(rows)
+            yield Place(number), parts, order
+            del parts
+
+    def row(key: PRNGKey, epoch: int, place: Place) -> str:
+        count, rows_of = divided(key)
+        return f"row {rows_of(epoch * count + place.element)[place.rows]}"
+
+    return Reader(read, lambda *_: "data", row)
+
+
+def own_reader(data: Any, shared: Tiles) -> Reader | None:
+    """Return what reads the rows of one of several processes from a dataset of `from_files`; None if the data are
+    something else, such as a mapped one, whose function may need all rows.
     """
     files: Files | None = None if len(shared.own) == shared.shards else getattr(data, _MARK, None)
-    if files is None:
-        return None
-    arrays, row_bytes, window, most, key = files
-    return lambda _, epoch, place, record: windows(arrays, shared, row_bytes, window, most, key, epoch, place)
+    return None if files is None else array_reader(*files, shared)
 
 
 def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None, key: PRNGKey | None = None) -> Any:
@@ -139,12 +135,12 @@ def from_files(x: Any, y: Any, weight: Any = None, *, window: int | None = None,
     most = max(1, _READ // each)
     window = most if window is None else checks.positive_int("from_files", "window", window)
     key = jax.random.key(0) if key is None else checks.key("from_files", key)
-    count, rows_of, read = reader(arrays, each, window, most, key)
+    count, rows_of = _divide(arrays[0].shape[0], each, window, most, key)
     settings = same_settings()
 
     def element(index: int, _: Any) -> tuple[np.ndarray, ...] | None:
         with settings():
-            _, order, parts = read(rows_of(index))
+            parts, order = _read(arrays, rows_of(index))
         return tuple(part[order] for part in parts) if len(order) else None
 
     dataset = grain.MapDataset.range(count).map_with_index(element)

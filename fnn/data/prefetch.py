@@ -1,8 +1,6 @@
 """Chunks: the examples of a few steps, cut from the elements of a source, and the thread that sends them ahead."""
 
-import base64
 import contextlib
-import json
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -13,19 +11,19 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from fnn import checks
 from fnn.sharding import agreement, tiles
 from fnn.sharding import layout as layouts
 from fnn.sharding.layout import Layout
 from fnn.sharding.rows import Examples
 from fnn.sharding.tiles import Tiles
 from fnn.sharding.waiting import wait_together
+from fnn.types import PRNGKey
 
 T = TypeVar("T")
 Form = jax.ShapeDtypeStruct
 
 _NO_MESH = Mesh(np.empty((), object), ())
-_ALIGNMENT = 64  # JAX's CPU device uses memory of this alignment without a copy
+_ALIGNMENT = 64  # bytes, of memory that JAX's CPU device uses without a copy
 _POLL_SECONDS = 0.1  # how often a wait for a chunk checks for a signal
 _JOIN_SECONDS = 5.0  # how long to wait at the end for a thread that is still reading
 
@@ -41,12 +39,37 @@ class Place(NamedTuple):
     state: str | None = None
 
 
+Places = Sequence[tuple[int, Place]]
+"""(row, place): where each element begins in some rows that were read. Ascending."""
+
+
+def place_at(places: Places, row: int) -> Place:
+    """Where to read on from this row."""
+    begin, place = next(entry for entry in reversed(places) if entry[0] <= row)
+    return place._replace(rows=place.rows + row - begin)
+
+
 class Element(NamedTuple):
-    """Rows of a source: x, y and perhaps weight, the order to train on them, and where the element begins."""
+    """Rows of one or several elements: x, y and perhaps weight, the order to train on them, and where they begin."""
 
     arrays: tuple[np.ndarray, ...]
     order: Int[np.ndarray, " rows"]
-    place: Place
+    places: Places
+
+
+class Reader(NamedTuple):
+    """What reads elements: rows of x, y and perhaps weight, of any number.
+
+    Attributes:
+      read: (key, epoch, place, record) -> the elements of that epoch from a place on: where each begins, (x, y) or
+        (x, y, weight), and the order to train on its rows (None: as they come). If `record`, places have states.
+      element: (epoch, place) -> what errors call the element at a place.
+      row: (key, epoch, place) -> what they call the row at a place.
+    """
+
+    read: Callable[[PRNGKey, int, Place, bool], Generator[tuple[Place, Any, np.ndarray | None], None, None]]
+    element: Callable[[int, Place], str]
+    row: Callable[[PRNGKey, int, Place], str]
 
 
 class Chunk(NamedTuple):
@@ -72,21 +95,16 @@ class HostChunk(NamedTuple):
     Attributes:
       arrays: x, y and perhaps weight, of which the first `rows` rows are used; over a mesh, this process's part.
       rows: its number of examples, in all processes.
-      places: (row, place), where each element in it begins, and the next one.
+      places: where each element begins, and the one after the last row.
       ends: whether an epoch ends with it.
       columns: for each row, the column of its batch that holds it; None: its position in the batch.
     """
 
     arrays: tuple[np.ndarray, ...]
     rows: int
-    places: Sequence[tuple[int, Place]]
+    places: Places
     ends: bool
     columns: Int[np.ndarray, " rows"] | None = None
-
-    def place(self, row: int) -> Place:
-        """Where to read on from this row of the chunk."""
-        begin, place = next(entry for entry in reversed(self.places) if entry[0] <= row)
-        return place._replace(rows=place.rows + row - begin)
 
 
 def slots(steps: int) -> int:
@@ -107,13 +125,13 @@ def cut(elements: Iterable[Element], like: Sequence[Form], shared: Tiles, steps:
         while begin < size:
             if filled == room:
                 if arrays:
-                    places.append((filled, element.place._replace(rows=begin)))
-                    yield HostChunk(arrays, filled, places, False)
+                    yield HostChunk(arrays, filled, [*places, (filled, place_at(element.places, begin))], False)
                 arrays, places, filled = allocate(like, slots(steps) * shared.width), [], 0
             until = min(size, begin + room - filled)
             for out, part in zip(arrays, element.arrays, strict=True):
                 tiles.write(shared, out, filled, part, element.order[begin:until])
-            places.append((filled, element.place._replace(rows=begin)))
+            places.append((filled, place_at(element.places, begin)))
+            places += [(filled + row - begin, place) for row, place in element.places if begin < row < until]
             filled, begin = filled + until - begin, until
         del element  # its memory goes before the next one is read
     if arrays:
@@ -121,12 +139,12 @@ def cut(elements: Iterable[Element], like: Sequence[Form], shared: Tiles, steps:
 
 
 def allocate(like: Sequence[Form], rows: int) -> tuple[np.ndarray, ...]:
-    """Memory for this many examples."""
+    """Memory for this many examples, aligned as JAX's CPU device needs it to use it without a copy."""
 
     def aligned(form: Form) -> np.ndarray:
-        raw = np.empty(rows * form.size * form.dtype.itemsize + _ALIGNMENT, np.uint8)
-        begin = -raw.ctypes.data % _ALIGNMENT
-        return raw[begin : begin + raw.size - _ALIGNMENT].view(form.dtype).reshape(rows, *form.shape)
+        size = rows * form.size * form.dtype.itemsize
+        raw = np.empty(size + _ALIGNMENT, np.uint8)
+        return raw[-raw.ctypes.data % _ALIGNMENT :][:size].view(form.dtype).reshape(rows, *form.shape)
 
     return tuple(map(aligned, like))
 
@@ -202,26 +220,3 @@ def in_background(items: Generator[T, None, None], waiting: Callable[[], Any]) -
     finally:
         wanted.put(False)
         thread.join(_JOIN_SECONDS)
-
-
-def encode(state: Any) -> str:
-    """An iterator's state as JSON, which has bytes in base 64. Raises TypeError if JSON would change it."""
-
-    def default(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return {"base64": base64.b64encode(value).decode()}
-        if isinstance(value, np.generic):
-            return value.item()
-        raise TypeError
-
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
-        text = json.dumps(state, default=default)
-        if decode(text) == state:
-            return text
-    expected = "an iterator whose get_state() returns dicts, lists, texts, numbers and bytes, to save a checkpoint"
-    raise checks.fail("fit", "data", expected, error=TypeError, came=checks.describe(state))
-
-
-def decode(text: str) -> Any:
-    """The state that `encode` was given."""
-    return json.loads(text, object_hook=lambda d: base64.b64decode(d["base64"]) if d.keys() == {"base64"} else d)

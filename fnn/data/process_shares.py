@@ -13,7 +13,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.files import files_of
-from fnn.data.prefetch import Chunk, Element, Form, HostChunk, Place, allocate, slots
+from fnn.data.prefetch import Chunk, Element, Form, HostChunk, Place, allocate, place_at, slots
 from fnn.sharding import agreement, tiles
 from fnn.sharding.layout import Layout, replicated
 from fnn.sharding.rows import Rows
@@ -121,9 +121,9 @@ def cut_shares(elements: Iterable[Element], shared: Shared, place: Place) -> Ite
     arrays, counts, places = _allocate(shared), [], []
     for element in elements:
         if len(counts) == shared.steps:
-            yield ShareChunk(arrays, counts, [*places, element.place], False)
+            yield ShareChunk(arrays, counts, [*places, place_at(element.places, 0)], False)
             arrays, counts, places = _allocate(shared), [], []
-        size, place = len(element.order), element.place
+        size, place = len(element.order), place_at(element.places, 0)
         needed = -(-size // len(shared.tiles.own))
         if needed * len(shared.tiles.own) > arrays[0].shape[1]:
             arrays = _widen(arrays, needed * len(shared.tiles.own))

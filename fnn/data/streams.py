@@ -1,22 +1,23 @@
 """Data larger than the device: arrays in memory or in files, Grain datasets, iterables with a state, functions."""
 
 import contextlib
-import copy
 import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
 from fnn.data.arrays import check_batch_size, check_examples, unpack_batch
-from fnn.data.files import Reads, arrays_of, own_windows, windows
+from fnn.data.files import array_reader, arrays_of, own_reader
 from fnn.data.identity import describe_array
+from fnn.data.iterables import iterable_reader
 from fnn.data.order import host_generator
-from fnn.data.prefetch import Element, Form, Place, decode, encode, same_settings
+from fnn.data.prefetch import Element, Form, Place, Places, Reader, place_at, same_settings
 from fnn.data.process_shares import agree_on_rows, is_shared
 from fnn.data.values import NAMES, Validate, check_values, validate_targets
 from fnn.sharding import agreement
@@ -26,7 +27,8 @@ from fnn.sharding.tiles import tiles_of
 from fnn.types import Batch, Data, PRNGKey
 
 _MEMORY = 2**27  # bytes of device memory for a stream without `device_memory`
-_AHEAD = 16  # elements of a MapDataset that Grain's threads read ahead
+_TOGETHER = 2**20  # bytes of a stream's elements that are checked and sent on together
+_PLAIN = np.ndarray, np.memmap  # types of arrays
 
 Stream = Callable[[int], Iterable[Data]] | Iterable[Data]
 """A dataset or iterator of Grain or of its kind, or epoch -> an iterable; of elements (x, y) or (x, y, weight)."""
@@ -65,19 +67,16 @@ def source(
     memory = None if device_memory is None else checks.positive_int("fit", "device_memory", device_memory)
     window = None if window is None else checks.positive_int("fit", "window", window)
     with agreement.fail_together("fit"):
-        shares = is_shared(data, window)
-        shared = tiles_of(layout, batch_size)
-        stream, arrays, size = (
-            (own_windows(data, shared) if window is None else None) or _stream(data, shares),
-            [],
-            None,
-        )
-        if stream is not None:
-            with same_settings()(), contextlib.closing(stream(None, 0, Place(), False)) as reads:
-                _, parts, _, where, _ = next(reads, (None, None, None, "data", None))
+        shares, shared = is_shared(data, window), tiles_of(layout, batch_size)
+        reader = (own_reader(data, shared) if window is None else None) or iterable_reader(data, shares)
+        arrays, size, where = [], None, "data"
+        if reader is not None:
+            with same_settings()(), contextlib.closing(reader.read(jax.random.key(0), 0, Place(), False)) as reads:
+                _, parts, _ = next(reads, (None, None, None))
+            where = reader.element(0, Place())
         elif memory is not None:
             arrays = arrays_of("fit", "data: ", unpack_batch("fit", data))
-            size, parts, where = check_examples("fit", arrays), [array[:1] for array in arrays], "data"
+            size, parts = check_examples("fit", arrays), [array[:1] for array in arrays]
             check_batch_size("fit", batch_size, size)
         elif window is None:
             return None
@@ -89,51 +88,100 @@ def source(
             check_values("fit", where, _named(first), vocabulary)
             first = tuple(Form(part.shape[1:], part.dtype) for part in first)
     like = agree_on_rows(first)
-    memory, batch = memory or _MEMORY, max(1, batch_size * row_bytes(like))
-    if size is not None and size * row_bytes(like) <= memory and (window is None or window >= size):
+    memory, each = memory or _MEMORY, row_bytes(like)
+    batch = max(1, batch_size * each)
+    if size is not None and size * each <= memory and (window is None or window >= size):
         return None
     if 2 * batch > memory:
         raise checks.fail("fit", "device_memory", f"at least {2 * batch} (two chunks of one batch)", memory)
     steps = min(memory // (2 * batch), sys.maxsize if size is None else -(-size // batch_size))
-    if size is None:
-        assert stream is not None
-        read = stream
-    else:
+    together, shuffle = -1, False  # a share of a batch, or a window of arrays, stays as it is
+    if size is not None:
         window = min(size, steps * batch_size if window is None else window)
-        read = functools.partial(windows, arrays, shared, row_bytes(like), window, steps * batch_size)
+        reader = array_reader(arrays, each, window, steps * batch_size, None, shared)
+    elif window is not None:
+        together, shuffle = window - batch_size, True
+    elif not shares:
+        together = min(_TOGETHER // max(1, each), steps * batch_size // 8)
+    assert reader is not None
+    elements = functools.partial(_elements, reader, like, vocabulary, together, shuffle)
     order = f"window {window}" if window in (None, size) else f"shuffled within {window} rows"
-
-    def elements(key: PRNGKey, epoch: int, place: Place, validate: Validate | None, record: bool) -> Iterator[Element]:
-        for begin, parts, order, where, row in read(key, epoch, place, record):
-            found = _converted(parts, where, like, row)
-            if validate is not None and len(found[0]):
-                check_values("fit", "data", _named(found), vocabulary, row)
-                validate_targets(validate, found[1], _named(found).get("weight"), row)
-            yield Element(found, np.arange(len(found[0])) if order is None else order, begin)
-            del parts, found
-
-    def shuffled(key: PRNGKey, epoch: int, *others: Any) -> Iterator[Element]:
-        """Shuffle together the examples of as many elements as make about `window` rows."""
-        read = elements(key, epoch, *others)
-        while held := list(_until_rows(read, (window or 0) - batch_size)):
-            arrays, place = tuple(map(np.concatenate, zip(*(e.arrays for e in held), strict=True))), held[0].place
-            yield Element(arrays, host_generator(key, epoch, place.element + 1).permutation(len(arrays[0])), place)
 
     def about() -> list[str]:
         name = f"stream {getattr(data, '__qualname__', type(data).__qualname__)}"
         forms = [f"{form.dtype} {form.shape}" for form in like]
         return [*(map(describe_array, arrays) if arrays else [name, *forms]), order]
 
-    return Source(like, size, steps, shuffled if size is None and window is not None else elements, about, shares)
+    return Source(like, size, steps, elements, about, shares)
 
 
-def _until_rows(elements: Iterator[Element], rows: int) -> Iterator[Element]:
-    """Yield copies of elements, whose memory may be used again, until they have more than `rows` rows."""
+def _elements(
+    reader: Reader,
+    like: Sequence[Form],
+    vocabulary: int | None,
+    together: int,
+    shuffle: bool,
+    key: PRNGKey,
+    epoch: int,
+    place: Place,
+    validate: Validate | None,
+    record: bool,
+) -> Iterator[Element]:
+    """The elements of a source: as many as make more than `together` rows are joined, and perhaps shuffled.
+
+    Python takes about as long for the checks of ten rows as for those of a thousand.
+    """
+
+    def row_name(places: Places, order: np.ndarray | None, row: int) -> str:
+        position = row if order is None else int(np.flatnonzero(order == row)[0])
+        return reader.row(key, epoch, place_at(places, position))
+
+    def converted() -> Iterator[Element]:
+        for begin, parts, order in reader.read(key, epoch, place, record):
+            if not _is_converted(parts, like):
+                row = functools.partial(row_name, [(0, begin)], order)
+                parts = _converted(parts, reader.element(epoch, begin), like, row)
+            yield Element(tuple(parts), np.arange(len(parts[0])) if order is None else order, [(0, begin)])
+            del parts
+
+    for element in _joined(converted(), together):
+        if validate is not None and len(element.arrays[0]):
+            found, row = _named(element.arrays), functools.partial(row_name, element.places, element.order)
+            check_values("fit", "data", found, vocabulary, row)
+            validate_targets(validate, found["y"], found.get("weight"), row)
+        if shuffle:
+            _, begin = element.places[0]
+            order = host_generator(key, epoch, begin.element + 1).permutation(element.order)
+            element = Element(element.arrays, order, [(0, begin)])
+        yield element
+        del element
+
+
+def _joined(elements: Iterator[Element], together: int) -> Iterator[Element]:
+    """Join elements until they have more rows than `together`. Those held are copied: their memory may be reused."""
+    held, rows = [], 0
     for element in elements:
-        yield element._replace(arrays=tuple(map(np.array, element.arrays)))
-        rows -= len(element.order)
-        if rows < 0:
-            return
+        rows += len(element.order)
+        if rows <= together:
+            element = element._replace(arrays=tuple(map(np.array, element.arrays)))
+        held.append(element)
+        del element
+        if rows > together:
+            yield _join(held)
+            held, rows = [], 0
+    if held:
+        yield _join(held)
+
+
+def _join(held: list[Element]) -> Element:
+    """The rows of these elements, in their order. Empties the list."""
+    if len(held) == 1:
+        return held.pop()
+    begins = itertools.accumulate((len(element.order) for element in held), initial=0)
+    places = [(begin, element.places[0][1]) for begin, element in zip(begins, held, strict=False)]
+    arrays = tuple(map(np.concatenate, zip(*(element.arrays for element in held), strict=True)))
+    held.clear()
+    return Element(arrays, np.arange(len(arrays[0])), places)
 
 
 def _named(arrays: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -156,15 +204,21 @@ def chunk_bytes(source: Source | None, batch_size: int) -> int:
     return 0 if source is None else 2 * source.steps * batch_size * row_bytes(source.like)
 
 
+def _is_converted(parts: Any, like: Sequence[Form]) -> bool:
+    """Whether `_converted` would return these parts as they are, and would refuse nothing."""
+    plain = isinstance(parts, tuple | list) and len(parts) == len(like) and all(type(p) in _PLAIN for p in parts)
+    rows = parts[0].shape[:1] if plain else ()
+    same = lambda part, form: part.dtype == form.dtype and part.shape == rows + form.shape
+    return rows != () and all(map(same, parts, like))
+
+
 def _converted(
     parts: Any, where: str, like: Sequence[Form] = (), row: Callable[[int], str] = "row {}".format
 ) -> tuple[np.ndarray, ...]:
     """x, y and perhaps weight in dtypes that JAX has, checked: as many rows, each like those of the first element."""
-    if not isinstance(parts, tuple | list) or len(parts) not in (2, 3):
-        raise checks.fail("fit", where, "(x, y) or (x, y, weight)", error=TypeError, came=type(parts).__name__)
     is_empty = lambda part: isinstance(part, np.ma.MaskedArray) and not np.ma.is_masked(part)
-    parts = [part.data if is_empty(part) else part for part in parts]  # netCDF4 gives a mask with every read
-    named = zip(NAMES, parts, strict=False)
+    parts = [part.data if is_empty(part) else part for part in unpack_batch("fit", parts, where)]  # as netCDF4 reads
+    named = [(name, part) for name, part in zip(NAMES, parts, strict=True) if part is not None]
     found = tuple(checks.on_host("fit", f"{where}: {name}", part, row) for name, part in named)
     check_examples("fit", found, 0, where)
     if like and [(part.dtype, part.shape[1:]) for part in found] != [(form.dtype, form.shape) for form in like]:
@@ -173,58 +227,3 @@ def _converted(
         came = " and ".join(describe(part.dtype, *part.shape[1:]) for part in found)
         raise checks.fail("fit", where, f"{wanted}, as the first one", came=came)
     return found
-
-
-def _stream(data: Any, may_be_empty: bool = False) -> Callable[[Any, int, Place, bool], Reads] | None:
-    """(key, epoch, place, record) -> the elements of an epoch from there; None if the data are arrays."""
-    finish = lambda iterator: getattr(iterator, "close", lambda: None)()
-    if hasattr(data, "to_iter_dataset"):  # a grain.MapDataset
-        import grain
-
-        size, options = len(data), grain.ReadOptions(num_threads=_AHEAD, prefetch_buffer_size=_AHEAD)
-        if size == sys.maxsize:
-            raise checks.fail("fit", "data", "a dataset that ends, since an epoch is one pass", came="one without end")
-        iterate = lambda epoch: data.repeat(epoch + 1)[epoch * size :].to_iter_dataset(options)
-    elif hasattr(data, "set_state"):  # an iterator, which is left as it was
-        first = copy.deepcopy(data.get_state())
-        iterate, finish = lambda _: data, lambda iterator: iterator.set_state(copy.deepcopy(first))
-    elif callable(data):
-        iterate = data
-    elif isinstance(data, tuple | list):
-        return None
-    elif not hasattr(data, "__next__") and hasattr(data, "__iter__") and hasattr(iter(data), "set_state"):
-        iterate = lambda _: data
-    else:
-        expected = "arrays, a Grain dataset, or a function epoch -> iterator of batches"
-        advice = "A function is called for each epoch; an iterator without get_state and set_state serves only one."
-        raise checks.fail("fit", "data", expected, error=TypeError, came=type(data).__name__, advice=advice)
-    earlier, over = [], object()
-
-    def read(_: Any, epoch: int, place: Place, record: bool) -> Reads:
-        given: Any = iterate(epoch)
-        if not hasattr(given, "__iter__"):
-            came = f"one that returns {checks.describe(given)}"
-            raise checks.fail("fit", "data", "a function epoch -> iterator of batches", error=TypeError, came=came)
-        iterator: Any = iter(given)
-        has_state = hasattr(iterator, "set_state")
-        if not has_state and any(iterator is other for other in earlier):
-            expected = "a function that returns a new iterator at each call"
-            raise checks.fail("fit", "data", expected, came="the same one again")
-        earlier[:] = [] if has_state else [iterator]
-        try:
-            if place.state is not None and has_state:
-                iterator.set_state(decode(place.state))
-            else:
-                next(itertools.islice(iterator, place.element, place.element), None)
-            for number in itertools.count(place.element):
-                here = Place(number, 0, encode(iterator.get_state()) if record and has_state else None)
-                batch, name = next(iterator, over), f"batch {number + 1} of epoch {epoch + 1}"
-                if batch is over and not number and not may_be_empty:
-                    raise checks.fail("fit", "data", f"a stream of at least one {name}", came="none")
-                if batch is over:
-                    return
-                yield here, batch, None, f"data: {name}", lambda bad, name=name: f"row {bad} of {name}"
-        finally:
-            finish(iterator)
-
-    return read

@@ -83,8 +83,10 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             count = loop_state.position + until - position
             outs = jax.tree.map(lambda leaf, count=count: leaf[:count], step_logs)
             carry = loop_state.carry._replace(state=state)
-            position, place = until, process_shares.saved_place(loaded.host.place(until * batch_size), source.shares)
-            loop_state = LoopState(carry, loop_state.history, count, outs, place)
+            position, place = until, prefetch.place_at(loaded.host.places, until * batch_size)
+            loop_state = LoopState(
+                carry, loop_state.history, count, outs, process_shares.saved_place(place, source.shares)
+            )
             if position == loaded.steps:
                 if loaded.host.ends:
                     loop_state, data = _end_epoch(training, loop_state, inputs)

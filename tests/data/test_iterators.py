@@ -129,6 +129,20 @@ def of_any_size(epoch):
     yield X[: 100 + 33 * epoch], Y[: 100 + 33 * epoch]
 
 
+@pytest.mark.parametrize("window", [None, 100])
+def test_a_bad_row_among_many_elements_is_named(window):
+    """The values of many small elements are checked together."""
+    parts = lambda x, y: lambda epoch: ((x[i : i + 10], y[i : i + 10]) for i in range(0, SIZE, 10))
+    x, y = X[:SIZE].copy(), Y[:SIZE].copy()
+    x[173, 1], y[205] = np.nan, 7
+    for data, text in (
+        ((x, Y), "x must be finite, got NaN or infinity, first in row 3 of batch 18 of epoch 1"),
+        ((X, y), r"target must be labels in 0\.\.1, got 0\.\.7, first in row 5 of batch 21 of epoch 1: 7"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            fit(parts(*data), window=window)
+
+
 @pytest.mark.slow
 def test_a_stream_that_became_shorter_cannot_be_resumed(tmp_path):
     fit(Walk(), device_memory=BUDGET, checkpoint_dir=tmp_path, checkpoint_every_steps=20, epochs=1)
@@ -159,8 +173,8 @@ def test_rows_are_cut_once_each_and_found_again(sizes, batch_size, steps, data):
     like = (prefetch.Form((), np.dtype("int64")),)
 
     def chunks(place):
-        elements = (Element((part[::-1],), np.arange(len(part))[::-1], Place(i)) for i, part in enumerate(parts))
-        left = [element for element in elements if element.place.element >= place.element]
+        elements = (Element((part[::-1],), np.arange(len(part))[::-1], [(0, Place(i))]) for i, part in enumerate(parts))
+        left = [element for element in elements if element.places[0][1].element >= place.element]
         return list(prefetch.cut(left, like, tiles_of(None, batch_size), steps, place.rows))
 
     whole, total = chunks(Place()), int(ends[-1])
@@ -171,16 +185,20 @@ def test_rows_are_cut_once_each_and_found_again(sizes, batch_size, steps, data):
     if total:
         row = batch_size * data.draw(st.integers(0, (total - 1) // batch_size))
         number, within = divmod(row, batch_size * steps)
-        assert rows(chunks(whole[number].place(within))) == list(range(row, total))
-        assert whole[0].place(0).rows == 0 or rows(chunks(whole[0].place(0))) == list(range(total))
+        assert rows(chunks(prefetch.place_at(whole[number].places, within))) == list(range(row, total))
+        first = prefetch.place_at(whole[0].places, 0)
+        assert first.rows == 0 or rows(chunks(first)) == list(range(total))
 
 
-def test_places_are_what_json_holds():
-    source = streams.source(Walk(), BATCH, BUDGET, None)
+@pytest.mark.parametrize("memory", [BUDGET, None])
+def test_places_are_what_json_holds(memory):
+    """Each step can be resumed at, also if many elements are joined, as without `device_memory`."""
+    source = streams.source(Walk(), BATCH, memory, None)
     assert source is not None
     whole = rows_of(source, 0)[0]
     with contextlib.closing(source.elements(KEY, 0, Place(), None, True)) as elements:
         chunk = next(prefetch.cut(elements, source.like, tiles_of(None, BATCH), source.steps, 0))
-    for step in range(source.steps + 1):
-        place = Place(**json.loads(json.dumps(chunk.place(step * BATCH)._asdict())))
+    assert len(chunk.places) == (SIZE // 10 if memory is None else 8)
+    for step in range(min(source.steps, SIZE // BATCH) + 1):
+        place = Place(**json.loads(json.dumps(prefetch.place_at(chunk.places, step * BATCH)._asdict())))
         np.testing.assert_array_equal(rows_of(source, 0, place=place)[0], whole[step * BATCH :])
