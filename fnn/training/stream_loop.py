@@ -21,9 +21,9 @@ from fnn.sharding import agreement, rows, tiles
 from fnn.sharding.rows import Examples
 from fnn.sharding.shares import Where
 from fnn.training import failures, programs
-from fnn.training.calibration_inputs import Inputs, inputs_of, put_inputs
+from fnn.training.calibration_inputs import inputs_of, put_inputs
 from fnn.training.due import Training, should_continue, steps_to_checkpoint
-from fnn.training.feed import Feed, Loaded, feed_of
+from fnn.training.feed import Feed, feed_of
 from fnn.training.history import append
 from fnn.training.loop import (
     after_epochs,
@@ -42,30 +42,31 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
 
     Returns: where the training ended, and the examples that calibrate batch norm.
     """
-    program, batch_size = training.program, training.program.batch_size
+    program, batch_size, layout = training.program, training.program.batch_size, rows.layout_of(training.data)
     like = programs.allocate_step_logs(program, state, training.data)
     zeros = lambda steps: jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape[1:]), leaf.dtype), like)
     loop_state, _ = start_or_resume(training, state, zeros)
     step_logs = jax.tree.map(np.asarray, loop_state.step_logs if loop_state.position else zeros(0))
-    shared = tiles.tiles_of(rows.layout_of(training.data), batch_size)
-    feed, key = feed_of(source, rows.layout_of(training.data), batch_size), agreement.local_key(state.key)
+    feed, key = feed_of(source, layout, batch_size), agreement.local_key(state.key)
     chunks = _chunks(training, feed, source, key, _validate(program, state, training.data), loop_state)
     del state  # the caller's state need not stay on the device
-    buffer, data, inputs = zeros(prefetch.slots(source.steps)), training.data, None
+    shared, slots = tiles.tiles_of(layout, batch_size), prefetch.slots(source.steps)
+    # of the epoch under way; without any, the network has nothing to calibrate, and it is the batch of zeros
+    calibration_data = lambda: training.data if inputs is None else put_inputs(inputs, shared, layout)
+    buffer, data, inputs = zeros(slots), training.data, None
     loaded, position, max_steps, stopped = None, 0, 1, False
     waiting = lambda: handle_signal(training, loop_state, data)
     with prefetch.in_background(chunks, waiting) as next_item:
         next_chunk = feed.receive(next_item, lambda: Where(int(loop_state.carry.epoch), loop_state.position))
         if _reads_first_chunk(training, loop_state):
-            inputs = inputs_of(next_chunk().host, shared, prefetch.slots(source.steps))
-            if loop_state.position == 0:
-                data = _calibration_data(training, inputs)
+            inputs = inputs_of(next_chunk().host, shared, slots)
+            data = data if loop_state.position else calibration_data()
         while should_continue(training, loop_state) and not stopped:
             data = training.data  # calibration data take as much memory as a chunk
             if loaded is None:
                 loaded, position = next_chunk(), 0
                 if loop_state.position == 0 and program.network.calibrate is not None:
-                    inputs = inputs_of(loaded.host, shared, prefetch.slots(source.steps))
+                    inputs = inputs_of(loaded.host, shared, slots)
             started, to_save = time.perf_counter(), steps_to_checkpoint(training, loop_state.carry)
             until = min(loaded.steps, position + max_steps, position + (to_save or loaded.steps))
             part = np.int32(position), np.int32(until)
@@ -74,22 +75,19 @@ def run_stream_loop(training: Training, source: Source, state: TrainState) -> tu
             if not finite:
                 _, logs = outs
                 steps = range(position, until)
-                message = _describe_failure(training, source, loop_state, loaded, steps, logs["cost"])
-                raise FloatingPointError(message)
+                raise FloatingPointError(_failure(training, source.size, loop_state, loaded.chunk, steps, logs["cost"]))
             (short,) = agreement.all_max(was_short(started))  # the clocks of the processes differ
-            if short:
-                max_steps = min(2 * max_steps, source.steps)
+            max_steps = min(2 * max_steps, source.steps) if short else max_steps
             step_logs = append(step_logs, loop_state.position, outs)
             count = loop_state.position + until - position
             outs = jax.tree.map(lambda leaf, count=count: leaf[:count], step_logs)
-            carry = loop_state.carry._replace(state=state)
             position, place = until, prefetch.place_at(loaded.host.places, until * batch_size)
-            loop_state = LoopState(
-                carry, loop_state.history, count, outs, process_shares.saved_place(place, source.shares)
-            )
+            place = process_shares.saved_place(place, source.shares)
+            loop_state = LoopState(loop_state.carry._replace(state=state), loop_state.history, count, outs, place)
             if position == loaded.steps:
                 if loaded.host.ends:
-                    loop_state, data = _end_epoch(training, loop_state, inputs)
+                    data = calibration_data()
+                    loop_state = _end_epoch(training, loop_state, data)
                     step_logs = jax.tree.map(lambda leaf: leaf[:0], step_logs)
                 loaded = None
             stopped = save_and_report(training, loop_state, data)
@@ -143,42 +141,25 @@ def _reads_first_chunk(training: Training, loop_state: LoopState) -> bool:
     return training.program.network.calibrate is not None and (over or loop_state.position > 0)
 
 
-def _end_epoch(training: Training, loop_state: LoopState, inputs: Inputs | None) -> tuple[LoopState, Examples]:
-    """End an epoch after its last step.
-
-    Returns: the state after it, and the inputs of its first chunk, which calibrate batch norm.
-    """
+def _end_epoch(training: Training, loop_state: LoopState, data: Examples) -> LoopState:
+    """End an epoch after its last step. The data calibrate batch norm."""
     epoch = int(loop_state.carry.epoch)
-    data = _calibration_data(training, inputs)
     carry = programs.end_epoch(training.program, loop_state.carry, loop_state.step_logs, data, training.validation)
     finite, loop_state = bool(carry.finite), after_epochs(loop_state, epoch, carry)
     if not finite:
         logs = {name: float(column[epoch]) for name, column in loop_state.history.items()}
         costs = {name: logs[name] for name in ("cost", "validation_cost") if name in logs}
         raise FloatingPointError(failure_message(training.saving, epoch + 1, costs, None))
-    return loop_state, data
+    return loop_state
 
 
-def _calibration_data(training: Training, inputs: Inputs | None) -> Examples:
-    """The inputs on the device. Without any, the network has nothing to calibrate, and it is the batch of zeros."""
-    layout = rows.layout_of(training.data)
-    shared = tiles.tiles_of(layout, training.program.batch_size)
-    return training.data if inputs is None else put_inputs(inputs, shared, layout)
-
-
-def _describe_failure(
-    training: Training,
-    source: Source,
-    loop_state: LoopState,
-    loaded: Loaded,
-    part: range,
-    costs: np.ndarray,
+def _failure(
+    training: Training, size: int | None, loop_state: LoopState, chunk: Any, part: range, costs: np.ndarray
 ) -> str:
     """Return the error message for steps of a chunk that produced a non-finite value."""
     training.report.note("not finite: looking for the step")
     program, state, epoch = training.program, loop_state.carry.state, int(loop_state.carry.epoch)
-    epoch_start = int(state.step) - loop_state.position
-    steps = None if source.size is None else -(-source.size // program.batch_size)
-    where = failures.locate_failure_in_chunk(program, state, loaded.chunk, part, epoch + 1, epoch_start, steps)
+    begin, steps = int(state.step) - loop_state.position, None if size is None else -(-size // program.batch_size)
+    where = failures.locate_failure_in_chunk(program, state, chunk, part, epoch + 1, begin, steps)
     bad = costs[~np.isfinite(costs)]
     return failure_message(training.saving, epoch + 1, {"cost": float(bad[0])} if bad.size else {}, where)
