@@ -71,7 +71,7 @@ def array_reader(
     def divided(key: PRNGKey) -> tuple[int, Callable[[int], np.ndarray]]:
         return _divide(arrays[0].shape[0], row_bytes, window, most, key if own_key is None else own_key)
 
-    def read(key: PRNGKey, epoch: int, place: Place, _: bool) -> Generator[tuple[Place, Any, np.ndarray], None, None]:
+    def read(key: Any, epoch: int, place: Place, _: bool) -> Generator[tuple[Place, Any, np.ndarray], None, None]:
         count, rows_of = divided(key)
         begin = sum(len(rows_of(epoch * count + number)) for number in range(place.element))
         for number in range(place.element, count):

@@ -13,7 +13,6 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.prefetch import Place, Reader
-from fnn.types import PRNGKey
 
 _AHEAD = 16  # elements of a MapDataset that Grain's threads read ahead
 
@@ -44,7 +43,7 @@ def iterable_reader(data: Any, may_be_empty: bool) -> Reader | None:
     earlier, over = [], object()
     name = lambda epoch, place: f"batch {place.element + 1} of epoch {epoch + 1}"
 
-    def read(_: PRNGKey, epoch: int, place: Place, record: bool) -> Generator[tuple[Place, Any, None], None, None]:
+    def read(_: Any, epoch: int, place: Place, record: bool) -> Generator[tuple[Place, Any, None], None, None]:
         given: Any = iterate(epoch)
         if not hasattr(given, "__iter__"):
             came = f"one that returns {checks.describe(given)}"

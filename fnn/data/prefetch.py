@@ -67,7 +67,7 @@ class Reader(NamedTuple):
       row: (key, epoch, place) -> what they call the row at a place.
     """
 
-    read: Callable[[PRNGKey, int, Place, bool], Generator[tuple[Place, Any, np.ndarray | None], None, None]]
+    read: Callable[[Any, int, Place, bool], Generator[tuple[Place, Any, np.ndarray | None], None, None]]
     element: Callable[[int, Place], str]
     row: Callable[[PRNGKey, int, Place], str]
 

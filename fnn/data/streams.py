@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -68,10 +67,11 @@ def source(
     window = None if window is None else checks.positive_int("fit", "window", window)
     with agreement.fail_together("fit"):
         shares, shared = is_shared(data, window), tiles_of(layout, batch_size)
-        reader = (own_reader(data, shared) if window is None else None) or iterable_reader(data, shares)
+        own = own_reader(data, shared) if window is None else None
+        reader = own or iterable_reader(data, shares)
         arrays, size, where = [], None, "data"
         if reader is not None:
-            with same_settings()(), contextlib.closing(reader.read(jax.random.key(0), 0, Place(), False)) as reads:
+            with same_settings()(), contextlib.closing(reader.read(None, 0, Place(), False)) as reads:
                 _, parts, _ = next(reads, (None, None, None))
             where = reader.element(0, Place())
         elif memory is not None:
@@ -101,7 +101,7 @@ def source(
         reader = array_reader(arrays, each, window, steps * batch_size, None, shared)
     elif window is not None:
         together, shuffle = window - batch_size, True
-    elif not shares:
+    elif not shares and own is None:
         together = min(_TOGETHER // max(1, each), steps * batch_size // 8)
     assert reader is not None
     elements = functools.partial(_elements, reader, like, vocabulary, together, shuffle)

@@ -82,7 +82,10 @@ def test_two_processes_train_as_one_does_and_refuse_together(tmp_path, cache):
         assert "fit: window must be None for a stream in several processes, got int 60" in refused["shuffled"]
 
 
-SLOW = {(2, 2): ["calibrated float64", "dataset float64"], (4, 1): ["plain float64", "skewed float64"]}
+SLOW = {
+    (2, 2): ["calibrated float64", "dataset float64", "from_files, small windows float64"],
+    (4, 1): ["plain float64", "skewed float64"],
+}
 
 
 @pytest.mark.parametrize(

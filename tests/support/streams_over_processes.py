@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """name -> options; `size` and `weighted` say which rows of the files are used."""
 
-DATASETS = "dataset", "dataset of one row", "from_files", "from_files, mapped"
+DATASETS = "dataset", "dataset of one row", "from_files", "from_files, small windows", "from_files, mapped"
 NAMES = ["windows float32", *(f"{name} float64" for name in (*CASES, *SHARES, *DATASETS))]
 
 
@@ -106,7 +106,7 @@ def one_of(name: str, layout: Layout | None, process: int | None, count: int) ->
         return trained(layout, dtype, dataset(dtype, process, count), **PLAIN)
     if name == "dataset of one row":
         return trained(layout, dtype, dataset(dtype, process, count, 1), **PLAIN)
-    from_files = fnn.data.from_files(*files(dtype), window=60)
+    from_files = fnn.data.from_files(*files(dtype), window=6 if name.endswith("small windows") else 60)
     twice = lambda rows: (rows[0] * 2, rows[1])
     return trained(layout, dtype, from_files.map(twice) if name == "from_files, mapped" else from_files)
 
