@@ -1,8 +1,15 @@
 """Parameters that are split over devices, as the layers of a network see them.
 
-A program that trains with split parameters gives the network a tree whose leaves are `Split`. Combinators hand them on.
-`fnn.checks.protocol` gathers them for the one layer that computes with them, and splits its gradient again. So XLA has
-the whole parameters of one layer at a time, and sends parameters rather than the outputs of layers.
+A step that trains with split parameters (`fnn.sharding.fully_sharded`) is traced within `splitting`. In it:
+
+1. `value_and_grad` gives the network parameters whose leaves are `Split`: an array and its shardings.
+2. `fnn.checks.protocol`, through which every layer is called, gathers them for a layer (`for_layer`) and splits its
+   gradient again (`split_like`). So each layer, and each one that a user writes, sees plain, whole arrays.
+3. A combinator or a wrapper only passes its parameters on. It says so with `passes_params(Layer(…))` and gets `Split`
+   leaves. It matters for `repeat`: what its loop does not receive split, XLA would gather for all copies at once.
+
+So XLA has the whole parameters of one layer at a time, and sends parameters rather than the outputs of layers. Without
+`splitting`, no leaf is `Split`, and all functions here return what they are given.
 """
 
 import contextlib
@@ -10,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -18,8 +25,7 @@ from jaxtyping import Array, PyTree
 
 from fnn.types import Layer, Params
 
-_PASSES_PARAMS = "passes_params"
-Function = TypeVar("Function", bound=Callable[..., Any])
+_PASSES_PARAMS = "__passes_params__"  # descriptions of a training leave out attributes that begin with "__"
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["array"], meta_fields=["split", "whole"])
@@ -65,20 +71,24 @@ def before_backward(params: Params, dy: Array) -> tuple[Params, Array]:
     return jax.lax.optimization_barrier((params, dy)) if _has_split(params) else (params, dy)
 
 
-def passes_params(function: Function) -> Function:
-    """Mark the forward or backward of a layer that does not compute with its parameters, but passes them to others.
+def passes_params(layer: Layer) -> Layer:
+    """Mark a layer that does not compute with its parameters, but passes them to others: it gets `Split` leaves.
 
-    If both are marked, all functions of the layer get `Split` leaves.
+    The mark is on its functions: a layer in which a user replaces or wraps one of them gets whole parameters.
     """
-    # None is not part of the description of a training: see fnn.training.description
-    vars(function)[_PASSES_PARAMS] = None
-    return function
+    for function in (layer.forward, layer.backward):
+        vars(function)[_PASSES_PARAMS] = True
+    return layer
 
 
 def for_layer(layer: Layer, params: Params) -> Params:
     """Return the parameters that the functions of a layer take: whole, unless the layer passes them on."""
-    passes = all(_PASSES_PARAMS in getattr(function, "__dict__", ()) for function in (layer.forward, layer.backward))
-    return params if passes else gathered(params)
+    return params if _passes(layer.forward) and _passes(layer.backward) else gathered(params)
+
+
+def _passes(function: Callable) -> bool:
+    attributes = getattr(function, "__dict__", {})
+    return _PASSES_PARAMS in attributes and "__wrapped__" not in attributes  # functools.wraps copies attributes
 
 
 def gathered(params: Params) -> Params:

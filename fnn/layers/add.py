@@ -60,14 +60,12 @@ def add(*layers: Layer) -> Layer:
     def join(x: Any, outputs: Sequence[Array], residuals: Sequence[Residuals]) -> tuple[Array, Residuals]:
         return total(outputs), (tuple(residuals), tuple(y[:0] for y in outputs), _no_rows(x))
 
-    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = Σ_i f_i(x)"""
         each = enumerate(zip(layers, per_layer(params), split_key(key, len(layers)), strict=True))
         pairs = [protocol.forward("add", f"layers[{i}]", f, p, x, k) for i, (f, p, k) in each]
         return join(x, [y for y, _ in pairs], [r for _, r in pairs])
 
-    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """dx = Σ_i dy ∂f_i/∂x"""
         inner, outputs, like = residuals
@@ -79,16 +77,18 @@ def add(*layers: Layer) -> Layer:
         pairs = [calibrated(f, p, x) for f, p in zip(layers, per_layer(params), strict=True)]
         return tuple(p for p, _ in pairs), total([y for _, y in pairs])
 
-    return Layer(
-        init,
-        forward,
-        backward,
-        calibrate if any(f.calibrate for f in layers) else None,
-        name="add",
-        layers=layers,
-        combinator=add,
-        stream=add_stream(layers, split_key, per_layer, join),
-        vocabulary=smallest_vocabulary(layers),
+    return passes_params(
+        Layer(
+            init,
+            forward,
+            backward,
+            calibrate if any(f.calibrate for f in layers) else None,
+            name="add",
+            layers=layers,
+            combinator=add,
+            stream=add_stream(layers, split_key, per_layer, join),
+            vocabulary=smallest_vocabulary(layers),
+        )
     )
 
 

@@ -75,7 +75,6 @@ def serial(*layers: Layer) -> Layer:
     def init(key: PRNGKey) -> Params:
         return init_each(layers, key)
 
-    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f_l(a_{l-1}), a_0 = x"""
         residuals = []
@@ -84,7 +83,6 @@ def serial(*layers: Layer) -> Layer:
             residuals.append(r)
         return x, tuple(residuals)
 
-    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """da_{l-1} = da_l ∂f_l/∂a_{l-1}, from the last layer to the first"""
         dparams = []
@@ -108,16 +106,18 @@ def serial(*layers: Layer) -> Layer:
         return tuple(out), x
 
     has_statistics = any(layer.calibrate for layer in layers)
-    return Layer(
-        init,
-        forward,
-        backward,
-        calibrate if has_statistics else None,
-        name="serial",
-        layers=layers,
-        combinator=serial,
-        stream=serial_stream(layers, split_key, per_layer),
-        vocabulary=layers[0].vocabulary,
+    return passes_params(
+        Layer(
+            init,
+            forward,
+            backward,
+            calibrate if has_statistics else None,
+            name="serial",
+            layers=layers,
+            combinator=serial,
+            stream=serial_stream(layers, split_key, per_layer),
+            vocabulary=layers[0].vocabulary,
+        )
     )
 
 
@@ -166,7 +166,6 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         dtype = widest(y, s)
         return y.astype(dtype) + s.astype(dtype)
 
-    @passes_params
     def forward(params: Residual, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(x) + s(x)"""
         (y, r), (s, q) = (
@@ -178,7 +177,6 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
     def join(x: Array, y: Array, s: Array, r: Residuals, q: Residuals) -> tuple[Array, Residuals]:
         return add(y, s), ((r, y[:0]), (q, s[:0]), x[:0])
 
-    @passes_params
     def backward(params: Residual, residuals: Residuals, dy: Array) -> tuple[Residual, Any]:
         """dx = dy ∂f/∂x + dy ∂s/∂x"""
         *branches, like = residuals
@@ -195,14 +193,16 @@ def residual(layer: Layer, shortcut: Layer = identity) -> Layer:
         return Residual(p, q), add(y, s)
 
     has_statistics = any(f.calibrate for f in layers)
-    return Layer(
-        init,
-        forward,
-        backward,
-        calibrate if has_statistics else None,
-        name="residual",
-        layers=layers,
-        combinator=residual,
-        stream=residual_stream(layers, split_key, check, join),
-        vocabulary=smallest_vocabulary(layers),
+    return passes_params(
+        Layer(
+            init,
+            forward,
+            backward,
+            calibrate if has_statistics else None,
+            name="residual",
+            layers=layers,
+            combinator=residual,
+            stream=residual_stream(layers, split_key, check, join),
+            vocabulary=smallest_vocabulary(layers),
+        )
     )

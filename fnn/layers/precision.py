@@ -102,7 +102,6 @@ def mixed_precision(
             return node._replace(**jax.tree.map(lower_node, {"gamma": node.gamma, "beta": node.beta}))
         return node.astype(compute_dtype) if jnp.issubdtype(node.dtype, jnp.floating) else node
 
-    @passes_params
     def forward(params: Params, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = f(params, x), computed in compute_dtype"""
         x, lengths = split_lengths("mixed_precision", x)
@@ -115,7 +114,6 @@ def mixed_precision(
         given = [leaf for leaf in (x, *jax.tree.leaves(params)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         return y.astype(widest(*given)), (_as_bits(residuals), x[:0], y[:0])
 
-    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         """(dparams, dx) = backward(s dy) / s"""
         residuals, like, y = residuals
@@ -140,7 +138,7 @@ def mixed_precision(
 
     stream, name = layer.stream, f"mixed_precision({layer.name}, {jnp.dtype(compute_dtype).name})"
     both = None if stream is None else Stream(start, advance)
-    return layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both)
+    return passes_params(layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both))
 
 
 def dynamic_loss_scale(target: float = 2.0**8) -> LossScale:

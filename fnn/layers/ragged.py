@@ -77,7 +77,6 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
             raise checks.fail("ragged", "x", "of shape (batch, time, ...)", x)
         return x
 
-    @passes_params
     def forward(params: Ragged, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """y = g((f(x), lengths(x)))"""
         p, q = checks.fields("ragged", params, Ragged)
@@ -86,7 +85,6 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
         y, s = protocol.forward("ragged", "whole", g, q, pair(x, a), j)
         return y, (r, s)
 
-    @passes_params
     def backward(params: Ragged, residuals: Residuals, dy: Array) -> tuple[Ragged, Any]:
         """da = dy ∂g/∂a, dx = da ∂f/∂x"""
         r, s = residuals
@@ -102,7 +100,9 @@ def ragged(each: Layer, whole: Layer, lengths: Callable[[Array], Array]) -> Laye
         return Ragged(p, q), y
 
     calibrate_or_none = calibrate if any(layer.calibrate for layer in layers) else None
-    return Layer(init, forward, backward, calibrate_or_none, "ragged", layers, ragged, vocabulary=f.vocabulary)
+    return passes_params(
+        Layer(init, forward, backward, calibrate_or_none, "ragged", layers, ragged, vocabulary=f.vocabulary)
+    )
 
 
 def mean_positions() -> Layer:

@@ -51,7 +51,6 @@ def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
         first = _first(params, n)
         return _cast(jax.eval_shape(lambda p, x: protocol.forward("repeat", "layer", layer, p, x)[0], first, x), x)
 
-    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """a_l = f(params_l, a_{l-1}), a_0 = x"""
         keys = None if key is None else jax.random.split(key, n)
@@ -62,7 +61,6 @@ def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
         y, residuals = jax.lax.scan(step, check(params, x), (params, keys), length=n, unroll=bool(unrolled))
         return y, (residuals, x[:0])
 
-    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Array]:
         """da_{l-1} = da_l ∂f/∂a_{l-1}, from the last copy to the first"""
         residuals, like = residuals
@@ -84,7 +82,7 @@ def repeat(layer: Layer, n: int, *, unroll: bool = False) -> Layer:
 
     calibrate_or_none = calibrate if layer.calibrate else None
     copies, stream = (layer,) * n, _stream(layer, n)
-    return Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", copies, repeat, stream)
+    return passes_params(Layer(init, forward, backward, calibrate_or_none, f"repeat({n})", copies, repeat, stream))
 
 
 def _first(params: Params, n: int) -> Params:

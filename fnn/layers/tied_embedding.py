@@ -73,7 +73,6 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         dtype = widest(h, params.w)
         return h.astype(dtype) @ params.w.astype(dtype).T
 
-    @passes_params
     def forward(params: TiedEmbedding, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """Z = H Wᵀ, H = f(E), E = rows x of W"""
         params = params._replace(w=gathered(params.w))
@@ -81,7 +80,6 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         h, r = protocol.forward("tied_embedding", "layer", layer, params.layer, e, key)
         return project(params, h), (ids, r, h)
 
-    @passes_params
     def backward(params: TiedEmbedding, residuals: Residuals, dz: Array) -> tuple[TiedEmbedding, Any]:
         """dH = dZ W, dE = dH ∂f/∂E, dW = dZᵀ H + Σ_{t: x_t = k} dE_t in row k"""
         ids, r, h = residuals
@@ -98,16 +96,18 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         p, h = calibrated(layer, params.layer, embed(whole, x)[0])
         return params._replace(layer=p), project(whole, h)
 
-    return Layer(
-        init,
-        forward,
-        backward,
-        calibrate if layer.calibrate else None,
-        name=f"tied_embedding({n}, {d})",
-        layers=(layer,),
-        combinator=tied_embedding,
-        stream=_stream(layer.stream, embed, project),
-        vocabulary=n,
+    return passes_params(
+        Layer(
+            init,
+            forward,
+            backward,
+            calibrate if layer.calibrate else None,
+            name=f"tied_embedding({n}, {d})",
+            layers=(layer,),
+            combinator=tied_embedding,
+            stream=_stream(layer.stream, embed, project),
+            vocabulary=n,
+        )
     )
 
 

@@ -34,12 +34,10 @@ def autodiff(layer: Layer) -> Layer:
     """
     stream = checks.layer("autodiff", "layer", layer).stream
 
-    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         run = lambda params, x: protocol.forward("autodiff", "layer", layer, params, x, key)[0]
         return jax.vjp(run, params, x)
 
-    @passes_params
     def backward(params: Params, vjp: Residuals, dy: Array) -> tuple[Params, Any]:
         return vjp(dy)
 
@@ -55,7 +53,7 @@ def autodiff(layer: Layer) -> Layer:
 
     name = f"autodiff({layer.name})"
     both = None if stream is None else Stream(stream.start, advance)
-    return layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both)
+    return passes_params(layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both))
 
 
 def as_custom_vjp(layer: Layer) -> Callable[..., Array]:
@@ -114,11 +112,9 @@ def remat(layer: Layer) -> Layer:
     """
     stream = checks.layer("remat", "layer", layer).stream
 
-    @passes_params
     def forward(params: Params, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         return protocol.forward("remat", "layer", layer, params, x, key)[0], (x, key)
 
-    @passes_params
     def backward(params: Params, residuals: Residuals, dy: Array) -> tuple[Params, Any]:
         x, key, *memory = residuals
         # without the barrier XLA would merge this forward with the first one, and keep its residuals (jax 0.10)
@@ -136,4 +132,4 @@ def remat(layer: Layer) -> Layer:
 
     both = None if stream is None else Stream(stream.start, advance)
     name = f"remat({layer.name})"
-    return layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both)
+    return passes_params(layer._replace(forward=forward, backward=backward, name=name, combinator=None, stream=both))

@@ -96,7 +96,8 @@ def fully_sharded(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]] = ()) -
 
     With micro-batches, a step sends this for each of them.
 
-    - If n divides no axis of a parameter, each device holds it whole. `fnn.sharding.shardings` shows the choice.
+    - If n divides no axis of a parameter, each device holds it whole, and so it does what an optimizer keeps in another
+      shape than the parameter's (`optax.adafactor`). `fnn.sharding.shardings` shows the choice.
     - Build deep networks with `repeat(remat(block), copies)`: its loop gathers one copy at a time, W is one copy. In a
       `serial`, XLA may gather layers early, and sum many gradients at once. On virtual CPU devices it sums all of
       them at once, with an all-reduce in place of a reduce-scatter, which sends (n - 1) / n · 2 G.
@@ -104,7 +105,8 @@ def fully_sharded(mesh: Mesh, rules: Sequence[tuple[str, PartitionSpec]] = ()) -
       then gathers all copies before the loop.
     - `mixed_precision` casts parameters before forward gathers them, and with `round_gradients=True` also those and the
       gradients of backward. (On virtual CPU devices XLA sends them in float32.)
-    - `autodiff(layer)` keeps what forward gathered until backward.
+    - `autodiff(layer)` keeps what forward gathered until backward. A combinator of your own is gathered as one layer,
+      and so is a whole network that reads a sequence in pieces.
     - A step of your own gathers layer by layer if its gradient comes from `fnn.value_and_grad`. Otherwise XLA chooses.
 
     Args:

@@ -11,6 +11,8 @@ from jax.sharding import Mesh, PartitionSpec
 import fnn
 from experiments.planning.collectives import collectives, total_bytes
 from fnn import sharding
+from fnn.sharding import placement
+from fnn.split_params import Split, for_layer
 from tests.sharding.test_sharding import NARROW, RTOL, WIDE, all_cases
 from tests.support.children import over_virtual_devices
 
@@ -26,7 +28,7 @@ def test_twenty_steps_equal_those_of_one_device():
 @pytest.mark.slow
 def test_twenty_steps_of_some_networks_equal_those_of_one_device():
     found = over("some_trajectories", 8, NARROW)
-    assert len(found) == 3
+    assert len(found) == 2
     assert np.max([*found.values()]) < RTOL[NARROW], found
 
 
@@ -41,6 +43,7 @@ def test_twenty_steps_of_all_networks_equal_those_of_one_device(devices, x64):
     assert np.max([*found.values()]) < RTOL[x64], found
 
 
+@pytest.mark.slow
 def test_each_device_holds_an_eighth_whatever_trains():
     """All live arrays of the shape of a parameter are in shards: parameters, optimizer state, and the best so far."""
     found = over("held", 8)
@@ -112,11 +115,39 @@ def test_the_memory_of_a_step_and_of_the_initialisation():
     assert found["init"] < 0.7, "three eighths are parameters and moments; no device ever has all parameters"
 
 
-@pytest.mark.slow
-def test_resuming_with_another_layout():
-    found = over("resumes", 8)
-    assert len(found) == 4
+@pytest.mark.parametrize(
+    ("task", "count"),
+    [
+        pytest.param("some_resumes", 2, marks=pytest.mark.slow),
+        pytest.param("all_resumes", 4, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_resuming_with_another_layout(task, count):
+    found = over(task, 8)
+    assert len(found) == count
     assert max(found.values()) < RTOL[NARROW], found
+
+
+def is_split(params):
+    return any(
+        isinstance(leaf, Split) for leaf in jax.tree.leaves(params, is_leaf=lambda leaf: isinstance(leaf, Split))
+    )
+
+
+@pytest.mark.parametrize("wrapped", ["forward", "backward", None])
+def test_only_layers_that_pass_parameters_on_get_them_split(wrapped):
+    """functools.wraps copies the mark of a function to the function of a user, which may compute with parameters."""
+    network, layout = fnn.serial(fnn.dense(4, 2)), sharding.fully_sharded(MESH)
+    params = network.init(jax.random.key(0))
+    split = placement.split_params(sharding.with_auto_axes(layout), params)
+    assert is_split(split)
+    assert not is_split(for_layer(network.layers[0], split[0]))
+    if wrapped is not None:
+        function = getattr(network, wrapped)
+        network = network._replace(**{wrapped: functools.wraps(function)(lambda *arguments: function(*arguments))})
+    whole = for_layer(network, split)
+    assert is_split(whole) == (wrapped is None)
+    assert all(map(np.array_equal, jax.tree.leaves(whole), jax.tree.leaves(params)))
 
 
 SPECS = [

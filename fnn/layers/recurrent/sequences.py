@@ -80,7 +80,6 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
         dtype = widest(y, z)
         return jnp.concatenate([y.astype(dtype), reverse(z, lengths).astype(dtype)], axis=-1)
 
-    @passes_params
     def apply(params: Bidirectional, x: Any, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """Y = [f(X), R g(R X)]"""
         ways, lengths = both_ways(params, x)
@@ -90,7 +89,6 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
         )
         return join(y, z, lengths), (((r, y[:0]), (q, z[:0])), lengths)
 
-    @passes_params
     def apply_backward(params: Bidirectional, residuals: Residuals, dy: Array) -> tuple[Bidirectional, Any]:
         """dX = dY_f ∂f/∂X + R (R dY_g ∂g/∂X)"""
         each, lengths = residuals
@@ -111,8 +109,17 @@ def bidirectional(forward: Layer, backward: Layer) -> Layer:
 
     calibrate_or_none = calibrate if any(f.calibrate for f in layers) else None
     vocabulary = smallest_vocabulary(layers)
-    return Layer(
-        init, apply, apply_backward, calibrate_or_none, "bidirectional", layers, bidirectional, vocabulary=vocabulary
+    return passes_params(
+        Layer(
+            init,
+            apply,
+            apply_backward,
+            calibrate_or_none,
+            "bidirectional",
+            layers,
+            bidirectional,
+            vocabulary=vocabulary,
+        )
     )
 
 
