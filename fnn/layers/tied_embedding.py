@@ -62,6 +62,11 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         w_key, layer_key = split_key(key, 2)
         return TiedEmbedding(lookup.init(w_key).w, protocol.init("tied_embedding", "layer", layer, layer_key))
 
+    def whole(params: TiedEmbedding) -> TiedEmbedding:
+        """The parameters with all of W, if it is split over devices."""
+        w, inner = checks.fields("tied_embedding", params, TiedEmbedding)
+        return TiedEmbedding(gathered(w), inner)
+
     def embed(params: TiedEmbedding, x: Array) -> tuple[Array, Residuals]:
         checks.fields("tied_embedding", params, TiedEmbedding, w=(n, d))
         return lookup.forward(Embedding(params.w), x)
@@ -75,7 +80,7 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
 
     def forward(params: TiedEmbedding, x: Array, key: PRNGKey | None = None) -> tuple[Array, Residuals]:
         """Z = H Wᵀ, H = f(E), E = rows x of W"""
-        params = params._replace(w=gathered(params.w))
+        params = whole(params)
         e, ids = embed(params, x)
         h, r = protocol.forward("tied_embedding", "layer", layer, params.layer, e, key)
         return project(params, h), (ids, r, h)
@@ -83,7 +88,7 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
     def backward(params: TiedEmbedding, residuals: Residuals, dz: Array) -> tuple[TiedEmbedding, Any]:
         """dH = dZ W, dE = dH ∂f/∂E, dW = dZᵀ H + Σ_{t: x_t = k} dE_t in row k"""
         ids, r, h = residuals
-        given, params = params.w, params._replace(w=gathered(params.w))
+        given, params = params.w, whole(params)
         dh = (dz @ params.w.astype(dz.dtype)).astype(h.dtype)
         dlayer, de = protocol.backward("tied_embedding", "layer", layer, params.layer, r, dh)
         rows, dx = lookup.backward(Embedding(params.w), ids, de)
@@ -92,9 +97,9 @@ def tied_embedding(n: int, d: int, layer: Layer, w_init: Initializer = _small_no
         return TiedEmbedding(split_like(dw.astype(params.w.dtype), given), dlayer), dx
 
     def calibrate(params: TiedEmbedding, x: Array) -> tuple[TiedEmbedding, Array]:
-        whole = params._replace(w=gathered(params.w))
-        p, h = calibrated(layer, params.layer, embed(whole, x)[0])
-        return params._replace(layer=p), project(whole, h)
+        gathered_params = whole(params)
+        p, h = calibrated(layer, params.layer, embed(gathered_params, x)[0])
+        return params._replace(layer=p), project(gathered_params, h)
 
     return passes_params(
         Layer(
