@@ -96,7 +96,7 @@ def test_a_process_with_nothing_left_of_an_epoch_keeps_its_place():
     place = Place(6, 0, "state")
     (chunk,) = cut_shares([], shared, place)
     assert (chunk.counts, chunk.places, chunk.ends) == ([], [place], True)
-    element = Element((np.ones((4, 3), np.float32),), np.arange(4), place)
+    element = Element((np.ones((4, 3), np.float32),), np.arange(4), [(0, place)])
     (chunk,) = cut_shares([element], shared, place)
     assert (chunk.counts, chunk.places, chunk.ends) == ([4], [place, Place(7)], True)
 

@@ -154,7 +154,7 @@ CASES = [  # the call, the error, and words that its message must contain
     (stream(None, (X[:3].astype("int32"), LABELS[:3])), ValueError, "fit: data: batch 2 of epoch 1 float32 (rows, 4) got int32 (rows, 4)"),
     (stream(None, (X[:3], LABELS[:2])), ValueError, "fit: data: batch 2 of epoch 1 same length got lengths [3, 2]"),
     (stream(None, (NAN[2:5], LABELS[:3])), ValueError, "fit: data: x finite got first in row 1 of batch 2 of epoch 1"),
-    (stream(None, (X[:3], LABELS[:3] - 1)), ValueError, "softmax_cross_entropy: target labels in 0..2 got -1..-1"),
+    (stream(None, (X[:3], LABELS[:3] - 1)), ValueError, "softmax_cross_entropy: target labels in 0..2 got -1..0 first in row 0 of batch 2 of epoch 1: -1"),
     (stream(None, device_memory=119), ValueError, "fit: device_memory at least 120 got int 119"),
     # evaluate, predict, runs
     (evaluate(X, LABELS + 3), ValueError, "softmax_cross_entropy: target labels in 0..2 got 3..3"),
