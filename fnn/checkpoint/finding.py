@@ -28,7 +28,7 @@ def load(path: Path) -> VerifiedCheckpoint:
             found["sha256"] = hashing.sha256(json.dumps(loaded.manifest, sort_keys=True).encode())
         except DamagedError as error:
             found |= {"damage": str(error), "gone": not os.path.lexists(path)}
-    reports = [json.loads(text) for text in agreement.all_gather(json.dumps(found))]
+    reports = agreement.all_gather_json(found)
     if reports[0]["gone"]:  # process 0 decides for all; a file system may show the others something else
         raise FileNotFoundError(f"{path} does not exist any more")
     if any(report["gone"] for report in reports):
@@ -64,8 +64,8 @@ def newest(folder: Path, function: str = "restore") -> tuple[VerifiedCheckpoint 
 def _agreed_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder as process 0 sees them."""
     with agreement.fail_together("restore"):
-        names = json.dumps([path.name for path in list_checkpoints(folder)])
-    return [folder / name for name in json.loads(agreement.all_gather(names)[0])]
+        names = [path.name for path in list_checkpoints(folder)]
+    return [folder / name for name in agreement.all_gather_json(names)[0]]
 
 
 def _last_good(function: str, folder: Path, paths: list[Path]) -> tuple[VerifiedCheckpoint | None, list[Path]]:

@@ -7,7 +7,6 @@ imported when it is first needed.
 
 import contextlib
 import importlib.util
-import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -117,7 +116,7 @@ def hash_split(folder: Path) -> dict[str, dict[str, Any]]:
     Each process hashes its share of the files; all processes return the manifest's entries of all files.
     """
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    names = json.loads(agreement.all_gather(json.dumps(names))[0])
+    names = agreement.all_gather_json(names)[0]
     entries = {}
     with agreement.fail_together("save"):
         for name in names[process_share()]:
@@ -128,5 +127,4 @@ def hash_split(folder: Path) -> dict[str, dict[str, Any]]:
         if agreement.is_main_process():
             for path in [path for path in folder.rglob("*") if path.is_dir()]:
                 atomic.sync_folder(path)
-    shares = [json.loads(text) for text in agreement.all_gather(json.dumps(entries))]
-    return {name: entry for share in shares for name, entry in share.items()}
+    return {name: entry for share in agreement.all_gather_json(entries) for name, entry in share.items()}

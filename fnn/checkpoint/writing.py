@@ -95,8 +95,8 @@ def prepare(
                 into = None if memory is None else memory.setdefault(name, {})
                 arrays[name] = tensors.to_host(tree) if into is None else tensors.copy_to_host(tree, into)
     path, replaced = manifest.next_path(folder, step)
-    names = json.dumps([path.name, atomic.temporary_path(path).name])
-    path, temporary = (folder / name for name in json.loads(agreement.all_gather(names)[0]))
+    names = [path.name, atomic.temporary_path(path).name]
+    path, temporary = (folder / name for name in agreement.all_gather_json(names)[0])
     with agreement.fail_together("save"):
         if agreement.is_main_process():
             temporary.mkdir()

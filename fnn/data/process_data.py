@@ -1,6 +1,5 @@
 """What each of several processes passes to `fit` as data, and what they agree on."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -61,4 +60,4 @@ def record(source: Source) -> list[str]:
     """
     with agreement.fail_together("fit"):
         own = source.about() if agreement.is_main_process() else []
-    return json.loads(agreement.all_gather(json.dumps(own))[0])
+    return agreement.all_gather_json(own)[0]

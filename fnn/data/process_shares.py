@@ -113,7 +113,7 @@ def gather_places(place: dict[str, Any]) -> dict[str, Any]:
     """Return the places of all processes, for a checkpoint. Every process must call it."""
     if "shares" not in place:
         return place
-    return {"shares": [json.loads(text) for text in agreement.all_gather(json.dumps(place["shares"][0]))]}
+    return {"shares": agreement.all_gather_json(place["shares"][0])}
 
 
 def cut_shares(elements: Iterable[Element], shared: Shared, place: Place) -> Iterator[ShareChunk]:
@@ -147,8 +147,7 @@ def joining(next_share: Callable[..., ShareChunk], shared: Shared) -> Callable[[
     ended = []
 
     def next_chunk(where: Where) -> tuple[HostChunk, Chunk | None]:
-        nothing = ShareChunk(_allocate(shared), (), (Place(),), True)
-        own = next_share(nothing._replace(places=ended, sent=send_share(nothing, shared).sent) if ended else None)
+        own = next_share(send_share(ShareChunk(_allocate(shared), (), list(ended), True), shared) if ended else None)
         capacity = own.arrays[0].shape[1] // len(shared.tiles.own)
         joined = join(shared.layout, shared.tiles, own.counts, own.ends, shared.steps, capacity, where)
         last = -(-len(joined.columns) // shared.tiles.batch_size)

@@ -1,7 +1,6 @@
 """Rows of examples in several processes: which process holds which rows, and global arrays assembled from them."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -118,7 +117,7 @@ def global_rows(layout: Layout, arrays: Sequence[ArrayLike]) -> tuple[tuple[Arra
     own = [np.asarray(array) for array in arrays]
     kinds = ", ".join(f"{array.dtype} rows {array.shape[1:]}" for array in own)
     report = {"rows": len(own[0]), "the layout": describe(layout), "the arrays' rows": kinds}
-    reports = [json.loads(text) for text in agreement.all_gather(json.dumps(report))]
+    reports = agreement.all_gather_json(report)
     for name in ("the layout", "the arrays' rows"):
         values = {given[name]: i for i, given in reversed([*enumerate(reports)])}
         if len(values) > 1:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Int
 
-from fnn.sharding.layout import Layout, batch_sharding, with_auto_axes
+from fnn.sharding.layout import Layout, batch_sharding, num_batch_shards, with_auto_axes
 from fnn.sharding.process_rows import shard_ranges
 from fnn.sharding.rows import Rows
 
@@ -53,7 +53,7 @@ def tiles_of(layout: Layout | None, batch_size: int) -> Tiles:
     """
     if layout is None:
         return Tiles(batch_size, 1, range(1))
-    return Tiles(batch_size, layout.mesh.shape.get("data", 1), shard_ranges(layout)[jax.process_index()])
+    return Tiles(batch_size, num_batch_shards(layout), shard_ranges(layout)[jax.process_index()])
 
 
 class OwnRows(NamedTuple):
