@@ -1,6 +1,10 @@
-"""Checks of the flags that all plans share."""
+"""Checks of the flags that all plans share, and the program that they describe."""
+
+from typing import Any
 
 from experiments.errors import at_least, positive, usage
+from experiments.planning.analysis import Program
+from experiments.planning.networks import Network
 from experiments.planning.predictions import Rates
 from experiments.planning.virtual import MAX_DEVICES
 
@@ -34,3 +38,17 @@ def check_split(optimizer: bool, parameters: bool) -> None:
     """Raise UsageError if both --split-optimizer and --split-parameters are given."""
     if optimizer and parameters:
         raise usage("--split-optimizer", "left out with --split-parameters, which splits its state, too", "both")
+
+
+def program_of(network: Network, data: int, config: Any) -> Program:
+    """Return the program of a network over `data` shards of the batch, with the flags of a plan."""
+    return Program(
+        network,
+        data,
+        config.model,
+        config.batch_size,
+        config.dtype,
+        config.optimizer,
+        config.split_optimizer,
+        config.split_parameters,
+    )

@@ -56,7 +56,7 @@ from experiments.errors import at_least, usage
 from experiments.planning import gpt_tables, tables
 from experiments.planning.activations import activations
 from experiments.planning.analysis import Program, StepAnalysis
-from experiments.planning.arguments import check_mesh, check_rates, check_split
+from experiments.planning.arguments import check_mesh, check_rates, check_split, program_of
 from experiments.planning.gpt_tables import Length
 from experiments.planning.networks import Gpt
 from experiments.planning.paper import on_paper
@@ -151,16 +151,7 @@ def make_program(config: Config) -> Program:
         config.remat,
         config.split_vocabulary,
     )
-    return Program(
-        gpt,
-        data,
-        config.model,
-        config.batch_size,
-        config.dtype,
-        config.optimizer,
-        config.split_optimizer,
-        config.split_parameters,
-    )
+    return program_of(gpt, data, config)
 
 
 def compare_lengths(config: Config, program: Program, gpt: Gpt, seconds: float) -> list[Length]:

@@ -50,7 +50,7 @@ from experiments import reports
 from experiments.errors import at_least, usage
 from experiments.planning import tables
 from experiments.planning.analysis import Comparison, Program
-from experiments.planning.arguments import check_mesh, check_rates, check_split
+from experiments.planning.arguments import check_mesh, check_rates, check_split, program_of
 from experiments.planning.collectives import Collective
 from experiments.planning.networks import Mlp
 from experiments.planning.predictions import predict
@@ -107,16 +107,7 @@ def make_program(config: Config) -> Program:
     if any(size % config.model for size in split):
         expected = f"a divisor of the sizes between the layers of a pair, {', '.join(map(str, split))}"
         raise usage("--model", expected, config.model)
-    return Program(
-        Mlp(config.sizes),
-        data,
-        config.model,
-        config.batch_size,
-        config.dtype,
-        config.optimizer,
-        config.split_optimizer,
-        config.split_parameters,
-    )
+    return program_of(Mlp(config.sizes), data, config)
 
 
 def add_row_exchange(comparison: Comparison, program: Program) -> Comparison:
